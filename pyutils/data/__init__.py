@@ -1,0 +1,1 @@
+"""Records, annotation readers, visual sources, and the order in which batches are made from them."""

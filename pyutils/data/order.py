@@ -1,0 +1,120 @@
+"""The order in which records are met, as a pure function of the seed and the place in the data.
+
+Nothing here remembers anything: batch `b` of epoch `e` can be made without the ones before it, which is what makes a
+resumed run equal to an uninterrupted one, and makes the result independent of the number of data workers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from pyutils.errors import InputError
+
+# Streams of random numbers drawn from one seed; the first number keeps them apart.
+_SHUFFLE, _COLLATE, _EVALUATE = 0, 1, 2
+
+
+@lru_cache(maxsize=2)
+def permutation(records: int, seed: int, epoch: int) -> np.ndarray:
+    """The order of epoch `epoch`: [records] int64, a permutation of `range(records)`. Read-only."""
+    order = np.random.default_rng([_SHUFFLE, seed, epoch]).permutation(records)
+    order.flags.writeable = False
+    return order
+
+
+@dataclass(frozen=True)
+class TrainOrder:
+    """Micro-batches of a training run.
+
+    One optimizer step takes `accumulation` micro-batches of `batch_size` records on each of `world` processes. Micro-
+    batch `m` of an epoch covers positions `[m·W·B, (m+1)·W·B)` of the epoch's permutation; process `rank` takes the
+    `rank`-th `B` of them. So two processes at B meet the records of one process at 2B. Records that fill no whole step
+    at the end of an epoch are left out of that epoch; the next one shuffles anew.
+    """
+
+    records: int
+    batch_size: int
+    world: int = 1
+    rank: int = 0
+    accumulation: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "world", "accumulation"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1, found {getattr(self, name)}")
+        if self.seed < 0:
+            raise InputError(f"seed must not be negative, found {self.seed}")
+
+    @property
+    def effective_batch(self) -> int:
+        """Records of one optimizer step over all processes."""
+        return self.batch_size * self.world * self.accumulation
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps of one epoch."""
+        return self.records // self.effective_batch
+
+    @property
+    def micro_batches_per_epoch(self) -> int:
+        """Micro-batches of one epoch on one process."""
+        return self.steps_per_epoch * self.accumulation
+
+    def check(self, what: str) -> None:
+        """InputError when the split `what` is empty or smaller than one step, with the numbers and what to set."""
+        if self.records == 0:
+            raise InputError(f"{what} is empty: there is nothing to train on. Check the annotation files and filters.")
+        if self.steps_per_epoch == 0:
+            raise InputError(
+                f"{what} holds {self.records} records, fewer than one optimizer step takes: batch_size "
+                f"{self.batch_size} x {self.world} process(es) x accumulation_steps {self.accumulation} = "
+                f"{self.effective_batch}. Set train.batch_size to at most "
+                f"{max(1, self.records // (self.world * self.accumulation))}"
+                + (", or lower train.accumulation_steps." if self.accumulation > 1 else ".")
+            )
+
+    def place(self, micro_batch: int) -> tuple[int, int]:
+        """(epoch, number within the epoch) of the `micro_batch`-th micro-batch of the run."""
+        return divmod(micro_batch, self.micro_batches_per_epoch)
+
+    def positions(self, micro_batch: int) -> np.ndarray:
+        """Records of this process's micro-batch: [batch_size] int64 positions in the split."""
+        epoch, number = self.place(micro_batch)
+        start = (number * self.world + self.rank) * self.batch_size
+        return permutation(self.records, self.seed, epoch)[start : start + self.batch_size]
+
+    def rng(self, micro_batch: int) -> np.random.Generator:
+        """The random numbers of this micro-batch's collate."""
+        epoch, number = self.place(micro_batch)
+        return np.random.default_rng([_COLLATE, self.seed, epoch, number, self.rank])
+
+
+@dataclass(frozen=True)
+class EvalOrder:
+    """Batches of an evaluation: process `rank` takes records `rank, rank + world, …`, each once, the last batch short."""
+
+    records: int
+    batch_size: int
+    world: int = 1
+    rank: int = 0
+
+    @property
+    def own(self) -> int:
+        """Records of this process."""
+        return len(range(self.rank, self.records, self.world))
+
+    def __len__(self) -> int:
+        return -(-self.own // self.batch_size)
+
+    def positions(self, batch: int) -> np.ndarray:
+        """Records of batch `batch` of this process: [≤ batch_size] int64 positions in the split."""
+        own = np.arange(self.rank, self.records, self.world)
+        return own[batch * self.batch_size : (batch + 1) * self.batch_size]
+
+    def rng(self, batch: int) -> np.random.Generator:
+        """The random numbers of this batch's collate; evaluation of one split always draws the same ones."""
+        return np.random.default_rng([_EVALUATE, batch, self.rank])
