@@ -1,1 +1,1 @@
-"""Records, annotation readers, visual sources, and the order in which batches are made from them."""
+"""Annotations, records, images and region features, without pixels or tensors where they are not needed."""

@@ -1,0 +1,205 @@
+"""`RegionSource`: what every reader of region features offers, with the one place where batches are assembled."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+
+from pyutils.data.features.cast import copy_as_float32
+from pyutils.data.features.keys import KeyIndex
+from pyutils.data.features.spec import FeatureSpec, RegionBatch, RegionFeatures, read_spec
+from pyutils.errors import InputError
+
+
+class Entry(NamedTuple):
+    """One image found but not decoded yet, so that a batch can be sized first and each image decoded into place."""
+
+    regions: int
+    """How many regions there are."""
+    decode: Callable[[], RegionFeatures]
+    """Gives the arrays as they are stored (any float type, possibly views of a file), `features` with `regions` rows."""
+
+
+class RegionSource(ABC):
+    """Region features of many images, found by key (`KeyIndex` says how).
+
+    Sources open their files lazily, once a process, and can be pickled and forked. Reading a broken entry raises
+    InputError naming file and key.
+    """
+
+    format: ClassVar[str]
+    """Name of the format, as `open_regions` takes it."""
+
+    def __init__(self, path: str | Path, spec: FeatureSpec | None = None) -> None:
+        self.path = Path(path)
+        self._given_spec = spec
+
+    @abstractmethod
+    def _load_index(self) -> KeyIndex:
+        """The keys; called once."""
+
+    @abstractmethod
+    def _locate(self, position: int) -> Entry:
+        """The entry at a position of the index."""
+
+    @cached_property
+    def index(self) -> KeyIndex:
+        """The sorted keys."""
+        return self._load_index()
+
+    @cached_property
+    def spec(self) -> FeatureSpec:
+        """What the features are: as given, as written in `spec.json` or the store, else seen in the first entry."""
+        return self._given_spec or read_spec(self.path) or self._infer_spec()
+
+    def _infer_spec(self) -> FeatureSpec:
+        """A spec from the first entry; detector and largest number of regions stay unknown."""
+        if not len(self):
+            raise InputError(f"{self.path} holds no region features")
+        first = self._locate(0).decode()
+        return FeatureSpec(
+            dimension=int(first.features.shape[1]),
+            box_format="none" if first.boxes is None else "xyxy_pixels",
+            has_class_probs=first.class_probs is not None,
+            dtype=str(first.features.dtype),
+        )
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __contains__(self, key: str | int) -> bool:
+        return bool(self.index.find([key])[0] >= 0)
+
+    def keys(self) -> Iterator[str]:
+        """All keys, sorted as bytes."""
+        return iter(self.index)
+
+    def missing(self, keys: Iterable[str | int]) -> list[str]:
+        """Those of `keys` that are not here, in their order, each once."""
+        wanted = list(dict.fromkeys(str(key) for key in keys))
+        return [wanted[place] for place in np.flatnonzero(self.index.find(wanted) < 0)]
+
+    def check(
+        self,
+        dimension: int | None = None,
+        detector: str | None = None,
+        boxes: bool = False,
+        class_probs: bool = False,
+    ) -> None:
+        """Raise InputError when these are not the features a model expects, see `FeatureSpec.check`."""
+        self.spec.check(self.path, dimension, detector, boxes, class_probs)
+
+    def _positions(self, keys: Sequence[str | int]) -> np.ndarray:
+        """Positions of keys that must be there."""
+        positions = self.index.find(keys)
+        absent = np.flatnonzero(positions < 0)
+        if len(absent):
+            raise InputError(
+                f"{self.path} holds no features for image '{keys[absent[0]]}' ({len(self)} images are there)"
+            )
+        return positions
+
+    def _entries(self, keys: Sequence[str | int]) -> list[Entry]:
+        """The entries of `keys`."""
+        return [self._locate(position) for position in self._positions(keys)]
+
+    def __getitem__(self, key: str | int) -> RegionFeatures:
+        """The regions of one image as float32 arrays of their own. Raises InputError when it is not there."""
+        stored = self._entries([key])[0].decode()
+        self._check_width(stored, key)
+        own = {
+            name: None if array is None else np.array(array, dtype=np.float32)
+            for name, array in (("boxes", stored.boxes), ("class_probs", stored.class_probs))
+        }
+        features = np.empty(stored.features.shape, dtype=np.float32)
+        copy_as_float32(features, stored.features)
+        return RegionFeatures(features, own["boxes"], stored.width, stored.height, own["class_probs"])
+
+    def read_batch(
+        self,
+        keys: Sequence[str | int],
+        max_regions: int | None = None,
+        multiple: int = 1,
+        global_region: bool = False,
+        class_probs: bool = False,
+    ) -> RegionBatch:
+        """Read several images straight into one zero-padded array.
+
+        Args:
+            keys: one a row; a key may repeat.
+            max_regions: keep an image's first `max_regions` regions.
+            multiple: round the number of rows up to a multiple, as tensor cores like it.
+            global_region: put one more region first, the mean of all regions of the image (before cutting) with the
+                whole picture as its box (ViLBERT, arXiv 1908.02265, section 3.1). It comes on top of `max_regions`.
+            class_probs: fill `RegionBatch.class_probs` too.
+
+        Returns:
+            A RegionBatch with as many rows as the longest image of this batch needs.
+
+        Raises:
+            InputError: a key is not there, an entry is broken, or its width is not that of the spec.
+        """
+        entries = self._entries(keys)
+        lead = int(global_region)
+        counts = [entry.regions if max_regions is None else min(entry.regions, max_regions) for entry in entries]
+        longest = lead + max(counts, default=0)
+        rows = max(1, -(-longest // multiple) * multiple)
+        # Not zeroed as a whole: every image writes its own rows and clears only the rest.
+        features = np.empty((len(entries), rows, self.spec.dimension), dtype=np.float32)
+        boxes = np.zeros((len(entries), rows, 4), dtype=np.float32)
+        sizes = np.zeros((len(entries), 2), dtype=np.int64)
+        probs: list[np.ndarray | None] = []
+        for row, (key, entry, count) in enumerate(zip(keys, entries, counts)):
+            stored = entry.decode()
+            self._check_width(stored, key)
+            sizes[row] = stored.width, stored.height
+            _write_features(features[row], stored.features, count, lead)
+            _write_boxes(boxes[row], stored, count, lead)
+            probs.append(stored.class_probs)
+        mask = (np.arange(rows) < np.array(counts, dtype=np.int64)[:, None] + lead).astype(np.int64)
+        stacked = self._stack_probs(keys, probs, counts, rows, lead) if class_probs else None
+        return RegionBatch(features, mask, boxes, sizes, stacked)
+
+    def _check_width(self, stored: RegionFeatures, key: str | int) -> None:
+        """Every entry must have the spec's dimension."""
+        if stored.features.ndim != 2 or stored.features.shape[1] != self.spec.dimension:
+            raise InputError(
+                f"{self.path}, image '{key}': expected [regions, {self.spec.dimension}] features, found "
+                f"{list(stored.features.shape)}"
+            )
+
+    def _stack_probs(
+        self, keys: Sequence[str | int], probs: list[np.ndarray | None], counts: list[int], rows: int, lead: int
+    ) -> np.ndarray:
+        """[batch, rows, classes] float32 class probabilities, the global region's row zero."""
+        for key, own in zip(keys, probs):
+            if own is None:
+                raise InputError(f"{self.path}, image '{key}': there are no class probabilities")
+        stacked = np.zeros((len(probs), rows, probs[0].shape[1] if probs else 0), dtype=np.float32)
+        for row, (own, count) in enumerate(zip(probs, counts)):
+            stacked[row, lead : lead + count] = own[:count]
+        return stacked
+
+
+def _write_features(out: np.ndarray, stored: np.ndarray, count: int, lead: int) -> None:
+    """Fill one image's rows: the global mean if `lead` is 1, `count` regions, zeros."""
+    body = out[lead : lead + count]
+    copy_as_float32(body, stored[:count])
+    if lead:
+        regions = body if count == len(stored) else stored.astype(np.float32, copy=False)
+        np.sum(regions, axis=0, out=out[0])
+        out[0] /= max(1, len(stored))
+    out[lead + count :] = 0
+
+
+def _write_boxes(out: np.ndarray, stored: RegionFeatures, count: int, lead: int) -> None:
+    """Fill one image's boxes: the whole picture if `lead` is 1, then `count` boxes; `out` is zero before."""
+    if lead:
+        out[0, 2:] = stored.width, stored.height
+    if stored.boxes is not None:
+        out[lead : lead + count] = stored.boxes[:count]
