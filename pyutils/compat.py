@@ -1,0 +1,102 @@
+"""Everything whose spelling depends on the Paddle version, in one place. Importing it imports Paddle.
+
+Tested with 3.3.1 and 2.6.2. On import the process gets the thread count of `pyutils.runtime.thread_count()`.
+"""
+
+from __future__ import annotations
+
+import paddle
+import paddle.nn.functional as F
+
+from pyutils import runtime
+
+
+def _version_numbers(text: str) -> tuple[int, ...]:
+    """(3, 3, 1) from "3.3.1", "3.3.1-rc0" or "3.3.1.post118"."""
+    numbers = []
+    for part in text.replace("-", ".").split(".")[:3]:
+        if not part.isdigit():
+            break
+        numbers.append(int(part))
+    return tuple(numbers)
+
+
+PADDLE_VERSION: tuple[int, ...] = _version_numbers(paddle.__version__)
+
+
+def use_cpu_threads(count: int | None = None) -> int:
+    """Let Paddle's CPU kernels use `count` threads (default: `runtime.thread_count()`) and return that number.
+
+    Paddle reads OMP_NUM_THREADS only while it loads and takes one thread without it, so a call is needed afterwards.
+    """
+    count = runtime.thread_count() if count is None else max(1, int(count))
+    paddle.base.core.set_num_threads(count)
+    return count
+
+
+def has_gpu() -> bool:
+    """Whether this Paddle build can use a CUDA device of this machine."""
+    return bool(paddle.device.is_compiled_with_cuda()) and paddle.device.cuda.device_count() > 0
+
+
+def fused_attention_available(queries: paddle.Tensor) -> bool:
+    """Whether a fused attention kernel exists for `queries` `[batch, heads, tokens, head_dim]` (a GPU, half precision,
+    head_dim a multiple of 8 up to 256); on the CPU the explicit form is as fast."""
+    head_dim = queries.shape[-1]
+    half = queries.dtype in (paddle.float16, paddle.bfloat16)
+    return half and queries.place.is_gpu_place() and head_dim % 8 == 0 and head_dim <= 256
+
+
+def scaled_dot_product_attention(
+    queries: paddle.Tensor, keys: paddle.Tensor, values: paddle.Tensor, bias: paddle.Tensor | None, dropout: float
+) -> paddle.Tensor:
+    """softmax(q kᵀ / √head_dim + bias) v by Paddle's fused kernel.
+
+    `queries` `[batch, heads, tokens, head_dim]`, keys and values `[batch or 1, heads, keys, head_dim]`, `bias`
+    broadcastable to `[batch, heads, tokens, keys]`, `dropout` 0 in evaluation. Returns the shape of `queries`.
+    """
+    batch, heads, tokens, _ = queries.shape
+    if keys.shape[0] != batch:
+        keys = keys.expand([batch, *keys.shape[1:]])
+        values = values.expand([batch, *values.shape[1:]])
+    if bias is not None:
+        bias = bias.astype(queries.dtype).expand([batch, heads, tokens, keys.shape[2]])
+    mixed = F.scaled_dot_product_attention(
+        *(part.transpose([0, 2, 1, 3]) for part in (queries, keys, values)),
+        attn_mask=bias,
+        dropout_p=dropout,
+        training=dropout > 0.0,
+    )
+    return mixed.transpose([0, 2, 1, 3])
+
+
+def recompute(layer: paddle.nn.Layer, *inputs, **named):
+    """Run `layer` without keeping its activations; they are computed again in the backward pass."""
+    from paddle.distributed.fleet.utils import recompute as paddle_recompute
+
+    return paddle_recompute(layer, *inputs, **named)
+
+
+def adamw_kernel_(parameter, gradient, moment1, moment2, betas, step_size: float, eps: float, decay: float) -> None:
+    """Paddle's fused AdamW kernel with every bias correction left to the caller. All tensors change in place.
+
+        moment1 <- beta1 * moment1 + (1 - beta1) * gradient          moment2 alike with gradient squared
+        parameter <- (1 - decay) * parameter - step_size * moment1 / (sqrt(moment2) + eps)
+
+    The tensors share shape, dtype and place. `decay` is the share of the parameter that is taken off (rate x weight
+    decay), not a coefficient; it needs a `step_size` other than 0. The kernel is private to Paddle and its arguments
+    differ between releases: 3.x has a third moment and `amsgrad`.
+    """
+    rate = paddle.full([1], step_size, dtype=parameter.dtype)
+    power = paddle.zeros([1], dtype=parameter.dtype)  # 0 switches the kernel's own bias correction off
+    coefficient = decay / step_size if decay else 0.0
+    third_moment, amsgrad = ([None], [False]) if PADDLE_VERSION >= (3,) else ([], [])
+    # fmt: off
+    paddle._C_ops.adamw_(
+        parameter, gradient, rate, moment1, moment2, *third_moment, power, power, None, None,
+        betas[0], betas[1], eps, 1.0, coefficient, bool(decay), False, 1000, False, True, *amsgrad,
+    )
+    # fmt: on
+
+
+use_cpu_threads()

@@ -1,0 +1,178 @@
+"""Files and folders that are written whole or not at all."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any, Union
+
+PathLike = Union[str, "os.PathLike[str]"]
+
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
+
+
+@contextmanager
+def atomic_write(path: PathLike, mode: str = "w") -> Iterator[IO[Any]]:
+    """Open a temporary file beside `path`; on leaving, flush it to the disk and rename it to `path`.
+
+    `mode` is "w" (UTF-8 text, line ends kept) or "wb". Missing parent folders are made. When the body raises, or the
+    disk is full, the temporary file is deleted, a previous `path` stays as it was, and the error goes on; an OSError
+    without a file name gets `path` as its name.
+    """
+    if mode not in ("w", "wb"):
+        raise ValueError(f'atomic_write: mode must be "w" or "wb", found {mode!r}')
+    target = Path(path)
+    text = {"encoding": "utf-8", "newline": ""} if mode == "w" else {}
+    with _naming(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".partial", dir=target.parent)
+        temporary = Path(name)
+        try:
+            with os.fdopen(handle, mode, **text) as stream:
+                yield stream
+                stream.flush()
+                os.fsync(stream.fileno())
+            temporary.chmod(_usual_mode(0o666))
+            temporary.replace(target)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        _sync_folder(target.parent)
+
+
+@contextmanager
+def atomic_folder(path: PathLike) -> Iterator[Path]:
+    """Yield an empty folder beside `path`; on leaving, flush its files and put it in the place of `path`.
+
+    One process at a time may write a given `path`. When the body raises, or the disk is full, the new folder is deleted
+    and a previous `path` stays whole. What a killed process left behind is cleared at the next call.
+    """
+    target = Path(path)
+    with _naming(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        recover_folder(target)
+        _clear_leftovers(target)
+        building = target.with_name(f".{target.name}.partial-{_process_mark()}")
+        building.mkdir()
+        try:
+            yield building
+            _sync_tree(building)
+            _swap_in(building, target)
+        except BaseException:
+            shutil.rmtree(building, ignore_errors=True)
+            raise
+        _sync_folder(target.parent)
+
+
+def recover_folder(path: PathLike) -> None:
+    """Bring back a folder whose writer was killed in the middle of a swap.
+
+    Only file systems that cannot exchange two names in one step ever need it; readers of folders made by
+    `atomic_folder` call it first.
+    """
+    target = Path(path)
+    previous = _previous_name(target)
+    if previous.is_dir() and not target.exists():
+        previous.rename(target)
+
+
+def write_json(path: PathLike, value: Any, indent: int | None = 2) -> None:
+    """Write `value` as UTF-8 JSON, whole or not at all. NaN and infinity, which JSON lacks, raise ValueError."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
+    with atomic_write(path) as stream:
+        stream.write(text + "\n")
+
+
+@contextmanager
+def _naming(target: Path) -> Iterator[None]:
+    """Give an OSError that names no file (a full disk met inside `write`) the path that was being written."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            error.filename = str(target)
+        raise
+
+
+def _usual_mode(bits: int) -> int:
+    """`bits` less the process's umask: mkstemp makes files that only their owner can read."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return bits & ~mask
+
+
+def _process_mark() -> str:
+    return f"{socket.gethostname()}-{os.getpid()}"
+
+
+def _previous_name(target: Path) -> Path:
+    return target.with_name(f".{target.name}.previous")
+
+
+def _clear_leftovers(target: Path) -> None:
+    """Delete partial folders whose process on this machine is gone, and a finished swap's old folder."""
+    for partial in target.parent.glob(f".{target.name}.partial-{socket.gethostname()}-*"):
+        process = partial.name.rpartition("-")[2]
+        if process.isdigit() and (int(process) == os.getpid() or not _is_running(int(process))):
+            shutil.rmtree(partial, ignore_errors=True)
+    if target.exists():
+        shutil.rmtree(_previous_name(target), ignore_errors=True)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _sync_tree(folder: Path) -> None:
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with (Path(parent) / name).open("rb") as stream:
+                os.fsync(stream.fileno())
+        _sync_folder(Path(parent))
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make renames inside `folder` durable; some file systems refuse to sync a folder, and lose nothing else by it."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _swap_in(building: Path, target: Path) -> None:
+    """Put `building` at `target`; a folder that was there is deleted after the swap, not before."""
+    if not target.exists():
+        building.rename(target)
+        return
+    if _exchange(building, target):
+        shutil.rmtree(building)
+        return
+    previous = _previous_name(target)
+    target.rename(previous)
+    building.rename(target)
+    shutil.rmtree(previous)
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Swap two names in one step where the kernel and the file system can; False where they cannot."""
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None) if os.name == "posix" else None
+    if rename is None:
+        return False
+    names = os.fsencode(first), os.fsencode(second)
+    return rename(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_EXCHANGE) == 0
