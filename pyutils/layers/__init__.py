@@ -1,0 +1,1 @@
+"""The network parts that all models are made of: attention, transformer layers, embeddings, heads, vision transformer."""

@@ -1,0 +1,144 @@
+"""Multi-head attention (Vaswani et al., arXiv 1706.03762, section 3.2): the only one in this project.
+
+Self-attention, cross-attention and co-attention differ in where keys and values come from; `MultiHeadAttention` takes
+them from `context`, or already projected from `memory` so that several queries can share one projection.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import paddle
+import paddle.nn.functional as F
+from paddle import nn
+
+from pyutils.compat import fused_attention_available, scaled_dot_product_attention
+from pyutils.layers.initializers import linear
+
+MASKED_SCORE = -10000.0
+"""What the originals add to the score of a masked key."""
+
+
+class KeyValue(NamedTuple):
+    """Projected keys and values, `[batch or 1, heads, context tokens, head_dim]` each."""
+
+    keys: paddle.Tensor
+    values: paddle.Tensor
+
+    def gather(self, rows: paddle.Tensor) -> KeyValue:
+        """The entries of the batch rows `rows` `[n]` int64, without projecting them again."""
+        return KeyValue(paddle.gather(self.keys, rows), paddle.gather(self.values, rows))
+
+
+class AttentionMaps(NamedTuple):
+    """What one attention computed: `weights` `[batch, heads, queries, keys]` (softmax output, before dropout),
+    `queries` and `keys` `[batch, heads, tokens, head_dim]`."""
+
+    weights: paddle.Tensor
+    queries: paddle.Tensor
+    keys: paddle.Tensor
+
+
+def attention_bias(mask: paddle.Tensor, value: float = MASKED_SCORE, dtype: str = "float32") -> paddle.Tensor:
+    """Additive bias of a padding mask.
+
+    `mask`: `[batch, keys]` (1 = attend), or `[batch, queries, keys]` for a causal mask; any numeric or boolean type.
+    Returns `[batch, 1, 1 or queries, keys]`: 0 where attended, `value` elsewhere.
+    """
+    bias = (1.0 - mask.astype(dtype)) * value
+    return bias.unsqueeze([1, 2]) if bias.ndim == 2 else bias.unsqueeze(1)
+
+
+def causal_mask(mask: paddle.Tensor) -> paddle.Tensor:
+    """Causal and padding mask in one: `mask` `[batch, t]` → `[batch, t, t]` float32, query i sees real keys ≤ i."""
+    length = mask.shape[1]
+    lower = paddle.tril(paddle.ones([length, length], dtype="float32"))
+    return lower.unsqueeze(0) * mask.astype("float32").unsqueeze(1)
+
+
+def attention_weights(queries: paddle.Tensor, keys: paddle.Tensor, bias: paddle.Tensor | None) -> paddle.Tensor:
+    """softmax(q kᵀ / √head_dim + bias): `[batch, heads, queries, keys]` from two `[batch, heads, tokens, head_dim]`."""
+    # Scaling the queries touches far fewer numbers than scaling the scores.
+    scores = paddle.matmul(queries * (1.0 / math.sqrt(queries.shape[-1])), keys, transpose_y=True)
+    return F.softmax(scores if bias is None else scores + bias, axis=-1)
+
+
+class MultiHeadAttention(nn.Layer):
+    """Multi-head attention without the output projection.
+
+    `query_size`: width of the queries' input; `context_size`: width of what keys and values come from (default the
+    same); `inner_size`: heads × head_dim (default `query_size`). With `fused_projection` query, key and value are one
+    linear layer `qkv` (self-attention only, the layout of vision transformers).
+    """
+
+    def __init__(
+        self,
+        query_size: int,
+        num_heads: int,
+        context_size: int | None = None,
+        inner_size: int | None = None,
+        dropout: float = 0.0,
+        fused_projection: bool = False,
+        init_std: float = 0.02,
+    ):
+        super().__init__()
+        inner_size = inner_size or query_size
+        if inner_size % num_heads:
+            raise ValueError(f"attention width {inner_size} is not divisible by {num_heads} heads")
+        self.num_heads, self.head_dim, self.dropout = num_heads, inner_size // num_heads, dropout
+        self.fused_projection = fused_projection
+        if fused_projection:
+            self.qkv = linear(query_size, 3 * inner_size, init_std)
+        else:
+            self.query = linear(query_size, inner_size, init_std)
+            self.key = linear(context_size or query_size, inner_size, init_std)
+            self.value = linear(context_size or query_size, inner_size, init_std)
+
+    def _split(self, states: paddle.Tensor) -> paddle.Tensor:
+        # [batch, tokens, heads * head_dim] -> [batch, heads, tokens, head_dim]
+        return states.reshape([0, 0, self.num_heads, self.head_dim]).transpose([0, 2, 1, 3])
+
+    def project_memory(self, context: paddle.Tensor) -> KeyValue:
+        """Keys and values of `context` `[batch, tokens, context_size]`, to be shared by several calls."""
+        return KeyValue(self._split(self.key(context)), self._split(self.value(context)))
+
+    def project(
+        self, states: paddle.Tensor, context: paddle.Tensor | None, memory: KeyValue | None
+    ) -> tuple[paddle.Tensor, KeyValue]:
+        """Queries of `states` and the keys and values they meet, each `[batch, heads, tokens, head_dim]`."""
+        if self.fused_projection:
+            # [batch, tokens, 3 * heads * head_dim] -> three of [batch, heads, tokens, head_dim]
+            packed = self.qkv(states).reshape([0, 0, 3, self.num_heads, self.head_dim]).transpose([2, 0, 3, 1, 4])
+            return packed[0], KeyValue(packed[1], packed[2])
+        queries = self._split(self.query(states))
+        return queries, memory or self.project_memory(states if context is None else context)
+
+    def forward(
+        self,
+        states: paddle.Tensor,
+        bias: paddle.Tensor | None = None,
+        context: paddle.Tensor | None = None,
+        memory: KeyValue | None = None,
+        gate: tuple[paddle.Tensor, paddle.Tensor] | None = None,
+        need_maps: bool = False,
+    ) -> tuple[paddle.Tensor, AttentionMaps | None]:
+        """Attend from `states` `[batch, queries, query_size]`.
+
+        `bias`: see `attention_bias`. `context` `[batch, keys, context_size]` or `memory`: default self-attention.
+        `gate`: factors for queries and keys, `[batch, 1, inner_size]` each (ViLBERT's dynamic attention).
+        Returns `[batch, queries, inner_size]` and, if `need_maps`, the `AttentionMaps`.
+        """
+        queries, (keys, values) = self.project(states, context, memory)
+        if gate is not None:
+            queries, keys = queries * self._split(gate[0]), keys * self._split(gate[1])
+        dropout = self.dropout if self.training else 0.0
+        maps = None
+        if not need_maps and fused_attention_available(queries):
+            mixed = scaled_dot_product_attention(queries, keys, values, bias, dropout)
+        else:
+            weights = attention_weights(queries, keys, bias)
+            maps = AttentionMaps(weights, queries, keys) if need_maps else None
+            mixed = paddle.matmul(F.dropout(weights, dropout) if dropout else weights, values)
+        # [batch, heads, queries, head_dim] -> [batch, queries, heads * head_dim]
+        return mixed.transpose([0, 2, 1, 3]).reshape([0, 0, self.num_heads * self.head_dim]), maps

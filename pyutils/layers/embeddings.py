@@ -1,0 +1,90 @@
+"""Text embeddings of BERT (Devlin et al., arXiv 1810.04805, section 3)."""
+
+from __future__ import annotations
+
+import paddle
+import paddle.nn.functional as F
+from paddle import nn
+
+from pyutils.layers.initializers import embedding, layer_norm
+
+
+class WordEmbedding(nn.Layer):
+    """Word table `[vocab_size, hidden_size]` whose `padding_id` row is looked up like any other but receives no
+    gradient from the look-up, as `torch.nn.Embedding(padding_idx=…)` behaves (a tied decoder still moves it)."""
+
+    def __init__(self, vocab_size: int, hidden_size: int, init_std: float = 0.02, padding_id: int | None = 0):
+        super().__init__()
+        self.table = embedding(vocab_size, hidden_size, init_std)
+        self.padding_id = padding_id
+
+    @property
+    def weight(self) -> paddle.Tensor:
+        """The table itself, for tied decoders."""
+        return self.table.weight
+
+    def forward(self, input_ids: paddle.Tensor) -> paddle.Tensor:
+        """`[batch, t]` int64 → `[batch, t, hidden_size]`."""
+        vectors = self.table(input_ids)
+        if self.padding_id is None or not self.training and not paddle.is_grad_enabled():
+            return vectors
+        padding = (input_ids == self.padding_id).unsqueeze(-1)
+        return paddle.where(padding, vectors.detach(), vectors)
+
+
+class TextEmbeddings(nn.Layer):
+    """Word + position + token type embeddings, LayerNorm, dropout."""
+
+    def __init__(
+        self,
+        vocab_size: int,
+        hidden_size: int,
+        max_positions: int = 512,
+        token_types: int = 2,
+        layer_norm_eps: float = 1e-12,
+        dropout: float = 0.1,
+        init_std: float = 0.02,
+    ):
+        super().__init__()
+        self.words = WordEmbedding(vocab_size, hidden_size, init_std)
+        self.positions = embedding(max_positions, hidden_size, init_std)
+        self.token_types = embedding(token_types, hidden_size, init_std)
+        self.norm = layer_norm(hidden_size, layer_norm_eps)
+        self.dropout = nn.Dropout(dropout)
+
+    def summed(
+        self,
+        input_ids: paddle.Tensor | None,
+        token_type_ids: paddle.Tensor | None = None,
+        position_ids: paddle.Tensor | None = None,
+        word_vectors: paddle.Tensor | None = None,
+    ) -> paddle.Tensor:
+        """The sum before LayerNorm, `[batch, t, hidden_size]`.
+
+        `input_ids`, `token_type_ids` (default 0) and `position_ids` (default 0, 1, …): `[batch, t]` int64;
+        `word_vectors` `[batch, t, hidden_size]` may stand in for `input_ids`. ValueError when the text is longer than
+        the position table.
+        """
+        vectors = self.words(input_ids) if word_vectors is None else word_vectors
+        length = vectors.shape[1]
+        if position_ids is None:
+            if length > self.positions.weight.shape[0]:
+                raise ValueError(f"text of {length} tokens; the model has {self.positions.weight.shape[0]} positions")
+            # [t, hidden] slices broadcast over the batch: no look-up, no index tensor.
+            places = self.positions.weight[:length]
+        else:
+            places = self.positions(position_ids)
+        kinds = self.token_types.weight[0] if token_type_ids is None else self.token_types(token_type_ids)
+        return vectors + places + kinds
+
+    def forward(self, *inputs, **named) -> paddle.Tensor:
+        """LayerNorm and dropout of `summed`."""
+        return self.dropout(self.norm(self.summed(*inputs, **named)))
+
+
+def mean_of_rows(table: paddle.Tensor, ids: paddle.Tensor) -> paddle.Tensor:
+    """Mean of the rows `ids` `[batch, n, a]` int64 of `table` `[rows, hidden]`, entries below 0 left out; zero where
+    none is left. Returns `[batch, n, hidden]`."""
+    valid = (ids >= 0).astype(table.dtype)
+    rows = F.embedding(paddle.clip(ids, min=0), table) * valid.unsqueeze(-1)
+    return rows.sum(axis=2) / paddle.clip(valid.sum(axis=2, keepdim=True), min=1.0)

@@ -1,0 +1,58 @@
+"""Output heads shared by the models."""
+
+from __future__ import annotations
+
+import paddle
+from paddle import nn
+
+from pyutils.layers.initializers import activation, layer_norm, linear
+
+
+class Pooler(nn.Layer):
+    """activation(dense(first token)): `[batch, tokens, input_size]` → `[batch, output_size]`."""
+
+    def __init__(self, input_size: int, output_size: int | None = None, act: str = "tanh", init_std: float = 0.02):
+        super().__init__()
+        self.dense = linear(input_size, output_size or input_size, init_std)
+        self.activation = activation(act)
+
+    def forward(self, states: paddle.Tensor) -> paddle.Tensor:
+        """See the class."""
+        return self.activation(self.dense(states[:, 0]))
+
+
+class HeadTransform(nn.Layer):
+    """Dense, activation, LayerNorm: what precedes BERT's decoders."""
+
+    def __init__(self, size: int, act: str = "gelu", layer_norm_eps: float = 1e-12, init_std: float = 0.02):
+        super().__init__()
+        self.dense = linear(size, size, init_std)
+        self.activation = activation(act)
+        self.norm = layer_norm(size, layer_norm_eps)
+
+    def forward(self, states: paddle.Tensor) -> paddle.Tensor:
+        """`[…, size]` → the same shape."""
+        return self.norm(self.activation(self.dense(states)))
+
+
+class MaskedLanguageHead(nn.Layer):
+    """Scores over the vocabulary; the decoder's matrix is the word table (tied), only its bias is the head's own."""
+
+    def __init__(
+        self, hidden_size: int, vocab_size: int, act: str = "gelu", layer_norm_eps: float = 1e-12, init_std: float = 0.02
+    ):
+        super().__init__()
+        self.transform = HeadTransform(hidden_size, act, layer_norm_eps, init_std)
+        self.bias = self.create_parameter([vocab_size], is_bias=True, default_initializer=nn.initializer.Constant(0.0))
+
+    def forward(self, states: paddle.Tensor, word_table: paddle.Tensor) -> paddle.Tensor:
+        """`states` `[…, hidden]`, `word_table` `[vocab, hidden]` → `[…, vocab]`."""
+        return paddle.matmul(self.transform(states), word_table, transpose_y=True) + self.bias
+
+
+def take_positions(states: paddle.Tensor, positions: paddle.Tensor) -> paddle.Tensor:
+    """Row `positions[b]` of every sequence: `[batch, tokens, hidden]`, `[batch]` int64 → `[batch, hidden]`."""
+    batch = paddle.arange(states.shape[0], dtype=positions.dtype)
+    return paddle.gather_nd(states, paddle.stack([batch, positions], axis=-1))
+
+

@@ -1,0 +1,41 @@
+"""Layers with the originals' initial values: normal(0, std) matrices, zero biases, unit LayerNorms.
+
+Paddle's defaults differ from PyTorch's and from the originals', so nothing is left to them.
+"""
+
+from __future__ import annotations
+
+import paddle
+from paddle import nn
+from paddle.nn import functional as F
+
+ACTIVATIONS = {"gelu": F.gelu, "relu": F.relu, "swish": F.swish, "tanh": F.tanh}
+
+
+def activation(name: str):
+    """The activation function called `name`; ValueError naming the known ones."""
+    if name not in ACTIVATIONS:
+        raise ValueError(f"unknown activation {name!r}; known: {', '.join(sorted(ACTIVATIONS))}")
+    return ACTIVATIONS[name]
+
+
+def normal(std: float) -> paddle.ParamAttr:
+    """Initial values from N(0, std²)."""
+    return paddle.ParamAttr(initializer=nn.initializer.Normal(0.0, std))
+
+
+def linear(inputs: int, outputs: int, init_std: float = 0.02, bias: bool = True) -> nn.Linear:
+    """Linear layer, weight `[inputs, outputs]` from N(0, init_std²), bias zero."""
+    bias_attr = paddle.ParamAttr(initializer=nn.initializer.Constant(0.0)) if bias else False
+    return nn.Linear(inputs, outputs, weight_attr=normal(init_std), bias_attr=bias_attr)
+
+
+def layer_norm(size: int, epsilon: float = 1e-12) -> nn.LayerNorm:
+    """LayerNorm over the last axis with weight one and bias zero."""
+    return nn.LayerNorm(size, epsilon=epsilon)
+
+
+def embedding(rows: int, size: int, init_std: float = 0.02) -> nn.Embedding:
+    """Embedding table `[rows, size]` from N(0, init_std²). Id 0 is an ordinary row (Paddle's `padding_idx` would
+    return zeros for it, which the originals do not)."""
+    return nn.Embedding(rows, size, weight_attr=normal(init_std))

@@ -1,0 +1,176 @@
+"""The post-norm transformer layer of BERT (Devlin et al., arXiv 1810.04805), with an optional cross-attention."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import paddle
+from paddle import nn
+
+from pyutils.compat import recompute
+from pyutils.layers.attention import AttentionMaps, KeyValue, MultiHeadAttention
+from pyutils.layers.heads import take_positions
+from pyutils.layers.initializers import activation, layer_norm, linear
+
+
+@dataclass(frozen=True)
+class LayerShape:
+    """What a transformer layer needs to know.
+
+    `hidden_size`: width of the stream; `intermediate_size`: width inside the feed-forward part; `context_size`: width
+    of what the cross-attention reads (None = no cross-attention).
+    """
+
+    hidden_size: int
+    num_heads: int
+    intermediate_size: int
+    hidden_act: str = "gelu"
+    hidden_dropout: float = 0.1
+    attention_dropout: float = 0.1
+    layer_norm_eps: float = 1e-12
+    init_std: float = 0.02
+    context_size: int | None = None
+
+
+class ResidualOutput(nn.Layer):
+    """LayerNorm(residual + dropout(dense(x))): how every sub-layer of BERT ends."""
+
+    def __init__(self, input_size: int, shape: LayerShape):
+        super().__init__()
+        self.dense = linear(input_size, shape.hidden_size, shape.init_std)
+        self.dropout = nn.Dropout(shape.hidden_dropout)
+        self.norm = layer_norm(shape.hidden_size, shape.layer_norm_eps)
+
+    def forward(self, states: paddle.Tensor, residual: paddle.Tensor) -> paddle.Tensor:
+        """`states` `[batch, tokens, input_size]`, `residual` `[batch, tokens, hidden_size]`."""
+        return self.norm(self.dropout(self.dense(states)) + residual)
+
+
+class AttentionBlock(nn.Layer):
+    """Attention followed by its output projection, residual and LayerNorm."""
+
+    def __init__(self, shape: LayerShape, context_size: int | None = None):
+        super().__init__()
+        self.attend = MultiHeadAttention(
+            shape.hidden_size,
+            shape.num_heads,
+            context_size=context_size,
+            dropout=shape.attention_dropout,
+            init_std=shape.init_std,
+        )
+        self.output = ResidualOutput(shape.hidden_size, shape)
+
+    def forward(
+        self, states: paddle.Tensor, bias: paddle.Tensor | None = None, **options
+    ) -> tuple[paddle.Tensor, AttentionMaps | None]:
+        """`[batch, tokens, hidden_size]` → the same shape; `options` as in `MultiHeadAttention.forward`."""
+        mixed, maps = self.attend(states, bias, **options)
+        return self.output(mixed, states), maps
+
+
+class FeedForward(nn.Layer):
+    """Position-wise feed-forward part with residual and LayerNorm."""
+
+    def __init__(self, shape: LayerShape):
+        super().__init__()
+        self.expand = linear(shape.hidden_size, shape.intermediate_size, shape.init_std)
+        self.activation = activation(shape.hidden_act)
+        self.output = ResidualOutput(shape.intermediate_size, shape)
+
+    def forward(self, states: paddle.Tensor) -> paddle.Tensor:
+        """`[batch, tokens, hidden_size]` → the same shape."""
+        return self.output(self.activation(self.expand(states)), states)
+
+
+class LayerMaps(NamedTuple):
+    """Attention maps of one layer; None for a part that the layer does not have."""
+
+    self_attention: AttentionMaps | None
+    cross_attention: AttentionMaps | None
+
+
+class TransformerLayer(nn.Layer):
+    """Self-attention, cross-attention where `shape.context_size` is given, feed-forward."""
+
+    def __init__(self, shape: LayerShape):
+        super().__init__()
+        self.attention = AttentionBlock(shape)
+        self.cross_attention = AttentionBlock(shape, shape.context_size) if shape.context_size else None
+        self.feed_forward = FeedForward(shape)
+
+    def forward(
+        self,
+        states: paddle.Tensor,
+        bias: paddle.Tensor | None = None,
+        context: paddle.Tensor | None = None,
+        context_bias: paddle.Tensor | None = None,
+        memory: KeyValue | None = None,
+        wanted: paddle.Tensor | None = None,
+        need_maps: bool = False,
+    ) -> tuple[paddle.Tensor, LayerMaps]:
+        """Run the layer on `states` `[batch, tokens, hidden_size]`.
+
+        `context` `[batch, context tokens, context_size]` or its projection `memory` feeds the cross-attention.
+        `wanted` `[batch, n, hidden_size]`: the rows of `states` to compute (default all); the others stay visible as
+        keys. Used where the last layer is read at one position. Returns `[batch, n, hidden_size]` and the maps.
+        """
+        keys_from = None if wanted is None else states
+        wanted = states if wanted is None else wanted
+        wanted, self_maps = self.attention(wanted, bias, context=keys_from, need_maps=need_maps)
+        cross_maps = None
+        if self.cross_attention is not None and (context is not None or memory is not None):
+            wanted, cross_maps = self.cross_attention(
+                wanted, context_bias, context=context, memory=memory, need_maps=need_maps
+            )
+        return self.feed_forward(wanted), LayerMaps(self_maps, cross_maps)
+
+
+class TransformerEncoder(nn.Layer):
+    """A stack of equal layers. `recompute_layers` trades time for memory while training."""
+
+    def __init__(self, shape: LayerShape, num_layers: int):
+        super().__init__()
+        self.layers = nn.LayerList([TransformerLayer(shape) for _ in range(num_layers)])
+        self.recompute_layers = False
+
+    def forward(
+        self,
+        states: paddle.Tensor,
+        bias: paddle.Tensor | None = None,
+        read_at: int | paddle.Tensor | None = None,
+        **options,
+    ) -> paddle.Tensor:
+        """`[batch, tokens, hidden_size]` → the states after the last layer, the same shape.
+
+        `read_at`: the one position that is read afterwards, an int or `[batch]` int64. The last layer then computes
+        only that one and the result is `[batch, 1, hidden_size]`, equal to the full result at that position.
+        `options`: passed to every layer.
+        """
+        last = len(self.layers) - 1
+        for number, layer in enumerate(self.layers):
+            if number == last and read_at is not None:
+                options["wanted"] = _rows_at(states, read_at)
+            if self.recompute_layers and self.training:
+                states, _ = recompute(layer, states, bias, **options)
+            else:
+                states, _ = layer(states, bias, **options)
+        return states
+
+    def trace(
+        self, states: paddle.Tensor, bias: paddle.Tensor | None = None, **options
+    ) -> tuple[list[paddle.Tensor], list[LayerMaps]]:
+        """States before the first and after every layer (`num_layers` + 1), and every layer's attention maps."""
+        trail, maps = [states], []
+        for layer in self.layers:
+            states, layer_maps = layer(states, bias, need_maps=True, **options)
+            trail.append(states)
+            maps.append(layer_maps)
+        return trail, maps
+
+
+def _rows_at(states: paddle.Tensor, position: int | paddle.Tensor) -> paddle.Tensor:
+    """`[batch, 1, hidden]`: the row `position` (int, or `[batch]` int64) of every sequence."""
+    if isinstance(position, int):
+        return states[:, position : position + 1]
+    return take_positions(states, position).unsqueeze(1)

@@ -1,0 +1,92 @@
+"""Table-driven maps between the tensor names of another code base and ours, both ways.
+
+A map is a list of `Rule`s. `{}` in a name stands for a number that is carried over. A rule for a linear layer covers its
+weight, which PyTorch keeps `[out, in]` and Paddle `[in, out]`, and its bias.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+LINEAR, NORM, TENSOR = "linear", "norm", "tensor"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One entry: `theirs` and `ours` are names of a layer (kinds LINEAR, NORM: `.weight` and `.bias` are added) or of a
+    single tensor (kind TENSOR)."""
+
+    theirs: str
+    ours: str
+    kind: str = LINEAR
+
+    def pairs(self) -> list[tuple[str, str, bool]]:
+        """(their name, our name, transposed?) of each tensor the rule covers."""
+        if self.kind == TENSOR:
+            return [(self.theirs, self.ours, False)]
+        return [
+            (f"{self.theirs}.weight", f"{self.ours}.weight", self.kind == LINEAR),
+            (f"{self.theirs}.bias", f"{self.ours}.bias", False),
+        ]
+
+
+@dataclass
+class Converted:
+    """Result of a conversion: `tensors` under the new names, and the old names for which there was no rule."""
+
+    tensors: dict[str, np.ndarray] = field(default_factory=dict)
+    unmapped: list[str] = field(default_factory=list)
+
+
+class NameMap:
+    """A set of rules that can be applied in both directions. `drop`: regular expressions of their names that have no
+    counterpart here and are left out in silence (unused or repeated tensors)."""
+
+    def __init__(self, rules: Iterable[Rule], drop: Iterable[str] = ()):
+        self._to_ours: list[tuple[re.Pattern[str], str, bool]] = []
+        self._to_theirs: list[tuple[re.Pattern[str], str, bool]] = []
+        for rule in rules:
+            for theirs, ours, transposed in rule.pairs():
+                self._to_ours.append((_pattern(theirs), _template(ours), transposed))
+                self._to_theirs.append((_pattern(ours), _template(theirs), transposed))
+        self._drop = [re.compile(pattern) for pattern in drop]
+
+    def to_ours(self, tensors: Mapping[str, np.ndarray]) -> Converted:
+        """Rename and transpose tensors of the other code base."""
+        kept = {name: value for name, value in tensors.items() if not any(p.search(name) for p in self._drop)}
+        return _apply(kept, self._to_ours)
+
+    def to_theirs(self, tensors: Mapping[str, np.ndarray]) -> Converted:
+        """The inverse of `to_ours` (dropped tensors do not come back)."""
+        return _apply(tensors, self._to_theirs)
+
+
+def prefixed(rules: Iterable[Rule], theirs: str, ours: str) -> list[Rule]:
+    """The same rules below a prefix on each side: «theirs» + name, «ours» + name."""
+    return [Rule(theirs + rule.theirs, ours + rule.ours, rule.kind) for rule in rules]
+
+
+def _pattern(name: str) -> re.Pattern[str]:
+    return re.compile(re.escape(name).replace(r"\{\}", r"(\d+)"))
+
+
+def _template(name: str) -> str:
+    parts = name.split("{}")
+    return parts[0] + "".join(rf"\g<{number}>{part}" for number, part in enumerate(parts[1:], start=1))
+
+
+def _apply(tensors: Mapping[str, np.ndarray], rules: list[tuple[re.Pattern[str], str, bool]]) -> Converted:
+    result = Converted()
+    for name, value in tensors.items():
+        for pattern, template, transposed in rules:
+            match = pattern.fullmatch(name)
+            if match:
+                result.tensors[match.expand(template)] = value.T if transposed else value
+                break
+        else:
+            result.unmapped.append(name)
+    return result

@@ -1,0 +1,67 @@
+"""Building our networks from recorded configurations, weights and inputs."""
+
+from __future__ import annotations
+
+import numpy as np
+import paddle
+
+from visualbert_paddle.config import VisualBertConfig
+from visualbert_paddle.weights import NAME_MAPS
+
+# Names of the recorded arrays (Hugging Face's) → ours.
+INPUT_NAMES = {
+    "input_ids": "input_ids",
+    "attention_mask": "text_mask",
+    "token_type_ids": "token_type_ids",
+    "visual_embeds": "region_features",
+    "visual_attention_mask": "region_mask",
+    "visual_token_type_ids": "region_token_type_ids",
+    "image_text_alignment": "alignment",
+    "position_ids": "position_ids",
+    "inputs_embeds": "word_vectors",
+    "region_to_phrase_position": "phrase_positions",
+}
+
+
+def config_of(recorded: dict) -> VisualBertConfig:
+    """Our configuration for a recorded one."""
+    return VisualBertConfig(
+        vocab_size=recorded["vocab_size"],
+        hidden_size=recorded["hidden_size"],
+        num_layers=recorded["num_hidden_layers"],
+        num_heads=recorded["num_attention_heads"],
+        intermediate_size=recorded["intermediate_size"],
+        hidden_act=recorded["hidden_act"],
+        hidden_dropout=recorded["hidden_dropout_prob"],
+        attention_dropout=recorded["attention_probs_dropout_prob"],
+        max_positions=recorded["max_position_embeddings"],
+        token_types=recorded["type_vocab_size"],
+        visual_dim=recorded["visual_embedding_dim"],
+        layer_norm_eps=recorded["layer_norm_eps"],
+        bypass_encoder=recorded["bypass_transformer"],
+    )
+
+
+def network_inputs(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Recorded arrays under our names; what is no network input is left out."""
+    return {INPUT_NAMES[name]: value for name, value in arrays.items() if name in INPUT_NAMES}
+
+
+def as_tensors(arrays: dict[str, np.ndarray]) -> dict[str, paddle.Tensor]:
+    """NumPy arrays as Paddle tensors."""
+    return {name: paddle.to_tensor(value) for name, value in arrays.items()}
+
+
+def load_golden_weights(
+    model: paddle.nn.Layer, tensors: dict[str, np.ndarray], strip: str = "", names: str = "huggingface"
+) -> None:
+    """Give `model` the recorded `tensors`; every parameter must get its value, and nothing may be left over."""
+    converted = NAME_MAPS[names].to_ours(tensors)
+    assert converted.unmapped == []
+    state = {name[len(strip) :] if strip else name: value for name, value in converted.tensors.items()}
+    own = model.state_dict()
+    missing, extra = set(own) - set(state), set(state) - set(own)
+    assert not missing, f"not in the recorded weights: {sorted(missing)}"
+    assert extra <= {n for n in extra if n.split(".")[0] in ("words", "sentence_image")}, f"left over: {sorted(extra)}"
+    for name, parameter in own.items():
+        parameter.set_value(np.ascontiguousarray(state[name]))
