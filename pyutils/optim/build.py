@@ -1,0 +1,80 @@
+"""From a configuration and named parameters to an optimizer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from typing import TYPE_CHECKING
+
+from pyutils.errors import InputError, nearest
+from pyutils.optim.adam import Adam, AdamW, BertAdam, TransformersAdamW
+from pyutils.optim.base import Optimizer, Trained
+from pyutils.optim.config import OptimizerConfig
+from pyutils.optim.rule import Rule
+
+if TYPE_CHECKING:
+    from paddle import Tensor
+
+RULES: dict[str, type[Rule]] = {
+    "adam": Adam,
+    "adamw": AdamW,
+    "adamw_transformers": TransformersAdamW,
+    "bert_adam": BertAdam,
+}
+
+CLIP_MODES = ("default", "global", "per_parameter", "none")
+
+
+def build_optimizer(cfg: OptimizerConfig, named_parameters: Mapping[str, Tensor]) -> Optimizer:
+    """Optimizer of `cfg` over the trainable ones of `named_parameters` (structured name -> parameter).
+
+    Parameters with `stop_gradient` and those that `cfg.frozen` names are left out; one tensor under several names counts
+    once, under its first. Raises InputError on an unknown rule, option or clipping, and when nothing is left to train.
+    """
+    rule = build_rule(cfg)
+    if cfg.clip not in CLIP_MODES:
+        raise InputError(f"optimizer.clip: unknown {cfg.clip!r}: {nearest(cfg.clip, CLIP_MODES)}")
+    clip = rule.default_clip if cfg.clip == "default" else cfg.clip
+    return Optimizer(rule, trained_parameters(cfg, named_parameters), cfg.lr, clip, cfg.clip_norm)
+
+
+def build_rule(cfg: OptimizerConfig) -> Rule:
+    """The update rule that `cfg` names, with its hyper-parameters."""
+    name = cfg.name.lower()
+    if name not in RULES:
+        raise InputError(f"optimizer.name: unknown {cfg.name!r}: {nearest(name, RULES)}")
+    known = [item.name for item in fields(RULES[name])]
+    common = {"betas": cfg.betas and tuple(cfg.betas), "eps": cfg.eps, "momentum": cfg.momentum}
+    chosen = {key: value for key, value in common.items() if key in known and value is not None}
+    if "correct_bias" in known:
+        chosen["correct_bias"] = cfg.correct_bias
+    elif not cfg.correct_bias:
+        raise InputError(f"optimizer.correct_bias: false needs optimizer.name adamw_transformers, found {cfg.name!r}")
+    for option, value in cfg.options.items():
+        if option not in known:
+            raise InputError(f"optimizer.options: {cfg.name} has no {option!r}: {nearest(option, known)}")
+        chosen[option] = value
+    return RULES[name](**chosen)
+
+
+def trained_parameters(cfg: OptimizerConfig, named_parameters: Mapping[str, Tensor]) -> list[Trained]:
+    """The parameters to train with their rate factor and weight decay, in the order given."""
+    trained, seen = [], set()
+    for name, parameter in named_parameters.items():
+        if parameter.stop_gradient or id(parameter) in seen or _matches(cfg.frozen, name):
+            continue
+        seen.add(id(parameter))
+        factors = [factor for pattern, factor in cfg.lr_multipliers.items() if re.search(pattern, name)]
+        decay = 0.0 if _matches(cfg.no_decay, name) else cfg.weight_decay
+        trained.append(Trained(name, parameter, factors[-1] if factors else 1.0, decay))
+    if not trained:
+        raise InputError(
+            f"nothing to train: optimizer.frozen {cfg.frozen} covers all {len(named_parameters)} parameters or none "
+            "has a gradient"
+        )
+    return trained
+
+
+def _matches(patterns: Iterable[str], name: str) -> bool:
+    return any(re.search(pattern, name) for pattern in patterns)

@@ -1,0 +1,42 @@
+"""What an update rule is: hyper-parameters and a pure function from old to new values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar, Dict, NamedTuple
+
+if TYPE_CHECKING:
+    from paddle import Tensor
+
+Slots = Dict[str, "Tensor"]  # noqa: UP006  (evaluated at run time on Python 3.9)
+
+
+class At(NamedTuple):
+    """Where an update happens.
+
+    step: updates of this parameter, this one included (1, 2, …); lr: rate of this parameter; weight_decay: its decay;
+    first_lr: rate of the first parameter that is updated in this step.
+    """
+
+    step: int
+    lr: float | None
+    weight_decay: float
+    first_lr: float | None
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Base of the update rules. A subclass is a frozen dataclass of its hyper-parameters."""
+
+    default_clip: ClassVar[str] = "none"
+
+    def slots(self, parameter: Tensor) -> Slots:
+        """State of one parameter before its first update, e.g. moments of its shape."""
+        return {}
+
+    def update(self, parameter: Tensor, gradient: Tensor, slots: Slots, at: At) -> tuple[Tensor, Slots]:
+        """New value and state of `parameter`, whose shape and dtype `gradient` shares.
+
+        A rule may change `parameter` and `slots` in place and return them, but leaves `gradient` as it is.
+        """
+        raise NotImplementedError
