@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import paddle
 
+from pyutils.compat import stop_data_workers
 from pyutils.data.order import EvalOrder, TrainOrder
 from pyutils.errors import InputError
 
@@ -131,8 +132,7 @@ class Loader:
                     raise _unpack_failure(batch[_FAILURE].numpy())
                 yield dict(_from_shared_memory(name, tensor) for name, tensor in batch.items())
         finally:
-            # The last reference: the workers end here in good order, not when the traceback lets go of this frame.
-            del workers
+            stop_data_workers(workers)
 
     def _start_workers(self) -> Iterator[dict[str, paddle.Tensor]]:
         loader = paddle.io.DataLoader(
@@ -145,9 +145,9 @@ class Loader:
         )
         # Starting the workers draws a number from NumPy's global generator; a resumed run starts them once more than
         # an uninterrupted one, so the generator is put back.
-        state = np.random.get_state()
+        state = np.random.get_state()  # noqa: NPY002
         iterator = iter(loader)
-        np.random.set_state(state)
+        np.random.set_state(state)  # noqa: NPY002
         return iterator
 
 

@@ -95,7 +95,7 @@ class TrainOrder:
 
 @dataclass(frozen=True)
 class EvalOrder:
-    """Batches of an evaluation: process `rank` takes records `rank, rank + world, …`, each once, the last batch short."""
+    """Batches of an evaluation: process `rank` takes records `rank, rank + world, …`, each once."""
 
     records: int
     batch_size: int

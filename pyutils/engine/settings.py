@@ -26,10 +26,6 @@ class TrainConfig:
         "fp32", "Arithmetic of the forward pass on a GPU: fp32, bf16 (recommended) or fp16 with loss scaling."
     )
     recompute: bool = setting(False, "Recompute activations in the backward pass: less GPU memory, more time.")
-    zero_stage: Literal[0, 1, 2] = setting(
-        0, "ZeRO on several GPUs: 1 shares optimizer states between processes, 2 gradients too; 0: off."
-    )
-    clip_norm: float = setting(0.0, "Largest norm of all gradients together; longer ones are scaled down. 0: off.")
     non_finite: Literal["stop", "skip"] = setting(
         "stop", "When a loss or gradient is infinite or not a number: stop with an error, or skip that step."
     )
@@ -49,7 +45,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         least = {"epochs": 1, "batch_size": 1, "accumulation_steps": 1, "log_every": 1}
-        counts = ("max_steps", "eval_batch_size", "workers", "seed", "clip_norm")
+        counts = ("max_steps", "eval_batch_size", "workers", "seed")
         counts += ("eval_every_epochs", "eval_every_steps", "save_every_steps")
         for name in (*least, *counts):
             if getattr(self, name) < least.get(name, 0):

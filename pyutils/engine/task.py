@@ -71,22 +71,22 @@ class Task(ABC):
         The engine has put the model in eval mode and switched gradients off.
         """
 
-    def before_training(self) -> None:
+    def before_training(self) -> None:  # noqa: B027 - an optional hook
         """Called once, after weights and a resumed state are in place and before the first step."""
 
-    def after_step(self, step: int) -> None:
+    def after_step(self, step: int) -> None:  # noqa: B027 - an optional hook
         """Called after each optimizer step; `step` counts from 1. Momentum twins and queues are updated here."""
 
     def state_dict(self) -> State:
         """What the task must keep for an exact resume beyond the model: flat arrays and numbers."""
         return {}
 
-    def load_state_dict(self, state: State) -> None:
+    def load_state_dict(self, state: State) -> None:  # noqa: B027 - an optional hook
         """Take back what `state_dict` gave."""
 
     def checkpoint_files(self) -> Sequence[Path]:
         """Files that travel with the weights so that a checkpoint predicts on its own: `vocab.txt`, answer lists."""
         return ()
 
-    def write_results(self, output_dir: Path, split: str) -> None:
+    def write_results(self, output_dir: Path, split: str) -> None:  # noqa: B027 - an optional hook
         """Write result files of the last evaluation of `split` (server format); called on the main process only."""
