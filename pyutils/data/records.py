@@ -1,0 +1,140 @@
+"""What an annotation says about one example: one frozen dataclass a task, without pixels, tensors or models.
+
+`image` is an image key: the file name without folder and extension, as feature stores and image folders know it, e.g.
+"COCO_val2014_000000262148". Field types are the ones that `pyutils.data.table.RecordTable` can hold in columns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Optional, Union
+
+# x, y of the upper left corner, then width and height, in pixels (COCO's convention).
+BoxXYWH = tuple[float, float, float, float]
+# x1, y1, x2, y2 in pixels.
+BoxXYXY = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class VQARecord:
+    """A question about an image.
+
+    `answers` are the human answers (ten in VQA v2), as the annotation spells them, repeated as often as given; empty
+    when the split has none. `question_type` and `answer_type` are the official ones ("what color is the", "number").
+    """
+
+    question_id: int
+    image: str
+    question: str
+    answers: tuple[str, ...] = ()
+    question_type: str = ""
+    answer_type: str = ""
+
+
+@dataclass(frozen=True)
+class CaptionRecord:
+    """An image with all its captions. `caption_ids` are COCO's annotation ids in the order of `captions`, or empty."""
+
+    image: str
+    captions: tuple[str, ...]
+    image_id: Union[int, str]
+    caption_ids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class PairRecord:
+    """Two images and a sentence about both (NLVR2). `label` tells whether it is true; None when not published."""
+
+    identifier: str
+    left: str
+    right: str
+    sentence: str
+    label: Optional[bool]
+
+
+@dataclass(frozen=True)
+class EntailmentRecord:
+    """An image as premise and a sentence as hypothesis (SNLI-VE).
+
+    `label` is "entailment", "neutral" or "contradiction"; None when the annotators agreed on none or it is hidden.
+    """
+
+    image: str
+    sentence: str
+    label: Optional[str]
+    identifier: str
+
+
+@dataclass(frozen=True)
+class ReferRecord:
+    """A referring expression and the box of what it refers to (RefCOCO, RefCOCO+, RefCOCOg)."""
+
+    ref_id: int
+    sentence_id: int
+    image: str
+    image_id: int
+    expression: str
+    box: BoxXYWH
+    ann_id: int
+    category_id: int
+
+
+@dataclass(frozen=True)
+class TaggedText:
+    """Words of which some point at objects of the image (VCR writes "[0, 2] are smiling").
+
+    `words[i]` is the word, or "" where the text points at objects; `objects[i]` are the object numbers it points at,
+    empty where it is a word.
+    """
+
+    words: tuple[str, ...]
+    objects: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
+class VCRRecord:
+    """A question, four answers and four rationales about an image with numbered objects (VCR).
+
+    `object_names[k]` and `object_boxes[k]` (pixels of a `width` x `height` image) describe object `k`. Labels are the
+    index of the right choice, None in the test split.
+    """
+
+    annot_id: str
+    image: str
+    question: TaggedText
+    answer_choices: tuple[TaggedText, ...]
+    rationale_choices: tuple[TaggedText, ...]
+    answer_label: Optional[int]
+    rationale_label: Optional[int]
+    object_names: tuple[str, ...] = ()
+    object_boxes: tuple[BoxXYXY, ...] = ()
+    width: int = 0
+    height: int = 0
+
+
+@dataclass(frozen=True)
+class Phrase:
+    """Words `start` to `end` (exclusive) of a sentence and the boxes of what they name.
+
+    `boxes` is empty when nothing in the image is marked for the phrase. `phrase_id` is the coreference chain it
+    belongs to, `phrase_type` Flickr30k Entities' categories ("people", "clothing", …), joined by "/".
+    """
+
+    start: int
+    end: int
+    text: str
+    phrase_id: str
+    phrase_type: str
+    boxes: tuple[BoxXYXY, ...] = ()
+
+
+@dataclass(frozen=True)
+class PhraseRecord:
+    """One caption of an image with its marked phrases (Flickr30k Entities). Boxes are pixels of `width` x `height`."""
+
+    image: str
+    sentence: str
+    phrases: tuple[Phrase, ...] = field(default=())
+    sentence_id: int = 0
+    width: int = 0
+    height: int = 0
