@@ -1,0 +1,1 @@
+"""Data to try the suite on: easy-VQA converted, and a small drawn world, both in real on-disk formats."""
