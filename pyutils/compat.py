@@ -5,6 +5,9 @@ Tested with 3.3.1 and 2.6.2. On import the process gets the thread count of `pyu
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import paddle
 import paddle.nn.functional as F
 
@@ -87,6 +90,10 @@ def adamw_kernel_(parameter, gradient, moment1, moment2, betas, step_size: float
     decay), not a coefficient; it needs a `step_size` other than 0. The kernel is private to Paddle and its arguments
     differ between releases: 3.x has a third moment and `amsgrad`.
     """
+    # The kernel takes 1 - beta in single precision: for 0.999 that is 4.7e-5 too much. Both moments come out that much
+    # larger; step size and eps take the factor back.
+    first, second = (float(np.float32(1.0) - np.float32(beta)) / (1.0 - beta) for beta in betas)
+    step_size, eps = step_size * math.sqrt(second) / first, eps * math.sqrt(second)
     rate = paddle.full([1], step_size, dtype=parameter.dtype)
     power = paddle.zeros([1], dtype=parameter.dtype)  # 0 switches the kernel's own bias correction off
     coefficient = decay / step_size if decay else 0.0

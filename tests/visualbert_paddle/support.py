@@ -65,3 +65,10 @@ def load_golden_weights(
     assert extra <= {n for n in extra if n.split(".")[0] in ("words", "sentence_image")}, f"left over: {sorted(extra)}"
     for name, parameter in own.items():
         parameter.set_value(np.ascontiguousarray(state[name]))
+
+
+def to_reference(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Our tensors (values or gradients) under Hugging Face's names, linear weights `[out, in]`."""
+    converted = NAME_MAPS["huggingface"].to_theirs(tensors)
+    assert converted.unmapped == []
+    return converted.tensors
