@@ -1,0 +1,1 @@
+"""What is done to pixels between a file and a model."""
