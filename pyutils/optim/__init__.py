@@ -1,7 +1,7 @@
 """Optimizers: one class, many update rules, states keyed by structured parameter names.
 
-    optimizer = build_optimizer(OptimizerConfig(name="adamw", lr=1e-4), dict(model.named_parameters()))
-    optimizer.set_lr(rate); loss.backward(); optimizer.step(); optimizer.clear_grad()
+optimizer = build_optimizer(OptimizerConfig(name="adamw", lr=1e-4), dict(model.named_parameters()))
+optimizer.set_lr(rate); loss.backward(); optimizer.step(); optimizer.clear_grad()
 """
 
 from __future__ import annotations
