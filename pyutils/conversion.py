@@ -135,7 +135,8 @@ def _dataclass(value: Any, cls: type, place: Place) -> Any:
     try:
         return cls(**arguments)
     except ValueError as error:
-        raise InputError(f"{place.text}: {error}") from error
+        named = bool(place.keys) and str(error).startswith(".".join(place.keys) + ".")
+        raise InputError(f"{place.origin if named else place.text}: {error}") from error
 
 
 def _union(value: Any, annotation: Any, place: Place) -> Any:

@@ -10,6 +10,7 @@ A user's own settings win: `MKL_DEBUG_CPU_TYPE`, `OMP_NUM_THREADS` and `PYUTILS_
 from __future__ import annotations
 
 import os
+import zlib  # noqa: F401 - Paddle 2.6 carries a zlib of its own and breaks Python's when that is loaded after it
 from pathlib import Path
 
 

@@ -1,0 +1,71 @@
+# Sourced by the recipe scripts; defines ROOT and `launch SCRIPT ARGUMENTS…`. SCRIPT is relative to the repository.
+#
+#   . "$(dirname "$0")/launch.sh"
+#   launch visualbert_paddle/run_vqa2.py --output_dir "$LOG_DIR" "$@"
+#
+# Devices, from the environment:
+#   GPUS=0,1    these GPUs, one process each; GPUS=0 one of them; GPUS= (empty) none: the CPU
+#   NPROC=2     two processes on the CPU
+#   nothing     all GPUs that Paddle finds, else one process on the CPU
+#   PYTHON      the Python to use (else the active environment, .venv in the repository, python3)
+# Paths in the arguments are relative to the caller's folder.
+
+launch_script=$0
+case $launch_script in */*) ;; *) launch_script=$(command -v -- "$0" || echo "./$0") ;; esac
+ROOT=${ROOT:-$(CDPATH='' cd -- "$(dirname -- "$launch_script")/.." && pwd)}
+[ -f "$ROOT/shell/launch.sh" ] || {
+    echo "launch.sh: $ROOT is not the repository; run the script from shell/, or set ROOT" >&2
+    exit 2
+}
+
+if [ -z "${PYTHON:-}" ]; then
+    if [ -n "${VIRTUAL_ENV:-}" ]; then
+        PYTHON=$VIRTUAL_ENV/bin/python
+    elif [ -x "$ROOT/.venv/bin/python" ]; then
+        PYTHON=$ROOT/.venv/bin/python
+    else
+        PYTHON=python3
+    fi
+fi
+
+# Prints "0,1,…", the GPUs that Paddle can use; nothing without one.
+launch_find_gpus() {
+    GLOG_v=0 "$PYTHON" -W ignore -c '
+import paddle
+count = paddle.device.cuda.device_count() if paddle.device.is_compiled_with_cuda() else 0
+print(",".join(map(str, range(count))))' 2>/dev/null | tail -n 1
+}
+
+launch() {
+    launch_target=$ROOT/$1
+    shift
+    [ -f "$launch_target" ] || {
+        echo "launch.sh: no script $launch_target" >&2
+        return 2
+    }
+    # Without an installation, the script's own folder is all that Python would search.
+    PYTHONPATH=$ROOT${PYTHONPATH:+:$PYTHONPATH}
+    export PYTHONPATH
+    if [ -n "${NPROC:-}" ] && [ -z "${GPUS:-}" ]; then
+        launch_devices=
+    else
+        launch_devices=${GPUS-$(launch_find_gpus)}
+    fi
+    case $launch_devices in
+    *,*)
+        "$PYTHON" -m paddle.distributed.launch --gpus "$launch_devices" --log_dir "${LAUNCH_LOG_DIR:-log}" \
+            "$launch_target" "$@"
+        ;;
+    "")
+        if [ "${NPROC:-1}" -gt 1 ]; then
+            "$PYTHON" -m paddle.distributed.launch --nproc_per_node "$NPROC" --log_dir "${LAUNCH_LOG_DIR:-log}" \
+                "$launch_target" "$@"
+        else
+            "$PYTHON" "$launch_target" "$@"
+        fi
+        ;;
+    *)
+        CUDA_VISIBLE_DEVICES=$launch_devices "$PYTHON" "$launch_target" "$@"
+        ;;
+    esac
+}

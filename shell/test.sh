@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# Installs what the tests need and runs the checks and all tests:  bash shell/test.sh [--paddle 2.6.2] [pytest arguments]
+# Each Paddle version has an environment of its own: .venv, .venv-paddle-2.6.2.
+set -euo pipefail
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cd "$ROOT"
+
+paddle=3.3.1
+if [ "${1:-}" = --paddle ]; then
+    paddle=${2:?--paddle needs a version: 3.3.1 or 2.6.2}
+    shift 2
+fi
+case $paddle in
+3.3.1) REQUIREMENTS="requirements.txt requirements-dev.txt" ;;
+2.6.2)
+    REQUIREMENTS="requirements-paddle-2.6.2.txt requirements-dev.txt"
+    VENV=$ROOT/.venv-paddle-2.6.2
+    ;;
+*)
+    echo "test.sh: no requirements file for Paddle $paddle; known: 3.3.1, 2.6.2" >&2
+    exit 2
+    ;;
+esac
+. "$ROOT/shell/env.sh"
+
+"$PYTHON" -m ruff check .
+"$PYTHON" -m ruff format --check .
+# One thread a worker: two workers with two threads each on two cores would wait for one another.
+export PYUTILS_CPU_THREADS=1 OMP_NUM_THREADS=1
+"$PYTHON" -m pytest -n "${WORKERS:-2}" "$@"
