@@ -37,6 +37,11 @@ class _Dumper(yaml.SafeDumper):
         """Write a repeated value out again: people edit these files."""
         return True
 
+    def represent_list(self, data: list) -> yaml.Node:
+        """Lists of scalars stand on one line."""
+        flat = not any(isinstance(item, (list, dict)) for item in data)
+        return self.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=flat or None)
+
 
 def _construct_mapping(loader: _Loader, node: yaml.MappingNode) -> dict:
     seen = set()
@@ -54,6 +59,7 @@ def _construct_float(loader: _Loader, node: yaml.ScalarNode) -> float:
     return float(re.sub(r"\.(?=inf|nan)", "", node.value.lower()))
 
 
+_Dumper.add_representer(list, _Dumper.represent_list)
 for _tag, _pattern, _first in _SCALARS:
     for _class in (_Loader, _Dumper):
         _class.add_implicit_resolver(_tag, re.compile(f"^(?:{_pattern})$"), [*_first.replace("\0", ""), ""])
@@ -75,7 +81,7 @@ def parse_yaml(text: str, name: str) -> Any:
 
 def dump_yaml(value: Any) -> str:
     """`value` (dict, list, text, numbers, None) as YAML text, keys in their order."""
-    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=None, width=100)
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=False, width=100)
 
 
 def scalar_text(value: Any) -> str:

@@ -28,12 +28,14 @@ if [ -z "${PYTHON:-}" ]; then
     fi
 fi
 
-# Prints "0,1,…", the GPUs that Paddle can use; nothing without one.
+# Prints "0,1,…", the GPUs that Paddle can use, by the numbers of CUDA_VISIBLE_DEVICES where that is set; nothing without
+# one.
 launch_find_gpus() {
     GLOG_v=0 "$PYTHON" -W ignore -c '
-import paddle
+import os, paddle
 count = paddle.device.cuda.device_count() if paddle.device.is_compiled_with_cuda() else 0
-print(",".join(map(str, range(count))))' 2>/dev/null | tail -n 1
+visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(count)))
+print(visible if count else "")' 2>/dev/null | tail -n 1
 }
 
 launch() {
@@ -57,6 +59,9 @@ launch() {
             "$launch_target" "$@"
         ;;
     "")
+        # A build for GPUs would take them when they are there, whatever was asked for.
+        CUDA_VISIBLE_DEVICES=
+        export CUDA_VISIBLE_DEVICES
         if [ "${NPROC:-1}" -gt 1 ]; then
             "$PYTHON" -m paddle.distributed.launch --nproc_per_node "$NPROC" --log_dir "${LAUNCH_LOG_DIR:-log}" \
                 "$launch_target" "$@"

@@ -1,0 +1,263 @@
+from __future__ import annotations
+
+import errno
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from pyutils.cli import Flag, config_table, parse_bool, print_config, run_main, standard_parser
+from pyutils.config import parse_config, setting
+from pyutils.errors import InputError
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    lr: float = setting(2e-5, "Peak learning rate, 100% of it.")
+
+
+@dataclass(frozen=True)
+class Config:
+    optimizer: Optimizer = setting(Optimizer, "The optimizer.")
+    distributed: bool = setting(True, "Several processes.")
+    encoder: str = setting("bert", "Text encoder.")
+    dataset: str = setting("", "Data set.")
+    regions: int = setting(0, "Regions of an image.")
+
+
+def data_set(name):
+    if name not in {"vqa2": 100, "nlvr2": 144}:
+        raise InputError(f"no data set {name}")
+    return {"dataset": name, "regions": {"vqa2": 100, "nlvr2": 144}[name]}
+
+
+FLAGS = (
+    Flag("--learning_rate", "optimizer.lr", type=float, help="peak rate, 100%"),
+    Flag("--distributed", "distributed", type=bool),
+    Flag(("--text_encoder", "--textencoder"), "encoder"),
+    Flag("--task_name", data_set),
+    Flag("--device", "dataset", choices=("cpu", "gpu")),
+    Flag("--question", None),
+)
+
+
+def parse(*arguments, flags=FLAGS, default=None):
+    return standard_parser("run_task.py", default, flags, Config).parse(list(arguments))
+
+
+def test_nothing_given():
+    run = parse(default="configs/a.yaml")
+    assert (run.config_path, run.overrides, run.output_dir, run.seed) == (Path("configs/a.yaml"), (), None, None)
+    assert (run.resume, run.evaluate, dict(run.extra)) == (None, False, {})
+
+
+def test_common_flags(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("regions: 3\nencoder: file\n")
+    run = parse(
+        "--config",
+        str(path),
+        "--output_dir",
+        "out",
+        "--seed",
+        "7",
+        "--resume",
+        "a/b",
+        "--evaluate",
+        "--set",
+        "encoder=x",
+    )
+    assert (run.output_dir, run.seed, run.resume, run.evaluate) == ("out", 7, "a/b", True)
+    assert run.load(Config) == Config(regions=3, encoder="x")
+
+
+def test_bare_resume_is_auto_and_evaluate_takes_a_word():
+    assert parse("--resume").resume == "auto"
+    assert parse("--resume", "--seed", "1").resume == "auto"
+    assert parse("--evaluate", "False").evaluate is False
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [((), True), (("--distributed",), True), (("--distributed", "False"), False), (("--distributed=0",), False)],
+)
+def test_boolean_flags_are_parsed(words, expected):
+    assert parse(*words).load(Config).distributed is expected
+
+
+def test_flags_of_the_originals_set_configuration_keys():
+    config = parse("--learning_rate", "1e-4", "--textencoder", "roberta", "--task_name", "nlvr2").load(Config)
+    assert config == Config(Optimizer(1e-4), True, "roberta", "nlvr2", 144)
+
+
+def test_what_comes_later_wins():
+    assert parse("--learning_rate", "1", "--set", "optimizer.lr=2").load(Config).optimizer.lr == 2
+    assert parse("--set", "optimizer.lr=2", "--learning_rate", "1").load(Config).optimizer.lr == 1
+
+
+def test_values_of_the_script_itself():
+    assert dict(parse("--question", "what is it?").extra) == {"question": "what is it?"}
+
+
+def test_a_table_may_define_a_common_flag_anew():
+    run = parse("--seed", "5", flags=[Flag("--seed", "regions", type=int)])
+    assert run.seed is None
+    assert run.load(Config).regions == 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--learning_rat", "1"], 'unknown flag --learning_rat: did you mean "--learning_rate"?'),
+        (["--learning-rate=1"], 'unknown flag --learning-rate: did you mean "--learning_rate"?'),
+        (["--qqqq"], "unknown flag --qqqq: known: --config"),
+        (["stray"], "unexpected 'stray'"),
+        (["--learning_rate", "fast"], "--learning_rate: expected float, found 'fast'"),
+        (["--distributed", "maybe"], "--distributed: expected true or false, found 'maybe'"),
+        (["--evaluate", "maybe"], "--evaluate: expected true or false, found 'maybe'"),
+        (["--task_name", "vqa9"], "--task_name: no data set vqa9"),
+        (["--device", "gpus"], "--device: unknown value 'gpus': did you mean \"gpu\"?"),
+        (["--set", "lr"], "--set lr: expected key=value"),
+        (["--seed", "x"], "--seed: invalid int value: 'x'"),
+        (["--learning_rate"], "--learning_rate: expected one argument"),
+    ],
+)
+def test_bad_command_lines_exit_2_and_say_what_to_type(capsys, arguments, message):
+    with pytest.raises(SystemExit) as caught:
+        parse(*arguments)
+    assert caught.value.code == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "run_task.py --help lists the flags" in error
+
+
+def test_a_value_the_configuration_refuses_names_the_flag():
+    with pytest.raises(InputError, match="--text_encoder: encoder: expected text, found 3"):
+        parse("--text_encoder", "3", flags=[Flag("--text_encoder", "encoder", type=int)]).load(Config)
+
+
+def test_help_lists_flags_and_keys(capsys):
+    for flag, expected in {
+        "--help": "sets optimizer.lr",
+        "--help-config": "optimizer.lr  (float, default 2.0e-05)",
+    }.items():
+        with pytest.raises(SystemExit) as caught:
+            parse(flag)
+        assert caught.value.code == 0
+        assert expected in capsys.readouterr().out
+    assert "Peak learning rate, 100% of it." in config_table(Config)
+
+
+def test_parse_bool():
+    assert [parse_bool(word) for word in ("True", "off", "1", "NO")] == [True, False, True, False]
+    with pytest.raises(ValueError, match="true or false"):
+        parse_bool("2")
+
+
+def test_the_resolved_configuration_is_printed_once(capsys, monkeypatch):
+    print_config(Config())
+    assert parse_config(Config, capsys.readouterr().out) == Config()
+    monkeypatch.setenv("PADDLE_TRAINER_ID", "1")
+    print_config(Config())
+    assert capsys.readouterr().out == ""
+
+
+def raising(error):
+    def main():
+        raise error
+
+    return main
+
+
+@pytest.mark.parametrize(
+    ("main", "status", "message"),
+    [
+        (lambda: None, 0, ""),
+        (lambda: 3, 3, ""),
+        (raising(InputError("a.json: entry 3: expected a box")), 2, "error: a.json: entry 3: expected a box\n"),
+        (raising(KeyboardInterrupt()), 130, "interrupted\n"),
+        (
+            raising(OSError(errno.ENOSPC, "No space left on device", "out/last")),
+            2,
+            "error: out/last: No space left on device",
+        ),
+    ],
+)
+def test_run_main_statuses(capsys, main, status, message):
+    with pytest.raises(SystemExit) as caught:
+        run_main(main)
+    assert caught.value.code == status
+    assert capsys.readouterr().err.startswith(message)
+
+
+def test_run_main_lets_defects_through():
+    with pytest.raises(FileNotFoundError):
+        run_main(raising(FileNotFoundError(errno.ENOENT, "gone", "x")))
+    with pytest.raises(ZeroDivisionError):
+        run_main(lambda: 1 // 0)
+
+
+FAKE_PYTHON = """#!/bin/sh
+case "$*" in
+*paddle.device*) echo "$FAKE_GPUS" ;;
+*) echo "visible=${CUDA_VISIBLE_DEVICES-unset} args=$*" ;;
+esac
+"""
+
+
+def launch(tmp_path, start, **environment):
+    """What `launch` in a recipe script would run, started from the folder `start`."""
+    root = tmp_path / "repo root"
+    (root / "shell").mkdir(parents=True, exist_ok=True)
+    (root / "shell" / "launch.sh").write_bytes((ROOT / "shell" / "launch.sh").read_bytes())
+    (root / "shell" / "recipe.sh").write_text('. "$(dirname "$0")/launch.sh"\nlaunch run.py --name "a b" "$@"\n')
+    (root / "run.py").write_text("")
+    python = tmp_path / "python"
+    python.write_text(FAKE_PYTHON)
+    python.chmod(0o755)
+    script = {"root": "shell/recipe.sh", "shell": "recipe.sh", "else": str(root / "shell" / "recipe.sh")}[start]
+    folder = {"root": root, "shell": root / "shell", "else": tmp_path}[start]
+    variables = {"PATH": "/usr/bin:/bin", "PYTHON": str(python), **environment}
+    done = subprocess.run(["sh", script, "-x"], cwd=folder, env=variables, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip().replace(str(root), "ROOT")
+
+
+@pytest.mark.parametrize("start", ["root", "shell", "else"])
+def test_recipes_run_from_any_folder(tmp_path, start):
+    assert launch(tmp_path, start) == "visible= args=ROOT/run.py --name a b -x"
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({"FAKE_GPUS": "0"}, "visible=0 args=ROOT/run.py"),
+        ({"FAKE_GPUS": "0,1"}, "visible=unset args=-m paddle.distributed.launch --gpus 0,1 --log_dir log ROOT/run.py"),
+        ({"FAKE_GPUS": "0,1", "GPUS": "1"}, "visible=1 args=ROOT/run.py"),
+        ({"FAKE_GPUS": "0,1", "GPUS": ""}, "visible= args=ROOT/run.py"),
+        ({"GPUS": "2,3"}, "visible=unset args=-m paddle.distributed.launch --gpus 2,3 --log_dir log ROOT/run.py"),
+        ({"NPROC": "2"}, "visible= args=-m paddle.distributed.launch --nproc_per_node 2 --log_dir log ROOT/run.py"),
+    ],
+)
+def test_devices_of_a_recipe(tmp_path, environment, expected):
+    assert launch(tmp_path, "root", **environment) == f"{expected} --name a b -x"
+
+
+FAILING = """
+from pyutils.cli import run_main
+from pyutils.errors import InputError
+
+def main():
+    raise InputError("x: y")
+
+run_main(main)
+"""
+
+
+def test_a_failing_program_exits_plainly():
+    done = subprocess.run([sys.executable, "-c", FAILING], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (2, "error: x: y\n")
