@@ -155,5 +155,5 @@ def _downloaded_vocabulary(name: str) -> Path:
         raise InputError(f'tokenizer "{name}": paddlenlp cannot be imported ({error}); {remedy}') from error
     try:
         return Path(BertTokenizer.from_pretrained(name).vocab_file)
-    except Exception as error:  # noqa: BLE001 - the download fails in as many ways as networks do
+    except (OSError, RuntimeError, ValueError, KeyError, AttributeError) as error:
         raise InputError(f'tokenizer "{name}": not in the cache and not downloaded ({error}); {remedy}') from error

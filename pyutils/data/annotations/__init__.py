@@ -1,0 +1,1 @@
+"""One reader for each annotation format: file in, `RecordTable` out."""

@@ -1,0 +1,38 @@
+"""COCO captions: `captions_{train,val}2014.json`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Union
+
+from pyutils.data.annotations.files import entries_of, image_key, read_json
+from pyutils.data.records import CaptionRecord
+from pyutils.data.table import RecordTable
+from pyutils.errors import InputError
+
+
+def read(path: Union[str, Path]) -> RecordTable[CaptionRecord]:
+    """One record an image, with all its captions in the order of the file; images in the order of their first caption.
+
+    The image key is the stem of the image's `file_name`. Images without a caption are left out. Raises InputError when
+    the file is not of this kind or a caption belongs to no listed image.
+    """
+    path = Path(path)
+    content = read_json(path)
+    names = {entry["id"]: entry["file_name"] for _, entry in entries_of(content, "images", ("id", "file_name"), path)}
+    captions: dict[Any, list[tuple[int, str]]] = {}
+    for number, entry in entries_of(content, "annotations", ("id", "image_id", "caption"), path):
+        if entry["image_id"] not in names:
+            raise InputError(
+                f"{path}: entry {number} of annotations: caption {entry['id']} is about image {entry['image_id']}, "
+                'which is not in "images"'
+            )
+        captions.setdefault(entry["image_id"], []).append((entry["id"], entry["caption"]))
+    return RecordTable(CaptionRecord, _records(names, captions))
+
+
+def _records(names: dict[Any, str], captions: dict[Any, list[tuple[int, str]]]) -> Iterator[CaptionRecord]:
+    for image, entries in captions.items():
+        identifiers, texts = zip(*entries)
+        yield CaptionRecord(image_key(names[image]), texts, image, identifiers)

@@ -1,0 +1,1 @@
+"""Metrics as pure functions over arrays and plain Python values; nothing here imports Paddle."""

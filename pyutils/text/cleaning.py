@@ -1,0 +1,32 @@
+"""ALBEF's cleaning of captions and questions (Li et al. 2021, its published data code)."""
+
+from __future__ import annotations
+
+import re
+from typing import Optional
+
+_MARKS = re.compile(r"[,.'!?\"()*#:;~]")
+_MANY_SPACES = re.compile(r"\s{2,}")
+
+
+def clean_caption(caption: str, max_words: Optional[int] = None) -> str:
+    """Lower case, most marks gone, hyphens and slashes as spaces, "<person>" as a word, single spaces, first words.
+
+    Words are what single spaces part: a tab or one line break inside the text stays, as in the original.
+    """
+    text = _spaced(caption).replace("<person>", "person")
+    text = _MANY_SPACES.sub(" ", text).rstrip("\n").strip(" ")
+    return _first_words(text, max_words)
+
+
+def clean_question(question: str, max_words: Optional[int] = None) -> str:
+    """As `clean_caption`, but inner and leading spaces stay, each counting as a word, and so does "<person>"."""
+    return _first_words(_spaced(question).rstrip(" "), max_words)
+
+
+def _spaced(text: str) -> str:
+    return _MARKS.sub("", text.lower()).replace("-", " ").replace("/", " ")
+
+
+def _first_words(text: str, count: Optional[int]) -> str:
+    return text if count is None else " ".join(text.split(" ")[:count])
