@@ -95,13 +95,18 @@ class Optimizer:
         return None if self.lr is None else self.lr * entry.lr_factor
 
     def _update(self, entry: Trained, gradient: Tensor, first_lr: float | None) -> None:
-        if entry.name not in self._slots:
-            self._slots[entry.name] = self.rule.slots(entry.parameter.detach())
+        slots = self._slots_of(entry)
         entry.step += 1
         at = At(entry.step, self._rate(entry), entry.weight_decay, first_lr)
-        value, self._slots[entry.name] = self.rule.update(entry.parameter, gradient, self._slots[entry.name], at)
+        value, self._slots[entry.name] = self.rule.update(entry.parameter, gradient, slots, at)
         if value is not entry.parameter:
             paddle.assign(value, output=entry.parameter)
+
+    def _slots_of(self, entry: Trained) -> Slots:
+        """State of one parameter, made when it is first asked for."""
+        if entry.name not in self._slots:
+            self._slots[entry.name] = self.rule.slots(entry.parameter.detach())
+        return self._slots[entry.name]
 
     def state_dict(self) -> dict[str, np.ndarray | int | float]:
         """Everything a resumed run needs: `<parameter>/<slot>` arrays, `<parameter>/step` counts, `lr`.

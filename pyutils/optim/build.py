@@ -5,23 +5,48 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pyutils.errors import InputError, nearest
+from pyutils.optim.adafactor import Adafactor
+from pyutils.optim.adahessian import AdaHessian, HessianOptimizer
 from pyutils.optim.adam import Adam, AdamW, BertAdam, TransformersAdamW
 from pyutils.optim.base import Optimizer, Trained
 from pyutils.optim.config import OptimizerConfig
+from pyutils.optim.lookahead import Lookahead, OriginalLookahead
+from pyutils.optim.mean_square import Adadelta, RMSprop, TensorFlowRMSprop
+from pyutils.optim.momentum import SGD, Momentum
+from pyutils.optim.novograd import NovoGrad, NvNovoGrad, OriginalNovoGrad
+from pyutils.optim.projected import SGDP, AdamP
+from pyutils.optim.rectified import NAdam, OriginalRAdam, RAdam
 from pyutils.optim.rule import Rule
 
 if TYPE_CHECKING:
     from paddle import Tensor
 
 RULES: dict[str, type[Rule]] = {
+    "adafactor": Adafactor,
+    "adadelta": Adadelta,
+    "adahessian": AdaHessian,
     "adam": Adam,
+    "adamp": AdamP,
     "adamw": AdamW,
     "adamw_transformers": TransformersAdamW,
     "bert_adam": BertAdam,
+    "momentum": Momentum,
+    "nadam": NAdam,
+    "novograd": NovoGrad,
+    "novograd_original": OriginalNovoGrad,
+    "nvnovograd": NvNovoGrad,
+    "radam": RAdam,
+    "radam_original": OriginalRAdam,
+    "rmsprop": RMSprop,
+    "rmsprop_tf": TensorFlowRMSprop,
+    "sgd": SGD,
+    "sgdp": SGDP,
 }
+ALIASES = {"nesterov": "sgd", "rmsproptf": "rmsprop_tf"}
+LOOKAHEADS: dict[str, type[Lookahead]] = {"lookahead_original_": OriginalLookahead, "lookahead_": Lookahead}
 
 CLIP_MODES = ("default", "global", "per_parameter", "none")
 
@@ -29,21 +54,36 @@ CLIP_MODES = ("default", "global", "per_parameter", "none")
 def build_optimizer(cfg: OptimizerConfig, named_parameters: Mapping[str, Tensor]) -> Optimizer:
     """Optimizer of `cfg` over the trainable ones of `named_parameters` (structured name -> parameter).
 
-    Parameters with `stop_gradient` and those that `cfg.frozen` names are left out; one tensor under several names counts
-    once, under its first. Raises InputError on an unknown rule, option or clipping, and when nothing is left to train.
+    Parameters with `stop_gradient` and those that `cfg.frozen` names are left out; one tensor under several names
+    counts once, under its first. Raises InputError on an unknown rule, option or clipping, a missing rate, and when
+    nothing is left to train.
     """
     rule = build_rule(cfg)
     if cfg.clip not in CLIP_MODES:
         raise InputError(f"optimizer.clip: unknown {cfg.clip!r}: {nearest(cfg.clip, CLIP_MODES)}")
     clip = rule.default_clip if cfg.clip == "default" else cfg.clip
-    return Optimizer(rule, trained_parameters(cfg, named_parameters), cfg.lr, clip, cfg.clip_norm)
+    kind = HessianOptimizer if isinstance(rule, AdaHessian) else Optimizer
+    return kind(rule, trained_parameters(cfg, named_parameters), cfg.lr, clip=clip, clip_norm=cfg.clip_norm)
 
 
 def build_rule(cfg: OptimizerConfig) -> Rule:
-    """The update rule that `cfg` names, with its hyper-parameters."""
+    """The update rule that `cfg` names, with its hyper-parameters; `lookahead_<rule>` wraps another one."""
     name = cfg.name.lower()
-    if name not in RULES:
-        raise InputError(f"optimizer.name: unknown {cfg.name!r}: {nearest(name, RULES)}")
+    prefix = next((prefix for prefix in LOOKAHEADS if name.startswith(prefix)), "")
+    name = name[len(prefix) :]
+    name = ALIASES.get(name, name)
+    if name not in RULES or (prefix and name == "adahessian"):
+        raise InputError(f"optimizer.name: unknown {cfg.name!r}: {nearest(name, [*RULES, *ALIASES])}")
+    if cfg.lr is None and name != "adafactor":
+        raise InputError(f"optimizer.lr: {cfg.name} needs a learning rate; only adafactor finds its own")
+    outer = {key: value for key, value in cfg.options.items() if prefix and key in ("alpha", "k")}
+    inner = {key: value for key, value in cfg.options.items() if key not in outer}
+    rule = RULES[name](**_hyperparameters(cfg, name, inner))
+    return LOOKAHEADS[prefix](rule, **outer) if prefix else rule
+
+
+def _hyperparameters(cfg: OptimizerConfig, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of the rule `name`: those of `cfg` that it knows, and all of `options`."""
     known = [item.name for item in fields(RULES[name])]
     common = {"betas": cfg.betas and tuple(cfg.betas), "eps": cfg.eps, "momentum": cfg.momentum}
     chosen = {key: value for key, value in common.items() if key in known and value is not None}
@@ -51,11 +91,11 @@ def build_rule(cfg: OptimizerConfig) -> Rule:
         chosen["correct_bias"] = cfg.correct_bias
     elif not cfg.correct_bias:
         raise InputError(f"optimizer.correct_bias: false needs optimizer.name adamw_transformers, found {cfg.name!r}")
-    for option, value in cfg.options.items():
+    for option, value in options.items():
         if option not in known:
             raise InputError(f"optimizer.options: {cfg.name} has no {option!r}: {nearest(option, known)}")
         chosen[option] = value
-    return RULES[name](**chosen)
+    return chosen
 
 
 def trained_parameters(cfg: OptimizerConfig, named_parameters: Mapping[str, Tensor]) -> list[Trained]:

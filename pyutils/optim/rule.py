@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Dict, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 if TYPE_CHECKING:
     from paddle import Tensor
 
-Slots = Dict[str, "Tensor"]  # noqa: UP006  (evaluated at run time on Python 3.9)
+Slots = dict[str, "Tensor"]
 
 
 class At(NamedTuple):
