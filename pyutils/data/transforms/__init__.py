@@ -1,1 +1,18 @@
-"""What is done to pixels between a file and a model."""
+"""What is done to pixels between a file and a model: NumPy and Pillow only, every random number from the caller."""
+
+from pyutils.data.transforms.crop import Crop, random_crop
+from pyutils.data.transforms.normalise import ALBEF_MEAN, ALBEF_STD, Normalise
+from pyutils.data.transforms.pipeline import ImageTransform, albef_transform
+from pyutils.data.transforms.randaugment import ALBEF_OPERATIONS, RandomAugment
+
+__all__ = [
+    "ALBEF_MEAN",
+    "ALBEF_OPERATIONS",
+    "ALBEF_STD",
+    "Crop",
+    "ImageTransform",
+    "Normalise",
+    "RandomAugment",
+    "albef_transform",
+    "random_crop",
+]

@@ -1,0 +1,83 @@
+"""What image files there are: every folder is listed once, instead of asking the disk about each record."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Union
+
+from pyutils.errors import InputError
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+PathLike = Union[str, "os.PathLike[str]"]
+
+
+class ImageListing:
+    """The images below one or several folders, found by relative path, by file name, or by file name without suffix.
+
+    Annotation files disagree on what their paths start from, so a path that is not there is looked for by its name
+    alone. Earlier roots go before later ones; within one root a name that stands in two folders finds nothing.
+    """
+
+    def __init__(self, roots: Iterable[PathLike]) -> None:
+        self.roots = tuple(Path(root).expanduser() for root in roots)
+        self._paths: dict[str, int] = {}
+        self._names: dict[str, tuple[int, str]] = {}
+        self._twice: dict[str, tuple[str, str]] = {}
+        for number, root in enumerate(self.roots):
+            for relative in _relative_paths(root):
+                self._paths.setdefault(relative, number)
+                name = relative.rpartition("/")[2]
+                for short in (name, name.rpartition(".")[0]):
+                    self._add(short, number, relative)
+
+    def _add(self, short: str, number: int, relative: str) -> None:
+        first = self._names.setdefault(short, (number, relative))
+        if first[0] == number and first[1] != relative:
+            self._twice.setdefault(short, (first[1], relative))
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __contains__(self, image: str) -> bool:
+        return image in self._paths or self._lookup(image) is not None
+
+    def _lookup(self, image: str) -> tuple[int, str] | None:
+        if image in self._paths:
+            return self._paths[image], image
+        name = image.replace("\\", "/").rpartition("/")[2]
+        return None if name in self._twice else self._names.get(name)
+
+    def relative(self, image: str) -> str | None:
+        """The path of an image below its root, with forward slashes, or None when it is not there."""
+        found = self._lookup(image)
+        return None if found is None else found[1]
+
+    def path(self, image: str) -> Path | None:
+        """The file of an image, or None when it is not there. InputError when two files bear the name."""
+        found = self._lookup(image)
+        if found is not None:
+            return self.roots[found[0]] / found[1]
+        name = image.replace("\\", "/").rpartition("/")[2]
+        if name in self._twice:
+            raise InputError(
+                f"image {image!r} may be {' or '.join(self._twice[name])}: write its path from image_root in the "
+                "annotations, or point image_root at the right folder"
+            )
+        return None
+
+    def missing(self, images: Iterable[str]) -> list[str]:
+        """Those of `images` that are not there, in their order, each once."""
+        return [image for image in dict.fromkeys(images) if image not in self]
+
+
+def _relative_paths(root: Path) -> Iterator[str]:
+    """Every image file below `root`, in name order, with forward slashes. Links to folders are followed."""
+    for folder, subfolders, names in os.walk(root, followlinks=True):
+        subfolders.sort()
+        inside = Path(folder).relative_to(root).as_posix()
+        prefix = "" if inside == "." else f"{inside}/"
+        for name in sorted(names):
+            if name.lower().endswith(IMAGE_SUFFIXES):
+                yield prefix + name

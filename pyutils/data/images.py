@@ -1,0 +1,183 @@
+"""`Images`: the visual source that reads pictures from folders, `[3, H, W]` float32 each.
+
+What is done with unusual files: CMYK, palette and grey images become RGB; transparency is dropped, the colours under it
+stay; 16-bit values keep their upper eight bits; the first frame of an animation counts; the rotation that cameras note
+(EXIF) is ignored, as the original ALBEF ignores it, unless asked for. Missing, damaged and truncated files are errors
+that name the file.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from pyutils.data.image_listing import ImageListing, PathLike
+from pyutils.data.transforms import Crop, ImageTransform
+from pyutils.errors import InputError
+
+_EXIF_ORIENTATION = 0x0112
+_SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N", "I")
+_SMALLER = (8, 4, 2)
+# Pillow's decoders report damage by any of these.
+_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+_MOST_NAMED = 5
+
+
+class Images:
+    """Images of one folder tree, or several, by relative path ("val2014/COCO_val2014_000000000042.jpg") or key.
+
+    A key is the file name without folder and suffix ("COCO_val2014_000000000042"). Paths are looked for below each of
+    `root` in turn; names that are no path there are found through one listing of the folders, made when first needed.
+
+    Args:
+        root: a folder, or several.
+        transform: makes the array of a decoded image, see `pyutils.data.transforms.albef_transform`.
+        draft_margin: JPEG files may be decoded at a half, a quarter or an eighth of their size as long as the part
+            looked at keeps `draft_margin` times the result's side both ways. At 2, photographs scaled to 384 pixels
+            differ from fully decoded ones by under one grey level on average; None always decodes in full. Ordinary
+            COCO, Flickr30k and Visual Genome pictures are too small for it to matter at 256 or 384.
+        exif_rotation: turn images as their cameras noted.
+
+    Objects pickle and fork; they hold no open file. Raises InputError when a root does not exist.
+    """
+
+    def __init__(
+        self,
+        root: PathLike | Sequence[PathLike],
+        transform: ImageTransform,
+        draft_margin: float | None = 2.0,
+        exif_rotation: bool = False,
+    ) -> None:
+        roots = [root] if isinstance(root, (str, os.PathLike)) else list(root)
+        self.roots = tuple(Path(item).expanduser() for item in roots)
+        for folder in self.roots:
+            if not folder.is_dir():
+                raise InputError(f"image folder {folder} does not exist: set image_root to where the images are")
+        self.transform = transform
+        self.draft_margin = draft_margin
+        self.exif_rotation = exif_rotation
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape of one image's array."""
+        return 3, self.transform.size, self.transform.size
+
+    @cached_property
+    def listing(self) -> ImageListing:
+        """What is below the roots; listed when first asked for."""
+        return ImageListing(self.roots)
+
+    def path(self, key: str) -> Path:
+        """The file of an image. Raises InputError when there is none, or when two files bear the name."""
+        found = self._find(key)
+        if found is None:
+            raise InputError(
+                f"image {key!r} is not below {_joined(self.roots)}: check image_root and that the archive with it is "
+                "unpacked; python -m pyutils.data.prepare --check-images lists what is missing"
+            )
+        return found
+
+    def _find(self, key: str) -> Path | None:
+        for folder in self.roots:
+            path = folder / key
+            if path.suffix and path.is_file():
+                return path
+        return self.listing.path(key)
+
+    def __contains__(self, key: str) -> bool:
+        return self._find(key) is not None
+
+    def missing(self, keys: Iterable[str]) -> list[str]:
+        """Those of `keys` that are not here, in their order, each once; the folders are listed, not asked per image."""
+        return [key for key in self.listing.missing(keys) if not (Path(key).is_absolute() and Path(key).is_file())]
+
+    def __getitem__(self, key: str) -> np.ndarray:
+        """[3, H, W] float32 of one image, for transforms without randomness."""
+        return self.read(key)
+
+    def read(self, key: str, rng: np.random.Generator | None = None, out: np.ndarray | None = None) -> np.ndarray:
+        """[3, H, W] float32 of one image, written to `out` when given.
+
+        `rng` gives the random numbers of a random transform. Raises InputError for a missing, damaged or cut-off file.
+        """
+        if rng is None and self.transform.random:
+            raise ValueError("a random transform needs the batch's random generator (rng)")
+        path = self.path(key)
+        try:
+            pixels = self._pixels(path, rng)
+        except UnidentifiedImageError:
+            raise InputError(_unreadable(path)) from None
+        except _DAMAGE as error:
+            raise InputError(
+                f"{path}: the image is damaged or cut off ({error}); copy or download it again, or leave it out"
+            ) from error
+        return self.transform.finish(pixels, rng, out)
+
+    def read_batch(
+        self, keys: Sequence[str], rng: np.random.Generator | None = None, out: np.ndarray | None = None
+    ) -> np.ndarray:
+        """[len(keys), 3, H, W] float32 in one array (`out` when given); images draw from `rng` one after another."""
+        if out is None:
+            out = np.empty((len(keys), *self.shape), dtype=np.float32)
+        for place, key in enumerate(keys):
+            self.read(key, rng, out[place])
+        return out
+
+    def _pixels(self, path: Path, rng: np.random.Generator | None) -> np.ndarray:
+        """Decode, crop and scale: [size, size, 3] uint8."""
+        with Image.open(path) as image:
+            turned = self.exif_rotation and image.getexif().get(_EXIF_ORIENTATION, 1) != 1
+            if turned:
+                image = ImageOps.exif_transpose(image)
+            crop = self.transform.crop(*image.size, rng)
+            reduction = 1 if turned else self._draft(image, crop)
+            return self._scaled(as_rgb(image), crop, reduction)
+
+    def _draft(self, image: Image.Image, crop: Crop) -> int:
+        """Ask the JPEG decoder for a smaller image where the margin allows; by how much it shrinks."""
+        if self.draft_margin is None or image.format != "JPEG":
+            return 1
+        needed = self.draft_margin * self.transform.size
+        full = image.width
+        for factor in _SMALLER:
+            if min(crop.width, crop.height) >= factor * needed:
+                image.draft(None, (image.width // factor, image.height // factor))
+                return round(full / image.width)
+        return 1
+
+    def _scaled(self, image: Image.Image, crop: Crop, reduction: int) -> np.ndarray:
+        left, top, width, height = crop
+        if reduction > 1:
+            box = (left, top, left + width, top + height)
+            limits = image.size * 2
+            return self.transform.scale(image, [min(edge / reduction, most) for edge, most in zip(box, limits)])
+        if (width, height) != image.size:
+            image = image.crop((left, top, left + width, top + height))
+        return self.transform.scale(image)
+
+
+def as_rgb(image: Image.Image) -> Image.Image:
+    """An image of any mode in RGB; 16-bit values keep their upper eight bits (Pillow alone would clip them)."""
+    if image.mode in _SIXTEEN_BITS:
+        values = np.asarray(image).astype(np.int64)
+        image = Image.fromarray((np.clip(values, 0, 65535) >> 8).astype(np.uint8))
+    elif image.mode == "P" and "transparency" in image.info:
+        # Through RGBA, because Pillow warns about palettes that carry transparency; the colours are the same.
+        image = image.convert("RGBA")
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _joined(roots: Sequence[Path]) -> str:
+    shown = ", ".join(map(str, roots[:_MOST_NAMED]))
+    return shown + (" …" if len(roots) > _MOST_NAMED else "")
+
+
+def _unreadable(path: Path) -> str:
+    size = path.stat().st_size
+    kind = "the file is empty" if size == 0 else f"its {size} bytes are no image that Pillow knows"
+    return f"{path}: {kind}; copy or download it again, or leave its records out"
