@@ -22,7 +22,7 @@ class Entry(NamedTuple):
     regions: int
     """How many regions there are."""
     decode: Callable[[], RegionFeatures]
-    """Gives the arrays as they are stored (any float type, possibly views of a file), `features` with `regions` rows."""
+    """Gives the arrays as stored (any float type, possibly views of a file); `features` has `regions` rows."""
 
 
 class RegionSource(ABC):

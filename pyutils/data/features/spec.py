@@ -21,7 +21,7 @@ class FeatureSpec:
     dimension: int
     """Length of one region's feature vector."""
     detector: str = UNKNOWN_DETECTOR
-    """Name of the detector that made the features, e.g. `bottom-up-resnet101-vg`; `unknown` when nobody wrote it down."""
+    """Name of the detector that made the features, e.g. `bottom-up-resnet101-vg`; `unknown` when nobody noted it."""
     max_regions: int | None = None
     """Largest number of regions of an image; None when it is not known without reading everything."""
     box_format: str = "xyxy_pixels"
@@ -60,8 +60,8 @@ class FeatureSpec:
         known = UNKNOWN_DETECTOR not in (detector, self.detector)
         if detector is not None and known and detector != self.detector:
             raise InputError(
-                f"expected regions of detector '{detector}', {where} holds those of '{self.detector}': give the features "
-                "the model was trained on, or change the expected detector in the config"
+                f"expected regions of detector '{detector}', {where} holds those of '{self.detector}': give the "
+                "features the model was trained on, or change the expected detector in the config"
             )
         if boxes and self.box_format == "none":
             raise InputError(f"{where} holds features without boxes, and the model needs boxes")
@@ -78,18 +78,12 @@ class FeatureSpec:
         known = [field.name for field in fields(cls)]
         for name in values:
             if name not in known:
-                raise InputError(f"{where}: unknown field '{name}'{_hint(name, known)}")
+                raise InputError(f"{where}: unknown field '{name}': {nearest(name, known)}")
         if not isinstance(values.get("dimension"), int):
             raise InputError(
                 f"{where}: 'dimension' must be the length of a feature vector, found {values.get('dimension')!r}"
             )
         return cls(**values)
-
-
-def _hint(name: str, known: list[str]) -> str:
-    """What to offer for an unknown field."""
-    suggestion = nearest(name, known)
-    return f", {suggestion}" if suggestion else f"; known fields: {', '.join(known)}"
 
 
 def spec_file(path: Path) -> Path:
@@ -151,7 +145,7 @@ class RegionBatch:
 
 
 def normalise_boxes(boxes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """Boxes relative to the picture, with the fraction of the picture they cover (ViLBERT, arXiv 1908.02265, section 3.1).
+    """Boxes relative to the picture, and the fraction of it they cover (ViLBERT, arXiv 1908.02265, section 3.1).
 
     Args:
         boxes: [batch, regions, 4], left, top, right, bottom in pixels.

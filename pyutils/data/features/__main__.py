@@ -1,0 +1,125 @@
+"""`python -m pyutils.data.features`: convert, inspect, verify, subset and compare region features."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from pyutils.data.features import operations
+from pyutils.data.features.detect import FORMATS, open_regions
+from pyutils.data.features.packed import DTYPES, PackedRegions
+from pyutils.errors import InputError
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m pyutils.data.features", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    known = argparse.ArgumentParser(add_help=False)
+    known.add_argument("--format", choices=sorted(FORMATS), help="format of the source (default: found out)")
+    target = argparse.ArgumentParser(add_help=False)
+    target.add_argument("--dtype", choices=DTYPES, default=None, help="how features are stored (default: float16)")
+    target.add_argument("--detector", help="name of the detector that made the features")
+    target.add_argument("--provenance", help="where the features come from, in free text")
+
+    command = commands.add_parser("convert", parents=[known, target], help="make a packed store of any format")
+    command.add_argument("source", type=Path)
+    command.add_argument("destination", type=Path)
+    command = commands.add_parser("subset", parents=[known, target], help="make a packed store of some images")
+    command.add_argument("source", type=Path)
+    command.add_argument("destination", type=Path)
+    command.add_argument("--keys", type=Path, required=True, help="text file with one image key a line")
+    command = commands.add_parser("inspect", parents=[known], help="say what region features are")
+    command.add_argument("path", type=Path)
+    command = commands.add_parser("verify", parents=[known], help="read everything and name what is damaged")
+    command.add_argument("path", type=Path)
+    command = commands.add_parser("compare", help="measure how two collections differ (exit 1 when they do)")
+    command.add_argument("first", type=Path)
+    command.add_argument("second", type=Path)
+    command.add_argument("--tolerance", type=float, default=0.0, help="difference of values that counts as equal")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; the exit status: 0 done, 1 differences or damage found, 2 bad input."""
+    options = build_parser().parse_args(arguments)
+    try:
+        return _COMMANDS[options.command](options)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; what was written so far is kept, run the same command to go on", file=sys.stderr)
+        return 130
+
+
+def _convert(options: argparse.Namespace) -> int:
+    """`convert` and `subset`."""
+    source = open_regions(options.source, options.format)
+    keys = _read_keys(options.keys) if options.command == "subset" else None
+    same = isinstance(source, PackedRegions) and options.command == "subset"
+    dtype = options.dtype or (source.spec.dtype if same else "float16")
+    added = operations.convert(
+        source, options.destination, dtype, options.detector, options.provenance, keys, progress=True
+    )
+    store = open_regions(options.destination)
+    print(f"{added} images added, {len(store)} in {options.destination}")
+    return 0
+
+
+def _read_keys(path: Path) -> list[str]:
+    """Keys of a text file, one a line."""
+    if not path.is_file():
+        raise InputError(f"{path} does not exist: give a text file with one image key a line")
+    keys = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    if not keys:
+        raise InputError(f"{path} names no image: write one key a line")
+    return keys
+
+
+def _inspect(options: argparse.Namespace) -> int:
+    """`inspect`."""
+    print(table(("property", "value"), operations.summary(open_regions(options.path, options.format))))
+    return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    """`verify`."""
+    source = open_regions(options.path, options.format)
+    damaged = operations.find_damage(source, progress=True)
+    if not damaged:
+        print(f"{len(source)} images in {options.path}, all whole")
+        return 0
+    print(table(("image", "damage"), damaged))
+    print(f"{len(damaged)} of {len(source)} images in {options.path} are damaged", file=sys.stderr)
+    return 1
+
+
+def _compare(options: argparse.Namespace) -> int:
+    """`compare`."""
+    result = operations.compare(open_regions(options.first), open_regions(options.second), progress=True)
+    rows = [
+        ("images in both", result.common),
+        (f"only in {options.first}", result.only_first),
+        (f"only in {options.second}", result.only_second),
+        ("other number of regions or dimension", result.other_shape),
+        ("other picture size", result.other_size),
+        ("largest difference of a feature", f"{result.feature_difference:.3g} {result.worst}".strip()),
+        ("largest difference of a box, pixels", f"{result.box_difference:.3g}"),
+    ]
+    print(table(("", "value"), rows))
+    return 0 if result.same(options.tolerance) else 1
+
+
+def table(head: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+_COMMANDS = {"convert": _convert, "subset": _convert, "inspect": _inspect, "verify": _verify, "compare": _compare}
+
+if __name__ == "__main__":
+    sys.exit(main())

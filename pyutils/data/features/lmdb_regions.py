@@ -1,0 +1,97 @@
+"""Region features in an LMDB: base64 text (ViLBERT) or plain arrays (12-in-1).
+
+A value is a pickled dict with `features` and `boxes` (base64 of float32, or float32 arrays), `num_boxes`, `image_w` and
+`image_h` (numbers or text), optionally `cls_prob`. The entry `keys`, a pickled list, is not needed: images are found by
+their key.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from pyutils.data.features import lmdb_env
+from pyutils.data.features.base64_text import decode_floats, decoded_length
+from pyutils.data.features.keys import KeyIndex
+from pyutils.data.features.source import Entry, RegionSource
+from pyutils.data.features.spec import RegionFeatures
+from pyutils.data.safe_pickle import load
+from pyutils.errors import InputError
+
+_KEY_LIST = b"keys"
+
+
+class LmdbRegions(RegionSource):
+    """Region features in an LMDB folder or file, both value formats."""
+
+    format = "lmdb"
+
+    def _load_index(self) -> KeyIndex:
+        with lmdb_env.transaction(self.path) as reading:
+            keys = [bytes(key) for key in reading.cursor().iternext(values=False)]
+        # LMDB keeps keys in the order of their bytes, which is the order of the index.
+        names = np.array([key for key in keys if key != _KEY_LIST] or [], dtype=np.bytes_)
+        return KeyIndex(names, str(self.path))
+
+    def _locate(self, position: int) -> Entry:
+        key = bytes(self.index.keys[position])
+        where = f"{self.path}, image '{key.decode()}'"
+        with lmdb_env.transaction(self.path) as reading:
+            value = reading.get(key)
+            if value is None:
+                raise InputError(f"{where}: the entry has gone since the file was opened")
+            item = load(value, where)
+        if not isinstance(item, dict) or "features" not in item:
+            raise InputError(f"{where}: expected a dict with 'features', found {type(item).__name__}")
+        return Entry(_count(item, where), partial(_decode, item, where))
+
+    def close(self) -> None:
+        """Close the file in this process; it opens again when read."""
+        lmdb_env.close(self.path)
+
+
+def _count(item: dict[str, Any], where: str) -> int:
+    """Number of regions, checked against the length of the features before these are decoded."""
+    features = item["features"]
+    try:
+        count = int(item["num_boxes"]) if "num_boxes" in item else len(features)
+    except (TypeError, ValueError):
+        raise InputError(f"{where}: num_boxes is {item['num_boxes']!r}") from None
+    if isinstance(features, (str, bytes)):
+        if "num_boxes" not in item:
+            raise InputError(f"{where}: num_boxes is missing")
+        length = decoded_length(features)
+        if count < 0 or length % (4 * max(1, count)) or (count == 0) != (length == 0):
+            raise InputError(f"{where}: {length} bytes of features do not divide into {count} regions")
+    elif not isinstance(features, np.ndarray) or features.ndim != 2 or len(features) < count:
+        shape = getattr(features, "shape", type(features).__name__)
+        raise InputError(f"{where}: expected features [{count}, dimension], found {shape}")
+    return count
+
+
+def _decode(item: dict[str, Any], where: str) -> RegionFeatures:
+    """The arrays of one value."""
+    count = _count(item, where)
+    features, boxes, probs = item["features"], item.get("boxes"), item.get("cls_prob")
+    if isinstance(features, (str, bytes)):
+        features = decode_floats(features, decoded_length(features) // 4 // count if count else None, where)
+    if isinstance(boxes, (str, bytes)):
+        boxes = decode_floats(boxes, 4, where)
+    if isinstance(probs, (str, bytes)):
+        probs = decode_floats(probs, decoded_length(probs) // 4 // max(1, count), where)
+    for name, array in (("boxes", boxes), ("cls_prob", probs)):
+        if array is not None and len(array) < count:
+            raise InputError(f"{where}: {count} regions, but {len(array)} rows of {name}")
+    try:
+        width, height = int(item.get("image_w", 0)), int(item.get("image_h", 0))
+    except (TypeError, ValueError):
+        raise InputError(f"{where}: image_w and image_h must be numbers") from None
+    return RegionFeatures(
+        features[:count],
+        None if boxes is None else boxes[:count, :4],
+        width,
+        height,
+        None if probs is None else probs[:count],
+    )
