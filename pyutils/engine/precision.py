@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from functools import lru_cache
+from functools import cache
 
 import paddle
 
@@ -97,6 +97,6 @@ def gradients_are_finite(gradients: Sequence[paddle.Tensor]) -> bool:
     return bool(paddle.stack([paddle.isfinite(gradient).all() for gradient in gradients]).all())
 
 
-@lru_cache(maxsize=None)
+@cache
 def _warn_once(message: str) -> None:
     warnings.warn(message, stacklevel=4)

@@ -1,0 +1,108 @@
+"""Exact evaluation under any number of processes: every record once, no padding duplicates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Union
+
+import numpy as np
+import paddle
+
+from pyutils.data.loader import Loader, eval_loader
+from pyutils.data.order import EvalOrder
+from pyutils.engine import distributed
+from pyutils.engine.precision import autocast
+from pyutils.engine.run_log import progress
+from pyutils.engine.settings import TrainConfig
+from pyutils.engine.task import Task
+from pyutils.errors import InputError
+
+Batch = Mapping[str, paddle.Tensor]
+Predict = Callable[[Batch], Mapping[str, Any]]
+Column = Union[np.ndarray, "list[Any]"]
+
+
+@contextmanager
+def evaluating(model: paddle.nn.Layer) -> Iterator[None]:
+    """Eval mode and no gradients inside; each sublayer's own mode is put back afterwards."""
+    modes = [(layer, layer.training) for layer in model.sublayers(include_self=True)]
+    model.eval()
+    try:
+        with paddle.no_grad():
+            yield
+    finally:
+        for layer, training in modes:
+            layer.training = training
+
+
+def split_loader(task: Task, cfg: TrainConfig, split: str) -> Loader:
+    """This process's batches of `split`; InputError when the split is unknown or empty."""
+    records = task.eval_records(split)
+    batch_size = cfg.eval_batch_size or cfg.batch_size
+    order = EvalOrder(len(records), batch_size, distributed.world_size(), distributed.rank())
+    return eval_loader(records, task.collate, order, split, cfg.workers)
+
+
+def evaluate(task: Task, cfg: TrainConfig, split: str) -> dict[str, float]:
+    """Metrics of `split` with the task's present weights, equal on every process.
+
+    Called by every process. Raises InputError when the split is empty or the metrics lack `task.best_metric`.
+    """
+    loader = split_loader(task, cfg, split)
+    with evaluating(task.model), autocast(cfg.precision):
+        metrics = task.evaluate(progress(loader, f"evaluate {split}"), split)
+    if task.best_metric not in metrics:
+        raise InputError(
+            f"task {task.name}: best_metric {task.best_metric!r} is not among the metrics of {split!r}: "
+            f"{', '.join(metrics) or 'none'}"
+        )
+    return {name: float(value) for name, value in metrics.items()}
+
+
+def predict_all(predict: Predict, loader: Iterable[Batch]) -> dict[str, Column]:
+    """Run `predict` on every batch and gather its outputs over all processes, in the order of the records.
+
+    Args:
+        predict: batch -> {name: value per record}. A value is a tensor or array [b, …], or a list of b objects (for
+            ragged results: arrays of any shapes, strings).
+        loader: this process's batches with "index" [b] int64.
+    Returns (on every process):
+        "index" [n] int64 = 0 … n-1 and every name as an array [n, …], or a list of n where lists were given.
+    Raises:
+        RuntimeError: a record was predicted twice or not at all, or a value does not fit its batch.
+    """
+    own: list[tuple[np.ndarray, dict[str, Column]]] = []
+    for batch in loader:
+        index = batch["index"].numpy()
+        outputs = {name: _to_host(value) for name, value in predict(batch).items()}
+        for name, value in outputs.items():
+            if len(value) != len(index):
+                raise RuntimeError(f"prediction {name!r} has {len(value)} entries for a batch of {len(index)}")
+        own.append((index, outputs))
+    pieces = [piece for rank_pieces in distributed.all_gather_objects(own) for piece in rank_pieces]
+    return _joined(pieces)
+
+
+def _joined(pieces: list[tuple[np.ndarray, dict[str, Column]]]) -> dict[str, Column]:
+    """All pieces as one column a name, sorted by index."""
+    index = np.concatenate([piece[0] for piece in pieces]) if pieces else np.zeros(0, dtype=np.int64)
+    order = np.argsort(index, kind="stable")
+    if not np.array_equal(index[order], np.arange(len(index))):
+        raise RuntimeError("the gathered records are not each there once: the loader's shares overlap or have gaps")
+    columns: dict[str, Column] = {"index": index[order]}
+    for name in pieces[0][1] if pieces else ():
+        values = [outputs[name] for _, outputs in pieces]
+        if isinstance(values[0], list):
+            flat = [item for value in values for item in value]
+            columns[name] = [flat[position] for position in order]
+        else:
+            columns[name] = np.concatenate(values)[order]
+    return columns
+
+
+def _to_host(value: Any) -> Column:
+    """A tensor as an array (bfloat16 as float32); arrays and lists as they are."""
+    if isinstance(value, paddle.Tensor):
+        return (value.astype("float32") if value.dtype == paddle.bfloat16 else value).numpy()
+    return value if isinstance(value, (np.ndarray, list)) else list(value)

@@ -1,0 +1,183 @@
+"""What a run tells: lines or a progress bar on the console, `log.jsonl`, VisualDL curves, tables of metrics.
+
+Only the main process writes. On a terminal the console shows one progress bar; elsewhere it prints a plain line every
+`log_every` steps, so that a log file stays readable.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from pyutils.engine import distributed
+from pyutils.files import atomic_write
+
+LOG_FILE = "log.jsonl"
+CURVES_FOLDER = "vdl"
+
+
+def on_terminal() -> bool:
+    """Whether the console is a terminal, which can show a progress bar."""
+    return sys.stderr.isatty()
+
+
+def progress(batches: Iterable[Any], title: str) -> Iterator[Any]:
+    """`batches` with a progress bar on the main process's terminal; without one elsewhere."""
+    hidden = not (on_terminal() and distributed.is_main())
+    return iter(tqdm(batches, desc=title, disable=hidden, leave=False, dynamic_ncols=True))
+
+
+def say(message: str) -> None:
+    """Print one line on the main process, above a progress bar if there is one."""
+    if distributed.is_main():
+        tqdm.write(message, file=sys.stderr)
+
+
+class RunLog:
+    """The log of one run in `output_dir`.
+
+    Args:
+        output_dir: where `log.jsonl` and `vdl/` go; made if absent.
+        total_steps, start_step: for the bar, the percentage and the time left.
+        scalars: write VisualDL curves, if visualdl is installed.
+    """
+
+    def __init__(self, output_dir: Path, total_steps: int, start_step: int = 0, scalars: bool = True):
+        self._total, self._first, self._began = total_steps, start_step, time.monotonic()
+        self._file = self._bar = self._curves = None
+        if not distributed.is_main():
+            return
+        output_dir.mkdir(parents=True, exist_ok=True)
+        _keep_log_until(output_dir / LOG_FILE, start_step)
+        self._file = (output_dir / LOG_FILE).open("a", encoding="utf-8")
+        self._curves = _curve_writer(output_dir / CURVES_FOLDER) if scalars else None
+        if on_terminal():
+            self._bar = tqdm(total=total_steps, initial=start_step, unit="step", dynamic_ncols=True)
+
+    def step(self, step: int) -> None:
+        """Move the bar to `step`."""
+        if self._bar is not None:
+            self._bar.update(step - self._bar.n)
+
+    def train(self, step: int, epoch: float, values: Mapping[str, float], speed: Mapping[str, float]) -> None:
+        """Report means since the last report.
+
+        Args:
+            epoch: passes over the data so far, a fraction.
+            values: "loss", its parts, "lr", "grad_norm" …
+            speed: "samples_per_second" (all processes), "data_share" (share of the time spent waiting for data, 0-1).
+        """
+        self._write({"kind": "train", "step": step, "epoch": round(epoch, 4), **values, **speed})
+        self._plot("train", {**values, **speed}, step)
+        numbers = " ".join(f"{name} {_short(value)}" for name, value in values.items())
+        pace = f"{speed['samples_per_second']:.1f} samples/s, data {speed['data_share']:.0%}"
+        if self._bar is not None:
+            self._bar.set_postfix_str(f"{numbers} {pace}")
+        else:
+            left = _clock(self._seconds_left(step))
+            say(f"step {step}/{self._total} epoch {epoch:.2f} {numbers} | {pace}, {left} left")
+
+    def evaluation(self, step: int, epoch: float, split: str, metrics: Mapping[str, float], best: bool) -> None:
+        """Report the metrics of a split; `best` marks the best result of the run so far."""
+        self._write({"kind": "eval", "step": step, "epoch": round(epoch, 4), "split": split, "best": best, **metrics})
+        self._plot(split, metrics, step)
+        numbers = ", ".join(f"{name} {_short(value)}" for name, value in metrics.items())
+        say(f"step {step}/{self._total} epoch {epoch:.2f} {split}: {numbers}" + (" (best so far)" if best else ""))
+
+    def event(self, step: int, message: str) -> None:
+        """Report something that happened once: a checkpoint, a skipped step, a stop."""
+        self._write({"kind": "event", "step": step, "message": message})
+        say(message)
+
+    def close(self) -> None:
+        """Finish the files and the bar."""
+        for part in (self._bar, self._file, self._curves):
+            if part is not None:
+                part.close()
+
+    def _seconds_left(self, step: int) -> float:
+        done = step - self._first
+        return (time.monotonic() - self._began) / done * (self._total - step) if done else math.nan
+
+    def _write(self, entry: Mapping[str, Any]) -> None:
+        if self._file is not None:
+            self._file.write(json.dumps({"time": round(time.time(), 3), **_jsonable(entry)}) + "\n")
+            self._file.flush()
+
+    def _plot(self, group: str, values: Mapping[str, float], step: int) -> None:
+        if self._curves is not None:
+            for name, value in values.items():
+                self._curves.add_scalar(f"{group}/{name}", value, step)
+
+
+def markdown_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> str:
+    """Rows of named values as a Markdown table; numbers are right-aligned, missing values empty."""
+    columns = list(columns or dict.fromkeys(name for row in rows for name in row))
+    texts = [[_short(row[name]) if name in row else "" for name in columns] for row in rows]
+    numeric = [all(isinstance(row.get(name, 0), (int, float)) for row in rows) for name in columns]
+    widths = [max(3, len(name), *(len(line[i]) for line in texts)) for i, name in enumerate(columns)]
+    rule = [("-" * (width - 1) + ":") if right else "-" * width for width, right in zip(widths, numeric)]
+
+    def line(cells: Sequence[str]) -> str:
+        padded = [cell.rjust(w) if right else cell.ljust(w) for cell, w, right in zip(cells, widths, numeric)]
+        return "| " + " | ".join(padded) + " |"
+
+    return "\n".join(line(cells) for cells in [columns, rule, *texts]) + "\n"
+
+
+def write_table(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> None:
+    """Write `markdown_table` to a file, on the main process."""
+    if distributed.is_main():
+        with atomic_write(path) as stream:
+            stream.write(markdown_table(rows, columns))
+
+
+def _keep_log_until(path: Path, step: int) -> None:
+    """Drop what a log says about steps after `step`, which a resumed run takes again; all of it for a new run."""
+    if not path.is_file():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        with suppress(ValueError):  # the line a killed process was writing
+            if step and json.loads(line)["step"] <= step:
+                kept.append(line + "\n")
+    with atomic_write(path) as stream:
+        stream.writelines(kept)
+
+
+def _curve_writer(folder: Path) -> Any:
+    """A VisualDL writer, or None with a message where visualdl cannot be imported."""
+    try:
+        visualdl = importlib.import_module("visualdl")
+    except ImportError as error:
+        say(f"no VisualDL curves ({error}); log.jsonl holds the same numbers. `pip install visualdl` adds them.")
+        return None
+    return visualdl.LogWriter(logdir=str(folder))
+
+
+def _jsonable(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON has no NaN or infinity: they are written as text."""
+    return {k: str(v) if isinstance(v, float) and not math.isfinite(v) else v for k, v in entry.items()}
+
+
+def _short(value: Any) -> str:
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e5 else f"{value:.3e}"
+
+
+def _clock(seconds: float) -> str:
+    """Seconds as h:mm:ss, "?" when unknown."""
+    if not math.isfinite(seconds):
+        return "?"
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"

@@ -1,0 +1,108 @@
+"""Files of named arrays: safetensors (written piece by piece, read mapped) and Paddle's `.pdparams`.
+
+bfloat16, which NumPy lacks, is widened to float32 when read: the numbers are the same.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pyutils.errors import InputError
+from pyutils.files import PathLike
+
+_TO_NUMPY = {
+    "F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "|i1",
+    "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "|u1", "BOOL": "|b1",
+}  # fmt: skip
+_FROM_NUMPY = {np.dtype(code): name for name, code in _TO_NUMPY.items() if name != "BF16"}
+_LARGEST_HEADER = 100 << 20
+_ALIGNMENT = 8
+
+
+def write_safetensors(
+    path: PathLike, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write named arrays in the safetensors layout, one array in memory at a time beyond those given.
+
+    The file itself is written in place: call inside `pyutils.files.atomic_folder`. Raises OSError on a full disk.
+    """
+    header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
+    end = 0
+    for name, array in arrays.items():
+        start, end = end, end + array.nbytes
+        header[name] = {"dtype": _dtype_name(name, array), "shape": list(array.shape), "data_offsets": [start, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % _ALIGNMENT)
+    with Path(path).open("wb") as stream:
+        stream.write(struct.pack("<Q", len(text)))
+        stream.write(text)
+        for array in arrays.values():
+            stream.write(np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).tobytes())
+
+
+def read_safetensors(path: PathLike) -> dict[str, np.ndarray]:
+    """All arrays of a safetensors file, bfloat16 as float32; others are views of the mapped file (read-only).
+
+    Raises InputError when the file is missing, truncated or not in this layout.
+    """
+    path = Path(path)
+    header, start = _read_header(path)
+    size = path.stat().st_size - start
+    data = np.memmap(path, dtype=np.uint8, mode="r", offset=start) if size else np.zeros(0, dtype=np.uint8)
+    return {name: _array_of(path, name, entry, data) for name, entry in header.items() if name != "__metadata__"}
+
+
+def write_pdparams(path: PathLike, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write named arrays as `paddle.save` does, for programs that read `.pdparams`."""
+    import paddle
+
+    paddle.save({name: paddle.to_tensor(array) for name, array in arrays.items()}, str(path))
+
+
+def _dtype_name(name: str, array: np.ndarray) -> str:
+    dtype = array.dtype.newbyteorder("<")
+    if dtype not in _FROM_NUMPY:
+        raise TypeError(f"tensor {name!r} has dtype {array.dtype}, which safetensors cannot hold")
+    return _FROM_NUMPY[dtype]
+
+
+def _read_header(path: Path) -> tuple[dict[str, Any], int]:
+    """(the header's entries, offset of the first data byte)."""
+    try:
+        with path.open("rb") as stream:
+            length = struct.unpack("<Q", stream.read(8))[0]
+            if length > _LARGEST_HEADER:
+                raise ValueError(f"its header claims {length} bytes")
+            header = json.loads(stream.read(length))
+        if not isinstance(header, dict):
+            raise ValueError("its header is not a mapping")
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (ValueError, struct.error) as error:
+        raise InputError(
+            f"{path}: not a safetensors file, or cut short ({error}). Copy or download it again."
+        ) from error
+    return header, 8 + length
+
+
+def _array_of(path: Path, name: str, entry: Mapping[str, Any], data: np.ndarray) -> np.ndarray:
+    try:
+        code, shape, (start, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
+        dtype = np.dtype(_TO_NUMPY[code])
+        if end > data.size or end - start != dtype.itemsize * int(np.prod(shape, dtype=np.int64)):
+            raise ValueError(f"holds {data.size} data bytes, the entry ends at {end}")
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path}: tensor {name!r} is damaged or the file is cut short ({error})") from error
+    array = data[start:end].view(dtype).reshape(shape)
+    return _widened(array) if code == "BF16" else array
+
+
+def _widened(array: np.ndarray) -> np.ndarray:
+    """bfloat16 bit patterns (uint16) as float32."""
+    return (array.astype(np.uint32) << 16).view(np.float32)

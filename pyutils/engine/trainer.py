@@ -1,0 +1,270 @@
+"""The training loop, the same for every task.
+
+schedule -> micro-batches -> finite check -> clip and update -> log -> (evaluate, keep best) -> checkpoint
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import paddle
+
+from pyutils.compat import use_cpu_threads
+from pyutils.data.loader import train_loader
+from pyutils.data.order import TrainOrder
+from pyutils.engine import distributed, evaluation
+from pyutils.engine.checkpoint import CONFIG_FILE, METRICS_FILE, RunState, load_state, load_weights, save_checkpoint
+from pyutils.engine.determinism import seed_step
+from pyutils.engine.meter import Meter
+from pyutils.engine.resume import LAST, Progress, capture, check_identity, resume_folder, run_identity, unpack
+from pyutils.engine.run_log import RunLog, say
+from pyutils.engine.settings import TrainConfig
+from pyutils.engine.step import FiniteGuard, Stepper, StepWindow
+from pyutils.engine.stop_signals import Stopped, StopSignals
+from pyutils.engine.task import Batch, Task
+from pyutils.errors import InputError
+from pyutils.files import atomic_write, write_json
+from pyutils.optim import build_optimizer
+from pyutils.schedule import build_schedule
+
+BEST = "best"
+_STEPS_BETWEEN_STOP_CHECKS_ON_GPU = 10
+
+
+class Trainer:
+    """Trains and evaluates one task.
+
+    Args:
+        task: model, data and objective.
+        cfg: the engine's settings.
+        output_dir: gets `last/`, `best/`, `config.yaml`, `metrics.json`, `log.jsonl`, `vdl/`.
+    Seed with `determinism.seed_initial(cfg.seed)` before the task builds its model.
+    """
+
+    def __init__(self, task: Task, cfg: TrainConfig, output_dir: str | Path):
+        self.task, self.cfg, self.output_dir = task, cfg, Path(output_dir)
+        self.progress = Progress()
+        distributed.initialize()
+        use_cpu_threads()
+
+    def run(self, resume: str | None = None) -> dict[str, float]:
+        """Train to the end and return the metrics of the best evaluation ({} without any).
+
+        Args:
+            resume: None, "auto", or a checkpoint or output folder (`resume.resume_folder`).
+        Raises:
+            InputError: empty or too small split, a checkpoint of another run, a loss that is not finite, a full disk.
+            SystemExit: 130 or 143 after Ctrl-C or SIGTERM, once the step is finished and `last` is written.
+        """
+        self._prepare(resume)
+        self._log = RunLog(self.output_dir, self.total_steps, self.progress.step, self.cfg.scalars)
+        self._announce()
+        with StopSignals() as self._stop:
+            try:
+                self.task.before_training()
+                self._loop()
+            except Stopped:
+                self._save_last()
+                self._leave()
+            finally:
+                self._log.close()
+        return self.progress.best_metrics
+
+    def evaluate(self, split: str) -> dict[str, float]:
+        """Metrics of `split` with the present weights; the main process writes them and the task's result files."""
+        distributed.broadcast_state(self.task.model)
+        metrics = evaluation.evaluate(self.task, self.cfg, split)
+        if distributed.is_main():
+            write_json(self.output_dir / f"metrics_{split}.json", metrics)
+            self.task.write_results(self.output_dir, split)
+        distributed.barrier()
+        return metrics
+
+    def _prepare(self, resume: str | None) -> None:
+        """Build everything a run consists of, and take up a saved state."""
+        cfg, task = self.cfg, self.task
+        self._on_gpu = paddle.get_device().startswith("gpu")
+        self._records = task.train_records()
+        world, rank = distributed.world_size(), distributed.rank()
+        self.order = TrainOrder(len(self._records), cfg.batch_size, world, rank, cfg.accumulation_steps, cfg.seed)
+        self.order.check("the training split")
+        self.total_steps = cfg.total_steps(self.order.steps_per_epoch)
+        if cfg.eval_split and not len(task.eval_records(cfg.eval_split)):
+            raise InputError(f"split {cfg.eval_split!r} (train.eval_split) is empty: there is nothing to evaluate")
+        self.optimizer = build_optimizer(cfg.optimizer, dict(task.model.named_parameters()))
+        self._adjust_model()
+        steps_per_epoch = self.order.steps_per_epoch
+        self.schedule = build_schedule(cfg.schedule, self.total_steps, steps_per_epoch, cfg.optimizer.lr or 1.0)
+        self._identity = run_identity(cfg, self.order, task.name)
+        folder = resume_folder(resume, self.output_dir)
+        state = load_state(folder) if folder else None
+        if folder:
+            check_identity(state.values["identity"], self._identity, folder)
+            load_weights(task.model, folder)
+        distributed.broadcast_state(task.model)
+        self.stepper = Stepper(task, cfg, self.optimizer)
+        if folder:
+            self._take_up(folder, state)
+        elif (self.output_dir / LAST).is_dir():
+            say(f"{self.output_dir} holds an earlier run, which this one replaces; --resume auto would go on with it")
+
+    def _adjust_model(self) -> None:
+        """No gradients outside the optimizer, which nobody would clear; recomputation where layers offer it."""
+        trained = {id(entry.parameter) for entry in self.optimizer.trained}
+        for parameter in self.task.model.parameters():
+            if id(parameter) not in trained:
+                parameter.stop_gradient = True
+        for layer in self.task.model.sublayers(include_self=True):
+            if hasattr(layer, "recompute_layers"):
+                layer.recompute_layers = self.cfg.recompute
+
+    def _take_up(self, folder: Path, state: RunState) -> None:
+        self.optimizer.load_state_dict(unpack("optimizer", state))
+        self.schedule.load_state_dict(unpack("schedule", state))
+        self.stepper.scaler.load_state_dict(unpack("scaler", state))
+        self.task.load_state_dict(unpack("task", state))
+        self.progress = Progress(**state.values["progress"])
+        say(f"resuming from {folder} at step {self.progress.step}/{self.total_steps}")
+
+    def _announce(self) -> None:
+        order = self.order
+        self._log.event(
+            self.progress.step,
+            f"training {self.task.name}: {order.records} records, effective batch {order.effective_batch} "
+            f"({order.batch_size} x {order.world} process(es) x {order.accumulation} accumulation), "
+            f"{order.steps_per_epoch} steps an epoch, {self.total_steps} steps in all, "
+            f"{self.cfg.precision} on {paddle.get_device()}",
+        )
+        if distributed.is_main() and self.task.config_text:
+            with atomic_write(self.output_dir / CONFIG_FILE) as stream:
+                stream.write(self.task.config_text)
+
+    def _loop(self) -> None:
+        """Steps, evaluations and checkpoints until the last step or a signal."""
+        self._window, self._meter = StepWindow(), Meter()
+        self._guard = FiniteGuard(self.cfg.non_finite, self._window)
+        if self._evaluate_if_due() and self.progress.step:
+            self._save_last()
+        self.task.model.train()
+        batches = self._batches()
+        while self.progress.step < self.total_steps:
+            self._one_step(batches)
+            if self._stop_agreed():
+                self._guard.loss_is_finite()
+                self._save_last()
+                distributed.barrier()
+                self._leave()
+            if self.progress.step % self.cfg.log_every == 0 or self.progress.step == self.total_steps:
+                self._report()
+            with self._meter.paused():
+                self._evaluate_if_due()
+                self._save_if_due()
+
+    def _batches(self) -> Iterator[Batch]:
+        """The micro-batches from the present step on; the time spent waiting for them is noted."""
+        accumulation = self.cfg.accumulation_steps
+        start, stop = self.progress.step * accumulation, self.total_steps * accumulation
+        loader = train_loader(self._records, self.task.collate, self.order, start, stop, self.cfg.workers)
+        return self._meter.timed(loader)
+
+    def _one_step(self, batches: Iterator[Batch]) -> None:
+        seed_step(self.cfg.seed, self.progress.step, distributed.rank())
+        self._rate = self.schedule.rate(self.progress.step)
+        if self.cfg.optimizer.lr is not None:
+            self.optimizer.set_lr(self._rate)
+        logs = self.stepper.gradients(batches)
+        self.progress.step = step = self.progress.step + 1
+        self._window.add(step, logs)
+        skips = self.cfg.non_finite == "skip"
+        # On a GPU the losses stay there until the next report, unless a bad one is to be left out: no wait a step.
+        if (skips or not self._on_gpu) and not self._guard.loss_is_finite():
+            self.stepper.drop()
+            self._log.event(step, self._guard.skipped(step))
+        elif not self.stepper.update(check=skips):
+            self._log.event(step, self._guard.skipped(step))
+        else:
+            self._guard.taken()
+            if self.optimizer.grad_norm is not None:
+                self._window.add(step, {"grad_norm": self.optimizer.grad_norm.astype("float32").reshape([])})
+            self.task.after_step(step)
+        self._meter.add_step()
+        self._log.step(step)
+
+    def _report(self) -> None:
+        self._guard.loss_is_finite()
+        speed = self._meter.report(self.order.effective_batch)
+        self._log.train(self.progress.step, self._epoch, {**self._window.means(), "lr": self._rate}, speed)
+
+    @property
+    def _epoch(self) -> float:
+        return self.progress.step / self.order.steps_per_epoch
+
+    def _stop_agreed(self) -> bool:
+        """Whether some process got a signal; every process hears of it after the same step."""
+        every = _STEPS_BETWEEN_STOP_CHECKS_ON_GPU if self._on_gpu and distributed.world_size() > 1 else 1
+        return self.progress.step % every == 0 and distributed.any_process(self._stop.received is not None)
+
+    def _evaluation_is_due(self) -> bool:
+        cfg, step = self.cfg, self.progress.step
+        if not cfg.eval_split or self.progress.evaluated_at == step:
+            return False
+        if step == 0:
+            return cfg.evaluate_before_training
+        if cfg.eval_every_steps and step % cfg.eval_every_steps == 0:
+            return True
+        if not cfg.eval_every_epochs:
+            return False
+        return step == self.total_steps or step % (self.order.steps_per_epoch * cfg.eval_every_epochs) == 0
+
+    def _evaluate_if_due(self) -> bool:
+        """Evaluate, keep the best weights, and tell the schedule; whether it was due."""
+        if not self._evaluation_is_due():
+            return False
+        self._guard.loss_is_finite()
+        task, now, split = self.task, self.progress, self.cfg.eval_split
+        # A signal ends an evaluation at once: the weights are at a step's end, and a resumed run evaluates first.
+        with self._stop.at_once():
+            metrics = evaluation.evaluate(task, self.cfg, split)
+        best = now.best_step < 0 or metrics[task.best_metric] > now.best_metrics[task.best_metric]
+        now.evaluated_at, now.metrics = now.step, metrics
+        if best:
+            now.best_step, now.best_metrics = now.step, metrics
+        if now.step and now.step % self.order.steps_per_epoch == 0:
+            self.schedule.observe(metrics[task.best_metric])
+        self._log.evaluation(now.step, self._epoch, split, metrics, best)
+        if distributed.is_main():
+            if best:
+                self._save(self.output_dir / BEST, metrics)
+                task.write_results(self.output_dir, split)
+            summary = {"split": split, "last": {"step": now.step, **metrics}}
+            write_json(self.output_dir / METRICS_FILE, {**summary, "best": {"step": now.best_step, **now.best_metrics}})
+        distributed.barrier()
+        return True
+
+    def _save_if_due(self) -> None:
+        step, every = self.progress.step, self.cfg.save_every_steps
+        regular = bool(every) and step % every == 0
+        if regular or step == self.total_steps or step % self.order.steps_per_epoch == 0:
+            self._guard.loss_is_finite()
+            self._save_last()
+            if regular and self.cfg.keep_every_steps and distributed.is_main():
+                self._save(self.output_dir / f"step_{step}", self.progress.metrics)
+            distributed.barrier()
+
+    def _save_last(self) -> None:
+        """Write `last` with everything a resumed run needs (the main process does; states are equal on all)."""
+        if not distributed.is_main():
+            return
+        states = {"optimizer": self.optimizer, "schedule": self.schedule, "scaler": self.stepper.scaler}
+        groups = {name: part.state_dict() for name, part in {**states, "task": self.task}.items()}
+        self._save(self.output_dir / LAST, self.progress.metrics, capture(self.progress, self._identity, groups))
+
+    def _save(self, folder: Path, metrics: dict[str, float], state: RunState | None = None) -> None:
+        task, files = self.task, self.task.checkpoint_files()
+        save_checkpoint(folder, task.model, task.config_text, files, metrics, state, self.cfg.checkpoint_format)
+
+    def _leave(self) -> None:
+        """End the program with the status of the signal that stopped it; `last` has been written."""
+        self._log.event(self.progress.step, f"stopped at step {self.progress.step}; --resume auto goes on from here")
+        raise SystemExit(self._stop.exit_status)
