@@ -5,7 +5,7 @@
 #
 # Devices, from the environment:
 #   GPUS=0,1    these GPUs, one process each; GPUS=0 one of them; GPUS= (empty) none: the CPU
-#   NPROC=2     two processes on the CPU
+#   NPROC=2     two processes on the CPU, on a machine without GPUs
 #   nothing     all GPUs that Paddle finds, else one process on the CPU
 #   PYTHON      the Python to use (else the active environment, .venv in the repository, python3)
 # Paths in the arguments are relative to the caller's folder.
@@ -59,14 +59,14 @@ launch() {
             "$launch_target" "$@"
         ;;
     "")
-        # A build for GPUs would take them when they are there, whatever was asked for.
-        CUDA_VISIBLE_DEVICES=
-        export CUDA_VISIBLE_DEVICES
         if [ "${NPROC:-1}" -gt 1 ]; then
+            # Paddle's launcher stumbles over an empty list of devices.
+            [ -n "${CUDA_VISIBLE_DEVICES:-}" ] || unset CUDA_VISIBLE_DEVICES
             "$PYTHON" -m paddle.distributed.launch --nproc_per_node "$NPROC" --log_dir "${LAUNCH_LOG_DIR:-log}" \
                 "$launch_target" "$@"
         else
-            "$PYTHON" "$launch_target" "$@"
+            # A build for GPUs would take them when they are there, whatever was asked for.
+            CUDA_VISIBLE_DEVICES='' "$PYTHON" "$launch_target" "$@"
         fi
         ;;
     *)

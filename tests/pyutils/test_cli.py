@@ -240,7 +240,10 @@ def test_recipes_run_from_any_folder(tmp_path, start):
         ({"FAKE_GPUS": "0,1", "GPUS": "1"}, "visible=1 args=ROOT/run.py"),
         ({"FAKE_GPUS": "0,1", "GPUS": ""}, "visible= args=ROOT/run.py"),
         ({"GPUS": "2,3"}, "visible=unset args=-m paddle.distributed.launch --gpus 2,3 --log_dir log ROOT/run.py"),
-        ({"NPROC": "2"}, "visible= args=-m paddle.distributed.launch --nproc_per_node 2 --log_dir log ROOT/run.py"),
+        (
+            {"NPROC": "2", "CUDA_VISIBLE_DEVICES": ""},
+            "visible=unset args=-m paddle.distributed.launch --nproc_per_node 2 --log_dir log ROOT/run.py",
+        ),
     ],
 )
 def test_devices_of_a_recipe(tmp_path, environment, expected):
