@@ -1,7 +1,7 @@
-"""Losses as pure functions. Shapes: B batch, T tokens, C classes, A answers, R regions; Q queue length.
+"""Losses as pure functions. Shapes: B batch, T tokens, C classes, A answers, R regions, D feature size, Q queue length.
 
-Every function computes in float32 whatever the inputs' precision, so that mixed precision leaves losses alone, and
-divides by the number of valid entries itself, because Paddle's own reductions differ between releases.
+Every function computes in float32 whatever the precision of its inputs, and divides by the number of valid entries
+itself, because Paddle's own reductions differ between releases.
 """
 
 from __future__ import annotations
@@ -15,44 +15,84 @@ if TYPE_CHECKING:
     from paddle import Tensor
 
 IGNORE = -100
+_SMOOTH = 1e-4  # ALBEF adds it to similarities before they become sampling weights
 
 
-def _mean_over(values: Tensor, valid: Tensor) -> Tensor:
-    """Sum of `values` where `valid` (float32 0/1, same shape) over their number; 0 when there is none."""
+def mean_where(values: Tensor, valid: Tensor) -> Tensor:
+    """Sum of `values` where `valid` (bool or 0/1, same shape) over the number of these; 0 when there is none."""
+    valid = valid.astype("float32")
     return paddle.sum(values * valid) / paddle.clip(paddle.sum(valid), min=1.0)
 
 
-def masked_cross_entropy(logits: Tensor, labels: Tensor, ignore_index: int = IGNORE, smoothing: float = 0.0) -> Tensor:
-    """Cross entropy averaged over the labels that are not `ignore_index`; 0, with zero gradients, when there is none.
+def token_losses(logits: Tensor, labels: Tensor, ignore_index: int = IGNORE, smoothing: float = 0.0) -> Tensor:
+    """Cross entropy of every label, 0 at `ignore_index`.
 
     logits `[..., C]` float, labels `[...]` int64, smoothing in [0, 1): share of the target spread evenly over all
-    classes. Returns a float32 scalar.
+    classes. Returns float32 `[...]`.
     """
-    valid = (labels != ignore_index).astype("float32")
-    classes = paddle.where(labels != ignore_index, labels, paddle.zeros_like(labels))
+    valid = labels != ignore_index
+    classes = paddle.where(valid, labels, paddle.zeros_like(labels))
     log_probs = F.log_softmax(logits.astype("float32"), axis=-1)
     losses = -paddle.take_along_axis(log_probs, classes.unsqueeze(-1), axis=-1).squeeze(-1)
     if smoothing:
         losses = (1.0 - smoothing) * losses - smoothing * log_probs.mean(axis=-1)
-    return _mean_over(losses, valid)
+    return losses * valid.astype("float32")
+
+
+def masked_cross_entropy(logits: Tensor, labels: Tensor, ignore_index: int = IGNORE, smoothing: float = 0.0) -> Tensor:
+    """`token_losses` averaged over the labels that are not `ignore_index`; 0, with zero gradients, when there is none.
+
+    Returns a float32 scalar.
+    """
+    return mean_where(token_losses(logits, labels, ignore_index, smoothing), labels != ignore_index)
+
+
+def soft_token_losses(logits: Tensor, targets: Tensor) -> Tensor:
+    """`-sum(targets * log_softmax(logits))` over the classes; logits and targets `[..., C]`, returns float32 `[...]`."""
+    return -paddle.sum(targets.astype("float32") * F.log_softmax(logits.astype("float32"), axis=-1), axis=-1)
 
 
 def soft_target_cross_entropy(logits: Tensor, targets: Tensor, valid: Tensor | None = None) -> Tensor:
-    """`-sum(targets * log_softmax(logits))` over the classes, averaged over the rows that `valid` marks.
+    """`soft_token_losses` averaged over the rows that `valid` marks.
 
-    logits and targets `[..., C]` float, valid `[...]` bool or 0/1 (default: every row). Returns a float32 scalar, 0 when
-    no row is valid.
+    logits and targets `[..., C]` float, valid `[...]` bool or 0/1 (default: every row). Returns a float32 scalar, 0
+    when no row is valid.
     """
-    losses = -paddle.sum(targets.astype("float32") * F.log_softmax(logits.astype("float32"), axis=-1), axis=-1)
-    if valid is None:
-        return losses.mean()
-    return _mean_over(losses, valid.astype("float32"))
+    losses = soft_token_losses(logits, targets)
+    return losses.mean() if valid is None else mean_where(losses, valid)
+
+
+def distilled_cross_entropy(logits: Tensor, labels: Tensor, teacher: Tensor, alpha: float | Tensor) -> Tensor:
+    """(1 - alpha) hard + alpha soft cross entropy over the labelled tokens: momentum distillation (ALBEF, §3.3, eq. 7).
+
+    logits and teacher logits `[..., C]`, labels `[...]` int64 with `IGNORE` elsewhere. No gradient reaches the teacher.
+    """
+    targets = F.softmax(teacher.detach().astype("float32"), axis=-1)
+    soft = soft_target_cross_entropy(logits, targets, labels != IGNORE)
+    return (1.0 - alpha) * masked_cross_entropy(logits, labels) + alpha * soft
+
+
+def next_token_losses(
+    logits: Tensor, labels: Tensor, targets: Tensor | None = None, alpha: float | Tensor = 0.0
+) -> Tensor:
+    """Sum over each sequence of the cross entropy of the next token, distilled when `targets` are given.
+
+    logits `[B, T, C]`, labels `[B, T]` int64 with `IGNORE` at padding, targets `[B, T - 1, C]` the teacher's
+    distributions for positions 1 to T - 1. Returns float32 `[B]`.
+    """
+    logits, labels = logits[:, :-1], labels[:, 1:]
+    hard = token_losses(logits, labels).sum(axis=1)
+    if targets is None:
+        return hard
+    soft = soft_token_losses(logits, targets.detach()) * (labels != IGNORE).astype("float32")
+    return (1.0 - alpha) * hard + alpha * soft.sum(axis=1)
 
 
 def vqa_bce(logits: Tensor, targets: Tensor) -> Tensor:
-    """Binary cross entropy with logits, summed over the answers and averaged over the batch.
+    """Binary cross entropy with logits, summed over the last axis and averaged over the rest.
 
-    logits `[B, A]`, targets `[B, A]` soft scores in [0, 1]. Equals the mean over all entries times A.
+    logits and targets (soft scores in [0, 1]) `[B, A]`; ViLBERT scores regions `[B, R]` with it. Equals the mean over
+    all entries times A.
     """
     mean = F.binary_cross_entropy_with_logits(logits.astype("float32"), targets.astype("float32"), reduction="mean")
     return mean * logits.shape[-1]
@@ -62,12 +102,79 @@ def kl_unnormalised(logits: Tensor, targets: Tensor) -> Tensor:
     """`sum(t log t - t log_softmax(logits))` over all entries divided by the batch; 0 log 0 counts 0.
 
     logits and targets `[B, ...]`, classes last; targets need not sum to 1 (VQA scores of VisualBERT's authors; phrase
-    targets `[B, phrases, R]`, whose rows of padding are all 0). A logit of the float minimum is harmless where the target
-    is 0.
+    targets `[B, phrases, R]`, whose rows of padding are all 0). A logit of the float minimum is harmless where the
+    target is 0.
     """
+    return paddle.sum(_kl_terms(logits, targets)) / logits.shape[0]
+
+
+def _kl_terms(logits: Tensor, targets: Tensor) -> Tensor:
     targets = targets.astype("float32")
     log_probs = F.log_softmax(logits.astype("float32"), axis=-1)
     present = targets > 0
     safe = paddle.where(present, targets, paddle.ones_like(targets))
-    terms = paddle.where(present, targets * (paddle.log(safe) - log_probs), paddle.zeros_like(targets))
-    return paddle.sum(terms) / logits.shape[0]
+    return paddle.where(present, targets * (paddle.log(safe) - log_probs), paddle.zeros_like(targets))
+
+
+def masked_region_kl(logits: Tensor, targets: Tensor, masked: Tensor) -> Tensor:
+    """KL divergence from the detector's class distribution, averaged over the masked regions (ViLBERT, §3.1).
+
+    logits and targets `[B, R, C]`, masked `[B, R]` bool or 0/1. Returns a float32 scalar, 0 without a masked region.
+    """
+    return mean_where(paddle.sum(_kl_terms(logits, targets), axis=-1), masked)
+
+
+def masked_region_regression(predicted: Tensor, features: Tensor, masked: Tensor) -> Tensor:
+    """Squared error of the masked regions' features, averaged over them and their D numbers.
+
+    predicted and features `[B, R, D]`, masked `[B, R]` bool or 0/1. Returns a float32 scalar, 0 without a masked region.
+    """
+    errors = paddle.square(predicted.astype("float32") - features.astype("float32"))
+    return mean_where(errors.mean(axis=-1), masked)
+
+
+def masked_region_nce(predicted: Tensor, features: Tensor, negatives: Tensor, masked: Tensor) -> Tensor:
+    """Noise-contrastive loss: cross entropy of [own feature, negatives] · prediction, own first.
+
+    predicted and features `[B, R, D]`, negatives `[B, R, K]` int64 rows of `features` seen as `[B R, D]`, masked
+    `[B, R]` bool or 0/1. Returns the mean over the masked regions, 0 without any.
+    """
+    batch, regions, size = features.shape
+    others = paddle.gather(features.reshape([-1, size]), negatives.reshape([-1]))
+    candidates = paddle.concat([features.unsqueeze(2), others.reshape([batch, regions, -1, size])], axis=2)
+    scores = paddle.sum(candidates.astype("float32") * predicted.astype("float32").unsqueeze(2), axis=-1)  # [B, R, K+1]
+    return mean_where(-F.log_softmax(scores, axis=-1)[:, :, 0], masked)
+
+
+def contrastive_positives(identities: Tensor, all_identities: Tensor) -> Tensor:
+    """Rows that share each identity as a distribution: `[B]` and `[B + Q]` int64 -> `[B, B + Q]` float32, rows sum to 1."""
+    same = (identities.unsqueeze(1) == all_identities.unsqueeze(0)).astype("float32")
+    return same / same.sum(axis=1, keepdim=True)
+
+
+def contrastive_targets(teacher_similarities: Tensor, positives: Tensor, alpha: float | Tensor) -> Tensor:
+    """alpha softmax(teacher) + (1 - alpha) positives (ALBEF, §3.3, eq. 6).
+
+    teacher_similarities (already divided by the temperature) and positives `[B, B + Q]`. Returns float32 of that shape
+    without gradient.
+    """
+    teacher = F.softmax(teacher_similarities.detach().astype("float32"), axis=1)
+    return alpha * teacher + (1.0 - alpha) * positives.astype("float32")
+
+
+def itc_loss(image_to_text: Tensor, text_to_image: Tensor, image_targets: Tensor, text_targets: Tensor) -> Tensor:
+    """Image-text contrastive loss (ALBEF, §3.2, eq. 2): mean of both directions' soft cross entropy.
+
+    All `[B, B + Q]`: similarities divided by the temperature, and their target distributions.
+    """
+    first = soft_target_cross_entropy(image_to_text, image_targets)
+    return (first + soft_target_cross_entropy(text_to_image, text_targets)) / 2.0
+
+
+def hard_negative_weights(similarities: Tensor, positives: Tensor) -> Tensor:
+    """Sampling weights of in-batch negatives: softmax(similarities + 1e-4), 0 where a pair is positive (ALBEF, §3.2).
+
+    similarities `[B, B]` divided by the temperature, positives `[B, B]` bool or 0/1. Returns float32 without gradient.
+    """
+    weights = F.softmax(similarities.detach().astype("float32") + _SMOOTH, axis=1)
+    return paddle.where(positives.astype("bool"), paddle.zeros_like(weights), weights)

@@ -87,4 +87,5 @@ class SGDP(Rule):
         move = gradient + self.momentum * velocity if self.nesterov else velocity
         move, ratio = project(parameter, gradient, move, self.delta, self.wd_ratio, self.eps)
         decay = at.lr * at.weight_decay / (1.0 - self.momentum)
-        return parameter * (1.0 - decay * ratio) - at.lr * move, {"velocity": velocity}
+        kept = velocity if self.nesterov else move  # the authors' code projects in place, hence the momentum itself
+        return parameter * (1.0 - decay * ratio) - at.lr * move, {"velocity": kept}
