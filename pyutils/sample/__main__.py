@@ -28,6 +28,14 @@ def _parser() -> argparse.ArgumentParser:
     easy.add_argument("--output", type=Path, required=True, help="folder to write to")
     easy.add_argument("--seed", type=int, default=0, help="chooses the validation tenth (default 0)")
     easy.set_defaults(run=_easy_vqa)
+    world = commands.add_parser("world", help="drawn scenes in the formats of every task")
+    world.add_argument("--output", type=Path, required=True, help="folder to write to")
+    world.add_argument("--scenes", type=int, default=1000, help="pictures of each source (default 1000)")
+    world.add_argument("--seed", type=int, default=0, help="of everything random (default 0)")
+    world.add_argument("--only", help="comma-separated parts: vqa, coco, nlvr2, refcoco+, snli-ve, … (default all)")
+    world.add_argument("--dimension", type=int, default=192, help="of the region features (default 192)")
+    world.add_argument("--preview", type=Path, help="also draw a contact sheet of the written files to this PNG")
+    world.set_defaults(run=_world)
     return parser
 
 
@@ -35,6 +43,18 @@ def _easy_vqa(options: argparse.Namespace) -> bool:
     from pyutils.sample.easy_vqa import convert
 
     return convert(options.output, options.seed)
+
+
+def _world(options: argparse.Namespace) -> bool:
+    from pyutils.sample.world import write_world
+
+    only = None if options.only is None else [name.strip() for name in options.only.split(",") if name.strip()]
+    made = write_world(options.output, options.scenes, options.seed, only, options.dimension)
+    if options.preview is not None:
+        from pyutils.sample.preview import draw_preview
+
+        draw_preview(options.output, options.preview)
+    return made
 
 
 if __name__ == "__main__":

@@ -1,0 +1,132 @@
+"""VCR: questions with four answers and four rationales about numbered objects, and a metadata file a picture."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Union
+
+import numpy as np
+
+from pyutils.files import atomic_write, write_json
+from pyutils.sample.pool import Picture
+from pyutils.sample.scenes import COLOURS, SIDE, SIZES, Thing
+
+Words = list[Union[str, list[int]]]
+_QUESTIONS_PER_PICTURE = 3
+
+
+class Choices(NamedTuple):
+    """A question, its four answers and four rationales, the right one first in each."""
+
+    question: Words
+    answers: list[Words]
+    rationales: list[Words]
+
+
+def colour_question(things: Sequence[Thing], first: int, second: int, rng: np.random.Generator) -> Choices:
+    """Its colour; the reason is its size and the side of the other on which it stands."""
+    thing, other = things[first], things[second]
+    names = [thing.colour, *(name for name in rng.permutation(list(COLOURS)) if name != thing.colour)][:4]
+    sides = ("left", "right") if thing.is_left_of(other) else ("right", "left")
+    sizes = sorted(SIZES, key=lambda size: size != thing.size)
+    answers = [[[first], "is", str(name), "."] for name in names]
+    reasons = [[[first], "is", size, "and", side, "of", [second], "."] for size in sizes for side in sides]
+    return Choices(["What", "color", "is", [first], "?"], answers, reasons)
+
+
+def place_question(things: Sequence[Thing], first: int, second: int, rng: np.random.Generator) -> Choices:
+    """Where one stands from the other; the reason is the colours of both, each right or wrong."""
+    thing, other = things[first], things[second]
+    sides = ("left", "right") if thing.is_left_of(other) else ("right", "left")
+    heights = ("above", "below") if thing.is_above(other) else ("below", "above")
+    answers = [[[first], "is", side, "of", "and", height, [second], "."] for side in sides for height in heights]
+    colours = [(t.colour, str(rng.choice([c for c in COLOURS if c != t.colour]))) for t in (thing, other)]
+    reasons = [[[first], "is", a, "and", [second], "is", b, "."] for a in colours[0] for b in colours[1]]
+    return Choices(["Where", "is", [first], "seen", "from", [second], "?"], answers, reasons)
+
+
+def write_questions(path: Path, split: str, pictures: Sequence[Picture], rng: np.random.Generator) -> list[str]:
+    """Write one split as VCR's JSON lines; returns the words used.
+
+    The four choices differ in two attributes that are each as often right as wrong, and stand in random order, so
+    that neither the texts nor their order tell the right one. Labels of the test split are left out.
+    """
+    words: list[str] = []
+    with atomic_write(path) as stream:
+        number = 0
+        for picture in pictures:
+            for choices in _choices(picture, rng):
+                stream.write(json.dumps(_line(picture, choices, number, split, rng)) + "\n")
+                texts = (choices.question, *choices.answers, *choices.rationales)
+                words += [word for text in texts for word in text if isinstance(word, str)]
+                number += 1
+    return words
+
+
+def _choices(picture: Picture, rng: np.random.Generator) -> list[Choices]:
+    """Questions about ordered pairs of things that stand clearly apart in both directions."""
+    things = picture.scene.things
+    pairs = [
+        (i, j)
+        for i, one in enumerate(things)
+        for j, two in enumerate(things)
+        if (one.is_left_of(two) or two.is_left_of(one)) and (one.is_above(two) or two.is_above(one))
+    ]
+    asked = []
+    for turn, place in enumerate(rng.permutation(len(pairs))[:_QUESTIONS_PER_PICTURE]):
+        ask = (colour_question, place_question)[(picture.image_id + turn) % 2]
+        asked.append(ask(things, *pairs[place], rng))
+    return asked
+
+
+def _line(picture: Picture, choices: Choices, number: int, split: str, rng: np.random.Generator) -> dict[str, Any]:
+    orders = [[int(i) for i in rng.permutation(4)] for _ in range(2)]
+    line: dict[str, Any] = {
+        "movie": picture.path.split("/")[0],
+        "objects": [thing.shape for thing in picture.scene.things],
+        "interesting_scores": [0],
+        "answer_likelihood": "likely",
+        "img_fn": picture.path,
+        "metadata_fn": picture.path.replace(".jpg", ".json"),
+        "answer_orig": _plain(choices.answers[0]),
+        "question_orig": _plain(choices.question),
+        "rationale_orig": _plain(choices.rationales[0]),
+        "question": choices.question,
+        "answer_match_iter": [0, 0, 0, 0],
+        "answer_sources": [0, 0, 0, 0],
+        "answer_choices": [choices.answers[i] for i in orders[0]],
+        "answer_label": orders[0].index(0),
+        "rationale_choices": [choices.rationales[i] for i in orders[1]],
+        "rationale_sources": [0, 0, 0, 0],
+        "rationale_match_iter": [0, 0, 0, 0],
+        "rationale_label": orders[1].index(0),
+        "img_id": f"{split}-{picture.image_id}",
+        "question_number": number,
+        "annot_id": f"{split}-{number}",
+        "match_fold": f"{split}-0",
+        "match_index": number,
+    }
+    if split == "test":
+        for hidden in ("answer_label", "rationale_label", "answer_orig", "rationale_orig"):
+            del line[hidden]
+    return line
+
+
+def _plain(text: Words) -> str:
+    return " ".join(word if isinstance(word, str) else ", ".join(str(i + 1) for i in word) for word in text)
+
+
+def write_metadata(folder: Path, pictures: Sequence[Picture]) -> None:
+    """Write beside every picture its boxes (x1, y1, x2, y2, score), polygons, names and size."""
+    for picture in pictures:
+        things = picture.scene.things
+        metadata = {
+            "boxes": [[*thing.box, 1.0] for thing in things],
+            "segms": [[[list(point) for point in thing.outline]] for thing in things],
+            "names": [thing.shape for thing in things],
+            "width": SIDE,
+            "height": SIDE,
+        }
+        write_json((folder / picture.path).with_suffix(".json"), metadata, indent=None)
