@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Optional, Union
 
@@ -106,7 +105,7 @@ class AnswerVocabulary(Sequence[str]):
         with atomic_write(path) as stream:
             stream.write("".join(f"{answer}\n" for answer in self.answers))
 
-    def index(self, answer: str, *_: int) -> Optional[int]:  # type: ignore[override]
+    def class_of(self, answer: str) -> Optional[int]:
         """The class of an answer: as written, else in its normalised form; None when it is no class or `<unk>`."""
         found = self._index.get(answer)
         if found is None:
@@ -122,13 +121,20 @@ class AnswerVocabulary(Sequence[str]):
         score, repeat = _rule(rule)
         if repeat and 0 < len(answers) < _HUMANS:
             answers = [answers[number % len(answers)] for number in range(_HUMANS)]
-        counts = Counter(found for found in map(self.index, answers) if found is not None)
+        counts = Counter(found for found in map(self.class_of, answers) if found is not None)
         classes = np.array(sorted(counts), dtype=np.int64)
         given = np.array([counts[number] for number in classes.tolist()], dtype=np.float64)
         scores = score(given, len(answers)) if len(counts) else np.empty(0, np.float32)
         return classes, scores
 
-    def fill(self, answers: Sequence[Sequence[str]], rule: str = "official", out: Optional[np.ndarray] = None):
+    def valid(self, answers: Iterable[str]) -> list[str]:
+        """Those of `answers` that are classes, `["<unk>"]` when none is: the `valid_answers` of an imdb, from which
+        MMF computes its scores."""
+        return [answer for answer in answers if self.class_of(answer) is not None] or [UNKNOWN]
+
+    def fill(
+        self, answers: Sequence[Sequence[str]], rule: str = "official", out: Optional[np.ndarray] = None
+    ) -> np.ndarray:
         """Soft scores of a batch, one sequence of human answers each: [b, answers] float32, written to `out` if given.
 
         Raises ValueError when `out` has another shape.
@@ -157,7 +163,7 @@ class AnswerVocabulary(Sequence[str]):
             )
         return [self.answers[number] for number in best_answers(scores, None if allow_unknown else self.unknown)]
 
-    @cached_property
+    @property
     def real_answers(self) -> int:
         """Answers without `<unk>`."""
         return len(self) - (self.unknown is not None)
@@ -221,7 +227,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     print(f"questions                      {questions}")
     print(f"different answers              {len(counts)}")
     print(f"given at least {options.minimum:>3} times       {vocabulary.real_answers}")
-    print(f"lines written (with {UNKNOWN})     {len(vocabulary)}" if vocabulary.unknown is not None else "")
+    print(f"lines written                  {len(vocabulary)}")
     print(f"questions covered              {covered} ({covered / questions:.1%})")
     print(f"wrote {options.output}")
     return 0

@@ -80,6 +80,38 @@ class ReferRecord:
 
 
 @dataclass(frozen=True)
+class WeightedVQARecord:
+    """A question with its different answers and what each counts in training (ALBEF's generative VQA).
+
+    `answers` are the different answers in the order they were first given; `weights` are their shares among all human
+    answers ("vqa"), or the constant of Visual Genome ("vg"). Both are empty where the split has no answers. `image` is
+    the path that the list gives.
+    """
+
+    question_id: int
+    image: str
+    question: str
+    answers: tuple[str, ...] = ()
+    weights: tuple[float, ...] = ()
+    dataset: str = "vqa"
+
+
+@dataclass(frozen=True)
+class ExpressionRecord:
+    """A referring expression whose box may be unknown: weakly supervised grounding trains without boxes (ALBEF).
+
+    `image` is the path that the list gives. `image_id` is -1, `split` "" and `box` None where the list does not say.
+    """
+
+    image: str
+    expression: str
+    ref_id: int
+    image_id: int = -1
+    split: str = ""
+    box: Optional[BoxXYWH] = None
+
+
+@dataclass(frozen=True)
 class TaggedText:
     """Words of which some point at objects of the image (VCR writes "[0, 2] are smiling").
 

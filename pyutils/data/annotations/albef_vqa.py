@@ -1,0 +1,69 @@
+"""ALBEF's VQA lists and its list of answers to rank."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Union
+
+from pyutils.data.annotations.albef_lists import Paths, list_entries, text_of, texts_of, whole_number
+from pyutils.data.annotations.files import read_json
+from pyutils.data.records import WeightedVQARecord
+from pyutils.data.table import RecordTable
+from pyutils.errors import InputError, nearest
+
+VISUAL_GENOME_WEIGHT = 0.5
+DATASETS = ("vqa", "vg")
+
+
+def read(paths: Paths) -> RecordTable[WeightedVQARecord]:
+    """Entries `{"question_id", "image", "question", "dataset": "vqa" | "vg", "answer"}`.
+
+    `answer` is the list of human answers, repeats included, of which each weighs its share (ALBEF, appendix); in "vg"
+    one answer, which weighs 0.5. Test lists have none. `dataset` is "vqa" where it is not given. Raises InputError
+    naming file and entry.
+    """
+    return RecordTable(WeightedVQARecord, _records(paths))
+
+
+def _records(paths: Paths) -> Iterator[WeightedVQARecord]:
+    for where, entry in list_entries(paths, ("question_id", "image", "question")):
+        dataset = entry.get("dataset", "vqa")
+        if dataset not in DATASETS:
+            raise InputError(f'{where}: unknown "dataset" {dataset!r}: {nearest(str(dataset), DATASETS)}')
+        answers, weights = _weighted(entry, dataset, where)
+        yield WeightedVQARecord(
+            question_id=whole_number(entry, "question_id", where),
+            image=text_of(entry, "image", where),
+            question=text_of(entry, "question", where),
+            answers=answers,
+            weights=weights,
+            dataset=dataset,
+        )
+
+
+def _weighted(entry: dict[str, Any], dataset: str, where: str) -> tuple[tuple[str, ...], tuple[float, ...]]:
+    if "answer" not in entry:
+        return (), ()
+    given = texts_of(entry, "answer", where)
+    counts = Counter(given)
+    if dataset == "vg":
+        return tuple(counts), (VISUAL_GENOME_WEIGHT,) * len(counts)
+    return tuple(counts), tuple(count / len(given) for count in counts.values())
+
+
+def read_answer_list(path: Union[str, Path]) -> tuple[str, ...]:
+    """The answers that are ranked, in order: a JSON list of texts.
+
+    Raises InputError when the file is not that, holds no answer, a blank one, or one twice.
+    """
+    path = Path(path)
+    content = read_json(path)
+    if not isinstance(content, list) or not content:
+        raise InputError(f"{path}: expected a JSON list of answers; make one with python -m pyutils.data.prepare vqa")
+    answers = tuple(text_of({"answer": answer}, "answer", f"{path}: entry {n}") for n, answer in enumerate(content))
+    answer, count = Counter(answers).most_common(1)[0]
+    if count > 1:
+        raise InputError(f"{path}: the answer {answer!r} occurs {count} times, expected once")
+    return answers

@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from pyutils.data.annotations import vqa
+from pyutils.data.answers import UNKNOWN, AnswerVocabulary, count_answers, main
+from pyutils.data.table import concat
+from pyutils.errors import InputError
+from tests.support import golden
+
+FORMATS = golden("visualbert/data_formats")
+DATA = FORMATS.folder / "datasets/VQA2"
+
+
+@pytest.fixture(scope="module")
+def vocabulary() -> AnswerVocabulary:
+    return AnswerVocabulary.load(DATA / "extras/vocabs/answers_vqa.txt")
+
+
+def dense(scores: dict[str, float], size: int) -> np.ndarray:
+    row = np.zeros(size, dtype=np.float32)
+    for number, score in scores.items():
+        row[int(number)] = score
+    return row
+
+
+def test_the_list_of_the_authors(vocabulary):
+    assert len(vocabulary) == 60 and vocabulary.unknown == 0 and vocabulary.real_answers == 59
+    assert vocabulary[16] == "cat" and vocabulary.class_of("cat") == 16
+    assert vocabulary.class_of("none") == vocabulary.answers.index("none") != vocabulary.class_of("0")
+    assert vocabulary.class_of("The Cat!") == 16
+    assert vocabulary.class_of(UNKNOWN) is None and vocabulary.class_of("zeppelin") is None
+
+
+@pytest.mark.parametrize("rule", ["authors", "mmf"])
+def test_soft_scores_equal_the_recorded_ones(vocabulary, rule):
+    for case in golden("visualbert/vqa_answers").json("targets.json"):
+        found = vocabulary.fill([case["valid_answers"]], rule)[0]
+        np.testing.assert_allclose(found, dense(case[rule], 60), rtol=0, atol=1e-6)
+
+
+def test_the_official_rule_is_the_mean_over_the_other_humans():
+    for case in golden("visualbert/vqa_answers").json("soft_scores.json"):
+        answers = list(case["leave_one_out"])
+        vocabulary = AnswerVocabulary([UNKNOWN, *answers])
+        classes, scores = vocabulary.soft_scores(case["answers"], "official")
+        assert [vocabulary[number] for number in classes] == answers or set(classes) == set(range(1, len(answers) + 1))
+        expected = [case["leave_one_out"][vocabulary[number]] for number in classes]
+        np.testing.assert_allclose(scores, expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("split", ["train", "minival"])
+def test_labels_of_the_authors_loader(vocabulary, split):
+    folder = DATA / "annotations"
+    if split == "train":
+        records = concat([vqa.read(folder / "imdb_train2014.npy"), vqa.read(folder / "imdb_val2014.npy")])
+    else:
+        records = vqa.read(folder / "imdb_minival2014.npy")
+    expected = FORMATS.arrays(f"expected/vqa_finetune_{split}_batch.npz")["label"]
+    labels = vocabulary.fill([record.answers for record in records], "authors")
+    np.testing.assert_allclose(labels, expected, rtol=0, atol=1e-6)
+
+
+def test_fill_reuses_an_array(vocabulary):
+    out = np.full((2, 60), 7, dtype=np.float32)
+    filled = vocabulary.fill([["cat"] * 10, []], "official", out)
+    assert filled is out and out[0, 16] == 1 and out.sum() == 1
+    with pytest.raises(ValueError, match="expected"):
+        vocabulary.fill([["cat"]], "official", out)
+
+
+def test_valid_answers_are_those_of_the_imdb(vocabulary):
+    for entry in FORMATS.json("expected/imdb_train2014.json")[1:]:
+        assert vocabulary.valid(entry["all_answers"]) == entry["valid_answers"]
+
+
+def test_unknown_is_submitted_only_on_request(vocabulary):
+    logits = FORMATS.arrays("expected/vqa_test_logits.npz")["logits"]
+    expected = [entry["answer"] for entry in FORMATS.json("expected/vqa_test_result.json")]
+    assert UNKNOWN in expected
+    assert vocabulary.best(logits, allow_unknown=True) == expected
+    ours = vocabulary.best(logits)
+    assert UNKNOWN not in ours
+    assert [a for a, b in zip(ours, expected) if b != UNKNOWN] == [b for b in expected if b != UNKNOWN]
+    with pytest.raises(InputError, match="another answer list"):
+        vocabulary.best(logits[:, 1:])
+
+
+def annotation_file(path, counts):
+    entries = [answer for answer, count in counts.items() for _ in range(count)]
+    content = {"annotations": [{"question_id": i, "multiple_choice_answer": a} for i, a in enumerate(entries)]}
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_build_keeps_what_is_frequent_after_normalising(tmp_path, capsys):
+    first = annotation_file(tmp_path / "a.json", {"yes": 6, "Two": 9, "rare": 8})
+    second = annotation_file(tmp_path / "b.json", {"Yes.": 3, "the dog": 20})
+    output = tmp_path / "answers_vqa.txt"
+    assert main(["build", "--annotations", str(first), str(second), "--output", str(output)]) == 0
+    assert output.read_text() == "<unk>\n2\ndog\nyes\n"
+    printed = capsys.readouterr().out
+    assert "questions                      46" in printed and "at least   9 times       3" in printed
+    assert AnswerVocabulary.load(output).answers == ("<unk>", "2", "dog", "yes")
+    bare = main(["build", "--annotations", str(first), "--output", str(output), "--without-unknown", "--minimum", "6"])
+    assert bare == 0 and output.read_text() == "2\nrare\nyes\n"
+
+
+def test_an_imdb_counts_by_its_most_frequent_answer():
+    counts = count_answers([DATA / "annotations/imdb_train2014.npy"])
+    assert counts["cat"] >= 1 and sum(counts.values()) == len(vqa.read(DATA / "annotations/imdb_train2014.npy"))
+
+
+def test_label2ans_lists_and_objects(tmp_path):
+    path = tmp_path / "label2ans.json"
+    path.write_text(json.dumps(["no", "yes"]))
+    assert AnswerVocabulary.load(path).answers == ("no", "yes")
+    assert AnswerVocabulary.load(path).unknown is None
+    path.write_text(json.dumps({"1": "yes", "0": "no"}))
+    assert AnswerVocabulary.load(path).answers == ("no", "yes")
+
+
+def test_bad_lists(tmp_path):
+    path = tmp_path / "label2ans.json"
+    path.write_text(json.dumps({"answers": 3}))
+    with pytest.raises(InputError, match="label2ans.json: expected an object of class number"):
+        AnswerVocabulary.load(path)
+    path.write_text(json.dumps([1, 2]))
+    with pytest.raises(InputError, match="expected a list of answers"):
+        AnswerVocabulary.load(path)
+    text = tmp_path / "answers.txt"
+    with pytest.raises(InputError, match=r"answers\.txt: cannot read .* build"):
+        AnswerVocabulary.load(text)
+    text.write_text("yes\nno\nyes\n")
+    with pytest.raises(InputError, match="'yes' occurs twice"):
+        AnswerVocabulary.load(text)
+    text.write_text("")
+    with pytest.raises(InputError, match="holds no answer"):
+        AnswerVocabulary.load(text)
+    text.write_bytes(b"caf\xe9\n")
+    with pytest.raises(InputError, match="not UTF-8"):
+        AnswerVocabulary.load(text)
+
+
+def test_bad_rule_and_bad_build(vocabulary, tmp_path, capsys):
+    with pytest.raises(InputError, match='did you mean "official"'):
+        vocabulary.soft_scores(["yes"], "oficial")
+    with pytest.raises(InputError, match="lower the minimum"):
+        AnswerVocabulary.build({"yes": 3})
+    with pytest.raises(SystemExit) as stopped:
+        main(["build", "--annotations", str(tmp_path / "none.json"), "--output", str(tmp_path / "o.txt")])
+    assert stopped.value.code == 2 and "none.json" in capsys.readouterr().err
