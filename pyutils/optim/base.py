@@ -77,7 +77,7 @@ class Optimizer:
     def clear_grad(self) -> None:
         """Drop every gradient, so that a parameter unused in the next step is left alone."""
         for parameter in self._parameter_list:
-            parameter.clear_gradient(set_to_zero=False)
+            parameter.clear_gradient(False)  # Paddle ignores set_to_zero when it is given by keyword
 
     @paddle.no_grad()
     def step(self) -> None:

@@ -100,6 +100,7 @@ def _hyperparameters(cfg: OptimizerConfig, name: str, options: Mapping[str, Any]
 
 def trained_parameters(cfg: OptimizerConfig, named_parameters: Mapping[str, Tensor]) -> list[Trained]:
     """The parameters to train with their rate factor and weight decay, in the order given."""
+    _check_patterns(cfg, named_parameters)
     trained, seen = [], set()
     for name, parameter in named_parameters.items():
         if parameter.stop_gradient or id(parameter) in seen or _matches(cfg.frozen, name):
@@ -114,6 +115,24 @@ def trained_parameters(cfg: OptimizerConfig, named_parameters: Mapping[str, Tens
             "has a gradient"
         )
     return trained
+
+
+def _check_patterns(cfg: OptimizerConfig, names: Iterable[str]) -> None:
+    """InputError on a pattern that is no regular expression, and on one of `frozen` or `lr_multipliers` that names
+    nothing: a slip there would train what should rest, or train it at the wrong rate."""
+    names = list(names)
+    for key in ("no_decay", "frozen", "lr_multipliers"):
+        for pattern in getattr(cfg, key):
+            try:
+                used = any(re.search(pattern, name) for name in names)
+            except re.error as error:
+                raise InputError(
+                    f"optimizer.{key}: {pattern!r} is not a regular expression ({error}); correct it or escape it"
+                ) from error
+            if not used and key != "no_decay":
+                raise InputError(
+                    f"optimizer.{key}: {pattern!r} matches no parameter: {nearest(pattern, names)}. Correct or remove it."
+                )
 
 
 def _matches(patterns: Iterable[str], name: str) -> bool:

@@ -86,5 +86,3 @@ class OriginalRAdam(RAdam):
 
     def step_rate(self, at: At) -> float:
         return at.first_lr
-
-

@@ -138,9 +138,7 @@ VILBERT = golden("vilbert/optim")
 VILBERT_RUNS = {
     "adamw_concap": OptimizerConfig(name="adamw_transformers", lr=1e-3, betas=(0.9, 0.98), eps=1e-8),
     "adamw_tasks": OptimizerConfig(name="adamw_transformers", lr=1e-3, correct_bias=False),
-    "adamw_heavy": OptimizerConfig(
-        name="adamw_transformers", lr=1e-3, betas=(0.9, 0.98), eps=1e-8, weight_decay=1.0
-    ),
+    "adamw_heavy": OptimizerConfig(name="adamw_transformers", lr=1e-3, betas=(0.9, 0.98), eps=1e-8, weight_decay=1.0),
     "adamw_nodecay": OptimizerConfig(name="adamw_transformers", lr=1e-3, correct_bias=False, weight_decay=0.0),
     "radam": OptimizerConfig(name="radam", lr=1e-3),
     "plain_radam": OptimizerConfig(name="radam", lr=1e-3),
