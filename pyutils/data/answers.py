@@ -17,7 +17,7 @@ from pyutils.data.annotations.files import entries_of, read_json
 from pyutils.errors import InputError, nearest
 from pyutils.files import atomic_write
 from pyutils.metrics.vqa import best_answers
-from pyutils.vqa.normalise import normalise_answer
+from pyutils.vqa.normalise import normalise_answer, normalise_prediction
 
 PathLike = Union[str, Path]
 UNKNOWN = "<unk>"
@@ -106,10 +106,12 @@ class AnswerVocabulary(Sequence[str]):
             stream.write("".join(f"{answer}\n" for answer in self.answers))
 
     def class_of(self, answer: str) -> Optional[int]:
-        """The class of an answer: as written, else in its normalised form; None when it is no class or `<unk>`."""
+        """The class of an answer: as written, else normalised as MMF's lists are ("man 's hat"), else as the official
+        evaluation normalises ("man's hat", LXMERT's lists). None when it is no class or `<unk>`."""
         found = self._index.get(answer)
-        if found is None:
-            found = self._index.get(normalise_answer(answer))
+        for normalise in (normalise_answer, normalise_prediction):
+            if found is None:
+                found = self._index.get(normalise(answer))
         return None if found == self.unknown else found
 
     def soft_scores(self, answers: Sequence[str], rule: str = "official") -> tuple[np.ndarray, np.ndarray]:
