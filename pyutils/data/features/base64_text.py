@@ -18,7 +18,7 @@ except ImportError:
     _decode_fast = None
 
 
-def decode_floats(text: str | bytes, columns: int | None, where: str) -> np.ndarray:
+def decode_floats(text: str | bytes | memoryview, columns: int | None, where: str) -> np.ndarray:
     """Base64 of little-endian float32 → [rows, columns] float32, read-only.
 
     Args:
@@ -38,7 +38,7 @@ def decode_floats(text: str | bytes, columns: int | None, where: str) -> np.ndar
     return np.frombuffer(raw, dtype="<f4").reshape(-1, columns) if columns else np.frombuffer(raw, dtype="<f4")[None]
 
 
-def decoded_length(text: str | bytes) -> int:
+def decoded_length(text: str | bytes | memoryview) -> int:
     """Number of bytes that base64 text without line breaks decodes to."""
     padding = 0
     for last in (text[-1:], text[-2:-1]):

@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import zipfile
 from collections.abc import Iterator
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -77,12 +77,7 @@ class FolderRegions(RegionSource):
             regions = read_npz(file)
         else:
             regions = read_npy(file, parent / (key + _INFO) if has_info[position] else None)
-        return Entry(len(regions), partial(_same, regions))
-
-
-def _same(regions: RegionFeatures) -> RegionFeatures:
-    """The regions; a named function, so that entries can be pickled."""
-    return regions
+        return Entry(len(regions), lambda: regions)
 
 
 def _walk(root: Path) -> Iterator[tuple[str, str]]:

@@ -7,6 +7,7 @@ their key.
 
 from __future__ import annotations
 
+import re
 from functools import partial
 from typing import Any
 
@@ -21,6 +22,15 @@ from pyutils.data.safe_pickle import load
 from pyutils.errors import InputError
 
 _KEY_LIST = b"keys"
+_TEXT = (str, bytes, memoryview)
+_GLANCE = 2048  # bytes of a value that are searched at either end
+_NUM_BOXES = re.compile(
+    rb"num_boxes(?:q.|r.{4}|\x94)?"  # the key and its place in the pickle's memo
+    rb"(?:(?:X.{4}|\x8c.|U.)(?P<text>\d{1,5})(?=q|r|\x94|[^\d])|(?P<number>K.|M..|J.{3}\x00))",
+    re.DOTALL,
+)
+_FEATURES = re.compile(rb"features(?:q.|r.{4}|\x94)?[XBT](?P<length>.{4})", re.DOTALL)
+_FEATURES_WITHIN = 64 * 1024  # base64 of the boxes usually stands before the features
 
 
 class LmdbRegions(RegionSource):
@@ -42,14 +52,54 @@ class LmdbRegions(RegionSource):
             value = reading.get(key)
             if value is None:
                 raise InputError(f"{where}: the entry has gone since the file was opened")
-            item = load(value, where)
-        if not isinstance(item, dict) or "features" not in item:
-            raise InputError(f"{where}: expected a dict with 'features', found {type(item).__name__}")
-        return Entry(_count(item, where), partial(_decode, item, where))
+            count = _announced(value)
+            if count is not None:
+                return Entry(count, partial(self._decode_entry, key, where))
+            regions = _decode(_load_item(value, where), where)
+        return Entry(len(regions), lambda: regions)
+
+    def _decode_entry(self, key: bytes, where: str) -> RegionFeatures:
+        """Unpickle and decode one value while it is mapped."""
+        with lmdb_env.transaction(self.path) as reading:
+            return _decode(_load_item(reading.get(key), where), where)
 
     def close(self) -> None:
         """Close the file in this process; it opens again when read."""
         lmdb_env.close(self.path)
+
+
+def _announced(value: memoryview) -> int | None:
+    """`num_boxes` of a pickled dict, found without unpickling; None when it is not near the start or the end.
+
+    A batch is sized by the numbers of its regions. Unpickling all its values for that would keep 64 long texts in
+    memory, out of the processor's cache, and make reading half as fast.
+    """
+    match = _NUM_BOXES.search(value[:_GLANCE]) or _NUM_BOXES.search(value[-_GLANCE:])
+    if match is None:
+        return None
+    text, number = match.group("text"), match.group("number")
+    return int(text) if text else int.from_bytes(number[1:], "little")
+
+
+def _load_item(value: memoryview, where: str) -> dict[str, Any]:
+    """The dict of one value; long base64 features stay a view of the mapped file.
+
+    The text is a megabyte an image. Cutting it out before unpickling, and decoding it where it lies, saves two copies
+    of it, which is half of the reading time.
+    """
+    match = _FEATURES.search(value[:_FEATURES_WITHIN])
+    text = None
+    if match is not None:
+        start = match.end()
+        stop = start + int.from_bytes(match.group("length"), "little")
+        text = value[start:stop]
+        value = b"".join((value[: start - 4], bytes(4), value[stop:]))
+    item = load(value, where)
+    if not isinstance(item, dict) or "features" not in item:
+        raise InputError(f"{where}: expected a dict with 'features', found {type(item).__name__}")
+    if text is not None:
+        item["features"] = text
+    return item
 
 
 def _count(item: dict[str, Any], where: str) -> int:
@@ -59,7 +109,7 @@ def _count(item: dict[str, Any], where: str) -> int:
         count = int(item["num_boxes"]) if "num_boxes" in item else len(features)
     except (TypeError, ValueError):
         raise InputError(f"{where}: num_boxes is {item['num_boxes']!r}") from None
-    if isinstance(features, (str, bytes)):
+    if isinstance(features, _TEXT):
         if "num_boxes" not in item:
             raise InputError(f"{where}: num_boxes is missing")
         length = decoded_length(features)
@@ -75,11 +125,11 @@ def _decode(item: dict[str, Any], where: str) -> RegionFeatures:
     """The arrays of one value."""
     count = _count(item, where)
     features, boxes, probs = item["features"], item.get("boxes"), item.get("cls_prob")
-    if isinstance(features, (str, bytes)):
+    if isinstance(features, _TEXT):
         features = decode_floats(features, decoded_length(features) // 4 // count if count else None, where)
-    if isinstance(boxes, (str, bytes)):
+    if isinstance(boxes, _TEXT):
         boxes = decode_floats(boxes, 4, where)
-    if isinstance(probs, (str, bytes)):
+    if isinstance(probs, _TEXT):
         probs = decode_floats(probs, decoded_length(probs) // 4 // max(1, count), where)
     for name, array in (("boxes", boxes), ("cls_prob", probs)):
         if array is not None and len(array) < count:

@@ -157,6 +157,11 @@ class RegionSource(ABC):
         for row, (key, entry, count) in enumerate(zip(keys, entries, counts)):
             stored = entry.decode()
             self._check_width(stored, key)
+            if len(stored) != entry.regions:
+                raise InputError(
+                    f"{self.path}, image '{key}': {entry.regions} regions announced, {len(stored)} found: the entry is "
+                    "damaged, or was replaced while it was read"
+                )
             sizes[row] = stored.width, stored.height
             _write_features(features[row], stored.features, count, lead)
             _write_boxes(boxes[row], stored, count, lead)
