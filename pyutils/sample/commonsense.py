@@ -47,20 +47,20 @@ def place_question(things: Sequence[Thing], first: int, second: int, rng: np.ran
     return Choices(["Where", "is", [first], "seen", "from", [second], "?"], answers, reasons)
 
 
-def write_questions(path: Path, split: str, pictures: Sequence[Picture], rng: np.random.Generator) -> list[str]:
-    """Write one split as VCR's JSON lines; returns the words used.
+def write_questions(path: Path, split: str, pictures: Sequence[Picture], rng: np.random.Generator) -> list[list[str]]:
+    """Write one split as VCR's JSON lines; returns the words that each question and its choices use.
 
     The four choices differ in two attributes that are each as often right as wrong, and stand in random order, so
     that neither the texts nor their order tell the right one. Labels of the test split are left out.
     """
-    words: list[str] = []
+    words: list[list[str]] = []
     with atomic_write(path) as stream:
         number = 0
         for picture in pictures:
             for choices in _choices(picture, rng):
                 stream.write(json.dumps(_line(picture, choices, number, split, rng)) + "\n")
                 texts = (choices.question, *choices.answers, *choices.rationales)
-                words += [word for text in texts for word in text if isinstance(word, str)]
+                words.append([word for text in texts for word in text if isinstance(word, str)])
                 number += 1
     return words
 

@@ -14,6 +14,8 @@ from pyutils.sample.scenes import COLOURS, SHAPES, SIZES, Scene
 from pyutils.sample.vqa_files import ANSWERS_PER_QUESTION, Question, answer_type
 
 QUESTIONS_PER_SCENE = 8
+# A text may take this much more than its even share, because many texts cannot fill theirs; and at least so many.
+_ROOM, _FEWEST_OF_TEXT = 1.25, 6
 # How many of the ten people give another answer than the true one.
 _DISSENT = (0, 0, 0, 0, 1, 1, 2, 3)
 
@@ -116,11 +118,12 @@ def ask(placed: Sequence[Placed], rng: np.random.Generator) -> list[Question]:
     share = max(QUESTIONS_PER_SCENE * len(placed) // len(kinds), 2)
     rows: list[tuple[Placed, Asked, str, tuple[str, ...]]] = []
     for kind in kinds:
-        chosen = []
-        for asked in (kind[i] for i in rng.permutation(len(kind))):
-            picked = balanced(
-                _by_answer(asked, placed), rng, most=min(share - len(chosen), max(share // len(kind), 8) * 2)
-            )
+        chosen: list[tuple[Placed, Asked, str, tuple[str, ...]]] = []
+        most = max(round(_ROOM * share / len(kind)), _FEWEST_OF_TEXT)
+        # The same order for every split: where there is no room for all texts, the splits leave out the same ones.
+        for number in np.random.default_rng(len(kind)).permutation(len(kind)):
+            asked = kind[number]
+            picked = balanced(_by_answer(asked, placed), rng, most=min(share - len(chosen), most))
             answers = tuple(dict.fromkeys(answer for answer, _ in picked))
             chosen += [(place, asked, answer, answers) for answer, place in picked]
             if len(chosen) >= share - 1:

@@ -165,8 +165,8 @@ def _write_vcr(world: World) -> dict[str, int]:
     for split in ("train", "val", "test"):
         rng = generator(world.seed, f"vcr {split}")
         words = write_questions(world.output / "vcr" / f"{split}.jsonl", split, pool.split(split), rng)
-        world.texts += words if split == "train" else []
-        counts[split] = len(pool.split(split))
+        world.texts += [word for question in words for word in question] if split == "train" else []
+        counts[split] = len(words)
     return counts
 
 
