@@ -62,6 +62,10 @@ def load(
         return _as_plain(value, {}) if _PENDING in reader.used else value
     except _Refused as refusal:
         raise InputError(str(refusal)) from None
+    except _Misuse as misuse:
+        raise InputError(
+            f"{where}: the pickle holds something that is not plain data ({misuse}); it was refused"
+        ) from None
     except _BROKEN as error:
         raise InputError(
             f"{where} cannot be read as pickled data ({type(error).__name__}: {error}): is it complete?"
@@ -98,6 +102,10 @@ def load_npy(path: str | Path) -> np.ndarray:
 
 class _Refused(Exception):
     """A pickle asked for something that is not data."""
+
+
+class _Misuse(Exception):
+    """A pickle called an allowed function with arguments that no data has."""
 
 
 class _Reader(pickle.Unpickler):
@@ -148,7 +156,7 @@ class _StandIn:
         object.__setattr__(self, "_function", function)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        raise pickle.UnpicklingError("a pickle tried to alter a function")
+        raise _Misuse("a pickle tried to alter a function")
 
     def __call__(self, *arguments: Any) -> Any:
         return self._function(*arguments)
@@ -164,16 +172,16 @@ class _DType:
             description = description.decode("ascii", errors="replace")
         short = isinstance(description, str) and 1 < len(description) < 12
         if not short or description[0] not in _KINDS or not description[1:].isdigit():
-            raise pickle.UnpicklingError(f"unusual data type {description!r}")
+            raise _Misuse(f"unusual data type {description!r}")
         object.__setattr__(self, "dtype", np.dtype(description))
 
     def __setattr__(self, name: str, value: Any) -> None:
-        raise pickle.UnpicklingError("a pickle tried to alter a data type")
+        raise _Misuse("a pickle tried to alter a data type")
 
     def __setstate__(self, state: Any) -> None:
         plain = isinstance(state, tuple) and 5 <= len(state) <= 9 and state[1] in ("<", ">", "|", "=")
         if not plain or any(part is not None for part in state[2:5]):
-            raise pickle.UnpicklingError("structured data type")
+            raise _Misuse("structured data type")
         if state[1] in "<>":
             object.__setattr__(self, "dtype", self.dtype.newbyteorder(state[1]))
 
@@ -183,7 +191,7 @@ class _PendingArray(np.ndarray):
 
     def __setstate__(self, state: Any) -> None:
         if not isinstance(state, tuple) or len(state) != 5 or not isinstance(state[2], _DType):
-            raise pickle.UnpicklingError("array with an unusual state")
+            raise _Misuse("array with an unusual state")
         version, shape, dtype, fortran, content = state
         size = _size(shape)
         dtype = dtype.dtype
@@ -191,14 +199,14 @@ class _PendingArray(np.ndarray):
             content = _encode(content)  # bytes of Python 2, read as latin1
         fits = len(content) == size * (1 if dtype.hasobject else dtype.itemsize)
         if not isinstance(content, list if dtype.hasobject else bytes) or not fits:
-            raise pickle.UnpicklingError("array whose content does not fit its shape")
+            raise _Misuse("array whose content does not fit its shape")
         super().__setstate__((version, shape, dtype, bool(fortran), content))
 
 
 def _size(shape: Any) -> int:
     """Number of elements of a shape."""
     if not isinstance(shape, tuple) or any(not isinstance(length, int) or length < 0 for length in shape):
-        raise pickle.UnpicklingError(f"array of shape {shape!r}")
+        raise _Misuse(f"array of shape {shape!r}")
     size = 1
     for length in shape:
         size *= length
@@ -208,14 +216,14 @@ def _size(shape: Any) -> int:
 def _encode(text: Any, encoding: Any = "latin1") -> bytes:
     """`_codecs.encode`, by which Python 3 writes bytes into protocol 2; other codecs can do far more than encode."""
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
-        raise pickle.UnpicklingError(f"encoding with {encoding!r}")
+        raise _Misuse(f"encoding with {encoding!r}")
     return text.encode("latin1")
 
 
 def _reconstruct(kind: Any, shape: Any, typecode: Any) -> np.ndarray:
     """An empty array that its state will fill. NumPy's own would instantiate any class."""
     if kind is not _NDARRAY or shape != (0,) or typecode not in (b"b", "b"):
-        raise pickle.UnpicklingError("array of an unusual class")
+        raise _Misuse("array of an unusual class")
     return np.empty(0, dtype=np.int8).view(_PendingArray)
 
 
@@ -223,25 +231,25 @@ def _scalar(dtype: Any, content: Any) -> Any:
     """A NumPy scalar from its bytes."""
     raw = _encode(content) if isinstance(content, str) else content
     if not isinstance(dtype, _DType) or dtype.dtype.hasobject or not isinstance(raw, bytes):
-        raise pickle.UnpicklingError("scalar with unusual arguments")
+        raise _Misuse("scalar with unusual arguments")
     if len(raw) != dtype.dtype.itemsize:
-        raise pickle.UnpicklingError("scalar of the wrong length")
+        raise _Misuse("scalar of the wrong length")
     return np.frombuffer(raw, dtype=dtype.dtype)[0]
 
 
 def _from_buffer(content: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
     """An array of protocol 5, its data inside the file."""
     if not isinstance(content, (bytes, bytearray)) or not isinstance(dtype, _DType) or order not in ("C", "F"):
-        raise pickle.UnpicklingError("array with unusual arguments")
+        raise _Misuse("array with unusual arguments")
     if dtype.dtype.hasobject or _size(shape) * dtype.dtype.itemsize != len(content):
-        raise pickle.UnpicklingError("array whose content does not fit its shape")
+        raise _Misuse("array whose content does not fit its shape")
     return np.frombuffer(content, dtype=dtype.dtype).reshape(shape, order=order)
 
 
 def _bytes(*arguments: Any) -> bytes:
     """Empty bytes of protocol 2; `bytes(n)` would take any amount of memory."""
     if arguments:
-        raise pickle.UnpicklingError("bytes with arguments")
+        raise _Misuse("bytes with arguments")
     return b""
 
 
@@ -257,7 +265,7 @@ def _of_items(make: Callable[..., Any]) -> Callable[..., Any]:
 
     def build(items: Any = ()) -> Any:
         if not isinstance(items, (list, tuple)):
-            raise pickle.UnpicklingError("container with unusual arguments")
+            raise _Misuse("container with unusual arguments")
         return make(items)
 
     return build
