@@ -56,3 +56,5 @@ def prepare() -> None:
     cpu_type = mkl_cpu_type(*cpu_flags())
     if cpu_type is not None:
         os.environ.setdefault("MKL_DEBUG_CPU_TYPE", cpu_type)
+    # Forked data workers tokenize; threads of the tokenizer's own would only wait for one another there.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

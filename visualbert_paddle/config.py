@@ -11,7 +11,7 @@ from pyutils.config import setting
 class VisualBertConfig:
     """Sizes of the network; the defaults are those of bert-base-uncased with 2048-d regions."""
 
-    vocab_size: int = setting(30522, "Entries of the WordPiece vocabulary.")
+    vocab_size: int = setting(30522, "Entries of the WordPiece vocabulary; 0: as many as vocab.txt has.")
     hidden_size: int = setting(768, "Width of the stream of words and regions.")
     num_layers: int = setting(12, "Transformer layers.")
     num_heads: int = setting(12, "Attention heads.")

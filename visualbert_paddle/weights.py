@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 import numpy as np
+import paddle
 
+from pyutils.engine.checkpoint import read_weights, weight_file
+from pyutils.engine.loading import LoadReport, load_arrays
 from pyutils.errors import InputError
 from pyutils.weights.bert_names import layer_rules, masked_language_rules, text_embedding_rules
 from pyutils.weights.names import LINEAR, TENSOR, Converted, NameMap, Rule
@@ -30,6 +34,10 @@ AUTHORS = {
     "classifier": "bert.classifier",
     "grounding": "bert.flickr_attention",
 }
+
+MODELS_HOME = Path("~/.paddlenlp/models")
+# Heads of a checkpoint that a model of another task does not have.
+OTHER_HEADS = (r"^(words|sentence_image|classifier|query|key)\.",)
 
 # Left out in silence: the decoder is tied to the word table; the value projection of the grounding head and the
 # detector of VCR checkpoints are never used.
@@ -84,3 +92,30 @@ def convert(tensors: Mapping[str, np.ndarray], origin: str = "checkpoint") -> Co
         f"{origin}: not a VisualBERT checkpoint of Hugging Face ({HUGGING_FACE['encoder']}.…) or of the authors "
         f"({AUTHORS['encoder']}.…); it holds {len(plain)} tensors, e.g. {shown}"
     )
+
+
+def load_initial(model: paddle.nn.Layer, source: str, may_miss: Iterable[str] = ()) -> LoadReport:
+    """Put the weights that `source` names into `model` and report what happened to every tensor.
+
+    `source`: a checkpoint of ours (folder or file), or a `.safetensors` / `.pdparams` file with Hugging Face's or the
+    authors' names, or a name below `~/.paddlenlp/models`. `may_miss`: regular expressions of our names that it need not
+    hold; heads that this model lacks are passed over. InputError when it does not fit.
+    """
+    file = weight_file(locate(source))
+    tensors = read_weights(file)
+    if not any(name.startswith("encoder.embeddings.") for name in tensors):
+        converted = convert(tensors, str(file))
+        if converted.unmapped:
+            raise InputError(f"{file}: no rule for {len(converted.unmapped)} tensors, e.g. {converted.unmapped[0]}")
+        tensors = converted.tensors
+    return load_arrays(model, tensors, str(file), may_miss, OTHER_HEADS)
+
+
+def locate(source: str) -> Path:
+    """The path that `source` means: itself, or the folder of that name below `~/.paddlenlp/models`."""
+    path, named = Path(source).expanduser(), MODELS_HOME.expanduser() / source
+    if path.exists():
+        return path
+    if named.is_dir():
+        return named
+    raise InputError(f"{source}: no such checkpoint: there is neither a file or folder {path} nor a folder {named}")

@@ -1,0 +1,55 @@
+"""Which files make up the splits of a question-answering data set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pyutils.config import setting
+from pyutils.data.annotations import vqa
+from pyutils.data.records import VQARecord
+from pyutils.data.table import RecordTable, concat
+from pyutils.errors import InputError, nearest
+
+
+@dataclass(frozen=True)
+class VQAFiles:
+    """One part of a split: an imdb (`.npy`) alone, or the official questions with their annotations."""
+
+    questions: str = setting("", "Questions JSON or imdb_*.npy, relative to `vqa.root`.")
+    annotations: str = setting("", "Annotations JSON; empty for an imdb and for a test split.")
+
+
+@dataclass(frozen=True)
+class VQAConfig:
+    """The `vqa:` section of a configuration."""
+
+    root: str = setting("~/.paddlenlp/datasets/VQA2", "Folder that the paths below are relative to.")
+    splits: dict[str, list[VQAFiles]] = setting({}, "Split name -> its parts, read one after the other.")
+    answers: str = setting("extras/vocabs/answers_vqa.txt", "Answer list; its order is the order of the classes.")
+    image_pattern: str = setting(vqa.COCO_PATTERN, "Image key from {split} and {id} of the official files.")
+    soft_scores: str = setting("official", "Rule of the soft targets: official, mmf or authors.")
+
+
+def read_split(config: VQAConfig, name: str) -> RecordTable[VQARecord]:
+    """The records of split `name`. InputError for a split that is not configured, and for what its files lack."""
+    if name not in config.splits:
+        raise InputError(f"vqa.splits has no split {name!r}: {nearest(name, config.splits)}")
+    parts = config.splits[name]
+    if not parts:
+        raise InputError(f"vqa.splits.{name}: no files are named")
+    return concat([_read_part(config, part) for part in parts])
+
+
+def _read_part(config: VQAConfig, part: VQAFiles) -> RecordTable[VQARecord]:
+    root = Path(config.root).expanduser()
+    questions = root / part.questions
+    if questions.suffix == ".npy":
+        return vqa.read_imdb(questions)
+    annotations = root / part.annotations if part.annotations else None
+    return vqa.read_official(questions, annotations, image_pattern=config.image_pattern)
+
+
+def answer_list(config: VQAConfig) -> Path:
+    """Where the answer list lies."""
+    return Path(config.root).expanduser() / config.answers

@@ -1,0 +1,1 @@
+"""VisualBERT's tasks, one file each."""
