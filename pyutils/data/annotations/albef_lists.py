@@ -1,7 +1,7 @@
 """What all of ALBEF's lists share: JSON files that hold a list of objects, one or several of them read in turn.
 
-`image` fields of these lists are paths below an image folder, and stay that in the records. `pyutils.data.images.Images`
-finds them, also when the list starts its paths elsewhere than the folder does.
+`image` fields of these lists are paths below an image folder, and stay that in the records.
+`pyutils.data.images.Images` finds them, also when the list starts its paths elsewhere than the folder does.
 """
 
 from __future__ import annotations
@@ -35,24 +35,24 @@ def list_entries(paths: Paths, needed: tuple[str, ...]) -> Iterator[tuple[str, d
             yield where, entry
 
 
-def text_of(entry: dict[str, Any], field: str, where: str) -> str:
-    """The text of a field. InputError when it is something else, or blank."""
+def text_of(entry: dict[str, Any], field: str, where: str, blank: bool = False) -> str:
+    """The text of a field. InputError when it is something else, or blank unless `blank` allows that."""
     value = entry[field]
     if not isinstance(value, str):
         raise InputError(f'{where}: expected text in "{field}", found {type(value).__name__}')
-    if not value.strip():
+    if not blank and not value.strip():
         raise InputError(f'{where}: "{field}" is empty; fill it or take the entry out of the list')
     return value
 
 
-def texts_of(entry: dict[str, Any], field: str, where: str) -> tuple[str, ...]:
-    """The texts of a field that holds one or a list of them. InputError when there is none, or one is blank."""
+def texts_of(entry: dict[str, Any], field: str, where: str, blank: bool = False) -> tuple[str, ...]:
+    """The texts of a field that holds one or a list of them. InputError when there is none, and as for `text_of`."""
     value = entry[field]
     if not isinstance(value, list):
-        return (text_of(entry, field, where),)
+        return (text_of(entry, field, where, blank),)
     if not value:
         raise InputError(f'{where}: "{field}" is empty; fill it or take the entry out of the list')
-    return tuple(text_of({field: item}, field, where) for item in value)
+    return tuple(text_of({field: item}, field, where, blank) for item in value)
 
 
 def whole_number(entry: dict[str, Any], field: str, where: str) -> int:

@@ -46,7 +46,8 @@ def _records(paths: Paths) -> Iterator[WeightedVQARecord]:
 def _weighted(entry: dict[str, Any], dataset: str, where: str) -> tuple[tuple[str, ...], tuple[float, ...]]:
     if "answer" not in entry:
         return (), ()
-    given = texts_of(entry, "answer", where)
+    # A human answer may be blank; it is trained on like the others.
+    given = texts_of(entry, "answer", where, blank=True)
     counts = Counter(given)
     if dataset == "vg":
         return tuple(counts), (VISUAL_GENOME_WEIGHT,) * len(counts)

@@ -1,0 +1,50 @@
+"""NLVR2 lists from the authors' JSON lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pyutils.data.annotations import nlvr2
+from pyutils.data.annotations.files import read_json_lines
+from pyutils.data.prepare.lists import Lists
+from pyutils.data.prepare.tree import Need, Tree
+
+
+def _lines(name: str) -> Need:
+    places = (f"nlvr2/{name}", f"nlvr2/data/{name}", f"nlvr2/annotations/{name}")
+    return Need(places, f"examples of {name.partition('.')[0]}")
+
+
+# list: (official file, folder of its images)
+SPLITS: dict[str, tuple[Need, str]] = {
+    "nlvr_train.json": (_lines("train.json"), "images/train"),
+    "nlvr_dev.json": (_lines("dev.json"), "dev"),
+    "nlvr_test.json": (_lines("test1.json"), "test1"),
+}
+NEEDS = tuple(need for need, _ in SPLITS.values())
+
+
+def build(tree: Tree, lists: Lists) -> None:
+    """nlvr_train.json, nlvr_dev.json, nlvr_test.json (test-P): all that there are files for."""
+    images = tree.folder(("nlvr2",))
+    for name, (need, folder) in SPLITS.items():
+        path = tree.find(need)
+        if path is not None:
+            lists.write(name, _entries(path, folder), images)
+
+
+def _entries(path: Path, folder: str) -> Iterator[dict[str, Any]]:
+    """Training images lie in numbered folders, which only the lines tell."""
+    folders = {str(line.get("identifier")): line.get("directory") for _, line in read_json_lines(path)}
+    for record in nlvr2.read(path):
+        number = folders[record.identifier]
+        below = folder if number is None else f"{folder}/{number}"
+        entry: dict[str, Any] = {
+            "images": [f"{below}/{record.left}.png", f"{below}/{record.right}.png"],
+            "sentence": record.sentence,
+        }
+        if record.label is not None:
+            entry["label"] = str(record.label)
+        yield {**entry, "identifier": record.identifier}

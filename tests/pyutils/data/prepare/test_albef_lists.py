@@ -1,0 +1,140 @@
+"""ALBEF's lists as their users have them, and what is said about broken ones."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from pyutils.data.annotations import albef_captions, albef_grounding, albef_nlvr, albef_ve, albef_vqa, karpathy
+from pyutils.errors import InputError
+
+
+@pytest.fixture
+def write(tmp_path):
+    def to_file(value, name="list.json"):
+        path = tmp_path / name
+        path.write_text(value if isinstance(value, str) else json.dumps(value), encoding="utf-8")
+        return path
+
+    return to_file
+
+
+def test_pretraining_takes_one_caption_or_several(write):
+    first = write([{"image": "/a/1.jpg", "caption": "One."}])
+    second = write([{"image": "2.jpg", "caption": ["Two.", "Zwei."]}], "second.json")
+    records = albef_captions.read_pretrain([first, second])
+    assert [record.captions for record in records] == [("One.",), ("Two.", "Zwei.")]
+    assert records[0].image_id == "/a/1.jpg"
+
+
+def test_visual_genome_answer_weighs_a_half(write):
+    entry = {"question_id": "7", "image": "1.jpg", "question": "Is it?", "answer": "yes", "dataset": "vg"}
+    (record,) = albef_vqa.read(write([entry]))
+    assert (record.question_id, record.answers, record.weights) == (7, ("yes",), (0.5,))
+
+
+def test_lists_of_the_original_lack_what_ours_add(write):
+    (pair,) = albef_nlvr.read(write([{"images": ["a", "b"], "sentence": "s", "label": "False"}]))
+    assert (pair.label, pair.identifier) == (False, f"{write([])}: entry 0")
+    (expression,) = albef_grounding.read(write([{"image": "a", "text": "t", "ref_id": 3}]))
+    assert (expression.box, expression.split, expression.image_id) == (None, "", -1)
+
+
+_CAPTION = {"image": "a.jpg", "caption": "c", "image_id": 1}
+_QUESTION = {"question_id": 1, "image": "a.jpg", "question": "q"}
+_PAIR = {"images": ["a", "b"], "sentence": "s", "label": "True"}
+_EXPRESSION = {"image": "a", "text": "t", "ref_id": 1}
+
+
+@pytest.mark.parametrize(
+    ("read", "good", "bad", "message"),
+    [
+        (albef_captions.read_pretrain, _CAPTION, {"image": "a.jpg"}, 'lacks "caption"; found image'),
+        (albef_captions.read_pretrain, _CAPTION, {"image": "a", "caption": []}, '"caption" is empty; fill it or take'),
+        (albef_captions.read_pretrain, _CAPTION, {"image": "a", "caption": ["x", " "]}, '"caption" is empty'),
+        (albef_captions.read_pretrain, _CAPTION, {"image": 3, "caption": "x"}, 'expected text in "image", found int'),
+        (
+            albef_captions.read_retrieval_train,
+            _CAPTION,
+            _CAPTION | {"caption": ["x", "y"]},
+            "expected one caption, found 2",
+        ),
+        (albef_captions.read_retrieval_train, _CAPTION, {"image": "a", "caption": "x"}, 'lacks "image_id"'),
+        (albef_captions.read_retrieval_eval, _CAPTION, _CAPTION, "the image a.jpg is listed twice"),
+        (albef_vqa.read, _QUESTION, _QUESTION | {"dataset": "vgg"}, 'unknown "dataset" \'vgg\': did you mean "vg"'),
+        (albef_vqa.read, _QUESTION, _QUESTION | {"question_id": "x"}, 'expected a whole number in "question_id"'),
+        (albef_vqa.read, _QUESTION, _QUESTION | {"answer": []}, '"answer" is empty'),
+        (albef_nlvr.read, _PAIR, _PAIR | {"label": "yes"}, 'expected the label "True" or "False", found \'yes\''),
+        (albef_nlvr.read, _PAIR, _PAIR | {"images": ["a"]}, "expected two image paths"),
+        (
+            albef_ve.read,
+            {"image": "a", "sentence": "s", "label": "neutral"},
+            {"image": "a", "sentence": "s", "label": "neutrall"},
+            "unknown label 'neutrall': did you mean \"neutral\"",
+        ),
+        (albef_grounding.read, _EXPRESSION, _EXPRESSION | {"box": [1, 2]}, "expected x, y, width, height"),
+        (albef_grounding.read, _EXPRESSION, "text", "expected an object, found str"),
+    ],
+)
+def test_broken_entry_is_named(write, read, good, bad, message):
+    path = write([good, bad])
+    with pytest.raises(InputError) as caught:
+        read(path)
+    assert str(caught.value).startswith(f"{path}: entry 1: ")
+    assert message in str(caught.value)
+
+
+def test_files_that_are_no_lists_are_named(write, tmp_path):
+    with pytest.raises(InputError, match="list.json: expected a JSON list of entries, found dict; official files"):
+        albef_vqa.read(write({"questions": []}))
+    with pytest.raises(InputError, match="not valid JSON at line 1"):
+        albef_ve.read(write('[{"image": '))
+    with pytest.raises(InputError, match="absent.json: cannot be read: No such file"):
+        albef_nlvr.read(tmp_path / "absent.json")
+
+
+def test_answer_list(write):
+    assert albef_vqa.read_answer_list(write(["yes", "no"])) == ("yes", "no")
+    for content, message in (
+        ({"yes": 1}, "expected a JSON list of answers; make one with"),
+        ([], "expected a JSON list of answers"),
+        (["yes", ""], 'entry 1: "answer" is empty'),
+        (["yes", "no", "yes"], "the answer 'yes' occurs 2 times"),
+    ):
+        with pytest.raises(InputError, match="list.json: ") as caught:
+            albef_vqa.read_answer_list(write(content))
+        assert message in str(caught.value)
+
+
+def test_detections(write):
+    boxes = albef_grounding.read_detections(write({"7": [[1, 2, 3, 4, 0.5], [5, 6, 7, 8]], "8": []}))
+    assert boxes[7].tolist() == [[1, 2, 3, 4], [5, 6, 7, 8]]
+    assert boxes[8].shape == (0, 4)
+    with pytest.raises(InputError, match="expected image ids as keys, found 'a'"):
+        albef_grounding.read_detections(write({"a": []}))
+    with pytest.raises(InputError, match="image 7: expected a list of boxes"):
+        albef_grounding.read_detections(write({"7": [[1, 2]]}))
+    with pytest.raises(InputError, match="expected an object from image id to boxes, found list"):
+        albef_grounding.read_detections(write([]))
+
+
+def test_karpathy_splits(write):
+    sentences = [{"raw": "A."}]
+    images = [
+        {"filename": "1.jpg", "filepath": "val2014", "split": "restval", "sentences": sentences, "cocoid": 11},
+        {"filename": "2.jpg", "split": "test", "sentences": sentences},
+    ]
+    path = write({"images": images})
+    (rest,) = karpathy.read(path, "train")
+    assert (rest.image, rest.image_id, rest.caption_ids) == ("1", 11, ())
+    assert karpathy.read(path, "train", paths=True)[0].image == "val2014/1.jpg"
+    assert karpathy.read(path, "test")[0].image_id == 1
+    with pytest.raises(InputError, match="no image of split 'train'"):
+        karpathy.read(path, "train", rest_in_train=False)
+    with pytest.raises(InputError, match="no image of split 'tset': did you mean \"test\""):
+        karpathy.read(path, "tset")
+    with pytest.raises(InputError, match="entry 0 of images: unknown split 'dev'"):
+        karpathy.read(write({"images": [images[1] | {"split": "dev"}]}), "val")
+    with pytest.raises(InputError, match="entry 0 of images: expected a list of sentences for 2.jpg"):
+        karpathy.read(write({"images": [images[1] | {"sentences": []}]}), "test")

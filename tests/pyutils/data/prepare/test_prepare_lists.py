@@ -1,0 +1,217 @@
+"""ALBEF's lists from official files, read back with the readers that training uses."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pyutils.data.annotations import albef_captions, albef_grounding, albef_nlvr, albef_ve, albef_vqa
+from pyutils.data.prepare.__main__ import main
+from pyutils.data.records import CaptionRecord, ExpressionRecord
+from pyutils.errors import InputError
+from tests.pyutils.data.prepare import official_files as official
+
+
+def _prepare(root: Path, *arguments: str) -> Path:
+    assert main([*arguments, "--root", str(root)]) == 0
+    return root / "albef"
+
+
+def test_coco(tmp_path, capsys):
+    official.karpathy(tmp_path)
+    made = _prepare(tmp_path, "coco")
+    train = albef_captions.read_retrieval_train(made / "coco_train.json")
+    assert len(train) == 6
+    assert train[2] == CaptionRecord("val2014/COCO_val2014_000000000101.jpg", ("Caption 0 of 1.",), 101)
+    assert [record.image_id for record in train] == [100, 100, 101, 101, 104, 104]
+    test = albef_captions.read_retrieval_eval(made / "coco_test.json")
+    assert test[0].captions == ("Caption 0 of 3.", "Caption 1 of 3.")
+    assert len(albef_captions.read_pretrain(made / "coco_pretrain.json")) == 3
+    printed = capsys.readouterr().out
+    assert "coco_train.json: 6 entries, 3 images" in printed
+    assert "coco train: 3 images; the published split has 113287" in printed
+
+
+def test_flickr30k(tmp_path):
+    official.karpathy(tmp_path, "flickr30k")
+    made = _prepare(tmp_path, "flickr30k")
+    entries = json.loads((made / "flickr30k_train.json").read_text())
+    assert entries[0] == {"image": "flickr30k-images/100.jpg", "caption": "Caption 0 of 0.", "image_id": 0}
+    assert len(albef_captions.read_retrieval_eval(made / "flickr30k_val.json")) == 1
+
+
+def test_vqa_answers_weigh_their_share(tmp_path, capsys):
+    official.vqa(tmp_path)
+    made = _prepare(tmp_path, "vqa")
+    train = albef_vqa.read([made / "vqa_train.json", made / "vqa_val.json"])
+    assert len(train) == 20
+    assert train[1].answers == ("Yes", "no", "maybe")
+    assert train[1].weights == (0.7, 0.2, 0.1)
+    assert train[1].image == "train2014/COCO_train2014_000000000007.jpg"
+    test = albef_vqa.read(made / "vqa_test.json")
+    assert (test[0].answers, test[0].image) == ((), "test2015/COCO_test2015_000000000007.jpg")
+    assert albef_vqa.read_answer_list(made / "answer_list.json") == ("yes",)
+    note = "1 of 3 answers, given to 9 questions or more, covering 45.0% of 20 questions; 2 with the empty answer"
+    assert note in capsys.readouterr().out
+
+
+def test_visual_genome_keeps_ranked_answers(tmp_path):
+    official.vqa(tmp_path)
+    official.visual_genome(tmp_path)
+    made = _prepare(tmp_path, "vqa")
+    (record,) = albef_vqa.read(made / "vg_qa.json")
+    assert (record.answers, record.weights, record.dataset) == (("yes",), (0.5,), "vg")
+    assert (record.question_id, record.image) == (10, "VG_100K_2/1.jpg")
+    _prepare(tmp_path, "vqa", "--all-vg-answers")
+    assert [record.answers for record in albef_vqa.read(made / "vg_qa.json")] == [("yes",), ("on table",)]
+
+
+def test_training_answers_alone_are_said_to_be_fewer(tmp_path, capsys):
+    official.vqa(tmp_path)
+    (tmp_path / "vqa/Annotations/v2_mscoco_val2014_annotations.json").unlink()
+    with pytest.raises(InputError, match="vqa is incomplete: put the missing files where the report above says"):
+        main(["vqa", "--root", str(tmp_path)])
+    printed = capsys.readouterr().out
+    assert "from v2_mscoco_train2014_annotations.json alone, the published 3,128 need train and val" in printed
+    assert f"missing  {tmp_path}/vqa/Annotations/v2_mscoco_val2014_annotations.json (answers of val2014)" in printed
+    assert (tmp_path / "albef/vqa_train.json").is_file()
+    assert not (tmp_path / "albef/vqa_val.json").exists()
+
+
+def test_nlvr2(tmp_path):
+    official.nlvr2(tmp_path)
+    made = _prepare(tmp_path, "nlvr2")
+    (train,) = albef_nlvr.read(made / "nlvr_train.json")
+    assert (train.left, train.right) == ("images/train/55/train-3-1-img0.png", "images/train/55/train-3-1-img1.png")
+    assert (train.label, train.identifier) == (True, "train-3-1-0")
+    assert albef_nlvr.read(made / "nlvr_test.json")[0].left == "test1/test1-3-1-img0.png"
+
+
+def test_nlvr2_real_files(tmp_path):
+    real = Path("/work/shared/data/nlvr2")
+    if not real.is_dir():
+        pytest.skip("the published NLVR2 annotations are not here")
+    (tmp_path / "nlvr2").symlink_to(real)
+    _prepare(tmp_path)
+    records = albef_nlvr.read(tmp_path / "albef/nlvr_dev.json")
+    assert len(records) == 6982
+    assert 0.4 < np.mean(records.column("label").astype(bool)) < 0.6
+
+
+def test_snli_ve_leaves_out_examples_without_majority(tmp_path, capsys):
+    official.snli_ve(tmp_path)
+    made = _prepare(tmp_path, "snli_ve")
+    (record,) = albef_ve.read(made / "ve_dev.json")
+    assert (record.image, record.label, record.identifier) == ("flickr30k-images/42.jpg", "neutral", "42.jpg#0")
+    assert "ve_dev.json: 1 examples without a gold label left out" in capsys.readouterr().out
+
+
+def test_refcoco_with_annotated_boxes(tmp_path, capsys):
+    official.refcoco(tmp_path)
+    made = _prepare(tmp_path, "refcoco+")
+    image = "train2014/COCO_train2014_000000000005.jpg"
+    train = albef_grounding.read(made / "refcoco+_train.json")
+    assert len(train) == 2
+    assert train[1] == ExpressionRecord(image, "the dog 1", 0, 5, "train", (1.0, 2.0, 3.0, 4.0))
+    test = albef_grounding.read(made / "refcoco+_test.json")
+    assert [record.split for record in test] == ["val", "val", "testA", "testA"]
+    boxes = albef_grounding.read_detections(made / "refcoco+/dets.json")
+    assert boxes[5].tolist() == [[1, 2, 3, 4], [5.5, 6, 7, 8], [2, 2, 2, 2]]
+    assert json.loads((made / "refcoco+/cocos.json").read_text())["2"]["bbox"] == [0, 0, 9, 9]
+    assert "refcoco+/dets.json: boxes of the annotated objects (ground truth)" in capsys.readouterr().out
+
+
+def test_refcoco_with_detections(tmp_path, capsys):
+    official.refcoco(tmp_path)
+    found = [{"image_id": 5, "box": [1, 1, 2, 2], "score": 0.5}, {"image_id": 99, "bbox": [0, 0, 1, 1]}]
+    path = official.write_json(tmp_path / "dets.json", found)
+    made = _prepare(tmp_path, "refcoco+", "--detections", str(path))
+    assert json.loads((made / "refcoco+/dets.json").read_text()) == {"5": [[1, 1, 2, 2, 0.5]], "6": []}
+    printed = capsys.readouterr().out
+    assert f"boxes of {path}" in printed
+    assert "1 images without a box, first 6" in printed
+    official.write_json(path, [{"image_id": 5, "bbox": [1, 1]}])
+    with pytest.raises(
+        InputError, match=r'dets\.json: entry 0: expected x, y, width, height in "bbox", found \[1, 1\]'
+    ):
+        main(["refcoco+", "--root", str(tmp_path), "--detections", str(path)])
+
+
+def test_other_splitting(tmp_path):
+    official.refcoco(tmp_path, "refcoco", "google")
+    made = _prepare(tmp_path, "refcoco", "--splitting", "google")
+    assert len(albef_grounding.read(made / "refcoco_train.json")) == 2
+
+
+def test_without_arguments_everything_that_is_there_is_made(tmp_path, capsys):
+    official.karpathy(tmp_path)
+    official.nlvr2(tmp_path)
+    made = _prepare(tmp_path)
+    assert (made / "coco_test.json").is_file()
+    assert (made / "nlvr_dev.json").is_file()
+    printed = capsys.readouterr().out
+    assert f"found    {tmp_path}/coco/annotations/dataset_coco.json" in printed
+    assert f"missing  {tmp_path}/refcoco/refcoco+/refs(unc).p (expressions of refcoco+)" in printed
+
+
+def test_a_damaged_set_does_not_keep_the_others_from_being_made(tmp_path):
+    official.karpathy(tmp_path).write_text('{"images": [')
+    official.nlvr2(tmp_path)
+    with pytest.raises(InputError, match=r"dataset_coco\.json: not valid JSON at line 1"):
+        main(["all", "--root", str(tmp_path)])
+    assert (tmp_path / "albef/nlvr_dev.json").is_file()
+    assert not (tmp_path / "albef/coco_train.json").exists()
+
+
+def test_a_failing_build_leaves_the_previous_list_whole(tmp_path):
+    official.nlvr2(tmp_path)
+    made = _prepare(tmp_path, "nlvr2")
+    before = (made / "nlvr_dev.json").read_text()
+    lines = [{"identifier": "dev-1-1-0", "sentence": "a", "label": "True"}, {"identifier": "dev-1", "sentence": "a"}]
+    official.write_lines(tmp_path / "nlvr2/dev.json", lines)
+    with pytest.raises(InputError, match=r'dev\.json: line 2: "dev-1" is not an NLVR2 identifier'):
+        main(["nlvr2", "--root", str(tmp_path)])
+    assert (made / "nlvr_dev.json").read_text() == before
+
+
+def test_missing_images_are_counted_and_named(tmp_path, capsys):
+    official.nlvr2(tmp_path)
+    for name in ("dev-3-1-img0", "dev-3-1-img1", "test1-3-1-img0"):
+        official.write_image(tmp_path / "nlvr2/unpacked" / f"{name}.png")
+    with pytest.raises(InputError) as caught:
+        main(["nlvr2", "--root", str(tmp_path), "--check-images"])
+    message = str(caught.value)
+    assert (
+        f"nlvr_train.json: 2 of 2 images are not below {tmp_path}/nlvr2: images/train/55/train-3-1-img0.png" in message
+    )
+    assert "nlvr_test.json: 1 of 2 images are not below" in message
+    assert "nlvr_dev.json" not in message
+    # Lists name the images where they were found.
+    (record,) = albef_nlvr.read(tmp_path / "albef/nlvr_dev.json")
+    assert record.left == "unpacked/dev-3-1-img0.png"
+    assert "nlvr_dev.json: 1 entries, 2 images" in capsys.readouterr().out
+
+
+def test_command_line_says_what_is_wrong(tmp_path):
+    with pytest.raises(InputError, match="unknown set 'nlvr': did you mean \"nlvr2\""):
+        main(["nlvr", "--root", str(tmp_path)])
+    with pytest.raises(InputError, match="data folder .*nowhere does not exist: name yours with --root"):
+        main(["--root", str(tmp_path / "nowhere")])
+    with pytest.raises(InputError, match="nothing was made: no set is complete"):
+        main(["--root", str(tmp_path)])
+    command = [sys.executable, "-m", "pyutils.data.prepare", "--root", str(tmp_path)]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("error: nothing was made")
+    assert "Traceback" not in ended.stderr
+
+
+def test_too_few_answers_are_not_vqa_v2(tmp_path):
+    official.vqa(tmp_path, questions=3)
+    with pytest.raises(InputError, match="annotations.json: no answer was given to 9 questions"):
+        main(["vqa", "--root", str(tmp_path)])
