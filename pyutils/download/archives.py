@@ -1,0 +1,150 @@
+"""Archives in pieces, and unpacking that writes nowhere but into its folder."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tarfile
+import zipfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import IO
+
+from pyutils.download.partial import partial_file
+from pyutils.download.problems import DownloadError, SourceFailed
+from pyutils.download.verify import Expected, check_opens
+from pyutils.errors import InputError
+from pyutils.files import PathLike
+
+_PIECE = re.compile(r"(?P<stem>.+?)[._-](?:part)?(?P<number>\d{2,4})$")
+_COPY = 1 << 22
+
+
+def join_pieces(
+    pieces: Sequence[PathLike],
+    destination: PathLike,
+    size: int | None = None,
+    sha256: str | None = None,
+    md5: str | None = None,
+) -> Path:
+    """Write `pieces` (NAME.part00, NAME.part01, … or NAME.000, …) one after another to `destination`; return its path.
+
+    The order is that of the numbers. The result is checked against what is known, and opened, before it gets its name;
+    the pieces stay. Raises InputError for a gap in the numbers or pieces of different archives, DownloadError when the
+    result is not what was expected.
+    """
+    ordered = _in_order([Path(piece) for piece in pieces])
+    target = Path(destination)
+    needed, free = sum(piece.stat().st_size for piece in ordered), shutil.disk_usage(ordered[0].parent).free
+    if needed > free:
+        raise DownloadError(
+            f"{target}: joining needs {needed} bytes, {free} are free in {ordered[0].parent}; make room"
+        )
+    with partial_file(target) as joined:
+        with joined.path.open("wb") as stream:
+            for piece in ordered:
+                with piece.open("rb") as content:
+                    shutil.copyfileobj(content, stream, _COPY)
+        try:
+            _check(joined.path, target, Expected(size, sha256, md5))
+            joined.finish()
+        finally:
+            joined.discard()
+    return target
+
+
+def _check(joined: Path, target: Path, expected: Expected) -> None:
+    problem = expected.mismatch(joined)
+    if not problem:
+        try:
+            check_opens(joined, target.name)
+        except SourceFailed as error:
+            problem = str(error)
+    if problem:
+        raise DownloadError(f"{target}, joined from its pieces: {problem}; download the pieces again")
+
+
+def _in_order(pieces: list[Path]) -> list[Path]:
+    if not pieces:
+        raise InputError("there are no pieces to join")
+    numbered = {}
+    stems = set()
+    for piece in pieces:
+        match = _PIECE.match(piece.name)
+        if match is None:
+            raise InputError(f"{piece}: expected a piece named like NAME.part00")
+        if not piece.is_file():
+            raise InputError(f"{piece}: this piece is missing; download it again")
+        stems.add(match["stem"])
+        numbered[int(match["number"])] = piece
+    first = min(numbered)
+    gaps = sorted(set(range(first, max(numbered) + 1)) - set(numbered))
+    if len(stems) > 1:
+        raise InputError(f"pieces of different archives: {', '.join(sorted(stems))}")
+    if gaps or first > 1:
+        lost = ", ".join(f"{number:02d}" for number in (gaps or range(first)))
+        raise InputError(f"{pieces[0].parent}: pieces {lost} of {stems.pop()} are missing; download them again")
+    return [numbered[number] for number in sorted(numbered)]
+
+
+def is_archive(name: str) -> bool:
+    """Whether `unpack` knows what to do with a file of this name."""
+    return name.lower().endswith((".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz"))
+
+
+def unpack(archive: PathLike, folder: PathLike) -> list[Path]:
+    """Unpack a zip or tar into `folder`; return the files written.
+
+    Each file appears whole or not at all, and one that is there with the right length is not written again, so that an
+    interrupted run goes on. Links and devices are left out. Raises InputError for an entry that points outside `folder`
+    (nothing of the archive has been written then) and for a damaged archive.
+    """
+    archive, folder = Path(archive), Path(folder)
+    entries = _zip_entries if archive.name.lower().endswith(".zip") else _tar_entries
+    try:
+        for name, _, _ in entries(archive, names_only=True):
+            _inside(folder, name, archive)
+        return [_write(_inside(folder, name, archive), size, stream) for name, size, stream in entries(archive)]
+    except (tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
+        raise InputError(f"{archive}: damaged ({error}); delete it and download it again") from error
+
+
+def _inside(folder: Path, name: str, archive: Path) -> Path:
+    parts = PurePosixPath(name.replace("\\", "/"))
+    if parts.is_absolute() or ".." in parts.parts or re.match(r"^[A-Za-z]:", name):
+        raise InputError(f"{archive}: the entry {name!r} points outside the folder; do not use this archive")
+    return folder.joinpath(*parts.parts)
+
+
+def _write(path: Path, size: int, stream: IO[bytes]) -> Path:
+    if path.is_file() and path.stat().st_size == size:
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.partial")
+    try:
+        with unfinished.open("wb") as target:
+            shutil.copyfileobj(stream, target, _COPY)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return path
+
+
+def _zip_entries(path: Path, names_only: bool = False) -> Iterator[tuple[str, int, IO[bytes] | None]]:
+    with zipfile.ZipFile(path) as archive:
+        for entry in archive.infolist():
+            is_link = (entry.external_attr >> 16) & 0o170000 == 0o120000
+            if entry.is_dir() or is_link:
+                continue
+            if names_only:
+                yield entry.filename, entry.file_size, None
+                continue
+            with archive.open(entry) as stream:
+                yield entry.filename, entry.file_size, stream
+
+
+def _tar_entries(path: Path, names_only: bool = False) -> Iterator[tuple[str, int, IO[bytes] | None]]:
+    with tarfile.open(path, "r|*") as archive:
+        for entry in archive:
+            if entry.isfile():
+                yield entry.name, entry.size, None if names_only else archive.extractfile(entry)

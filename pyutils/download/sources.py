@@ -1,0 +1,95 @@
+"""One way to read from http(s), S3 and local files: open at an offset, or ask what is there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from pyutils.download.problems import Changed, DownloadError, SourceFailed
+
+CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A source that has begun to send.
+
+    start: byte that `chunks` begin with (0 when the source cannot resume). total: bytes of the whole file, None when
+    the source does not say. validator: text that changes with the content (an ETag), "" when there is none.
+    """
+
+    start: int
+    total: int | None
+    validator: str
+    chunks: Iterator[bytes]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a source answered without sending the file. `problem` is "" when it is reachable."""
+
+    url: str
+    size: int | None = None
+    resumable: bool = False
+    problem: str = ""
+
+
+def open_source(url: str, offset: int, validator: str, timeout: float) -> AbstractContextManager[Opened]:
+    """Open `url` at byte `offset`, provided that it is still the file with `validator` ("": unknown).
+
+    Raises SourceFailed, Interrupted or Changed on entering, Interrupted while reading, DownloadError for a scheme that
+    is not known.
+    """
+    return _transport(url).open_at(url, offset, validator, timeout)
+
+
+def probe(url: str, timeout: float = 20.0) -> Probe:
+    """Ask for size and reachability without downloading."""
+    return _transport(url).probe(url, timeout)
+
+
+def _transport(url: str):
+    scheme = urlsplit(url).scheme.lower()
+    if scheme in ("http", "https"):
+        from pyutils.download import web
+
+        return web
+    if scheme == "s3":
+        from pyutils.download import s3
+
+        return s3
+    if scheme in ("", "file"):
+        return _Local
+    raise DownloadError(f"{url}: expected http://, https://, s3:// or a path, found {scheme}://")
+
+
+class _Local:
+    """Files that are already on this machine or a mounted disk: a mirror like any other."""
+
+    @staticmethod
+    @contextmanager
+    def open_at(url: str, offset: int, validator: str, timeout: float) -> Iterator[Opened]:
+        path = _path(url)
+        try:
+            stream, facts = path.open("rb"), path.stat()
+        except OSError as error:
+            raise SourceFailed(error.strerror or str(error)) from error
+        with stream:
+            if offset > facts.st_size:
+                raise Changed(f"{path} has {facts.st_size} bytes")
+            stream.seek(offset)
+            yield Opened(offset, facts.st_size, str(facts.st_mtime_ns), iter(lambda: stream.read(CHUNK), b""))
+
+    @staticmethod
+    def probe(url: str, timeout: float) -> Probe:
+        path = _path(url)
+        if not path.is_file():
+            return Probe(url, problem="no such file")
+        return Probe(url, path.stat().st_size, resumable=True)
+
+
+def _path(url: str) -> Path:
+    return Path(unquote(urlsplit(url).path) if url.lower().startswith("file:") else url).expanduser()

@@ -1,0 +1,118 @@
+"""Parts of data sets on disk: what is there, bringing what is not."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from pyutils.download.archives import is_archive, join_pieces, unpack
+from pyutils.download.catalogue import DataSet, Part
+from pyutils.download.problems import DownloadError
+from pyutils.download.sources import Probe, probe
+from pyutils.download.transfer import Patience, fetch
+from pyutils.files import write_json
+
+
+@dataclass(frozen=True)
+class Store:
+    """Data sets under `root`.
+
+    mirrors: addresses or folders that hold `<folder of the set>/<file>` and are tried before the sources of the table.
+    keep_archives: archives stay beside what was unpacked from them.
+    """
+
+    root: Path
+    mirrors: tuple[str, ...] = ()
+    accept_mismatch: bool = False
+    keep_archives: bool = False
+    patience: Patience | None = None
+
+    def file(self, data_set: DataSet, part: Part) -> Path:
+        """Where the part's file goes."""
+        return self.root / data_set.folder / part.file
+
+    def is_complete(self, data_set: DataSet, part: Part) -> bool:
+        """Whether the part is here: the file, or all that was unpacked from it."""
+        if not self._is_unpacked(part):
+            return self.file(data_set, part).is_file()
+        try:
+            notes = json.loads(self._notes(data_set, part).read_text(encoding="utf-8"))
+            folder = self.root / data_set.folder / (part.unpack_to or ".")
+            return all((folder / name).is_file() for name in notes["files"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+
+    def bring(self, data_set: DataSet, part: Part) -> bool:
+        """Download, check and unpack the part; False when it was here already.
+
+        Raises DownloadError when it cannot be had, with what the table knows about getting it by hand.
+        """
+        if self.is_complete(data_set, part):
+            return False
+        file = self.file(data_set, part)
+        if not file.is_file() and not part.sources and not part.pieces and not self.mirrors:
+            raise DownloadError(f"{data_set.name}:{part.name} cannot be downloaded: {part.by_hand}; put it at {file}")
+        try:
+            self._bring_file(data_set, part, file)
+        except DownloadError as error:
+            hint = f"\nby hand: {part.by_hand}" if part.by_hand else ""
+            raise DownloadError(f"{data_set.name}:{part.name}: {error}{hint}") from error
+        if self._is_unpacked(part):
+            self._unpack(data_set, part, file)
+        return True
+
+    def addresses(self, data_set: DataSet, part: Part) -> list[list[str]]:
+        """The sources of each file of the part, mirrors first: one list, or one for each piece."""
+        own = [[piece] for piece in part.pieces] or [list(part.sources)]
+        names = [_piece_name(piece) for piece in part.pieces] or [part.file]
+        return [
+            [f"{mirror.rstrip('/')}/{data_set.folder}/{name}" for mirror in self.mirrors] + sources
+            for name, sources in zip(names, own)
+        ]
+
+    def probe(self, data_set: DataSet, part: Part, timeout: float = 20.0) -> list[Probe]:
+        """What every source of the part answers, without downloading."""
+        return [probe(url, timeout) for urls in self.addresses(data_set, part) for url in urls]
+
+    def _bring_file(self, data_set: DataSet, part: Part, file: Path) -> None:
+        facts = {"size": part.size, "sha256": part.sha256, "md5": part.md5}
+        options = {"accept_mismatch": self.accept_mismatch, "patience": self.patience}
+        addresses = self.addresses(data_set, part)
+        if not part.pieces:
+            fetch(addresses[0], file, **facts, **options)
+            return
+        if file.is_file():
+            return
+        folder = file.parent
+        pieces = [
+            fetch(urls, folder / _piece_name(piece), check=False, **options)
+            for urls, piece in zip(addresses, part.pieces)
+        ]
+        join_pieces(pieces, file, **facts)
+        _delete(pieces)
+
+    def _is_unpacked(self, part: Part) -> bool:
+        return part.unpack_to is not None and is_archive(part.file)
+
+    def _unpack(self, data_set: DataSet, part: Part, file: Path) -> None:
+        folder = self.root / data_set.folder / (part.unpack_to or ".")
+        written = unpack(file, folder)
+        write_json(self._notes(data_set, part), {"files": [path.relative_to(folder).as_posix() for path in written]})
+        if not self.keep_archives:
+            file.unlink()
+
+    def _notes(self, data_set: DataSet, part: Part) -> Path:
+        """What was unpacked: written last, so that an interrupted run is seen to be unfinished."""
+        return self.root / data_set.folder / f".{data_set.name}-{part.name}.unpacked.json"
+
+
+def _piece_name(url: str) -> str:
+    return urlsplit(url).path.rpartition("/")[2]
+
+
+def _delete(paths: Sequence[Path]) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,226 @@
+"""Bring one file here, whole and checked, or say why not.
+
+The bytes grow in `NAME.part` beside the destination and get their name only when they are complete, have the expected
+size and sum, and open. A download that was cut, killed or ran out of disk goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import errno
+import shutil
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pyutils.download.partial import Partial, partial_file
+from pyutils.download.problems import Changed, DownloadError, Interrupted, SourceFailed
+from pyutils.download.progress import Progress, human_size
+from pyutils.download.sources import Opened, open_source
+from pyutils.download.verify import Expected, check_opens
+from pyutils.files import PathLike
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long to go on with one source.
+
+    attempts: connections in a row that bring nothing. wait: seconds before the second one, doubled for each further
+    one up to `longest_wait`. timeout: seconds without a byte.
+    """
+
+    attempts: int = 5
+    wait: float = 1.0
+    longest_wait: float = 60.0
+    timeout: float = 30.0
+
+
+def fetch(
+    sources: str | Sequence[str],
+    destination: PathLike,
+    size: int | None = None,
+    sha256: str | None = None,
+    md5: str | None = None,
+    accept_mismatch: bool = False,
+    check: bool = True,
+    progress: bool = True,
+    patience: Patience | None = None,
+) -> Path:
+    """Download `destination` from the first of `sources` that gives it; return its path.
+
+    Args:
+        sources: addresses (http, https, s3, file, or a path), tried in order.
+        destination: the file to write. When it is there and as expected, nothing is downloaded.
+        size, sha256, md5: what is known about the content; bytes and hexadecimal digits.
+        accept_mismatch: keep a file whose size or sum differs, with a warning that names both values.
+        check: also open what arrived (`pyutils.download.verify.check_opens`).
+        progress: show a bar on a terminal, a line now and then elsewhere.
+        patience: attempts, waits and timeout of each source.
+
+    Raises:
+        DownloadError: no source gave the file; the message names each source and what it answered, expected and found
+            values, and what to do next. The disk is full: how much is missing. What has arrived stays in
+            `NAME.part` for the next call; `destination` itself is never left half written.
+    """
+    target = Path(destination).expanduser()
+    expected = Expected(size, sha256, md5)
+    sources = [sources] if isinstance(sources, str) else list(sources)
+    if _is_there(target, expected, accept_mismatch):
+        return target
+    with partial_file(target) as partial:
+        if _is_there(target, expected, accept_mismatch):
+            return target
+        job = _Job(partial, expected, accept_mismatch, check, progress, patience or Patience())
+        failures = []
+        for url in sources:
+            try:
+                job.run(url)
+                return target
+            except SourceFailed as failure:
+                failures.append(f"  {url}: {failure}")
+        raise DownloadError(_no_source(target, failures))
+
+
+def _no_source(target: Path, failures: list[str]) -> str:
+    if not failures:
+        return f"{target}: no source is known for it"
+    told = "\n".join(failures)
+    return f"{target}: no source gave it\n{told}\nput the file there yourself, or name another source with --mirror"
+
+
+def _is_there(target: Path, expected: Expected, accept_mismatch: bool) -> bool:
+    """Whether `target` need not be downloaded. One that differs is replaced, but only once its successor is whole."""
+    if not target.is_file():
+        return False
+    problem = expected.mismatch(target)
+    if problem and accept_mismatch:
+        warnings.warn(f"{target}: {problem}; kept, as asked for", stacklevel=3)
+    return not problem or accept_mismatch
+
+
+@dataclass
+class _Job:
+    """One file on its way."""
+
+    partial: Partial
+    expected: Expected
+    accept_mismatch: bool
+    check: bool
+    progress: bool
+    patience: Patience
+
+    def run(self, url: str) -> None:
+        """Bring the file from `url`. Raises SourceFailed when it cannot be had there, DownloadError on a full disk."""
+        if self.partial.complete and self._may_resume(url):
+            if self._judge(url, refuse=False):
+                return
+            self.partial.discard()
+        if self.partial.size and not self._may_resume(url):
+            self.partial.discard()
+        self._transfer(url)
+        self._judge(url, refuse=True)
+
+    def _may_resume(self, url: str) -> bool:
+        """Bytes of one mirror are continued from another only where a sum will tell whether the two fit."""
+        return self.partial.origin.url == url or self.expected.has_sum
+
+    def _judge(self, url: str, refuse: bool) -> bool:
+        """Give the complete file its name if it is right. A wrong one stays as `.part`, so that the user can accept it
+        without another download. Returns False (or raises SourceFailed where `refuse`) for a wrong one."""
+        problem = self.expected.mismatch(self.partial.path)
+        if problem and not self.accept_mismatch:
+            if refuse:
+                raise SourceFailed(f"{problem}; if that is right, run again with --accept_mismatch")
+            return False
+        if self.check:
+            try:
+                check_opens(self.partial.path, self.partial.target.name)
+            except SourceFailed:
+                self.partial.discard()
+                raise
+        if problem:
+            warnings.warn(f"{self.partial.target} from {url}: {problem}; kept, as asked for", stacklevel=4)
+        self.partial.finish()
+        return True
+
+    def _transfer(self, url: str) -> None:
+        """Read until all bytes are here, asking again after cut connections; each time that brings bytes starts the
+        count of attempts anew."""
+        failed = 0
+        while True:
+            before = self.partial.size
+            try:
+                self._read_once(url)
+                return
+            except Changed:
+                self.partial.discard()
+                failed += 1
+                problem = Interrupted("the file changed on the server")
+            except Interrupted as error:
+                failed = 1 if self.partial.size > before else failed + 1
+                problem = error
+            if failed >= self.patience.attempts:
+                raise SourceFailed(f"{problem} ({failed} attempts, {human_size(self.partial.size)} here)") from problem
+            pause = self.patience.wait * 2 ** (failed - 1) if problem.wait is None else problem.wait
+            time.sleep(min(pause, self.patience.longest_wait))
+
+    def _read_once(self, url: str) -> None:
+        origin, here = self.partial.origin, self.partial.size
+        validator = origin.validator if origin.url == url else ""
+        with open_source(url, here, validator, self.patience.timeout) as opened:
+            self._compare(url, opened, here)
+            if opened.start != here:
+                here = 0
+            self._make_sure_of_room(opened.total, here)
+            self.partial.note(url, opened.validator, opened.total)
+            self._append(opened, here)
+        if opened.total is not None and self.partial.size < opened.total:
+            raise Interrupted(f"the connection ended at byte {self.partial.size} of {opened.total}")
+        if opened.total is None:
+            self.partial.note(url, opened.validator, self.partial.size)
+
+    def _compare(self, url: str, opened: Opened, here: int) -> None:
+        """Is this the file that is wanted, and, where bytes are appended, the one that was begun?"""
+        wanted, origin = self.expected.size, self.partial.origin
+        if wanted is not None and opened.total is not None and opened.total != wanted and not self.accept_mismatch:
+            raise SourceFailed(
+                f"expected {wanted} bytes, the server offers {opened.total}; if that is right, run again with "
+                "--accept_mismatch"
+            )
+        if not opened.start:
+            return
+        other_size = None not in (origin.total, opened.total) and origin.total != opened.total
+        other_content = origin.url == url and origin.validator and origin.validator != opened.validator
+        if other_size or other_content or (opened.total is not None and here > opened.total):
+            raise Changed("the server's file is not the one that was begun")
+
+    def _append(self, opened: Opened, here: int) -> None:
+        path = self.partial.path
+        with path.open("r+b" if path.is_file() else "wb") as stream:
+            stream.truncate(here)
+            stream.seek(here)
+            with Progress(self.partial.target.name, here, opened.total, self.progress) as shown:
+                for chunk in opened.chunks:
+                    try:
+                        stream.write(chunk)
+                        stream.flush()
+                    except OSError as error:
+                        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                            raise
+                        raise DownloadError(self._full(opened.total, stream.tell())) from error
+                    shown.advance(len(chunk))
+
+    def _make_sure_of_room(self, total: int | None, here: int) -> None:
+        free = shutil.disk_usage(self.partial.target.parent).free
+        if total is not None and total - here > free:
+            raise DownloadError(self._full(total, here))
+
+    def _full(self, total: int | None, here: int) -> str:
+        folder = self.partial.target.parent
+        free = human_size(shutil.disk_usage(folder).free)
+        missing = human_size(total - here) if total is not None else "more"
+        return (
+            f"{self.partial.target}: the disk is full: {missing} still to come, {free} free in {folder}; make room and "
+            "run again (it goes on where it stopped), or choose another folder with --root"
+        )

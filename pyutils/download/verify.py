@@ -1,0 +1,142 @@
+"""Whether what arrived is what was expected: size and sums where they are known, and whether it opens."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from numpy.lib import format as npy_format
+
+from pyutils.download.problems import SourceFailed
+
+_CHUNK = 1 << 22
+_PAGE_STARTS = (b"<!doctype html", b"<html", b"<?xml version")
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What is known about a file beforehand; None where it is not."""
+
+    size: int | None = None
+    sha256: str | None = None
+    md5: str | None = None
+
+    @property
+    def has_sum(self) -> bool:
+        """Whether the content can be recognised."""
+        return bool(self.sha256 or self.md5)
+
+    def mismatch(self, path: Path) -> str:
+        """ "" when `path` is as expected, else what differs, both values named."""
+        size = path.stat().st_size
+        if self.size is not None and size != self.size:
+            return f"expected {self.size} bytes, found {size}"
+        for name, wanted in (("sha256", self.sha256), ("md5", self.md5)):
+            if wanted:
+                found = file_sum(path, name)
+                return "" if found == wanted.lower() else f"expected {name} {wanted.lower()}, found {found}"
+        return ""
+
+
+def file_sum(path: Path, name: str) -> str:
+    """Hexadecimal `name` ("sha256" or "md5") of a file, read in pieces."""
+    digest = hashlib.new(name, usedforsecurity=False)
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def check_opens(path: Path, name: str) -> None:
+    """Open `path` as what `name` says it is: zip, tar (also compressed), gz, json, json lines, npy, npz.
+
+    A zip is read to the end against its own sums, a tar and a gz to the end, of an npy the header and the size. Other
+    kinds are only looked at for being a web page: what dead links and log-in forms send with a good answer.
+    Raises SourceFailed saying what is wrong.
+    """
+    with path.open("rb") as stream:
+        start = stream.read(64).lstrip().lower()
+    page = start.startswith(_PAGE_STARTS) and not name.lower().endswith((".html", ".htm", ".xml"))
+    if page:
+        raise SourceFailed("what arrived is a web page, not the file: the link is dead or wants a log-in")
+    for endings, check in _CHECKS:
+        if name.lower().endswith(endings):
+            try:
+                check(path)
+            except (OSError, ValueError, EOFError, zlib.error, tarfile.TarError, zipfile.BadZipFile) as error:
+                kind = endings[0].lstrip(".")
+                raise SourceFailed(
+                    f"what arrived does not open as {kind} ({error}), first bytes {start[:16]!r}"
+                ) from error
+            return
+
+
+def _zip(path: Path) -> None:
+    with zipfile.ZipFile(path) as archive:
+        broken = archive.testzip()
+    if broken is not None:
+        raise ValueError(f"the entry {broken} is damaged")
+
+
+def _tar(path: Path) -> None:
+    with tarfile.open(path, "r|*") as archive:
+        entries = sum(1 for _ in archive)
+    if not entries:
+        raise ValueError("no entries")
+
+
+def _gzip(path: Path) -> None:
+    with gzip.open(path) as stream:
+        while stream.read(_CHUNK):
+            pass
+
+
+def _json(path: Path) -> None:
+    with path.open(encoding="utf-8") as stream:
+        text = stream.read()
+    try:
+        json.loads(text)
+    except ValueError:
+        # NLVR2 writes one object a line into files named .json.
+        _lines(text.splitlines())
+
+
+def _json_lines(path: Path) -> None:
+    with path.open(encoding="utf-8") as stream:
+        _lines(stream)
+
+
+def _lines(lines) -> None:
+    read = [json.loads(line) for line in lines if line.strip()]
+    if not read:
+        raise ValueError("no entries")
+
+
+def _npy(path: Path) -> None:
+    with path.open("rb") as stream:
+        version = npy_format.read_magic(stream)
+        read = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
+        shape, _, dtype = read(stream)
+        here = path.stat().st_size - stream.tell()
+    count = 1
+    for length in shape:
+        count *= length
+    if not dtype.hasobject and here != count * dtype.itemsize:
+        raise ValueError(f"{here} bytes of data for {count} values of {dtype}")
+
+
+_CHECKS: tuple[tuple[tuple[str, ...], Callable[[Path], None]], ...] = (
+    ((".zip", ".npz"), _zip),
+    ((".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz"), _tar),
+    ((".gz",), _gzip),
+    ((".json",), _json),
+    ((".jsonl", ".jsonlines"), _json_lines),
+    ((".npy",), _npy),
+)
