@@ -6,6 +6,7 @@ Tested with 3.3.1 and 2.6.2. On import the process gets the thread count of `pyu
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import numpy as np
 import paddle
@@ -80,30 +81,49 @@ def recompute(layer: paddle.nn.Layer, *inputs, **named):
     return paddle_recompute(layer, *inputs, **named)
 
 
-def adamw_kernel_(parameter, gradient, moment1, moment2, betas, step_size: float, eps: float, decay: float) -> None:
-    """Paddle's fused AdamW kernel with every bias correction left to the caller. All tensors change in place.
+def adamw_kernel_(
+    parameter: paddle.Tensor,
+    gradient: paddle.Tensor,
+    moments: tuple[paddle.Tensor, paddle.Tensor],
+    betas: tuple[float, float],
+    step_size: float,
+    eps: float,
+    decay: float,
+) -> None:
+    """Paddle's fused AdamW kernel with every bias correction left to the caller; parameter and moments change in place.
 
-        moment1 <- beta1 * moment1 + (1 - beta1) * gradient          moment2 alike with gradient squared
-        parameter <- (1 - decay) * parameter - step_size * moment1 / (sqrt(moment2) + eps)
+        moment1 <- beta1 moment1 + (1 - beta1) gradient          moment2 alike with the gradient squared
+        parameter <- (1 - decay) parameter - step_size moment1 / (sqrt(moment2) + eps)
 
-    The tensors share shape, dtype and place. `decay` is the share of the parameter that is taken off (rate x weight
-    decay), not a coefficient; it needs a `step_size` other than 0. The kernel is private to Paddle and its arguments
-    differ between releases: 3.x has a third moment and `amsgrad`.
+    All tensors share shape, dtype and place. `decay` is the share that is taken off the parameter (rate x weight
+    decay), not a coefficient; one other than 0 needs a `step_size` other than 0. The kernel is private to Paddle and
+    its arguments differ between releases: 3.x has a third moment and `amsgrad`.
     """
     # The kernel takes 1 - beta in single precision: for 0.999 that is 4.7e-5 too much. Both moments come out that much
     # larger; step size and eps take the factor back.
     first, second = (float(np.float32(1.0) - np.float32(beta)) / (1.0 - beta) for beta in betas)
     step_size, eps = step_size * math.sqrt(second) / first, eps * math.sqrt(second)
-    rate = paddle.full([1], step_size, dtype=parameter.dtype)
-    power = paddle.zeros([1], dtype=parameter.dtype)  # 0 switches the kernel's own bias correction off
+    rate = _one_number(step_size, parameter.dtype, str(parameter.place))
+    no_power = _one_number(0.0, parameter.dtype, str(parameter.place))  # switches the kernel's own correction off
     coefficient = decay / step_size if decay else 0.0
     third_moment, amsgrad = ([None], [False]) if PADDLE_VERSION >= (3,) else ([], [])
     # fmt: off
     paddle._C_ops.adamw_(
-        parameter, gradient, rate, moment1, moment2, *third_moment, power, power, None, None,
-        betas[0], betas[1], eps, 1.0, coefficient, bool(decay), False, 1000, False, True, *amsgrad,
+        parameter, gradient, rate, *moments, *third_moment, no_power, no_power, None, None, *betas, eps, 1.0,
+        coefficient, bool(decay), False, 1000, False, True, *amsgrad,
     )
     # fmt: on
+
+
+@lru_cache(maxsize=256)
+def _one_number(value: float, dtype: paddle.dtype, place: str) -> paddle.Tensor:
+    """`[value]` on the present device, which is `place`; kept, because the parameters of a step share a few values."""
+    return paddle.full([1], value, dtype=dtype)
+
+
+def squared_norm(tensor: paddle.Tensor) -> paddle.Tensor:
+    """Sum of squares as a scalar tensor of the same dtype, by the kernel that Paddle's own gradient clipping uses."""
+    return paddle._C_ops.squared_l2_norm(tensor).reshape([])
 
 
 use_cpu_threads()

@@ -48,7 +48,7 @@ def masked_cross_entropy(logits: Tensor, labels: Tensor, ignore_index: int = IGN
 
 
 def soft_token_losses(logits: Tensor, targets: Tensor) -> Tensor:
-    """`-sum(targets * log_softmax(logits))` over the classes; logits and targets `[..., C]`, returns float32 `[...]`."""
+    """`-sum(targets log_softmax(logits))` over the classes; logits and targets `[..., C]`, returns float32 `[...]`."""
     return -paddle.sum(targets.astype("float32") * F.log_softmax(logits.astype("float32"), axis=-1), axis=-1)
 
 
@@ -127,7 +127,8 @@ def masked_region_kl(logits: Tensor, targets: Tensor, masked: Tensor) -> Tensor:
 def masked_region_regression(predicted: Tensor, features: Tensor, masked: Tensor) -> Tensor:
     """Squared error of the masked regions' features, averaged over them and their D numbers.
 
-    predicted and features `[B, R, D]`, masked `[B, R]` bool or 0/1. Returns a float32 scalar, 0 without a masked region.
+    predicted and features `[B, R, D]`, masked `[B, R]` bool or 0/1. Returns a float32 scalar, 0 without a masked
+    region.
     """
     errors = paddle.square(predicted.astype("float32") - features.astype("float32"))
     return mean_where(errors.mean(axis=-1), masked)
@@ -147,7 +148,7 @@ def masked_region_nce(predicted: Tensor, features: Tensor, negatives: Tensor, ma
 
 
 def contrastive_positives(identities: Tensor, all_identities: Tensor) -> Tensor:
-    """Rows that share each identity as a distribution: `[B]` and `[B + Q]` int64 -> `[B, B + Q]` float32, rows sum to 1."""
+    """Columns that share each row's identity: `[B]` and `[B + Q]` int64 -> `[B, B + Q]` float32 whose rows sum to 1."""
     same = (identities.unsqueeze(1) == all_identities.unsqueeze(0)).astype("float32")
     return same / same.sum(axis=1, keepdim=True)
 

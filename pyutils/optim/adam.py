@@ -45,7 +45,8 @@ class AdamRule(Rule):
 
     def move(self, parameter: Tensor, gradient: Tensor, slots: Slots, step_size: float, eps: float, decay: float):
         """Fused update in place; returns (parameter, slots)."""
-        adamw_kernel_(parameter, gradient, slots["moment1"], slots["moment2"], self.betas, step_size, eps, decay)
+        pair = (slots["moment1"], slots["moment2"])
+        adamw_kernel_(parameter, gradient, pair, self.betas, step_size, eps, decay)
         return parameter, slots
 
 
@@ -106,7 +107,7 @@ class TransformersAdamW(AdamRule):
 
 @dataclass(frozen=True)
 class BertAdam(AdamRule):
-    """The optimizer of BERT's and VisualBERT's authors: no bias correction, each gradient clipped to norm 1 on its own."""
+    """The optimizer of BERT's and VisualBERT's authors: no bias correction, every gradient clipped to norm 1 by itself."""
 
     default_clip: ClassVar[str] = "per_parameter"
     eps: float = 1e-6

@@ -10,7 +10,7 @@ import numpy as np
 import paddle
 
 from pyutils.errors import InputError, nearest
-from pyutils.optim.clip import clipped
+from pyutils.optim.clip import clip_
 from pyutils.optim.rule import At, Rule, Slots
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ class Trained:
 class Optimizer:
     """Applies `rule` to every parameter that has a gradient; one without neither moves nor decays nor ages.
 
-    Gradients are read from `parameter.grad`. `paddle.amp.GradScaler` takes an instance as it takes Paddle's own: it
-    unscales the gradients and leaves the step out when one is not finite.
+    Gradients are read from `parameter.grad` and, where they are clipped, scaled there. `paddle.amp.GradScaler` takes an
+    instance as it takes Paddle's own: it unscales the gradients and leaves the step out when one is not finite.
 
     grad_norm: norm of all gradients before clipping at the last step (scalar tensor), None unless `clip` is `global`.
     """
@@ -86,7 +86,7 @@ class Optimizer:
         if not active:
             return
         gradients = [entry.parameter.grad.astype(entry.parameter.dtype) for entry in active]
-        gradients, self.grad_norm = clipped(gradients, self.clip, self.clip_norm)
+        self.grad_norm = clip_(gradients, self.clip, self.clip_norm)
         first_lr = self._rate(active[0])
         for entry, gradient in zip(active, gradients):
             self._update(entry, gradient, first_lr)

@@ -131,7 +131,8 @@ def _check_patterns(cfg: OptimizerConfig, names: Iterable[str]) -> None:
                 ) from error
             if not used and key != "no_decay":
                 raise InputError(
-                    f"optimizer.{key}: {pattern!r} matches no parameter: {nearest(pattern, names)}. Correct or remove it."
+                    f"optimizer.{key}: {pattern!r} matches no parameter: {nearest(pattern, names)}. "
+                    "Correct or remove it."
                 )
 
 

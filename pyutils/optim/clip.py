@@ -1,4 +1,4 @@
-"""Gradient clipping by norm, as `torch.nn.utils.clip_grad_norm_` scales: `clip_norm / (norm + 1e-6)` when that is under 1."""
+"""Gradient clipping by norm, scaled as PyTorch does: by `clip_norm / (norm + 1e-6)` when that is under 1."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import paddle
 
+from pyutils.compat import squared_norm
+
 if TYPE_CHECKING:
     from paddle import Tensor
 
@@ -14,23 +16,31 @@ _GUARD = 1e-6
 
 
 def total_norm(gradients: Sequence[Tensor]) -> Tensor:
-    """L2 norm of all gradients together, float32 scalar tensor."""
-    squares = [paddle.sum(gradient.astype("float32") ** 2) for gradient in gradients]
-    return paddle.sqrt(paddle.add_n(squares)) if squares else paddle.zeros([], dtype="float32")
+    """L2 norm of all gradients together, scalar tensor."""
+    return paddle.sqrt(paddle.add_n([squared_norm(gradient) for gradient in gradients]))
 
 
-def clip_factor(norm: Tensor, clip_norm: float) -> Tensor:
-    """What gradients of norm `norm` are multiplied by, a scalar tensor in (0, 1]."""
-    return paddle.clip(clip_norm / (norm + _GUARD), max=1.0)
-
-
-def clipped(gradients: Sequence[Tensor], mode: str, clip_norm: float) -> tuple[list[Tensor], Tensor | None]:
-    """`gradients` after clipping by `mode` (`global`, `per_parameter`, `none`), and the norm before it (global only)."""
+def clip_(gradients: Sequence[Tensor], mode: str, clip_norm: float) -> Tensor | None:
+    """Clip in place by `mode` (`global`, `per_parameter`, `none`); returns the norm before it, for `global` only."""
     if mode == "global":
         norm = total_norm(gradients)
-        factor = clip_factor(norm, clip_norm)
-        return [gradient * factor.astype(gradient.dtype) for gradient in gradients], norm
+        _shrink_(gradients, norm, clip_norm)
+        return norm
     if mode == "per_parameter":
-        factors = [clip_factor(total_norm([gradient]), clip_norm) for gradient in gradients]
-        return [gradient * factor.astype(gradient.dtype) for gradient, factor in zip(gradients, factors)], None
-    return list(gradients), None
+        for gradient in gradients:
+            _shrink_([gradient], total_norm([gradient]), clip_norm)
+    return None
+
+
+def _shrink_(gradients: Sequence[Tensor], norm: Tensor, clip_norm: float) -> None:
+    """Bring gradients of together `norm` down to `clip_norm`."""
+    factor = paddle.clip(clip_norm / (norm + _GUARD), max=1.0)
+    # A device is not waited for; on the CPU the value is at hand, and most of the time nothing need be done.
+    if norm.place.is_cpu_place():
+        if float(factor) == 1.0:
+            return
+        for gradient in gradients:
+            gradient.scale_(float(factor))
+        return
+    for gradient in gradients:
+        gradient.multiply_(factor.astype(gradient.dtype))

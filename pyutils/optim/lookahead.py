@@ -42,6 +42,6 @@ class Lookahead(Rule):
 
 @dataclass(frozen=True)
 class OriginalLookahead(Lookahead):
-    """Lookahead as ALBEF's collection has it: the slow weights start at the first synchronisation, which does nothing."""
+    """Lookahead as ALBEF's collection has it: slow weights start at the first synchronisation, which does nothing."""
 
     first_sync: ClassVar[int] = 2

@@ -27,8 +27,8 @@ def noise_of(cfg: EpochConfig, length: float, draws: Optional[Draws] = None) -> 
 class EpochSchedule(Schedule):
     """A curve over epochs, held constant within each.
 
-    In the first epoch the curve moves after update 0, 100, 200, … (`warmup_block`) until the warm-up is over, so update 0
-    and 1 have the starting rate. Later epochs e have the rate of `e + warmup_epochs`.
+    In the first epoch the curve moves after update 0, 100, 200, … (`warmup_block`) until the warm-up is over, so update
+    0 and 1 have the starting rate. Later epochs e have the rate of `e + warmup_epochs`.
     """
 
     def __init__(

@@ -79,6 +79,6 @@ def _short_epoch(cfg: ScheduleConfig, steps_per_epoch: int, lr: float) -> str:
     return (
         f"schedule {cfg.name}: the first epoch has {steps_per_epoch} steps, but the warm-up of "
         f"{cfg.albef.warmup_epochs} x {cfg.albef.warmup_block} steps needs {needed} to reach the base rate {lr:g}; the "
-        f"second epoch will start above where the first one ended. Set schedule.albef.warmup_block to {fitting} or less, "
-        "lower schedule.albef.warmup_epochs, or use schedule.name cosine."
+        f"second epoch will start above where the first one ended. Set schedule.albef.warmup_block to {fitting} or "
+        "less, lower schedule.albef.warmup_epochs, or use schedule.name cosine."
     )

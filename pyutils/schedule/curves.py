@@ -44,8 +44,8 @@ def milestones(step: float, warmup: float, at: Sequence[float], gamma: float) ->
 def vilbert_original(step: int, warmup: float, steps_per_epoch: int, at: Sequence[int], gamma: float) -> float:
     """The default schedule of ViLBERT's task training, its jumps included.
 
-    Two schedulers write the rate in turn: the one of the epochs, which is at 1 during warm-up, wins on the first step of
-    every epoch. `at` counts epochs.
+    Two schedulers write the rate in turn: the one of the epochs, which is at 1 during warm-up, wins on the first step
+    of every epoch. `at` counts epochs.
     """
     if step < warmup and step % steps_per_epoch:
         return step / warmup
