@@ -21,7 +21,7 @@ Chosen = Sequence[tuple[DataSet, Part]]
 
 
 class _Parser(argparse.ArgumentParser):
-    """Speaks to the user with the program's own name, and names the nearest flag."""
+    """Reports bad arguments as InputError, which is printed like every other problem of the user's."""
 
     def error(self, message: str) -> NoReturn:
         raise InputError(f"{message}; see --help")

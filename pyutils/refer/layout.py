@@ -56,6 +56,5 @@ def _missing(path: Path, folder: Path, dataset: str) -> str:
     if folder.is_dir():
         splittings = sorted(re.findall(r"refs\(([^)]*)\)\.p", "\n".join(item.name for item in folder.iterdir())))
         there = f"splittings found there: {', '.join(splittings) or 'none'}"
-    return (
-        f"{path}: no such file ({there}); get it with: bash download_dataset.sh {dataset}, which puts it under data/refer"
-    )
+    hint = f"get it with: bash download_dataset.sh {dataset}, which puts it under data/refer"
+    return f"{path}: no such file ({there}); {hint}"
