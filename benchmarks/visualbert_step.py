@@ -115,7 +115,8 @@ def main() -> None:
             step(batch)
             if number:  # the first step of each side warms up
                 seconds[name].append(time.perf_counter() - start)
-    print(f"batch {options.batch}, {REGIONS} regions of {VISUAL_DIM}, {options.threads} threads, median of {options.steps}")
+    setting = f"batch {options.batch}, {REGIONS} regions of {VISUAL_DIM}, {options.threads} threads"
+    print(f"{setting}, median of {options.steps} steps")
     print("| side | seconds a step | fastest | ratio |\n| --- | --- | --- | --- |")
     for name, values in seconds.items():
         ratio = statistics.median(seconds.get("transformers", values)) / statistics.median(values)

@@ -72,7 +72,10 @@ class JointEmbeddings(nn.Layer):
         return vectors + mean_of_rows(self.text.positions.weight, alignment[:, : features.shape[1]])
 
     def forward(self, text: dict[str, paddle.Tensor], regions: paddle.Tensor | None) -> paddle.Tensor:
-        """`text`: arguments of `TextEmbeddings.summed`; `regions`: output of `regions()` or None. `[batch, t + r, hidden]`."""
+        """The joint sequence `[batch, t + r, hidden]`.
+
+        `text`: arguments of `TextEmbeddings.summed`; `regions`: output of `regions()`, or None.
+        """
         summed = self.text.summed(**text)
         joint = summed if regions is None else paddle.concat([summed, regions], axis=1)
         return self.text.dropout(self.text.norm(joint))

@@ -1,6 +1,6 @@
 """Fine-tune and evaluate VisualBERT on VQA v2.
 
-    python visualbert_paddle/run_vqa2.py --input_dir ./X_COCO/ --output_dir output/vqa2 --model_name_or_path visualbert-vqa-pre
+python visualbert_paddle/run_vqa2.py --input_dir ./X_COCO/ --model_name_or_path visualbert-vqa-pre
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""The network parts that all models are made of: attention, transformer layers, embeddings, heads, vision transformer."""
+"""The network parts that all models are made of: attention, transformer layers, embeddings, heads, ViT."""

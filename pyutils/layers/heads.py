@@ -39,7 +39,12 @@ class MaskedLanguageHead(nn.Layer):
     """Scores over the vocabulary; the decoder's matrix is the word table (tied), only its bias is the head's own."""
 
     def __init__(
-        self, hidden_size: int, vocab_size: int, act: str = "gelu", layer_norm_eps: float = 1e-12, init_std: float = 0.02
+        self,
+        hidden_size: int,
+        vocab_size: int,
+        act: str = "gelu",
+        layer_norm_eps: float = 1e-12,
+        init_std: float = 0.02,
     ):
         super().__init__()
         self.transform = HeadTransform(hidden_size, act, layer_norm_eps, init_std)
@@ -54,5 +59,3 @@ def take_positions(states: paddle.Tensor, positions: paddle.Tensor) -> paddle.Te
     """Row `positions[b]` of every sequence: `[batch, tokens, hidden]`, `[batch]` int64 → `[batch, hidden]`."""
     batch = paddle.arange(states.shape[0], dtype=positions.dtype)
     return paddle.gather_nd(states, paddle.stack([batch, positions], axis=-1))
-
-

@@ -1,7 +1,7 @@
 """Table-driven maps between the tensor names of another code base and ours, both ways.
 
-A map is a list of `Rule`s. `{}` in a name stands for a number that is carried over. A rule for a linear layer covers its
-weight, which PyTorch keeps `[out, in]` and Paddle `[in, out]`, and its bias.
+A map is a list of `Rule`s. `{}` in a name stands for a number that is carried over. A rule for a linear layer
+covers its bias and its weight, which PyTorch keeps `[out, in]` and Paddle `[in, out]`.
 """
 
 from __future__ import annotations

@@ -111,9 +111,10 @@ def test_question_answering(variant, token_type):
 
 def test_zero_labels_give_zero_loss():
     zeros = paddle.zeros([2, 5])
-    assert float(kl_unnormalised(paddle.randn([2, 5]), zeros)) == golden("visualbert/vqa").outputs[
-        "loss_kldiv_none_zero_label"
-    ]
+    assert (
+        float(kl_unnormalised(paddle.randn([2, 5]), zeros))
+        == golden("visualbert/vqa").outputs["loss_kldiv_none_zero_label"]
+    )
 
 
 def test_visual_reasoning():
@@ -185,9 +186,7 @@ def test_both_name_sets_give_the_recorded_scores(head, origin):
         scores = model(**as_tensors(network_inputs(recorded.inputs)))
     if head == "pretraining":
         np.testing.assert_allclose(scores.words.numpy(), recorded.outputs["prediction_logits"], **SCORES)
-        np.testing.assert_allclose(
-            scores.sentence_image.numpy(), recorded.outputs["seq_relationship_logits"], **SCORES
-        )
+        np.testing.assert_allclose(scores.sentence_image.numpy(), recorded.outputs["seq_relationship_logits"], **SCORES)
         return
     seen = recorded.outputs["logits"] > -1e30
     np.testing.assert_allclose(scores.numpy()[seen], recorded.outputs["logits"][seen], **SCORES)

@@ -1,4 +1,4 @@
-"""VQA v2 with VisualBERT: a classifier over the frequent answers, read at the question's [MASK] (paper, section 4.1)."""
+"""VQA v2 with VisualBERT: a classifier over frequent answers, read at the question's [MASK] (paper, section 4.1)."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class VisualBertVQA(Task):
         self.regions = RegionInputs(config.regions, config.model.visual_dim, self.multiple)
         self.model = VisualBertForQuestionAnswering(self.config.model, len(self.answers))
         self._splits: dict[str, Any] = {}
-        self._last: SplitAnswers | None = None
+        self.last_answers: SplitAnswers | None = None
 
     def records(self, split: str) -> Sequence[VQARecord]:
         """The records of `split` whose images have features, read once."""
@@ -114,13 +114,13 @@ class VisualBertVQA(Task):
             raise InputError(
                 f"split {split!r} has no human answers to compare with: run_predict.py writes its result file"
             )
-        self._last = self.answer(loader, split)
-        return self._last.metrics()
+        self.last_answers = self.answer(loader, split)
+        return self.last_answers.metrics()
 
     def write_results(self, output_dir: Path, split: str) -> None:
         """`result.json` of the last evaluation, for the evaluation server."""
-        if self._last is not None:
-            self._last.write(output_dir)
+        if self.last_answers is not None:
+            self.last_answers.write(output_dir)
 
     def checkpoint_files(self) -> Sequence[Path]:
         """The vocabulary and the answer list: with them a checkpoint answers questions on its own."""

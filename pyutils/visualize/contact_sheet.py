@@ -1,0 +1,52 @@
+"""Contact sheets: pictures with what was asked, answered and true."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Card:
+    """One picture of a sheet: file, heading (the question), the answer given, the truth ("" = not known)."""
+
+    picture: Path
+    heading: str
+    given: str
+    truth: str = ""
+
+    @property
+    def right(self) -> bool | None:
+        """Whether the answer is the truth; None when the truth is not known."""
+        return None if not self.truth else self.given == self.truth
+
+
+def draw_contact_sheet(cards: Sequence[Card], output: Path, columns: int = 4, title: str = "") -> Path:
+    """Draw `cards` on a grid into the PNG `output`: green where the answer is right, red where it is wrong."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+    from PIL import Image
+
+    rows = -(-len(cards) // columns)
+    figure, places = plt.subplots(
+        rows, columns, figsize=(2.6 * columns, 3.1 * rows), squeeze=False, constrained_layout=True
+    )
+    for axes in places.flat:
+        axes.set(xticks=[], yticks=[], frame_on=False)
+    for axes, card in zip(places.flat, cards):
+        with Image.open(card.picture) as picture:
+            axes.imshow(picture.convert("RGB"), interpolation="nearest")
+        colour = {True: "tab:green", False: "tab:red", None: "black"}[card.right]
+        axes.set_title("\n".join(textwrap.wrap(card.heading, 30)), fontsize=9)
+        truth = f"   truth: {card.truth}" if card.truth else ""
+        axes.set_xlabel(f"answer: {card.given}{truth}", fontsize=9, color=colour)
+    if title:
+        figure.suptitle(title)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(output, dpi=110)
+    plt.close(figure)
+    return output

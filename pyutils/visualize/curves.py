@@ -1,0 +1,83 @@
+"""Training curves from a run's `log.jsonl`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from pyutils.errors import InputError
+
+_SMOOTHING = 0.1
+
+
+def read_log(path: Path) -> dict[str, list[dict]]:
+    """The entries of a `log.jsonl` by kind: "train", "eval", "event". InputError when there is none or it is broken."""
+    entries: dict[str, list[dict]] = {"train": [], "eval": [], "event": []}
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise InputError(f"{path}: cannot read the training log: {error.strerror}") from error
+    for number, line in enumerate(lines, start=1):
+        try:
+            entry = json.loads(line)
+        except ValueError as error:
+            if number == len(lines):  # a killed run may leave half a line
+                break
+            raise InputError(f"{path}: line {number} is not JSON: {error}") from error
+        entries.setdefault(entry["kind"], []).append(entry)
+    return entries
+
+
+def draw_training(log: Path, output: Path, metric: str = "accuracy", title: str = "") -> Path:
+    """Draw loss, learning rate and `metric` over the steps of the run that wrote `log` into the PNG `output`."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    entries = read_log(log)
+    if not entries["train"]:
+        raise InputError(f"{log}: holds no training steps to draw")
+    figure, (losses, scores) = plt.subplots(1, 2, figsize=(10, 3.6), constrained_layout=True)
+    _draw_loss(losses, entries["train"])
+    evaluated = [entry for entry in entries["eval"] if metric in entry]
+    scores.plot([e["step"] for e in evaluated], [e[metric] for e in evaluated], "o-", color="tab:green", markersize=4)
+    for entry in evaluated[-1:]:
+        place = (entry["step"], entry[metric])
+        scores.annotate(f"{entry[metric]:.2f}", place, textcoords="offset points", xytext=(-14, -14))
+    split = evaluated[-1]["split"] if evaluated else ""
+    scores.set(xlabel="step", title=f"{metric} on {split}" if split else f"no {metric} was recorded")
+    scores.grid(alpha=0.3)
+    if title:
+        figure.suptitle(title)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(output, dpi=110)
+    plt.close(figure)
+    return output
+
+
+def _draw_loss(axes, rows: list[dict]) -> None:
+    """Loss, raw and smoothed, on a logarithmic axis, and the learning rate on the right."""
+    steps, loss = np.array([row["step"] for row in rows]), np.array([row["loss"] for row in rows])
+    axes.plot(steps, loss, color="tab:blue", alpha=0.3)
+    axes.plot(steps, _smoothed(loss), color="tab:blue", label="loss")
+    if (loss > 0).all():
+        axes.set_yscale("log")
+    axes.set(xlabel="step", title="training loss")
+    axes.grid(alpha=0.3)
+    rate = axes.twinx()
+    rate.plot(steps, [row.get("lr", np.nan) for row in rows], color="tab:orange", linewidth=1)
+    rate.set_ylabel("learning rate", color="tab:orange")
+    rate.ticklabel_format(axis="y", scilimits=(0, 0))
+
+
+def _smoothed(values: np.ndarray) -> np.ndarray:
+    """Exponential moving average, started at the first value."""
+    result = np.empty(len(values))
+    running = values[0]
+    for place, value in enumerate(values):
+        running = (1 - _SMOOTHING) * running + _SMOOTHING * value
+        result[place] = running
+    return result

@@ -1,0 +1,41 @@
+#!/bin/sh
+# Fine-tune VisualBERT on VQA v2. Settings come from the environment; further arguments go to run_vqa2.py.
+#   DATA_DIR     holds data/detectron_fix_100 (default ./X_COCO/); `sample` tries the recipe on easy-VQA
+#   ANNOTATIONS  holds annotations/ and extras/vocabs/ (default ~/.paddlenlp/datasets/VQA2)
+#   MODEL        weights to start from (default visualbert-vqa-pre)
+#   LOG_DIR      checkpoints, logs, result.json (default ./logs/visualbert_vqa2)
+#   GPUS, NPROC  devices, see shell/launch.sh
+set -e
+. "$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)/launch.sh"
+LOG_DIR=${LOG_DIR:-./logs/visualbert_vqa2}
+
+if [ "${DATA_DIR:-}" = sample ]; then
+    cd "$ROOT"
+    "$PYTHON" -m pyutils.sample easy-vqa --output sample_data/easy_vqa
+    launch visualbert_paddle/run_vqa2.py --config configs/visualbert/tiny/easy_vqa.yaml --output_dir "$LOG_DIR" "$@"
+    exit
+fi
+
+DATA_DIR=${DATA_DIR:-./X_COCO/}
+ANNOTATIONS=${ANNOTATIONS:-$HOME/.paddlenlp/datasets/VQA2}
+for needed in "$DATA_DIR/data/detectron_fix_100" "$ANNOTATIONS/annotations" "$ANNOTATIONS/extras/vocabs"; do
+    [ -e "$needed" ] && continue
+    cat >&2 <<EOF
+vqa-finetune.sh: $needed is missing.
+  Region features (100 x 2048) go to DATA_DIR/data/detectron_fix_100, annotations to ANNOTATIONS (docs/datasets.md).
+  To try the recipe on real pictures without them:  DATA_DIR=sample sh shell/vqa-finetune.sh
+EOF
+    exit 2
+done
+launch visualbert_paddle/run_vqa2.py \
+    --input_dir "$DATA_DIR" \
+    --annotations "$ANNOTATIONS" \
+    --output_dir "$LOG_DIR" \
+    --task_name vqa2 \
+    --model_type visualbert \
+    --model_name_or_path "${MODEL:-visualbert-vqa-pre}" \
+    --batch_size 64 \
+    --learning_rate 2e-5 \
+    --save_steps 10000 \
+    --num_train_epochs 10 \
+    "$@"

@@ -1,0 +1,151 @@
+"""The main job on easy-VQA: make the data, train, evaluate beside baselines, draw what people look at.
+
+python -m visualbert_paddle.quickstart [--output output/easy_vqa] [--data sample_data/easy_vqa] [--blind]
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from pyutils.cli import run_main
+from pyutils.config import load_config
+from pyutils.data.features.__main__ import main as features_command
+from pyutils.engine.checkpoint import load_weights
+from pyutils.engine.determinism import seed_initial
+from pyutils.engine.run_log import LOG_FILE, markdown_table, say, write_table
+from pyutils.engine.trainer import Trainer
+from pyutils.sample.easy_vqa import convert
+from pyutils.visualize.contact_sheet import Card, draw_contact_sheet
+from pyutils.visualize.curves import draw_training
+from pyutils.vqa.classifier import SplitAnswers
+from visualbert_paddle.flags import DEFAULT_CONFIGS
+from visualbert_paddle.tasks.vqa import VisualBertVQA, VisualBertVQAConfig
+
+TEST = "test"
+SHOWN = 12
+
+
+def main() -> None:
+    """Parse the command line and do everything."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, default=Path("output/easy_vqa"), help="folder of the results")
+    parser.add_argument("--data", type=Path, default=Path("sample_data/easy_vqa"), help="folder of the data")
+    parser.add_argument("--blind", action="store_true", help="also train with the pictures withheld")
+    parser.add_argument("--max_steps", type=int, default=0, help="stop training early, to try the script")
+    options = parser.parse_args()
+    config = prepare(options.data, options.output, options.max_steps)
+    rows, seconds = [], {}
+    task, answered, seconds["VisualBERT"] = train(config)
+    rows.append(row("VisualBERT", answered))
+    rows.append(row("the same model, pictures shuffled", shuffled(config, config.output_dir)))
+    if options.blind:
+        blind = replace(
+            config,
+            output_dir=f"{config.output_dir}_blind",
+            regions=replace(config.regions, picture="withheld"),
+        )
+        _, unseen, seconds["blind"] = train(blind)
+        rows.append(row("trained with pictures withheld", unseen))
+    rows.append(row("most frequent answer of each question", most_frequent(task)))
+    report(options, task, answered, rows, seconds)
+
+
+def prepare(data: Path, output: Path, max_steps: int = 0) -> VisualBertVQAConfig:
+    """Make the data where they are not there yet, pack the features, and return the configuration."""
+    say("easy-VQA: making VQA v2 files and region features" if convert(data) else f"easy-VQA is in {data}")
+    folder, store = data / "X_COCO/data/detectron_fix_100", data / "regions.packed"
+    if features_command(["convert", str(folder), str(store), "--dtype", "float32"]):
+        raise SystemExit(2)
+    config = load_config(VisualBertVQAConfig, DEFAULT_CONFIGS / "tiny" / "easy_vqa.yaml")
+    return replace(
+        config,
+        output_dir=str(output),
+        tokenizer=str(data / "vocab.txt"),
+        regions=replace(config.regions, path=str(store)),
+        vqa=replace(config.vqa, root=str(data / "VQA2")),
+        train=replace(config.train, max_steps=max_steps),
+    )
+
+
+def train(config: VisualBertVQAConfig) -> tuple[VisualBertVQA, SplitAnswers, float]:
+    """Train, then answer the test split with the weights that were best on the validation split."""
+    seed_initial(config.train.seed)
+    task = VisualBertVQA(config)
+    trainer = Trainer(task, config.train, config.output_dir)
+    start = time.monotonic()
+    trainer.run()
+    seconds = time.monotonic() - start
+    load_weights(task.model, Path(config.output_dir) / "best")
+    return task, test_answers(task, trainer), seconds
+
+
+def test_answers(task: VisualBertVQA, trainer: Trainer) -> SplitAnswers:
+    """Evaluate the test split, which writes metrics_test.json and result.json."""
+    trainer.evaluate(TEST)
+    return task.last_answers
+
+
+def shuffled(config: VisualBertVQAConfig, weights: str) -> SplitAnswers:
+    """The answers of the trained model when every question is shown another picture."""
+    other = replace(
+        config,
+        output_dir=f"{config.output_dir}/shuffled",
+        regions=replace(config.regions, picture="shuffled"),
+    )
+    task = VisualBertVQA(other)
+    load_weights(task.model, Path(weights) / "best")
+    return test_answers(task, Trainer(task, other.train, other.output_dir))
+
+
+def most_frequent(task: VisualBertVQA) -> SplitAnswers:
+    """Always the answer that the question's wording had most often in training: what words alone give."""
+    counts: dict[str, Counter[str]] = {}
+    overall: Counter[str] = Counter()
+    for record in task.records("train"):
+        counts.setdefault(record.question, Counter())[record.answers[0]] += 1
+        overall[record.answers[0]] += 1
+    fallback = overall.most_common(1)[0][0]
+    records = task.records(TEST)
+    texts = [counts[r.question].most_common(1)[0][0] if r.question in counts else fallback for r in records]
+    return SplitAnswers(records, np.array([task.answers.class_of(text) for text in texts]), task.answers)
+
+
+def row(name: str, answered: SplitAnswers) -> dict[str, str]:
+    """One line of the result table."""
+    accuracy = answered.accuracy()
+    by_type = {f"{kind} %": f"{value:.2f}" for kind, value in sorted(accuracy.by_answer_type.items())}
+    return {"model": name, "all %": f"{accuracy.overall:.2f}", **by_type}
+
+
+def report(options, task: VisualBertVQA, answered: SplitAnswers, rows: list[dict], seconds: dict[str, float]) -> None:
+    """Print and save the table, draw the curve and the contact sheet, name the files."""
+    output = options.output
+    write_table(output / "results.md", rows)
+    curve = draw_training(output / LOG_FILE, output / "training_curve.png", title="VisualBERT on easy-VQA")
+    sheet = draw_contact_sheet(cards(answered, options.data), output / "contact_sheet.png", title="easy-VQA, test part")
+    say(f"\neasy-VQA test part, {len(task.records(TEST))} questions\n\n{markdown_table(rows)}\n")
+    for name, value in seconds.items():
+        say(f"{name}: trained in {value / 60:.1f} minutes")
+    say(f"table {output / 'results.md'}, answers {output / 'result.json'}, pictures {curve} {sheet}")
+
+
+def cards(answered: SplitAnswers, data: Path) -> list[Card]:
+    """Twelve questions spread over the test part, each about another picture."""
+    places = np.linspace(0, len(answered.records) - 1, SHOWN).astype(int)
+    chosen = []
+    for place in places:
+        record = answered.records[int(place)]
+        split = record.image.split("_")[1]
+        picture = data / "images" / split / f"{record.image}.png"
+        chosen.append(Card(picture, record.question, answered.texts[place], record.answers[0]))
+    return chosen
+
+
+if __name__ == "__main__":
+    run_main(main)
