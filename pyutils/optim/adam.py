@@ -107,7 +107,7 @@ class TransformersAdamW(AdamRule):
 
 @dataclass(frozen=True)
 class BertAdam(AdamRule):
-    """The optimizer of BERT's and VisualBERT's authors: no bias correction, every gradient clipped to norm 1 by itself."""
+    """The optimizer of BERT's and VisualBERT's authors: no bias correction, each gradient clipped to norm 1."""
 
     default_clip: ClassVar[str] = "per_parameter"
     eps: float = 1e-6
