@@ -8,6 +8,7 @@ their key.
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -88,17 +89,19 @@ def _load_item(value: memoryview, where: str) -> dict[str, Any]:
     of it, which is half of the reading time.
     """
     match = _FEATURES.search(value[:_FEATURES_WITHIN])
-    text = None
+    item = None
     if match is not None:
         start = match.end()
         stop = start + int.from_bytes(match.group("length"), "little")
-        text = value[start:stop]
-        value = b"".join((value[: start - 4], bytes(4), value[stop:]))
-    item = load(value, where)
+        # A pickle that counts its own bytes (protocol 4 frames around a short text) cannot be cut and is read whole.
+        with suppress(InputError):
+            item = load(b"".join((value[: start - 4], bytes(4), value[stop:])), where)
+            if isinstance(item, dict):
+                item["features"] = value[start:stop]
+    if item is None:
+        item = load(value, where)
     if not isinstance(item, dict) or "features" not in item:
         raise InputError(f"{where}: expected a dict with 'features', found {type(item).__name__}")
-    if text is not None:
-        item["features"] = text
     return item
 
 

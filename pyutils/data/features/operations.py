@@ -132,11 +132,13 @@ def find_damage(source: RegionSource, progress: bool = False) -> list[tuple[str,
     Only packed stores carry checksums; the entries of other formats are decoded and their shapes checked.
     """
     found = []
+    dimension = source.spec.dimension  # read first: a damaged header is an error of its own, not one of every image
     for key in _bar(list(source.keys()), "verify", progress):
         try:
             if isinstance(source, PackedRegions):
                 source.check_record(key)
-            source[key]
+            if source[key].features.shape[1] != dimension:
+                found.append((key, f"not {dimension}-d"))
         except InputError as error:
             found.append((key, str(error)))
     return found

@@ -75,6 +75,10 @@ class RegionSource(ABC):
     def __contains__(self, key: str | int) -> bool:
         return bool(self.index.find([key])[0] >= 0)
 
+    def __iter__(self) -> Iterator[str]:
+        """All keys, sorted as bytes."""
+        return iter(self.index)
+
     def keys(self) -> Iterator[str]:
         """All keys, sorted as bytes."""
         return iter(self.index)
