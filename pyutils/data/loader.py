@@ -6,9 +6,11 @@ through shared memory as a few large arrays, and a loader can start at any batch
 
 from __future__ import annotations
 
+import ctypes
 import os
 import pickle
 import signal
+import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -27,6 +29,7 @@ _EMPTY = "__empty__"
 _SHARED_MEMORY = "/dev/shm"
 _LEAST_SHARED_BYTES_A_WORKER = 16 << 20
 _BATCHES_AHEAD = 2
+_PR_SET_PDEATHSIG = 1
 _MORE_SHARED_MEMORY = (
     "Lower train.workers (0 reads in the training process), lower train.batch_size, or enlarge it "
     "(docker run --shm-size=8g, or --ipc=host)."
@@ -141,7 +144,7 @@ class Loader:
             num_workers=min(self._workers, len(self._dataset)),
             use_shared_memory=True,
             prefetch_factor=_BATCHES_AHEAD,
-            worker_init_fn=_leave_signals_to_the_trainer,
+            worker_init_fn=_prepare_worker,
         )
         # Starting the workers draws a number from NumPy's global generator; a resumed run starts them once more than
         # an uninterrupted one, so the generator is put back.
@@ -208,10 +211,16 @@ def _free_bytes(folder: str) -> int | None:
     return status.f_bavail * status.f_frsize
 
 
-def _leave_signals_to_the_trainer(_worker: int) -> None:
-    """Ctrl-C reaches every process of the terminal: the trainer finishes its step, so its workers go on."""
+def _prepare_worker(_worker: int) -> None:
+    """Leave signals to the trainer, and end with it.
+
+    Ctrl-C reaches every process of the terminal: the trainer finishes its step, so its workers go on. A trainer that is
+    killed outright cannot end its workers, and Paddle's would wait for work for ever, holding memory and log files.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def _as_array(name: str, value: Any) -> np.ndarray:

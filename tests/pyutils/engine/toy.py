@@ -49,10 +49,12 @@ class ToyTask(Task):
         self.model = Network(hidden, dropout)
         self.files = files
         self.trail = np.zeros(4, dtype=np.float32)
+        self.noise = 0.01 if dropout else 0.0
         self.nan_at: int | None = None
         self.seen: list[int] = []
         self.steps = 0
         self.written = 0
+        self.counted = 0
 
     def _records(self, split: str) -> list[tuple[int, np.ndarray]]:
         points = np.random.default_rng(len(split)).standard_normal((self.sizes[split], INPUTS)).astype(np.float32)
@@ -69,7 +71,7 @@ class ToyTask(Task):
     def collate(self, records, rng, training):
         x = np.stack([point for _, point in records])
         labels = (x[:, 0] > 0).astype(np.int64) + (x[:, 1] > 0.3).astype(np.int64)
-        noise = rng.standard_normal(x.shape).astype(np.float32) * 0.01 if training else 0.0
+        noise = rng.standard_normal(x.shape) * self.noise if training else 0.0
         return {"x": x + np.float32(noise), "labels": labels}
 
     def loss(self, batch):
@@ -121,7 +123,7 @@ def main() -> None:
     parser.add_argument("output_dir")
     parser.add_argument("--resume")
     parser.add_argument("settings", nargs="*")
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     cfg = load_config(TrainConfig, None, arguments.settings)
     seed_initial(cfg.seed)
     task = ToyTask(

@@ -1,0 +1,115 @@
+"""Precision, gathers, seeding, predictions and tables in one process."""
+
+from __future__ import annotations
+
+import random
+import warnings
+
+import numpy as np
+import paddle
+import pytest
+
+from pyutils.engine import distributed, precision
+from pyutils.engine.determinism import seed_step
+from pyutils.engine.evaluation import evaluating, predict_all
+from pyutils.engine.precision import LossScaler, autocast, gradients_are_finite
+from pyutils.engine.run_log import markdown_table, write_table
+from tests.pyutils.engine.toy import Network
+
+
+def test_bf16_on_the_cpu_warns_once_and_stays_in_float32():
+    precision._warn_once.cache_clear()
+    with pytest.warns(UserWarning, match="bf16 needs a GPU"), autocast("bf16"):
+        assert paddle.matmul(paddle.ones([2, 2]), paddle.ones([2, 2])).dtype == paddle.float32
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with autocast("bf16"):
+            pass
+
+
+def test_the_loss_scale_halves_on_overflow_and_gradients_are_unscaled(monkeypatch):
+    monkeypatch.setattr(precision, "effective_precision", lambda name: name)
+    scaler = LossScaler("fp16")
+    weight = paddle.create_parameter([2], "float32", default_initializer=paddle.nn.initializer.Constant(1.0))
+    scaler.scaled((weight * 3.0).sum()).backward()
+    assert weight.grad.numpy().tolist() == [3.0 * 2**16] * 2
+    assert scaler.unscale([weight])
+    assert weight.grad.numpy().tolist() == [3.0, 3.0]
+    scaler.update(False)
+    assert scaler.scale == 2**15
+    for _ in range(2000):
+        scaler.update(True)
+    assert scaler.scale == 2**16
+    other = LossScaler("fp16")
+    scaler.update(False)
+    other.load_state_dict(scaler.state_dict())
+    assert other.state_dict() == {"scale": 2.0**15, "good_steps": 0}
+    assert LossScaler("fp32").scaled(weight) is weight
+
+
+def test_one_infinite_gradient_is_found():
+    assert gradients_are_finite([]) and gradients_are_finite([paddle.ones([3])])
+    assert not gradients_are_finite([paddle.ones([3]), paddle.to_tensor([1.0, float("inf")])])
+
+
+def test_seeding_a_step_fixes_every_generator():
+    def draw(*place):
+        seed_step(*place)
+        return random.random(), np.random.random(), paddle.rand([1]).item()  # noqa: NPY002
+
+    first = draw(1, 5, 0)
+    assert draw(1, 5, 0) == first
+    for other in ((2, 5, 0), (1, 6, 0), (1, 5, 1)):
+        assert all(a != b for a, b in zip(draw(*other), first))
+
+
+def test_collectives_are_the_identity_in_one_process():
+    assert (distributed.rank(), distributed.world_size(), distributed.is_main()) == (0, 1, True)
+    assert distributed.all_gather_objects({"a": [1]}) == [{"a": [1]}]
+    assert distributed.all_reduce_mean({"x": 2.0}) == {"x": 2.0} and not distributed.any_process(False)
+
+
+def test_predictions_are_ordered_by_index_and_may_be_ragged():
+    loader = [{"index": paddle.to_tensor([2, 0])}, {"index": paddle.to_tensor([1])}]
+
+    def predict(batch):
+        index = batch["index"]
+        return {"double": index * 2, "ragged": [np.arange(int(i)) for i in index.numpy()]}
+
+    columns = predict_all(predict, loader)
+    assert columns["double"].tolist() == [0, 2, 4]
+    assert [len(item) for item in columns["ragged"]] == [0, 1, 2]
+
+
+@pytest.mark.parametrize("indices", [[[0, 1], [1]], [[0, 2]]])
+def test_records_met_twice_or_never_are_an_error(indices):
+    with pytest.raises(RuntimeError, match="not each there once"):
+        predict_all(lambda batch: {"x": batch["index"]}, [{"index": paddle.to_tensor(i)} for i in indices])
+
+
+def test_predictions_of_another_length_are_an_error():
+    with pytest.raises(RuntimeError, match="'x' has 1 entries for a batch of 2"):
+        predict_all(lambda batch: {"x": [1]}, [{"index": paddle.to_tensor([0, 1])}])
+
+
+def test_evaluating_puts_every_mode_back():
+    model = Network()
+    model.train()
+    model.drop.eval()
+    with evaluating(model):
+        assert not model.hidden.training
+        assert model.hidden(paddle.ones([1, 6])).stop_gradient
+    assert model.training and model.hidden.training and not model.drop.training
+
+
+def test_a_table_of_metrics(tmp_path):
+    rows = [{"task": "vqa", "accuracy": 0.51234}, {"task": "nlvr2", "consistency": 3}]
+    text = markdown_table(rows)
+    assert text.splitlines() == [
+        "| task  | accuracy | consistency |",
+        "| ----- | -------: | ----------: |",
+        "| vqa   |   0.5123 |             |",
+        "| nlvr2 |          |           3 |",
+    ]
+    write_table(tmp_path / "t.md", rows)
+    assert (tmp_path / "t.md").read_text() == text
