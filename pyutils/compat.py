@@ -75,10 +75,16 @@ def scaled_dot_product_attention(
 
 
 def recompute(layer: paddle.nn.Layer, *inputs, **named):
-    """Run `layer` without keeping its activations; they are computed again in the backward pass."""
+    """Run `layer` without keeping its activations; they are computed again in the backward pass.
+
+    Only the hook-based form sees tensors inside `named` and in tuples, and parameters of a layer none of whose inputs
+    has a gradient. 2.6 cannot repeat dropout draws on the CPU in that form; there the layer simply runs.
+    """
     from paddle.distributed.fleet.utils import recompute as paddle_recompute
 
-    return paddle_recompute(layer, *inputs, **named)
+    if PADDLE_VERSION < (3,) and not has_gpu():
+        return layer(*inputs, **named)
+    return paddle_recompute(layer, *inputs, use_reentrant=False, **named)
 
 
 def adamw_kernel_(

@@ -21,14 +21,19 @@ MASKED_SCORE = -10000.0
 
 
 class KeyValue(NamedTuple):
-    """Projected keys and values, `[batch or 1, heads, context tokens, head_dim]` each."""
+    """Projected keys and values, `[memories, heads, context tokens, head_dim]` each, and the bias of their padding
+    (`[memories or 1, 1, 1, context tokens]`, see `attention_bias`; None: nothing is masked)."""
 
     keys: paddle.Tensor
     values: paddle.Tensor
+    bias: paddle.Tensor | None = None
 
     def gather(self, rows: paddle.Tensor) -> KeyValue:
         """The entries of the batch rows `rows` `[n]` int64, without projecting them again."""
-        return KeyValue(paddle.gather(self.keys, rows), paddle.gather(self.values, rows))
+        bias = self.bias
+        if bias is not None and bias.shape[0] > 1:
+            bias = paddle.gather(bias, rows)
+        return KeyValue(paddle.gather(self.keys, rows), paddle.gather(self.values, rows), bias)
 
 
 class AttentionMaps(NamedTuple):
@@ -69,7 +74,8 @@ class MultiHeadAttention(nn.Layer):
 
     `query_size`: width of the queries' input; `context_size`: width of what keys and values come from (default the
     same); `inner_size`: heads × head_dim (default `query_size`). With `fused_projection` query, key and value are one
-    linear layer `qkv` (self-attention only, the layout of vision transformers).
+    linear layer `qkv` (self-attention only, the layout of vision transformers). Without `own_memory` there are no
+    projections of keys and values: every call brings a `memory` that another attention projected.
     """
 
     def __init__(
@@ -81,6 +87,7 @@ class MultiHeadAttention(nn.Layer):
         dropout: float = 0.0,
         fused_projection: bool = False,
         init_std: float = 0.02,
+        own_memory: bool = True,
     ):
         super().__init__()
         inner_size = inner_size or query_size
@@ -92,6 +99,7 @@ class MultiHeadAttention(nn.Layer):
             self.qkv = linear(query_size, 3 * inner_size, init_std)
         else:
             self.query = linear(query_size, inner_size, init_std)
+        if own_memory and not fused_projection:
             self.key = linear(context_size or query_size, inner_size, init_std)
             self.value = linear(context_size or query_size, inner_size, init_std)
 
@@ -99,9 +107,10 @@ class MultiHeadAttention(nn.Layer):
         # [batch, tokens, heads * head_dim] -> [batch, heads, tokens, head_dim]
         return states.reshape([0, 0, self.num_heads, self.head_dim]).transpose([0, 2, 1, 3])
 
-    def project_memory(self, context: paddle.Tensor) -> KeyValue:
-        """Keys and values of `context` `[batch, tokens, context_size]`, to be shared by several calls."""
-        return KeyValue(self._split(self.key(context)), self._split(self.value(context)))
+    def project_memory(self, context: paddle.Tensor, bias: paddle.Tensor | None = None) -> KeyValue:
+        """Keys and values of `context` `[batch, tokens, context_size]`, to be shared by several calls; `bias`: of the
+        context's padding, `[batch, 1, 1, tokens]`."""
+        return KeyValue(self._split(self.key(context)), self._split(self.value(context)), bias)
 
     def project(
         self, states: paddle.Tensor, context: paddle.Tensor | None, memory: KeyValue | None
@@ -125,13 +134,18 @@ class MultiHeadAttention(nn.Layer):
     ) -> tuple[paddle.Tensor, AttentionMaps | None]:
         """Attend from `states` `[batch, queries, query_size]`.
 
-        `bias`: see `attention_bias`. `context` `[batch, keys, context_size]` or `memory`: default self-attention.
+        `bias`: see `attention_bias`; a `memory` brings its own. `context` `[batch, keys, context_size]` or `memory`:
+        default self-attention. A memory of fewer rows than the batch is shared without copies: row i of `batch / rows`
+        consecutive entries each.
         `gate`: factors for queries and keys, `[batch, 1, inner_size]` each (ViLBERT's dynamic attention).
         Returns `[batch, queries, inner_size]` and, if `need_maps`, the `AttentionMaps`.
         """
-        queries, (keys, values) = self.project(states, context, memory)
+        queries, (keys, values, memory_bias) = self.project(states, context, memory)
+        bias = memory_bias if bias is None else bias
         if gate is not None:
             queries, keys = queries * self._split(gate[0]), keys * self._split(gate[1])
+        batch = queries.shape[0]
+        queries = _grouped(queries, keys.shape[0])
         dropout = self.dropout if self.training else 0.0
         maps = None
         if not need_maps and fused_attention_available(queries):
@@ -140,5 +154,30 @@ class MultiHeadAttention(nn.Layer):
             weights = attention_weights(queries, keys, bias)
             maps = AttentionMaps(weights, queries, keys) if need_maps else None
             mixed = paddle.matmul(F.dropout(weights, dropout) if dropout else weights, values)
+        mixed = _ungrouped(mixed, batch)
         # [batch, heads, queries, head_dim] -> [batch, queries, heads * head_dim]
         return mixed.transpose([0, 2, 1, 3]).reshape([0, 0, self.num_heads * self.head_dim]), maps
+
+
+def _grouped(queries: paddle.Tensor, rows: int) -> paddle.Tensor:
+    """The queries that meet one memory side by side, so that `rows` memories serve a larger batch as they are.
+
+    `[rows * n, heads, tokens, head_dim]` → `[rows, heads, n * tokens, head_dim]`; ValueError when the batch is no
+    multiple of `rows`.
+    """
+    batch, heads, tokens, head_dim = queries.shape
+    if batch == rows:
+        return queries
+    if batch % rows:
+        raise ValueError(f"a memory of {rows} rows cannot be shared evenly by a batch of {batch}")
+    split = queries.reshape([rows, batch // rows, heads, tokens, head_dim])
+    return split.transpose([0, 2, 1, 3, 4]).reshape([rows, heads, -1, head_dim])
+
+
+def _ungrouped(mixed: paddle.Tensor, batch: int) -> paddle.Tensor:
+    """The inverse of `_grouped`: `[rows, heads, n * tokens, head_dim]` → `[batch, heads, tokens, head_dim]`."""
+    rows, heads, _, head_dim = mixed.shape
+    if rows == batch:
+        return mixed
+    split = mixed.reshape([rows, heads, batch // rows, -1, head_dim])
+    return split.transpose([0, 2, 1, 3, 4]).reshape([batch, heads, -1, head_dim])

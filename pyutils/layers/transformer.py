@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import paddle
@@ -19,7 +20,9 @@ class LayerShape:
     """What a transformer layer needs to know.
 
     `hidden_size`: width of the stream; `intermediate_size`: width inside the feed-forward part; `context_size`: width
-    of what the cross-attention reads (None = no cross-attention).
+    of what the cross-attention reads (None = no cross-attention), whose keys and values the layer projects itself if it
+    has `own_memory`; `inner_size`: heads × head_dim (default
+    `hidden_size`).
     """
 
     hidden_size: int
@@ -31,6 +34,8 @@ class LayerShape:
     layer_norm_eps: float = 1e-12
     init_std: float = 0.02
     context_size: int | None = None
+    own_memory: bool = True
+    inner_size: int | None = None
 
 
 class ResidualOutput(nn.Layer):
@@ -56,10 +61,12 @@ class AttentionBlock(nn.Layer):
             shape.hidden_size,
             shape.num_heads,
             context_size=context_size,
+            inner_size=shape.inner_size,
             dropout=shape.attention_dropout,
             init_std=shape.init_std,
+            own_memory=shape.own_memory or context_size is None,
         )
-        self.output = ResidualOutput(shape.hidden_size, shape)
+        self.output = ResidualOutput(shape.inner_size or shape.hidden_size, shape)
 
     def forward(
         self, states: paddle.Tensor, bias: paddle.Tensor | None = None, **options
@@ -107,17 +114,19 @@ class TransformerLayer(nn.Layer):
         context_bias: paddle.Tensor | None = None,
         memory: KeyValue | None = None,
         wanted: paddle.Tensor | None = None,
+        gate: tuple[paddle.Tensor, paddle.Tensor] | None = None,
         need_maps: bool = False,
     ) -> tuple[paddle.Tensor, LayerMaps]:
         """Run the layer on `states` `[batch, tokens, hidden_size]`.
 
         `context` `[batch, context tokens, context_size]` or its projection `memory` feeds the cross-attention.
         `wanted` `[batch, n, hidden_size]`: the rows of `states` to compute (default all); the others stay visible as
-        keys. Used where the last layer is read at one position. Returns `[batch, n, hidden_size]` and the maps.
+        keys. Used where the last layer is read at one position. `gate`: of the self-attention, see
+        `MultiHeadAttention.forward`. Returns `[batch, n, hidden_size]` and the maps.
         """
         keys_from = None if wanted is None else states
         wanted = states if wanted is None else wanted
-        wanted, self_maps = self.attention(wanted, bias, context=keys_from, need_maps=need_maps)
+        wanted, self_maps = self.attention(wanted, bias, context=keys_from, gate=gate, need_maps=need_maps)
         cross_maps = None
         if self.cross_attention is not None and (context is not None or memory is not None):
             wanted, cross_maps = self.cross_attention(
@@ -127,30 +136,51 @@ class TransformerLayer(nn.Layer):
 
 
 class TransformerEncoder(nn.Layer):
-    """A stack of equal layers. `recompute_layers` trades time for memory while training."""
+    """A stack of equal layers. `recompute_layers` trades time for memory while training.
 
-    def __init__(self, shape: LayerShape, num_layers: int):
+    With `memory_sharing` n, runs of n layers use the cross-attention keys and values that the first of the run
+    projects (NLVR2's pairs of layers in ALBEF, arXiv 2107.07651, section 5.2).
+    """
+
+    def __init__(self, shape: LayerShape, num_layers: int, memory_sharing: int = 1):
         super().__init__()
-        self.layers = nn.LayerList([TransformerLayer(shape) for _ in range(num_layers)])
+        shapes = [replace(shape, own_memory=number % memory_sharing == 0) for number in range(num_layers)]
+        self.layers = nn.LayerList([TransformerLayer(item) for item in shapes])
+        self.memory_sharing = memory_sharing
         self.recompute_layers = False
+
+    def project_memories(
+        self, *contexts: paddle.Tensor, biases: Sequence[paddle.Tensor | None] = (None,)
+    ) -> list[KeyValue]:
+        """What each layer's cross-attention reads: layer l projects context l mod n of the n `contexts` `[batch,
+        tokens, context_size]`; `biases` go with them (`attention_bias` of their masks)."""
+        memories = []
+        for number in range(len(self.layers)):
+            projector = self.layers[number - number % self.memory_sharing].cross_attention.attend
+            which = number % len(contexts)
+            memories.append(projector.project_memory(contexts[which], biases[which % len(biases)]))
+        return memories
 
     def forward(
         self,
         states: paddle.Tensor,
         bias: paddle.Tensor | None = None,
         read_at: int | paddle.Tensor | None = None,
+        memories: Sequence[KeyValue] | None = None,
         **options,
     ) -> paddle.Tensor:
         """`[batch, tokens, hidden_size]` → the states after the last layer, the same shape.
 
         `read_at`: the one position that is read afterwards, an int or `[batch]` int64. The last layer then computes
         only that one and the result is `[batch, 1, hidden_size]`, equal to the full result at that position.
-        `options`: passed to every layer.
+        `memories`: one for each layer's cross-attention (`project_memories`). `options`: passed to every layer.
         """
         last = len(self.layers) - 1
         for number, layer in enumerate(self.layers):
             if number == last and read_at is not None:
                 options["wanted"] = _rows_at(states, read_at)
+            if memories is not None:
+                options["memory"] = memories[number]
             if self.recompute_layers and self.training:
                 states, _ = recompute(layer, states, bias, **options)
             else:
@@ -158,11 +188,17 @@ class TransformerEncoder(nn.Layer):
         return states
 
     def trace(
-        self, states: paddle.Tensor, bias: paddle.Tensor | None = None, **options
+        self,
+        states: paddle.Tensor,
+        bias: paddle.Tensor | None = None,
+        memories: Sequence[KeyValue] | None = None,
+        **options,
     ) -> tuple[list[paddle.Tensor], list[LayerMaps]]:
         """States before the first and after every layer (`num_layers` + 1), and every layer's attention maps."""
         trail, maps = [states], []
-        for layer in self.layers:
+        for number, layer in enumerate(self.layers):
+            if memories is not None:
+                options["memory"] = memories[number]
             states, layer_maps = layer(states, bias, need_maps=True, **options)
             trail.append(states)
             maps.append(layer_maps)
