@@ -94,16 +94,11 @@ def test_frozen_parameters_stay_and_gather_no_gradient(tmp_path):
     fresh = ToyTask().model
     np.testing.assert_array_equal(task.model.hidden.weight.numpy(), fresh.hidden.weight.numpy())
     assert task.model.hidden.weight.grad is None
-    assert (
-        largest_difference(
-            weights(tmp_path / "last"), {"output.weight": fresh.output.weight.numpy()} | weights(tmp_path / "last")
-        )
-        > 0
-    )
+    assert np.abs(task.model.output.weight.numpy() - fresh.output.weight.numpy()).max() > 1e-4
 
 
 def test_a_loss_that_is_not_finite_stops_before_anything_is_saved(tmp_path):
-    with pytest.raises(InputError, match=r"step 6: loss nan, fit [0-9.]+\. Nothing was saved since"):
+    with pytest.raises(InputError, match=r"step 6: loss nan, fit nan\. Nothing was saved since"):
         train(tmp_path, "save_every_steps=4", change=lambda task: setattr(task, "nan_at", 5))
     assert load_state(tmp_path / "last").values["progress"]["step"] == 4
     assert all(np.isfinite(array).all() for array in weights(tmp_path / "last").values())
