@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from pyutils.sample.descriptor import DIMENSION, describe_boxes
@@ -85,6 +87,11 @@ def resize(features: np.ndarray, dimension: int) -> np.ndarray:
     """
     if dimension >= DIMENSION:
         return np.pad(features, ((0, 0), (0, dimension - DIMENSION)))
+    return (features @ _projection(dimension)).astype(np.float32)
+
+
+@lru_cache(maxsize=4)
+def _projection(dimension: int) -> np.ndarray:
+    """The first `dimension` columns of a fixed random rotation, `[192, dimension]` float32."""
     random = np.random.default_rng(_PROJECTION_SEED).normal(size=(DIMENSION, DIMENSION))
-    rotation = np.linalg.qr(random)[0][:, :dimension].astype(np.float32)
-    return (features @ rotation).astype(np.float32)
+    return np.linalg.qr(random)[0][:, :dimension].astype(np.float32)

@@ -72,3 +72,35 @@ def to_reference(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     converted = NAME_MAPS["huggingface"].to_theirs(tensors)
     assert converted.unmapped == []
     return converted.tensors
+
+
+DIMENSION = 32
+
+
+def world_yaml(world, output_dir) -> str:
+    """A tiny VisualBERT on the VQA part of a drawn world, as YAML."""
+    files = (
+        "annotations/v2_OpenEnded_mscoco_{0}_questions.json, annotations: annotations/v2_mscoco_{0}_annotations.json"
+    )
+    return f"""
+output_dir: {output_dir}
+tokenizer: {world}/vocab.txt
+max_text: 32
+model: {{vocab_size: 0, hidden_size: 16, num_layers: 2, num_heads: 2, intermediate_size: 24, max_positions: 64,
+        visual_dim: {DIMENSION}}}
+regions: {{path: {world}/X_COCO/data/detectron_fix_100}}
+vqa:
+  root: {world}/VQA2
+  splits:
+    train: [{{questions: {files.format("train2014")}}}]
+    val: [{{questions: {files.format("val2014")}}}]
+    test: [{{questions: annotations/v2_OpenEnded_mscoco_test2015_questions.json}}]
+    imdb: [{{questions: annotations/imdb_minival2014.npy}}]
+train:
+  batch_size: 16
+  epochs: 1
+  workers: 0
+  log_every: 5
+  scalars: false
+  optimizer: {{lr: 1e-3}}
+"""
