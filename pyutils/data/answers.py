@@ -178,7 +178,7 @@ def count_answers(paths: Iterable[PathLike]) -> Counter[str]:
     """
     counts: Counter[str] = Counter()
     for path in map(Path, paths):
-        counts.update(normalise_answer(answer) for answer in _consensus(path))
+        counts.update(normalise_prediction(answer) for answer in _consensus(path))
     return counts
 
 
