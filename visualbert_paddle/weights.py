@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 import numpy as np
 import paddle
@@ -14,6 +13,7 @@ from pyutils.engine.loading import LoadReport, load_arrays
 from pyutils.errors import InputError
 from pyutils.weights.bert_names import layer_rules, masked_language_rules, text_embedding_rules
 from pyutils.weights.names import LINEAR, TENSOR, Converted, NameMap, Rule
+from pyutils.weights.places import locate
 
 # The two code bases name the same tensors; these are the parts that differ.
 HUGGING_FACE = {
@@ -35,7 +35,6 @@ AUTHORS = {
     "grounding": "bert.flickr_attention",
 }
 
-MODELS_HOME = Path("~/.paddlenlp/models")
 # Heads of a checkpoint that a model of another task does not have.
 OTHER_HEADS = (r"^(words|sentence_image|classifier|query|key)\.",)
 
@@ -109,13 +108,3 @@ def load_initial(model: paddle.nn.Layer, source: str, may_miss: Iterable[str] = 
             raise InputError(f"{file}: no rule for {len(converted.unmapped)} tensors, e.g. {converted.unmapped[0]}")
         tensors = converted.tensors
     return load_arrays(model, tensors, str(file), may_miss, OTHER_HEADS)
-
-
-def locate(source: str) -> Path:
-    """The path that `source` means: itself, or the folder of that name below `~/.paddlenlp/models`."""
-    path, named = Path(source).expanduser(), MODELS_HOME.expanduser() / source
-    if path.exists():
-        return path
-    if named.is_dir():
-        return named
-    raise InputError(f"{source}: no such checkpoint: there is neither a file or folder {path} nor a folder {named}")

@@ -22,16 +22,24 @@ class Pooler(nn.Layer):
 
 
 class HeadTransform(nn.Layer):
-    """Dense, activation, LayerNorm: what precedes BERT's decoders."""
+    """Dense, activation, LayerNorm: what precedes BERT's decoders. `output_size`: default `size`."""
 
-    def __init__(self, size: int, act: str = "gelu", layer_norm_eps: float = 1e-12, init_std: float = 0.02):
+    def __init__(
+        self,
+        size: int,
+        act: str = "gelu",
+        layer_norm_eps: float = 1e-12,
+        init_std: float = 0.02,
+        output_size: int | None = None,
+    ):
         super().__init__()
-        self.dense = linear(size, size, init_std)
+        output_size = output_size or size
+        self.dense = linear(size, output_size, init_std)
         self.activation = activation(act)
-        self.norm = layer_norm(size, layer_norm_eps)
+        self.norm = layer_norm(output_size, layer_norm_eps)
 
     def forward(self, states: paddle.Tensor) -> paddle.Tensor:
-        """`[…, size]` → the same shape."""
+        """`[…, size]` → `[…, output_size]`."""
         return self.norm(self.activation(self.dense(states)))
 
 

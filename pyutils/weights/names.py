@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-LINEAR, NORM, TENSOR = "linear", "norm", "tensor"
+LINEAR, NORM, TENSOR, MATRIX = "linear", "norm", "tensor", "matrix"
 
 
 @dataclass(frozen=True)
 class Rule:
     """One entry: `theirs` and `ours` are names of a layer (kinds LINEAR, NORM: `.weight` and `.bias` are added) or of a
-    single tensor (kind TENSOR)."""
+    single tensor, as it is (kind TENSOR) or transposed (kind MATRIX)."""
 
     theirs: str
     ours: str
@@ -26,8 +26,8 @@ class Rule:
 
     def pairs(self) -> list[tuple[str, str, bool]]:
         """(their name, our name, transposed?) of each tensor the rule covers."""
-        if self.kind == TENSOR:
-            return [(self.theirs, self.ours, False)]
+        if self.kind in (TENSOR, MATRIX):
+            return [(self.theirs, self.ours, self.kind == MATRIX)]
         return [
             (f"{self.theirs}.weight", f"{self.ours}.weight", self.kind == LINEAR),
             (f"{self.theirs}.bias", f"{self.ours}.bias", False),
@@ -63,6 +63,12 @@ class NameMap:
     def to_theirs(self, tensors: Mapping[str, np.ndarray]) -> Converted:
         """The inverse of `to_ours` (dropped tensors do not come back)."""
         return _apply(tensors, self._to_theirs)
+
+
+def in_paddle_layout(rules: Iterable[Rule]) -> list[Rule]:
+    """The same rules for a code base that keeps its matrices `[in, out]`, as Paddle does: nothing is transposed."""
+    kinds = {LINEAR: NORM, MATRIX: TENSOR}
+    return [replace(rule, kind=kinds.get(rule.kind, rule.kind)) for rule in rules]
 
 
 def prefixed(rules: Iterable[Rule], theirs: str, ours: str) -> list[Rule]:

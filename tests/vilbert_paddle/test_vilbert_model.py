@@ -1,0 +1,192 @@
+"""The two-stream encoder against the recorded outputs of the original."""
+
+from __future__ import annotations
+
+import numpy as np
+import paddle
+import pytest
+
+from tests.vilbert_paddle.support import GRADIENTS, STATES, encoder_of, gradients_of, inputs_of, norm
+from vilbert_paddle.weights import NAME_MAPS
+
+BATCH = ("input_ids", "token_type_ids", "text_mask", "region_features", "region_boxes", "region_mask", "task_ids")
+
+
+def check(model, expected, prefix, **inputs):
+    with paddle.no_grad():
+        encoded = model(**inputs)
+        pooled = model.text_pooler(encoded.text), model.region_pooler(encoded.regions)
+    found = {
+        "sequence_output_t": encoded.text,
+        "sequence_output_v": encoded.regions,
+        "pooled_output_t": pooled[0],
+        "pooled_output_v": pooled[1],
+    }
+    for name, value in found.items():
+        np.testing.assert_allclose(value.numpy(), expected[f"{prefix}.{name}"], **STATES, err_msg=f"{prefix}.{name}")
+
+
+def batch_of(recorded) -> dict[str, paddle.Tensor]:
+    return {name: value for name, value in inputs_of(recorded.inputs).items() if name in BATCH}
+
+
+@pytest.mark.parametrize(
+    "case", ["model", "model_task_tokens", "model_dynamic_attention", "model_activations", "model:roberta"]
+)
+def test_encoder_matches_recorded_states(case):
+    case, _, variant = case.partition(":")
+    model, recorded = encoder_of(f"vilbert/{case}", **({"model": variant} if variant else {}))
+    check(model, recorded.outputs, variant or "default", **batch_of(recorded))
+
+
+def test_co_attention_mask_has_no_effect():
+    _, recorded = encoder_of("vilbert/model")
+    expected = recorded.outputs
+    for name in ("sequence_output_t", "sequence_output_v"):
+        np.testing.assert_array_equal(expected[f"co_mask.{name}"], expected[f"default.{name}"])
+
+
+def test_without_masks_and_token_types():
+    model, recorded = encoder_of("vilbert/model")
+    names = ("input_ids", "region_features", "region_boxes")
+    check(model, recorded.outputs, "no_masks", **{name: batch_of(recorded)[name] for name in names})
+
+
+def test_without_coattention():
+    model, recorded = encoder_of("vilbert/model", with_coattention=False)
+    check(model, recorded.outputs, "no_coattention", **batch_of(recorded))
+
+
+@pytest.mark.parametrize("case", ["model", "model_dynamic_attention"])
+def test_one_text_with_many_images(case):
+    model, recorded = encoder_of(f"vilbert/{case}")
+    text = inputs_of(recorded.inputs, "fast_mode.")
+    check(model, recorded.outputs, "fast_mode", pairing="one_text", **{**batch_of(recorded), **text})
+
+
+def test_every_pair():
+    model, recorded = encoder_of("vilbert/model")
+    check(model, recorded.outputs, "in_batch_pairs", pairing="every_pair", **batch_of(recorded))
+
+
+def test_task_tokens_enter_behind_cls():
+    model, recorded = encoder_of("vilbert/model_task_tokens")
+    inputs, expected = batch_of(recorded), recorded.outputs
+    with paddle.no_grad():
+        embedded = model.text_embeddings(inputs["input_ids"], inputs["token_type_ids"], inputs["task_ids"])
+    np.testing.assert_allclose(embedded.numpy(), expected["default.embedding_output"], **STATES)
+    inputs["task_ids"] = paddle.to_tensor(recorded.inputs["other.task_ids"])
+    check(model, expected, "other", **inputs)
+    del inputs["task_ids"]
+    with pytest.raises(ValueError, match="needs task_ids"):
+        model(**inputs)
+
+
+def test_task_ids_without_task_tokens():
+    model, recorded = encoder_of("vilbert/model")
+    with pytest.raises(ValueError, match="no task tokens"):
+        model(task_ids=paddle.zeros([3, 1], "int64"), **batch_of(recorded))
+
+
+def test_texts_and_images_that_cannot_be_paired():
+    model, recorded = encoder_of("vilbert/model")
+    inputs = batch_of(recorded)
+    with pytest.raises(ValueError, match="3 texts and 3 images cannot be paired as 'one_text'"):
+        model(pairing="one_text", **inputs)
+    inputs.update(inputs_of(recorded.inputs, "fast_mode."))
+    with pytest.raises(ValueError, match="1 texts and 3 images"):
+        model(**inputs)
+
+
+def test_trace_matches_recorded_layers_and_attention():
+    model, recorded = encoder_of("vilbert/model")
+    expected = recorded.outputs
+    with paddle.no_grad():
+        trace = model.trace(**batch_of(recorded))
+        pooled = model.text_pooler(trace.text[-1]), model.region_pooler(trace.regions[-1])
+    for number, (words, boxes) in enumerate(zip(trace.text, trace.regions)):
+        np.testing.assert_allclose(words.numpy(), expected[f"all_layers.t{number}"], **STATES)
+        np.testing.assert_allclose(boxes.numpy(), expected[f"all_layers.v{number}"], **STATES)
+    for value, name in zip(pooled, ("pooled_output_t", "pooled_output_v")):
+        np.testing.assert_allclose(value.numpy(), expected[f"all_layers.{name}"], **STATES)
+    found = {}
+    for stream, maps in (("t", trace.text_maps), ("v", trace.region_maps)):
+        for number, one in enumerate(maps):
+            found[f"{stream}{number}"] = dict(zip(("attn", "queries", "keys"), one))
+    for number, both in enumerate(trace.connection_maps):
+        named = dict(zip(("attn1", "queries1", "keys1"), both.text))
+        found[f"c{number}"] = {**named, **dict(zip(("attn2", "querues2", "keys2"), both.regions))}
+    recorded_maps = {name for name in expected if name.startswith("attention.")}
+    assert recorded_maps == {f"attention.{layer}.{part}" for layer, parts in found.items() for part in parts}
+    for layer, parts in found.items():
+        for part, value in parts.items():
+            name = f"attention.{layer}.{part}"
+            np.testing.assert_allclose(value.numpy(), expected[name], **STATES, err_msg=name)
+
+
+@pytest.mark.parametrize("kind, fixed", [("free", 0), ("fixed", 2)])
+def test_fixed_layers_get_no_gradient(kind, fixed):
+    model, recorded = encoder_of("vilbert/model", fixed_t_layer=fixed)
+    arrays, expected = recorded.inputs, recorded.outputs
+    encoded = model(**batch_of(recorded))
+    outputs = {
+        "sequence_output_t": encoded.text,
+        "sequence_output_v": encoded.regions,
+        "pooled_output_t": model.text_pooler(encoded.text),
+        "pooled_output_v": model.region_pooler(encoded.regions),
+    }
+    parts = [(value * paddle.to_tensor(arrays[f"fixed.proj_{name}"])).sum() for name, value in outputs.items()]
+    loss = sum(parts)
+    np.testing.assert_allclose(float(loss), expected[f"fixed.loss_{kind}"], rtol=1e-4, atol=2e-5)
+    loss.backward()
+    named = {f"encoder.{name}": value for name, value in gradients_of(model).items()}
+    theirs = {name[5:]: value for name, value in NAME_MAPS["authors"].to_theirs(named).tensors.items()}
+    checked = [name for name in expected if name.startswith(f"fixed.grad_{kind}.")]
+    assert checked
+    for name in checked:
+        np.testing.assert_allclose(theirs[name.split(".", 2)[2]], expected[name], **GRADIENTS, err_msg=name)
+    norms = recorded.json("fixed_grad_norms.json")[kind]
+    assert {name for name, value in norms.items() if value is not None} == set(theirs)
+    for name, value in theirs.items():
+        np.testing.assert_allclose(norm(value), norms[name], rtol=1e-3, atol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("case", ["model", "model_task_tokens", "model_dynamic_attention"])
+@pytest.mark.parametrize("text, regions", [("first", "first"), ("none", "all"), ("all", "none"), ("first", "none")])
+def test_reading_less_gives_the_same_states(case, text, regions):
+    model, recorded = encoder_of(f"vilbert/{case}")
+    inputs = batch_of(recorded)
+    with paddle.no_grad():
+        full, part = model(**inputs), model(text=text, regions=regions, **inputs)
+    for wanted, whole, found in ((text, full.text, part.text), (regions, full.regions, part.regions)):
+        if wanted == "none":
+            assert found is None
+            continue
+        whole = whole[:, :1] if wanted == "first" else whole
+        np.testing.assert_allclose(found.numpy(), whole.numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_kept_beginnings_give_the_same_states():
+    model, recorded = encoder_of("vilbert/model")
+    inputs = batch_of(recorded)
+    with paddle.no_grad():
+        full = model(**inputs)
+        words = model.begin_text(inputs["input_ids"], inputs["text_mask"], inputs["token_type_ids"])
+        boxes = model.begin_regions(inputs["region_features"], inputs["region_boxes"], inputs["region_mask"])
+        kept = model.connect(words, boxes)
+    np.testing.assert_array_equal(kept.text.numpy(), full.text.numpy())
+    np.testing.assert_array_equal(kept.regions.numpy(), full.regions.numpy())
+
+
+def test_recomputation_gives_the_same_gradients():
+    gradients = []
+    for again in (False, True):
+        model, recorded = encoder_of("vilbert/model")
+        model.train()
+        model.recompute(again)
+        encoded = model(**batch_of(recorded))
+        (encoded.text.square().sum() + encoded.regions.square().sum()).backward()
+        gradients.append(gradients_of(model))
+    assert gradients[0].keys() == gradients[1].keys()
+    for name, value in gradients[0].items():
+        np.testing.assert_allclose(gradients[1][name], value, rtol=1e-5, atol=1e-6, err_msg=name)

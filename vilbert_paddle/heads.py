@@ -1,0 +1,244 @@
+"""ViLBERT with its heads: pre-training (paper, section 3.1) and the tasks of ViLBERT and 12-in-1 (arXiv 1912.02315).
+
+A model has the heads it is built with, and a call computes one of them and no more of the encoder than it reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Callable, NamedTuple
+
+import paddle
+import paddle.nn.functional as F
+from paddle import nn
+
+from pyutils.errors import nearest
+from pyutils.layers.attention import MASKED_SCORE
+from pyutils.layers.heads import HeadTransform, MaskedLanguageHead
+from pyutils.layers.initializers import linear
+from vilbert_paddle.config import VilbertConfig
+from vilbert_paddle.model import Encoded, Vilbert
+from vilbert_paddle.streams import Wanted
+
+HEAD_DROPOUT = 0.1  # fixed in the original, whatever the configuration says
+CLASSIFIER_DROPOUT = 0.5  # likewise, in the classifiers with weight norm
+VQA_ANSWERS, GQA_ANSWERS = 3129, 1533
+
+
+class AnswerClassifier(nn.Layer):
+    """Linear, GELU, LayerNorm, linear: `[batch, input_size]` → `[batch, outputs]`."""
+
+    def __init__(self, config: VilbertConfig, input_size: int, outputs: int):
+        super().__init__()
+        hidden = 2 * config.bridge_size
+        self.transform = HeadTransform(input_size, "gelu", config.layer_norm_eps, config.init_std, hidden)
+        self.decoder = linear(hidden, outputs, config.init_std)
+
+    def forward(self, pooled: paddle.Tensor) -> paddle.Tensor:
+        """See the class."""
+        return self.decoder(self.transform(pooled))
+
+
+class WeightNormLinear(nn.Layer):
+    """Linear layer whose weight is `scale` · direction / ‖direction‖, one norm for the whole matrix (arXiv 1602.07868).
+
+    `direction` `[inputs, outputs]`, `scale` `[1]`, `bias` `[outputs]`.
+    """
+
+    def __init__(self, inputs: int, outputs: int, init_std: float):
+        super().__init__()
+        plain = linear(inputs, outputs, init_std)
+        self.direction, self.bias = plain.weight, plain.bias
+        norm = nn.initializer.Constant(float(paddle.norm(plain.weight)))
+        self.scale = self.create_parameter([1], default_initializer=norm)
+
+    def forward(self, states: paddle.Tensor) -> paddle.Tensor:
+        """`[batch, inputs]` → `[batch, outputs]`."""
+        weight = self.direction * (self.scale / paddle.sqrt(paddle.square(self.direction).sum()))
+        return F.linear(states, weight, self.bias)
+
+
+class WeightNormClassifier(nn.Layer):
+    """Linear, ReLU, dropout, linear with weight norm: the classifier of ViLBERT 1 and of the old Paddle port."""
+
+    def __init__(self, config: VilbertConfig, input_size: int, outputs: int):
+        super().__init__()
+        self.expand = WeightNormLinear(input_size, 2 * config.bridge_size, config.init_std)
+        self.dropout = nn.Dropout(CLASSIFIER_DROPOUT)
+        self.decoder = WeightNormLinear(2 * config.bridge_size, outputs, config.init_std)
+
+    def forward(self, pooled: paddle.Tensor) -> paddle.Tensor:
+        """`[batch, input_size]` → `[batch, outputs]`."""
+        return self.decoder(self.dropout(F.relu(self.expand(pooled))))
+
+
+CLASSIFIERS = {"layer_norm": AnswerClassifier, "weight_norm": WeightNormClassifier}
+
+
+class PairClassifier(AnswerClassifier):
+    """Scores of a sentence about two images, from the pooled vectors of rows 2 i and 2 i + 1: `[2 n, size]` →
+    `[n, outputs]`."""
+
+    def __init__(self, config: VilbertConfig, outputs: int):
+        super().__init__(config, 2 * config.bridge_size, outputs)
+
+    def forward(self, pooled: paddle.Tensor) -> paddle.Tensor:
+        """ValueError on an odd number of rows."""
+        if pooled.shape[0] % 2:
+            raise ValueError(f"{pooled.shape[0]} rows: the two images of a pair are two rows")
+        return super().forward(pooled.reshape([-1, 2 * pooled.shape[1]]))
+
+
+class RegionDecoder(nn.Layer):
+    """Predicts the class scores or the feature of every region; the activation is the text stream's."""
+
+    def __init__(self, config: VilbertConfig):
+        super().__init__()
+        size = config.regions.hidden_size
+        self.transform = HeadTransform(size, config.text.hidden_act, config.layer_norm_eps, config.init_std)
+        self.decoder = linear(size, config.region_targets, config.init_std)
+
+    def forward(self, states: paddle.Tensor) -> paddle.Tensor:
+        """`[…, visual hidden]` → `[…, region_targets]`."""
+        return self.decoder(self.transform(states))
+
+
+class VilbertForTasks(nn.Layer):
+    """The encoder and some heads of `HEADS`; `heads`: their names, or name → number of outputs (None: the usual)."""
+
+    def __init__(self, config: VilbertConfig, heads: Iterable[str] | Mapping[str, int | None]):
+        super().__init__()
+        outputs = dict(heads) if isinstance(heads, Mapping) else dict.fromkeys(heads)
+        unknown = [name for name in outputs if name not in HEADS]
+        if unknown:
+            raise ValueError(f"no head {unknown[0]!r}: {nearest(unknown[0], HEADS)}")
+        self.encoder = Vilbert(config)
+        self.heads = nn.LayerDict(
+            {name: HEADS[name].build(config, size or HEADS[name].outputs) for name, size in outputs.items()}
+        )
+        self.dropout = nn.Dropout(HEAD_DROPOUT)
+
+    def forward(self, head: str, **inputs) -> paddle.Tensor:
+        """Scores of the head called `head`; `inputs` as in `Vilbert.forward`.
+
+        masked_words `[b, t, vocab]`, masked_regions `[b, r, region_targets]`, alignment `[b, 2]` (class 0 = the text
+        belongs to the image), vqa, gqa `[b, answers]`, pair `[b / 2, 2]`, entailment `[b, 3]`, match `[b]`, region
+        `[b, r]` (padding at -10000), word `[b, t]`.
+        """
+        if head not in self.heads:
+            raise ValueError(f"the model was built without the head {head!r}: {nearest(head, self.heads.keys())}")
+        kind = HEADS[head]
+        encoded = self.encoder(text=kind.text, regions=kind.regions, **inputs)
+        return kind.score(self, self.heads[head], encoded)
+
+    def pooled(self, encoded: Encoded) -> paddle.Tensor:
+        """The fused vector of every pair behind its dropout, `[b, bridge_size]`."""
+        return self.dropout(self.encoder.pooled(encoded.text, encoded.regions))
+
+
+class PretrainingScores(NamedTuple):
+    """`words` `[b, t, vocab]` and `regions` `[b, r, region_targets]` (`[n, …]` for chosen positions), `alignment`
+    `[b, 2]`: class 0 = the caption belongs to the image."""
+
+    words: paddle.Tensor
+    regions: paddle.Tensor
+    alignment: paddle.Tensor
+
+
+class VilbertForPretraining(VilbertForTasks):
+    """Masked words, masked regions and alignment from one pass."""
+
+    def __init__(self, config: VilbertConfig):
+        super().__init__(config, PRETRAINING)
+
+    def forward(
+        self, word_positions: paddle.Tensor | None = None, region_positions: paddle.Tensor | None = None, **inputs
+    ) -> PretrainingScores:
+        """`word_positions`, `region_positions` `[n]` int64: flat positions b * t + i, b * r + i to score (default all);
+        region 0, the whole image, is never a target. `inputs` as in `Vilbert.forward`."""
+        encoded = self.encoder(**inputs)
+        words = self.heads["masked_words"](_chosen(encoded.text, word_positions), self.encoder.word_table)
+        regions = self.heads["masked_regions"](_chosen(encoded.regions, region_positions))
+        return PretrainingScores(words, regions, self.heads["alignment"](self.pooled(encoded)))
+
+
+def _chosen(states: paddle.Tensor, positions: paddle.Tensor | None) -> paddle.Tensor:
+    """Rows `positions` of `[batch, tokens, hidden]` seen as `[batch tokens, hidden]`; all, unflattened, when None."""
+    return states if positions is None else paddle.gather(states.reshape([-1, states.shape[-1]]), positions)
+
+
+class HeadKind(NamedTuple):
+    """One entry of `HEADS`: the layer for a configuration and a number of outputs, its scores, which states of the text
+    and visual stream they read, and the usual number of outputs (None: the configuration says)."""
+
+    build: Callable[[VilbertConfig, int], nn.Layer]
+    score: Callable[[VilbertForTasks, nn.Layer, Encoded], paddle.Tensor]
+    text: Wanted
+    regions: Wanted
+    outputs: int | None
+
+
+def _build_classifier(config: VilbertConfig, outputs: int) -> nn.Layer:
+    return CLASSIFIERS[config.classifier](config, config.bridge_size, outputs)
+
+
+def _build_from_pooled(config: VilbertConfig, outputs: int) -> nn.Layer:
+    return linear(config.bridge_size, outputs, config.init_std)
+
+
+def _build_per_region(config: VilbertConfig, outputs: int) -> nn.Layer:
+    return linear(config.regions.hidden_size, outputs, config.init_std)
+
+
+def _build_per_word(config: VilbertConfig, outputs: int) -> nn.Layer:
+    return linear(config.text.hidden_size, outputs, config.init_std)
+
+
+def _build_masked_words(config: VilbertConfig, _: int | None) -> nn.Layer:
+    text = config.text
+    return MaskedLanguageHead(
+        text.hidden_size, config.vocab_size, text.hidden_act, config.layer_norm_eps, config.init_std
+    )
+
+
+def _build_masked_regions(config: VilbertConfig, _: int | None) -> nn.Layer:
+    return RegionDecoder(config)
+
+
+def _score_pooled(model: VilbertForTasks, head: nn.Layer, encoded: Encoded) -> paddle.Tensor:
+    return head(model.pooled(encoded))
+
+
+def _score_match(model: VilbertForTasks, head: nn.Layer, encoded: Encoded) -> paddle.Tensor:
+    return head(model.pooled(encoded)).squeeze(-1)
+
+
+def _score_regions(model: VilbertForTasks, head: nn.Layer, encoded: Encoded) -> paddle.Tensor:
+    return head(model.dropout(encoded.regions)).squeeze(-1) + (1.0 - encoded.region_mask) * MASKED_SCORE
+
+
+def _score_words(model: VilbertForTasks, head: nn.Layer, encoded: Encoded) -> paddle.Tensor:
+    return head(model.dropout(encoded.text)).squeeze(-1)
+
+
+def _score_masked_words(model: VilbertForTasks, head: nn.Layer, encoded: Encoded) -> paddle.Tensor:
+    return head(encoded.text, model.encoder.word_table)
+
+
+def _score_masked_regions(model: VilbertForTasks, head: nn.Layer, encoded: Encoded) -> paddle.Tensor:
+    return head(encoded.regions)
+
+
+HEADS: dict[str, HeadKind] = {
+    "masked_words": HeadKind(_build_masked_words, _score_masked_words, "all", "none", None),
+    "masked_regions": HeadKind(_build_masked_regions, _score_masked_regions, "none", "all", None),
+    "alignment": HeadKind(_build_from_pooled, _score_pooled, "first", "first", 2),
+    "vqa": HeadKind(_build_classifier, _score_pooled, "first", "first", VQA_ANSWERS),
+    "gqa": HeadKind(_build_classifier, _score_pooled, "first", "first", GQA_ANSWERS),
+    "pair": HeadKind(PairClassifier, _score_pooled, "first", "first", 2),
+    "entailment": HeadKind(_build_from_pooled, _score_pooled, "first", "first", 3),
+    "match": HeadKind(_build_from_pooled, _score_match, "first", "first", 1),
+    "region": HeadKind(_build_per_region, _score_regions, "none", "all", 1),
+    "word": HeadKind(_build_per_word, _score_words, "all", "none", 1),
+}
+PRETRAINING = ("masked_words", "masked_regions", "alignment")

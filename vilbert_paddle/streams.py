@@ -1,0 +1,190 @@
+"""The parts of ViLBERT's two streams (Lu et al., arXiv 1908.02265, section 3.1): embeddings, layers, co-attention."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal, NamedTuple
+
+import paddle
+import paddle.nn.functional as F
+from paddle import nn
+
+from pyutils.compat import recompute
+from pyutils.layers.attention import AttentionMaps, attention_bias
+from pyutils.layers.embeddings import TextEmbeddings
+from pyutils.layers.initializers import embedding, layer_norm, linear
+from pyutils.layers.transformer import AttentionBlock, FeedForward, LayerShape, TransformerLayer
+from vilbert_paddle.config import StreamConfig, VilbertConfig
+
+LOCATION_SIZE = 5  # x1, y1, x2, y2 as shares of width and height, and the share of the area
+
+Wanted = Literal["all", "first", "none"]
+"""Which states of a stream are read after the encoder: all, the first token's, none."""
+
+
+class Stream(NamedTuple):
+    """One stream on its way: `states` `[batch, tokens, hidden]`, `mask` `[batch, tokens]` float32 (1 = real)."""
+
+    states: paddle.Tensor
+    mask: paddle.Tensor
+
+    @property
+    def bias(self) -> paddle.Tensor:
+        """Additive attention bias of the mask, `[batch, 1, 1, tokens]`."""
+        return attention_bias(self.mask)
+
+
+class WordEmbeddings(TextEmbeddings):
+    """BERT's text embeddings, with a task token behind [CLS] where the model has them (12-in-1, section 3.2)."""
+
+    def __init__(self, config: VilbertConfig):
+        size = config.text.hidden_size
+        super().__init__(
+            config.vocab_size,
+            size,
+            config.max_positions,
+            config.token_types,
+            config.layer_norm_eps,
+            config.text.hidden_dropout,
+            config.init_std,
+        )
+        self.tasks = embedding(config.task_tokens, size, config.init_std) if config.task_tokens else None
+
+    def summed(
+        self, input_ids: paddle.Tensor, token_type_ids: paddle.Tensor | None, task_ids: paddle.Tensor | None
+    ) -> paddle.Tensor:
+        """The sum before LayerNorm: `[batch, t, hidden]`, with `task_ids` `[batch, 1]` int64 `[batch, t + 1, hidden]`.
+
+        The task token has neither position nor token type, and the words keep theirs. ValueError when task ids are
+        missing, or given to a model without task tokens.
+        """
+        if (task_ids is None) != (self.tasks is None):
+            needs = "needs" if task_ids is None else "has no task tokens (task_tokens: 0) and takes no"
+            raise ValueError(f"this model {needs} task_ids")
+        words = super().summed(input_ids, token_type_ids)
+        if task_ids is None:
+            return words
+        return paddle.concat([words[:, :1], self.tasks(task_ids.reshape([-1, 1])), words[:, 1:]], axis=1)
+
+
+class RegionEmbeddings(nn.Layer):
+    """LayerNorm(projected feature + projected location), dropout."""
+
+    def __init__(self, config: VilbertConfig):
+        super().__init__()
+        size = config.regions.hidden_size
+        self.features = linear(config.region_dim, size, config.init_std)
+        self.locations = linear(LOCATION_SIZE, size, config.init_std)
+        self.norm = layer_norm(size, config.layer_norm_eps)
+        # The original takes the text stream's rate here.
+        self.dropout = nn.Dropout(config.text.hidden_dropout)
+
+    def forward(self, features: paddle.Tensor, locations: paddle.Tensor) -> paddle.Tensor:
+        """`features` `[batch, r, region_dim]`, `locations` `[batch, r, 5]` → `[batch, r, hidden]`."""
+        return self.dropout(self.norm(self.features(features) + self.locations(locations)))
+
+
+class TextGate(nn.Layer):
+    """Dynamic attention: factors 1 + sigmoid(linear(mean word)) for the queries and keys of a visual layer."""
+
+    def __init__(self, config: VilbertConfig):
+        super().__init__()
+        self.query = linear(config.text.hidden_size, config.regions.hidden_size, config.init_std)
+        self.key = linear(config.text.hidden_size, config.regions.hidden_size, config.init_std)
+
+    def forward(self, words: Stream) -> tuple[paddle.Tensor, paddle.Tensor]:
+        """Two `[batch, 1, visual hidden]`."""
+        weights = words.mask.unsqueeze(-1)
+        mean = (words.states * weights).sum(axis=1, keepdim=True) / weights.sum(axis=1, keepdim=True)
+        return 1.0 + F.sigmoid(self.query(mean)), 1.0 + F.sigmoid(self.key(mean))
+
+
+class StreamLayers(nn.Layer):
+    """The ordinary transformer layers of one stream. `recompute_layers` trades time for memory while training."""
+
+    def __init__(self, config: VilbertConfig, stream: StreamConfig, gated: bool = False):
+        super().__init__()
+        self.layers = nn.LayerList([TransformerLayer(config.layer_shape(stream)) for _ in range(stream.num_layers)])
+        self.gates = nn.LayerList([TextGate(config) for _ in range(stream.num_layers if gated else 0)])
+        self.recompute_layers = False
+
+    def run(
+        self,
+        stream: Stream,
+        start: int,
+        stop: int,
+        words: Stream | None = None,
+        maps: list[AttentionMaps] | None = None,
+        read: Wanted = "all",
+    ) -> Stream:
+        """`stream` after the layers `start` to `stop` - 1.
+
+        `words`: what the gates read. `maps`: a list to which every layer's attention is added. `read`: which states of
+        the last layer to compute; with "none" no layer runs.
+        """
+        for number in range(start, start if read == "none" else stop):
+            layer, states = self.layers[number], stream.states
+            options = {}
+            if len(self.gates):
+                options["gate"] = self.gates[number](words)
+            if read == "first" and number == stop - 1:
+                options["wanted"] = states[:, :1]
+            # Recomputation gives no gradient to a layer whose input needs none.
+            if self.recompute_layers and self.training and maps is None and not states.stop_gradient:
+                states, _ = recompute(layer, states, stream.bias, **options)
+            else:
+                states, layer_maps = layer(states, stream.bias, need_maps=maps is not None, **options)
+                if maps is not None:
+                    maps.append(layer_maps.self_attention)
+            stream = stream._replace(states=states)
+        return stream
+
+
+class ConnectionHalf(nn.Layer):
+    """What one stream does in a co-attention layer: attend to the other stream, then feed-forward."""
+
+    def __init__(self, shape: LayerShape):
+        super().__init__()
+        self.attention = AttentionBlock(shape, shape.context_size)
+        self.feed_forward = FeedForward(shape)
+
+    def forward(self, own: Stream, other: Stream, need_maps: bool) -> tuple[paddle.Tensor, AttentionMaps | None]:
+        """New states of `own`, whose queries meet the keys and values of `other`; and the maps if `need_maps`."""
+        mixed, maps = self.attention(own.states, other.bias, context=other.states, need_maps=need_maps)
+        return self.feed_forward(mixed), maps
+
+
+class ConnectionMaps(NamedTuple):
+    """Attention of one co-attention layer: words over regions, and regions over words; None where not computed."""
+
+    text: AttentionMaps | None
+    regions: AttentionMaps | None
+
+
+class Connection(nn.Layer):
+    """Co-attention layer (figure 2b): each stream attends to the other, both from their states before it."""
+
+    def __init__(self, config: VilbertConfig):
+        super().__init__()
+        text, regions = config.layer_shape(config.text), config.layer_shape(config.regions)
+        bridge = {"num_heads": config.bridge_heads, "inner_size": config.bridge_size}
+        # The weights drop out at the rate of the stream that is attended to.
+        over_regions = {"context_size": regions.hidden_size, "attention_dropout": regions.attention_dropout}
+        over_words = {"context_size": text.hidden_size, "attention_dropout": text.attention_dropout}
+        self.text = ConnectionHalf(replace(text, **bridge, **over_regions))
+        self.regions = ConnectionHalf(replace(regions, **bridge, **over_words))
+
+    def forward(
+        self,
+        words: Stream,
+        boxes: Stream,
+        text: bool = True,
+        regions: bool = True,
+        maps: list[ConnectionMaps] | None = None,
+    ) -> tuple[Stream, Stream]:
+        """Both streams afterwards; one that is not asked for (`text`, `regions`) stays as it is."""
+        new_words, text_maps = self.text(words, boxes, maps is not None) if text else (words.states, None)
+        new_boxes, region_maps = self.regions(boxes, words, maps is not None) if regions else (boxes.states, None)
+        if maps is not None:
+            maps.append(ConnectionMaps(text_maps, region_maps))
+        return words._replace(states=new_words), boxes._replace(states=new_boxes)

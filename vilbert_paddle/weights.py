@@ -1,0 +1,201 @@
+"""ViLBERT's tensor names in the authors' code (ViLBERT 1, 12-in-1) and in the old Paddle port, and the maps to ours."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import paddle
+
+from pyutils.engine.checkpoint import read_weights, weight_file
+from pyutils.engine.loading import LoadReport, load_arrays
+from pyutils.errors import InputError
+from pyutils.weights.bert_names import layer_rules, masked_language_rules, text_embedding_rules
+from pyutils.weights.names import (
+    MATRIX,
+    NORM,
+    TENSOR,
+    Converted,
+    NameMap,
+    Rule,
+    in_paddle_layout,
+    prefixed,
+)
+from pyutils.weights.places import locate
+from vilbert_paddle.config import VilbertConfig
+from vilbert_paddle.streams import LOCATION_SIZE
+
+# Heads of the authors' models → ours. Classifiers have rules of their own.
+LINEAR_HEADS = {
+    "cls.bi_seq_relationship": "alignment",
+    "vil_logit": "match",
+    "vil_tri_prediction": "entailment",
+    "vision_logit": "region",
+    "linguisic_logit": "word",
+}
+CLASSIFIER_HEADS = {"vil_prediction": "vqa", "vil_prediction_gqa": "gqa", "vil_binary_prediction": "pair"}
+
+WORD_TABLE, TIED_DECODER = "bert.embeddings.word_embeddings.weight", "cls.predictions.decoder.weight"
+LOCATIONS = "bert.v_embeddings.image_location_embeddings.weight"
+# Left out in silence: the decoder is tied to the word table; every checkpoint has the q_dense layers and no code base
+# uses them; a text-only BERT has a pooler and a next-sentence head of its own.
+UNUSED = (
+    rf"^{re.escape(TIED_DECODER)}$",
+    r"\.biOutput\.q_dense[12]\.(weight|bias)$",
+    r"^bert\.pooler\.",
+    r"^cls\.seq_relationship\.",
+    r"embeddings\.position_ids$",
+)
+# What a text-only BERT does not have.
+BEYOND_TEXT = (r"^encoder\.(region|regions|connections|text_pooler|region_pooler|region_embeddings)\b", r"^heads\.")
+OTHER_HEADS = (r"^heads\.",)
+
+
+def encoder_rules() -> list[Rule]:
+    """Rules of the two streams, without prefix on either side."""
+    gates, bridge = "encoder.v_layer.{}.attention.self.dyLinear", "encoder.c_layer.{}"
+    return [
+        *text_embedding_rules("embeddings", "text_embeddings"),
+        Rule("embeddings.task_embeddings.weight", "text_embeddings.tasks.weight", TENSOR),
+        Rule("v_embeddings.image_embeddings", "region_embeddings.features"),
+        Rule("v_embeddings.image_location_embeddings", "region_embeddings.locations"),
+        Rule("v_embeddings.LayerNorm", "region_embeddings.norm", NORM),
+        *layer_rules("encoder.layer.{}", "text.layers.{}"),
+        *layer_rules("encoder.v_layer.{}", "regions.layers.{}"),
+        Rule(f"{gates}_q", "regions.gates.{}.query"),
+        Rule(f"{gates}_k", "regions.gates.{}.key"),
+        # 1 is the visual stream, 2 the text's: words ask (query2) for what regions hold (key1, value1).
+        *_connection_rules(bridge, "connections.{}.text", side="t", asks=2, answers=1),
+        *_connection_rules(bridge, "connections.{}.regions", side="v", asks=1, answers=2),
+        Rule("t_pooler.dense", "text_pooler.dense"),
+        Rule("v_pooler.dense", "region_pooler.dense"),
+    ]
+
+
+def _connection_rules(theirs: str, ours: str, side: str, asks: int, answers: int) -> list[Rule]:
+    return [
+        Rule(f"{theirs}.biattention.query{asks}", f"{ours}.attention.attend.query"),
+        Rule(f"{theirs}.biattention.key{answers}", f"{ours}.attention.attend.key"),
+        Rule(f"{theirs}.biattention.value{answers}", f"{ours}.attention.attend.value"),
+        Rule(f"{theirs}.biOutput.dense{asks}", f"{ours}.attention.output.dense"),
+        Rule(f"{theirs}.biOutput.LayerNorm{asks}", f"{ours}.attention.output.norm", NORM),
+        Rule(f"{theirs}.{side}_intermediate.dense", f"{ours}.feed_forward.expand"),
+        Rule(f"{theirs}.{side}_output.dense", f"{ours}.feed_forward.output.dense"),
+        Rule(f"{theirs}.{side}_output.LayerNorm", f"{ours}.feed_forward.output.norm", NORM),
+    ]
+
+
+def head_rules() -> list[Rule]:
+    """Rules of all heads, both kinds of answer classifiers among them."""
+    rules = [
+        *masked_language_rules("cls.predictions", "heads.masked_words"),
+        Rule("cls.imagePredictions.transform.dense", "heads.masked_regions.transform.dense"),
+        Rule("cls.imagePredictions.transform.LayerNorm", "heads.masked_regions.transform.norm", NORM),
+        Rule("cls.imagePredictions.decoder", "heads.masked_regions.decoder"),
+        *(Rule(theirs, f"heads.{ours}") for theirs, ours in LINEAR_HEADS.items()),
+    ]
+    for theirs, ours in CLASSIFIER_HEADS.items():
+        rules += [
+            Rule(f"{theirs}.logit_fc.0", f"heads.{ours}.transform.dense"),
+            Rule(f"{theirs}.logit_fc.2", f"heads.{ours}.transform.norm", NORM),
+            Rule(f"{theirs}.logit_fc.3", f"heads.{ours}.decoder"),
+        ]
+        for number, part in ((0, "expand"), (3, "decoder")):
+            layer = f"{theirs}.main.{number}"
+            rules += [
+                Rule(f"{layer}.weight_v", f"heads.{ours}.{part}.direction", MATRIX),
+                Rule(f"{layer}.weight_g", f"heads.{ours}.{part}.scale", TENSOR),
+                Rule(f"{layer}.bias", f"heads.{ours}.{part}.bias", TENSOR),
+            ]
+    return rules
+
+
+RULES = [*prefixed(encoder_rules(), "bert.", "encoder."), *head_rules()]
+# The old Paddle port keeps matrices [in, out] and the bias of the masked-language head in its decoder.
+PORT_RULES = [rule for rule in in_paddle_layout(RULES) if rule.theirs != "cls.predictions.bias"] + [
+    Rule("cls.predictions.decoder.bias", "heads.masked_words.bias", TENSOR)
+]
+NAME_MAPS = {"authors": NameMap(RULES, UNUSED), "paddle_port": NameMap(PORT_RULES, UNUSED)}
+
+
+def convert(tensors: Mapping[str, np.ndarray], origin: str = "checkpoint") -> Converted:
+    """Tensors of a checkpoint of the authors, of the old Paddle port or of a text-only BERT under our names.
+
+    `module.` prefixes of data-parallel training are removed, a missing `bert.` prefix is added, and gamma and beta are
+    read as weight and bias. InputError when the names are of no such code base; `origin` names the file in messages.
+    """
+    plain = {_plain(name): value for name, value in tensors.items()}
+    if not any(name.startswith("bert.") for name in plain):
+        plain = {f"bert.{name}" if re.match(_BARE, name) else name: value for name, value in plain.items()}
+    if WORD_TABLE not in plain:
+        shown = ", ".join(sorted(plain)[:3])
+        raise InputError(
+            f"{origin}: not a ViLBERT or BERT checkpoint: it holds {len(plain)} tensors and no {WORD_TABLE}, but "
+            f"e.g. {shown}"
+        )
+    result = NAME_MAPS[code_base(plain)].to_ours(plain)
+    for name, value in result.tensors.items():
+        if name.endswith(".scale"):  # PyTorch keeps the norm as a number without axes
+            result.tensors[name] = value.reshape([1])
+    return result
+
+
+_BARE = r"(embeddings|v_embeddings|encoder|t_pooler|v_pooler|pooler)\."
+
+
+def _plain(name: str) -> str:
+    name = re.sub(r"^module\.", "", name)
+    return re.sub(r"\.gamma$", ".weight", re.sub(r"\.beta$", ".bias", name))
+
+
+def code_base(tensors: Mapping[str, np.ndarray]) -> str:
+    """The key of `NAME_MAPS` for original `tensors`: the projection of the five location numbers shows the layout."""
+    locations = tensors.get(LOCATIONS)
+    return "paddle_port" if locations is not None and locations.shape[0] == LOCATION_SIZE else "authors"
+
+
+def to_original(tensors: Mapping[str, np.ndarray], config: VilbertConfig) -> dict[str, np.ndarray]:
+    """Our tensors under the authors' names, with what their models hold besides: the tied decoder, and zeros for the
+    q_dense layers, which nothing reads. ValueError on a tensor that has no name there."""
+    converted = NAME_MAPS["authors"].to_theirs(tensors)
+    if converted.unmapped:
+        raise ValueError(f"no rule for {len(converted.unmapped)} tensors, e.g. {converted.unmapped[0]}")
+    theirs = converted.tensors
+    if "cls.predictions.bias" in theirs:
+        theirs[TIED_DECODER] = theirs[WORD_TABLE]
+    for name, shape in unused_shapes(config).items():
+        theirs[name] = np.zeros(shape, "float32")
+    return theirs
+
+
+def unused_shapes(config: VilbertConfig) -> dict[str, tuple[int, ...]]:
+    """Name and shape (theirs, `[out, in]`) of the tensors that the authors' models hold and never use."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for number in range(len(config.text.connect_at)):
+        for layer, stream in (("q_dense1", config.regions), ("q_dense2", config.text)):
+            name = f"bert.encoder.c_layer.{number}.biOutput.{layer}"
+            shapes[f"{name}.weight"] = (stream.hidden_size, config.bridge_size)
+            shapes[f"{name}.bias"] = (stream.hidden_size,)
+    return shapes
+
+
+def load_initial(model: paddle.nn.Layer, source: str, may_miss: Iterable[str] = ()) -> LoadReport:
+    """Put the weights that `source` names into a `VilbertForTasks` or `VilbertForPretraining`; report on every tensor.
+
+    `source`: a checkpoint of ours (folder or file), or a `.safetensors` / `.pdparams` file with the names of the
+    authors, of the old Paddle port or of a text-only BERT, which fills the text stream. `may_miss`: regular expressions
+    of our names that it need not hold (new heads: `^heads\\.`); heads that this model lacks are passed over. InputError
+    when it does not fit.
+    """
+    file = weight_file(locate(source))
+    tensors = read_weights(file)
+    may_miss = list(may_miss)
+    if not any(name.startswith("encoder.text_embeddings.") for name in tensors):
+        converted = convert(tensors, str(file))
+        if converted.unmapped:
+            raise InputError(f"{file}: no rule for {len(converted.unmapped)} tensors, e.g. {converted.unmapped[0]}")
+        tensors = converted.tensors
+        if not any(name.startswith("encoder.region_embeddings.") for name in tensors):
+            may_miss += BEYOND_TEXT
+    return load_arrays(model, tensors, str(file), may_miss, OTHER_HEADS)
