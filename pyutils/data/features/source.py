@@ -120,8 +120,9 @@ class RegionSource(ABC):
             name: None if array is None else np.array(array, dtype=np.float32)
             for name, array in (("boxes", stored.boxes), ("class_probs", stored.class_probs))
         }
-        features = np.empty(stored.features.shape, dtype=np.float32)
-        copy_as_float32(features, stored.features)
+        features = np.empty((len(stored), self.spec.dimension), dtype=np.float32)
+        if len(stored):
+            copy_as_float32(features, stored.features)
         return RegionFeatures(features, own["boxes"], stored.width, stored.height, own["class_probs"])
 
     def read_batch(
@@ -175,7 +176,9 @@ class RegionSource(ABC):
         return RegionBatch(features, mask, boxes, sizes, stacked)
 
     def _check_width(self, stored: RegionFeatures, key: str | int) -> None:
-        """Every entry must have the spec's dimension."""
+        """Every entry must have the spec's dimension; one without regions may not know it (base64 text of nothing)."""
+        if not len(stored):
+            return
         if stored.features.ndim != 2 or stored.features.shape[1] != self.spec.dimension:
             raise InputError(
                 f"{self.path}, image '{key}': expected [regions, {self.spec.dimension}] features, found "
@@ -198,7 +201,8 @@ class RegionSource(ABC):
 def _write_features(out: np.ndarray, stored: np.ndarray, count: int, lead: int) -> None:
     """Fill one image's rows: the global mean if `lead` is 1, `count` regions, zeros."""
     body = out[lead : lead + count]
-    copy_as_float32(body, stored[:count])
+    if count:
+        copy_as_float32(body, stored[:count])
     if lead:
         regions = body if count == len(stored) else stored.astype(np.float32, copy=False)
         np.sum(regions, axis=0, out=out[0])

@@ -41,7 +41,7 @@ def test_plain_overlap_by_hand():
 def test_boxes_without_area_and_turned_round_overlap_nothing():
     boxes = np.array([[3, 3, 3, 3], [8, 8, 2, 2]], dtype=np.float64)
     assert box_iou(boxes, boxes).tolist() == [[0, 0], [0, 0]]
-    assert box_iou(np.zeros((0, 4)), boxes).shape == (0, 3)
+    assert box_iou(np.zeros((0, 4)), boxes).shape == (0, 2)
 
 
 def test_batches_of_boxes_broadcast():

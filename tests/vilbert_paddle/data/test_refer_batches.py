@@ -1,0 +1,193 @@
+"""RefCOCO batches against those that the original data set made, and what happens with damaged data."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from pyutils.data.region_inputs import RegionConfig
+from pyutils.errors import InputError
+from pyutils.text.tokenizer import WordPiece
+from tests.support import golden
+from vilbert_paddle.data.refer import ReferConfig, read_refer_split, refer_batch
+from vilbert_paddle.data.regions import PictureReader
+
+CASE = golden("vilbert/refer_dataset")
+FORMATS = ("base64", "array")
+RECORDED = {
+    "features": "region_features",
+    "spatials": "region_boxes",
+    "image_mask": "region_mask",
+    "caption": "input_ids",
+    "input_mask": "text_mask",
+    "segment_ids": "token_type_ids",
+    "target": "labels",
+}
+EXACT = ("image_mask", "caption", "input_mask", "segment_ids")
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return WordPiece(CASE.folder / "vocab.txt")
+
+
+def refer_config(held_out: bool = True) -> ReferConfig:
+    return ReferConfig(
+        root=str(CASE.folder / "dataroot"), held_out_images="cache/coco_test_ids.npy" if held_out else ""
+    )
+
+
+def reader(kind: str = "array", most: int = 9, annotated: bool = True, picture: str = "shown", multiple: int = 1):
+    """A reader of the recorded LMDBs; `most` is the original's max_region_num."""
+    regions = RegionConfig(path=str(CASE.folder / f"detected_{kind}.lmdb"), max_regions=most - 1, picture=picture)
+    second = RegionConfig(path=str(CASE.folder / f"gt_{kind}.lmdb")) if annotated else None
+    return PictureReader(regions, 2048, multiple, second)
+
+
+def batch_of(split, tokenizer, own_reader, max_text=12, held_out=False):
+    records = list(read_refer_split(refer_config(held_out), split))
+    return refer_batch(records, tokenizer, own_reader, max_text, training=split.startswith("train"))
+
+
+def compare(batch, split):
+    """Every recorded array of a split: the part both have is equal, the rest of the recorded one is padding."""
+    compared = 0
+    for recorded, name in RECORDED.items():
+        if f"{split}.{recorded}" not in CASE.outputs:
+            continue
+        expected = CASE.outputs[f"{split}.{recorded}"]
+        expected = expected[..., 0] if recorded == "target" else expected
+        found = batch[name]
+        assert len(found) == len(expected)
+        own, rest = expected[:, : found.shape[1]], expected[:, found.shape[1] :]
+        np.testing.assert_allclose(found, own, rtol=0, atol=0 if recorded in EXACT else 1e-6, err_msg=recorded)
+        assert not rest.any()
+        compared += 1
+    return compared
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize(("split", "arrays"), [("train", 7), ("val", 7), ("testA", 2), ("testB", 2), ("mteval", 2)])
+def test_batches_equal_the_original(kind, split, arrays, tokenizer):
+    batch = batch_of(split, tokenizer, reader(kind), held_out=split == "mteval")
+    assert compare(batch, split) == arrays
+    assert {name: array.dtype for name, array in batch.items()} == {
+        **dict.fromkeys(("input_ids", "text_mask", "token_type_ids", "region_mask", "annotated_cut"), np.int64),
+        **dict.fromkeys(("region_features", "region_boxes", "labels"), np.float32),
+    }
+
+
+def test_padding_is_that_of_the_batch_itself(tokenizer):
+    batch = batch_of("val", tokenizer, reader())
+    assert batch["region_features"].shape[1] == batch["region_mask"].sum(axis=1).max() == 5
+    assert batch["input_ids"].shape[1] == batch["text_mask"].sum(axis=1).max() == 12
+    rounded = batch_of("val", tokenizer, reader(multiple=8))
+    assert rounded["region_features"].shape[1] == 8 and rounded["input_ids"].shape[1] == 16
+    short = {"input_ids": 12, "text_mask": 12, "token_type_ids": 12}
+    compare({name: rounded[name][:, : short.get(name, 5)] for name in RECORDED.values()}, "val")
+
+
+def test_splits_are_those_of_the_original():
+    entries = json.loads((CASE.folder / "entries.json").read_text())
+    for split, recorded in entries.items():
+        held_out = split in ("train_cleaned", "mteval")
+        records = read_refer_split(refer_config(held_out), "train" if split == "train_cleaned" else split)
+        assert [(r.sentence_id, r.ref_id, r.image_id, r.expression, list(r.box)) for r in records] == [
+            (e["sent_id"], e["ref_id"], e["image_id"], e["caption"], e["refBox"]) for e in recorded
+        ]
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_reading_equals_the_original_reader(kind):
+    outputs = CASE.outputs
+    for image in CASE.config["image_ids"]:
+        for source, own in (("detected", reader(kind, most=101)), ("gt", None)):
+            if own is None:
+                own = PictureReader(RegionConfig(path=str(CASE.folder / f"gt_{kind}.lmdb")), 2048)
+            found = own.read([str(image)]).arrays()
+            expected = outputs[f"reader_{source}.{image}.features"]
+            np.testing.assert_allclose(found["region_features"][0], expected, rtol=0, atol=1e-6)
+            np.testing.assert_allclose(
+                found["region_boxes"][0], outputs[f"reader_{source}.{image}.location"], rtol=0, atol=1e-6
+            )
+
+
+def test_annotated_boxes_that_find_no_room_are_counted(tokenizer):
+    batch = batch_of("train", tokenizer, reader())
+    roomy = batch_of("train", tokenizer, reader(most=101))
+    assert roomy["annotated_cut"].sum() == 0 and roomy["region_mask"].sum(axis=1).max() == 12
+    gone = roomy["region_mask"].sum(axis=1) - batch["region_mask"].sum(axis=1)
+    assert batch["annotated_cut"].tolist() == gone.tolist() and gone.max() == 3
+
+
+def test_annotated_regions_can_be_kept_instead_of_detected_ones():
+    own = reader()
+    kept = own.read_mixed(["319"], keep="annotated")
+    everything = reader(most=101).read_mixed(["319"])
+    assert kept.mask.sum() == 9 and kept.cut.tolist() == [0]
+    annotated = everything.features[0, everything.detected[0] :]
+    np.testing.assert_array_equal(kept.features[0, kept.detected[0] :], annotated)
+    np.testing.assert_array_equal(kept.features[0, : kept.detected[0]], everything.features[0, : kept.detected[0]])
+    few = reader(most=3).read_mixed(["319"], keep="annotated")
+    assert few.detected.tolist() == [1] and few.cut.tolist() == [2] and few.mask.sum() == 3
+
+
+def test_a_longer_expression_keeps_sep_and_one_without_words_is_two_marks(tokenizer):
+    record = read_refer_split(refer_config(), "val")[1]
+    texts = [record, replace(record, expression="  "), replace(record, expression="")]
+    batch = refer_batch(texts, tokenizer, reader(), 6, training=False)
+    assert batch["input_ids"][0, -1] == tokenizer.sep and batch["text_mask"][0].sum() == 6
+    assert batch["input_ids"][1:].tolist() == [[tokenizer.cls, tokenizer.sep, 0, 0, 0, 0]] * 2
+
+
+def test_withheld_pictures_keep_their_boxes(tokenizer):
+    shown, blind = (batch_of("val", tokenizer, reader(picture=picture)) for picture in ("shown", "withheld"))
+    assert not blind["region_features"].any()
+    for name in ("region_boxes", "region_mask", "labels"):
+        np.testing.assert_array_equal(blind[name], shown[name])
+    trained = batch_of("train", tokenizer, reader(picture="withheld"))
+    assert not trained["region_features"].any() and trained["labels"].max() == 1
+
+
+def test_a_split_that_does_not_exist():
+    with pytest.raises(InputError, match=r"no split 'tset'; it has train, testB, val, testA, mteval") as raised:
+        read_refer_split(refer_config(), "tset")
+    assert "refs(unc).p" in str(raised.value)
+    with pytest.raises(InputError, match="needs refer.held_out_images"):
+        read_refer_split(refer_config(held_out=False), "mteval")
+
+
+def test_held_out_images_must_be_a_list_of_ids(tmp_path):
+    shutil.copytree(CASE.folder / "dataroot", tmp_path / "root")
+    config = ReferConfig(root=str(tmp_path / "root"), held_out_images="ids.npy")
+    with pytest.raises(InputError, match=r"ids.npy: no such file"):
+        read_refer_split(config, "train")
+    np.save(tmp_path / "root" / "ids.npy", np.zeros((2, 2)))
+    with pytest.raises(InputError, match="expected a list of image ids, found float64"):
+        read_refer_split(config, "train")
+
+
+def test_a_pickle_with_code_is_refused_and_not_run(tmp_path):
+    shutil.copytree(CASE.folder / "dataroot", tmp_path / "root")
+    target = tmp_path / "ran"
+
+    class Code:
+        def __reduce__(self):
+            return (open, (str(target), "w"))
+
+    path = tmp_path / "root" / "refcoco+" / "refs(unc).p"
+    path.chmod(0o644)
+    path.write_bytes(pickle.dumps([Code()]))
+    with pytest.raises(InputError, match=r"refs\(unc\)\.p"):
+        read_refer_split(ReferConfig(root=str(tmp_path / "root")), "train")
+    assert not target.exists()
