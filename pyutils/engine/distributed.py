@@ -66,6 +66,19 @@ def broadcast_object(value: Any, source: int = 0) -> Any:
     return all_gather_objects(value if rank() == source else None)[source]
 
 
+def gather_rows(tensor: paddle.Tensor) -> paddle.Tensor:
+    """The rows `[n, …]` of all processes below each other, `[processes * n, …]`, in order of rank and without gradient.
+
+    Every process must give the same shape and dtype, as training batches have them.
+    """
+    tensor = tensor.detach()
+    if world_size() == 1:
+        return tensor
+    received: list[paddle.Tensor] = []
+    dist.all_gather(received, tensor.contiguous())
+    return paddle.concat(received)
+
+
 def all_reduce_sum(values: Mapping[str, float]) -> dict[str, float]:
     """Sum over processes of named numbers (float64; every process gives the same names)."""
     if world_size() == 1:

@@ -76,7 +76,7 @@ def load_arrays(
     with paddle.no_grad():
         for name, array in ready.items():
             target = state[name]
-            target.set_value(paddle.to_tensor(np.ascontiguousarray(array)).astype(target.dtype))
+            target.set_value(paddle.to_tensor(np.asarray(array, order="C")).astype(target.dtype))
     return report
 
 

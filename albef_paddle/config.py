@@ -1,0 +1,90 @@
+"""Configuration of ALBEF's networks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pyutils.config import setting
+from pyutils.layers.transformer import LayerShape
+from pyutils.layers.vit import VisionShape
+from pyutils.optim.config import NO_DECAY
+
+DECAY_PRESETS: dict[str, tuple[str, ...]] = {
+    "default": (*NO_DECAY, r"(^|\.)temperature$", r"(^|\.)class_token$", r"(^|\.)vision\.positions$"),
+    "original": NO_DECAY,
+}
+"""Parameters without weight decay. `original`: vectors only, so that the temperature (a scalar), the class token and
+the vision transformer's position embeddings decay; `default` spares these too."""
+
+
+@dataclass(frozen=True)
+class VisionConfig:
+    """Sizes of the vision transformer; the defaults are ViT-B/16."""
+
+    image_size: int = setting(256, "Side of the square images in pixels; a checkpoint of another size is interpolated.")
+    patch_size: int = setting(16, "Side of a patch in pixels.")
+    width: int = setting(768, "Width of the image tokens.")
+    depth: int = setting(12, "Blocks.")
+    num_heads: int = setting(12, "Attention heads.")
+    mlp_ratio: float = setting(4.0, "Width inside the feed-forward part over `width`.")
+    dropout: float = setting(0.0, "Dropout of hidden states.")
+    attention_dropout: float = setting(0.0, "Dropout of attention weights.")
+    drop_path: float = setting(0.0, "Chance that a sample skips a sub-layer of the last block; linear in depth.")
+    layer_norm_eps: float = setting(1e-6, "Epsilon of LayerNorm.")
+
+    def shape(self) -> VisionShape:
+        """The same as the layer wants it."""
+        return VisionShape(**self.__dict__)
+
+
+@dataclass(frozen=True)
+class TextConfig:
+    """Sizes of the text encoder; the defaults are bert-base-uncased, cross-attention from layer 6."""
+
+    vocab_size: int = setting(30522, "Entries of the WordPiece vocabulary; 0: as many as vocab.txt has.")
+    hidden_size: int = setting(768, "Width of the text stream.")
+    num_layers: int = setting(12, "Layers: those of the text alone and the fusion layers.")
+    fusion_layer: int = setting(6, "First layer with cross-attention to the image.")
+    num_heads: int = setting(12, "Attention heads.")
+    intermediate_size: int = setting(3072, "Width inside the feed-forward part.")
+    hidden_act: str = setting("gelu", "Activation: gelu, relu, swish, tanh.")
+    hidden_dropout: float = setting(0.1, "Dropout of hidden states.")
+    attention_dropout: float = setting(0.1, "Dropout of attention weights.")
+    max_positions: int = setting(512, "Rows of the position table.")
+    token_types: int = setting(2, "Rows of the token type table.")
+    layer_norm_eps: float = setting(1e-12, "Epsilon of LayerNorm.")
+    init_std: float = setting(0.02, "Standard deviation of initial weights.")
+
+    def __post_init__(self):
+        if not 0 <= self.fusion_layer < self.num_layers:
+            raise ValueError(f"fusion_layer {self.fusion_layer} must lie in 0 … num_layers - 1 = {self.num_layers - 1}")
+
+    def layer_shape(self, context_size: int) -> LayerShape:
+        """The shape of a layer that attends to states of width `context_size` (0: without cross-attention)."""
+        return LayerShape(
+            hidden_size=self.hidden_size,
+            num_heads=self.num_heads,
+            intermediate_size=self.intermediate_size,
+            hidden_act=self.hidden_act,
+            hidden_dropout=self.hidden_dropout,
+            attention_dropout=self.attention_dropout,
+            layer_norm_eps=self.layer_norm_eps,
+            init_std=self.init_std,
+            context_size=context_size or None,
+        )
+
+
+@dataclass(frozen=True)
+class AlbefConfig:
+    """Everything that fixes the networks of ALBEF, whatever the task."""
+
+    vision: VisionConfig = setting(VisionConfig, "The vision transformer.")
+    text: TextConfig = setting(TextConfig, "The text encoder.")
+    embed_dim: int = setting(256, "Width of the features that the contrastive loss compares.")
+    temperature: float = setting(0.07, "Initial temperature of the contrastive loss.")
+    queue_size: int = setting(65536, "Momentum features of each kind kept as negatives.")
+    momentum: float = setting(0.995, "Share of itself that the momentum teacher keeps in a step.")
+    distill: bool = setting(True, "Learn from the momentum teacher's predictions too.")
+    teacher_dropout: bool = setting(False, "Dropout in the momentum teacher while training, as the original has it.")
+    decoder_layers: int = setting(6, "Layers of the answer decoder (VQA).")
+    num_classes: int = setting(3, "Classes of visual entailment.")

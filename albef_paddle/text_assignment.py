@@ -1,0 +1,99 @@
+"""Text assignment, the extra pre-training before NLVR2: which of two images has the text (arXiv 2107.07651, §4.3)?"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import paddle
+import paddle.nn.functional as F
+from paddle import nn
+
+from albef_paddle.config import AlbefConfig
+from albef_paddle.contrast import unit_feature
+from albef_paddle.negatives import sample_rows
+from albef_paddle.text_encoder import text_encoder
+from pyutils.errors import InputError
+from pyutils.layers.initializers import linear
+from pyutils.layers.vit import VisionTransformer
+from pyutils.losses import masked_cross_entropy
+
+OWN_FIRST, OWN_SECOND, NEITHER = 0, 1, 2
+_TEMPERATURE = 0.07
+_NEITHER_SHARE = 1.0 / 3.0
+
+
+class Assignment(NamedTuple):
+    """Rows of the batch that each text sees as `first` and `second` image, and the class of each; `[batch]` int64."""
+
+    first: paddle.Tensor
+    second: paddle.Tensor
+    labels: paddle.Tensor
+
+
+@paddle.no_grad()
+def other_image_weights(features: paddle.Tensor) -> paddle.Tensor:
+    """Sampling weights of other images by similarity: unit `features` `[batch, embed_dim]` → `[batch, batch]` float32,
+    zero on the diagonal."""
+    similarities = paddle.matmul(features, features, transpose_y=True) / _TEMPERATURE
+    return F.softmax(similarities, axis=1) * (1.0 - paddle.eye(features.shape[0]))
+
+
+@paddle.no_grad()
+def draw_assignment(weights: paddle.Tensor) -> Assignment:
+    """Give a third of the texts two other images, and the rest their own image, first or second, and another.
+
+    `weights`: see `other_image_weights`. InputError when the batch has under 3 images.
+    """
+    batch = weights.shape[0]
+    if batch < 3:
+        raise InputError(
+            f"text assignment gives a text two other images: expected a batch of at least 3 on every process, found "
+            f"{batch}. Raise train.batch_size"
+        )
+    others = sample_rows(weights, paddle.eye(batch) > 0, 2)
+    own, chance = paddle.arange(batch, dtype="int64"), paddle.rand([batch, 2])
+    neither, own_first = chance[:, 0] <= _NEITHER_SHARE, chance[:, 1] > 0.5
+    labels = paddle.where(own_first, paddle.full_like(own, OWN_FIRST), paddle.full_like(own, OWN_SECOND))
+    labels = paddle.where(neither, paddle.full_like(own, NEITHER), labels)
+    first = paddle.where(labels == OWN_FIRST, own, others[:, 0])
+    second = paddle.where(labels == OWN_SECOND, own, paddle.where(neither, others[:, 1], others[:, 0]))
+    return Assignment(first, second, labels)
+
+
+class AlbefForTextAssignment(nn.Layer):
+    """Three classes: the text belongs to the first image, the second, neither. There is no teacher."""
+
+    def __init__(self, config: AlbefConfig):
+        super().__init__()
+        self.config = config
+        self.vision = VisionTransformer(config.vision.shape())
+        self.text = text_encoder(config.text, config.vision.width, images=2)
+        self.vision_projection = linear(config.vision.width, config.embed_dim)
+        for parameter in self.vision_projection.parameters():
+            parameter.stop_gradient = True  # it only finds similar images
+        self.assignment = linear(config.text.hidden_size, 3)
+
+    def logits(
+        self, image_tokens: paddle.Tensor, input_ids: paddle.Tensor, text_mask: paddle.Tensor, assigned: Assignment
+    ) -> paddle.Tensor:
+        """`[batch, 3]`; `image_tokens` `[batch, tokens, width]` are projected once, then gathered by `assigned`."""
+        memories = self.text.memories(image_tokens)
+        rows = (assigned.first, assigned.second)
+        memories = [memory.gather(rows[number % 2]) for number, memory in enumerate(memories)]
+        return self.assignment(self.text(input_ids, text_mask, memories, read_at=0)[:, 0])
+
+    def forward(
+        self,
+        images: paddle.Tensor,
+        input_ids: paddle.Tensor,
+        text_mask: paddle.Tensor,
+        assigned: Assignment | None = None,
+    ) -> paddle.Tensor:
+        """The loss, a scalar. `images` `[batch, 3, size, size]` float32, one a text; `input_ids`, `text_mask`
+        `[batch, t]` int64; `assigned`: draws to use instead of new ones."""
+        tokens = self.vision(images)
+        if assigned is None:
+            with paddle.no_grad():
+                features = unit_feature(self.vision_projection, tokens)
+            assigned = draw_assignment(other_image_weights(features))
+        return masked_cross_entropy(self.logits(tokens, input_ids, text_mask, assigned), assigned.labels)

@@ -1,0 +1,213 @@
+"""Pre-training against the recorded step: losses, what lies between, gradients, state, and values after AdamW."""
+
+from __future__ import annotations
+
+import numpy as np
+import paddle
+import pytest
+
+from albef_paddle.config import DECAY_PRESETS
+from albef_paddle.contrast import encode_pairs
+from albef_paddle.negatives import Negatives, draw_negatives
+from albef_paddle.pretraining import AlbefForPretraining
+from pyutils.errors import InputError
+from pyutils.losses import hard_negative_weights, soft_target_cross_entropy
+from pyutils.optim import OptimizerConfig, build_optimizer, trained_parameters
+from pyutils.text.masking import MaskDraws, mask_words
+from tests.albef_paddle.support import (
+    STATES,
+    check_gradients,
+    check_momentum,
+    config_of,
+    fill_from_original,
+    original_gradients,
+    original_state,
+    tensors,
+)
+from tests.support import golden
+
+CASE = "albef/pretrain"
+
+
+def masked(arrays, recorded) -> tuple[np.ndarray, np.ndarray]:
+    """Masked ids and labels by the recorded draws."""
+    probability = recorded["mlm_probability"]
+    share = np.where(arrays["mlm_draw_replaced"], 0.0, np.where(arrays["mlm_draw_random"], 0.85, 0.95))
+    chance = np.where(arrays["mlm_draw_masked"], share * probability, 1.0)
+    ids = arrays["input_ids"]
+    candidates = (ids != 0) & (ids != 101)
+    draws = MaskDraws(chance[candidates], arrays["mlm_random_words"][candidates])
+    return mask_words(ids, candidates, draws, 103, probability)
+
+
+@pytest.fixture
+def model():
+    recorded = golden(CASE)
+    config = config_of(recorded.config)
+    built = AlbefForPretraining(config)
+    fill_from_original(built, recorded, config)
+    built.train()
+    return built
+
+
+def losses_of(model, **replaced):
+    recorded = golden(CASE)
+    arrays = recorded.inputs
+    ids, labels = masked(arrays, recorded.config)
+    images, input_ids, mask, image_rows, text_rows = tensors(
+        arrays, "image", "input_ids", "attention_mask", "neg_image_idx", "neg_text_idx"
+    )
+    given = {"negatives": Negatives(image_rows, text_rows), "alpha": recorded.config["alpha"], **replaced}
+    return model(images, input_ids, mask, paddle.to_tensor(ids), paddle.to_tensor(labels), **given)
+
+
+def test_masking_replays_the_recorded_draws():
+    ids, labels = masked(golden(CASE).inputs, golden(CASE).config)
+    np.testing.assert_array_equal(ids, golden(CASE).outputs["mlm_input_ids"])
+    np.testing.assert_array_equal(labels, golden(CASE).outputs["mlm_labels"])
+
+
+def test_losses_gradients_queue_and_teacher(model):
+    expected = golden(CASE).outputs
+    model.teacher.update(model)
+    losses = losses_of(model)
+    for ours, theirs in (("words", "loss_mlm"), ("contrast", "loss_ita"), ("matching", "loss_itm")):
+        np.testing.assert_allclose(float(getattr(losses, ours)), expected[theirs], rtol=2e-5, err_msg=theirs)
+    sum(losses).backward()
+    check_gradients(model, model.config, expected)
+    check_momentum(model, model.config, expected)
+    np.testing.assert_allclose(model.queue.images.numpy(), expected["image_queue_after"], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(model.queue.texts.numpy(), expected["text_queue_after"], rtol=0, atol=1e-6)
+    np.testing.assert_array_equal(model.queue.pointer.numpy(), expected["queue_ptr_after"])
+    np.testing.assert_allclose(float(model.temperature), expected["temp_after_forward"], rtol=1e-6)
+
+
+def test_everything_between(model):
+    arrays, expected = golden(CASE).inputs, golden(CASE).outputs
+    images, input_ids, mask, image_rows, text_rows = tensors(
+        arrays, "image", "input_ids", "attention_mask", "neg_image_idx", "neg_text_idx"
+    )
+    model.teacher.update(model)
+    with paddle.no_grad():
+        own = encode_pairs(model, images, input_ids, mask)
+        teacher = encode_pairs(model.teacher, images, input_ids, mask)
+        contrast = model.contrast(own, teacher, golden(CASE).config["alpha"])
+        memories = model.text.memories(own.image_tokens)
+        matching = model.match(own, mask, memories, contrast, Negatives(image_rows, text_rows))
+        ids = paddle.to_tensor(expected["mlm_input_ids"])
+        slow = model.teacher.text.memories(teacher.image_tokens)
+        found = {
+            "image_embeds": own.image_tokens,
+            "image_feat": own.image_feature,
+            "text_embeds": own.text_states,
+            "text_feat": own.text_feature,
+            "image_embeds_m": teacher.image_tokens,
+            "image_feat_m": teacher.image_feature,
+            "text_feat_m": teacher.text_feature,
+            "sim_i2t": contrast.image_to_text,
+            "sim_t2i": contrast.text_to_image,
+            "sim_i2t_targets": contrast.image_targets,
+            "sim_t2i_targets": contrast.text_targets,
+            "loss_i2t": soft_target_cross_entropy(contrast.image_to_text, contrast.image_targets),
+            "loss_t2i": soft_target_cross_entropy(contrast.text_to_image, contrast.text_targets),
+            "weights_i2t": hard_negative_weights(contrast.image_to_text[:, :4], contrast.positives),
+            "weights_t2i": hard_negative_weights(contrast.text_to_image[:, :4], contrast.positives),
+            "vl_output": matching.logits,
+            "itm_labels": matching.labels,
+            "mlm_logits": model.word_logits(model, ids, mask, memories),
+            "logits_m": model.word_logits(model.teacher, ids, mask, slow),
+        }
+    for name, value in found.items():
+        np.testing.assert_allclose(value.numpy(), expected[name], **STATES, err_msg=name)
+
+
+@pytest.mark.parametrize("prefix, lr, decay", [("adamw.", 1e-3, 0.02), ("adamw_big.", 1e-2, 0.5)])
+def test_step_after_adamw(model, prefix, lr, decay):
+    expected = golden(CASE).outputs
+    optimizer = build_optimizer(
+        OptimizerConfig(name="adamw", lr=lr, weight_decay=decay, no_decay=list(DECAY_PRESETS["original"]), clip="none"),
+        dict(model.named_parameters()),
+    )
+    before = original_state(model, model.config)
+    model.teacher.update(model)
+    sum(losses_of(model)).backward()
+    gradients = original_gradients(model, model.config)
+    optimizer.step()
+    after, checked = original_state(model, model.config), 0
+    for key, value in expected.items():
+        if key.startswith(prefix):
+            name = key[len(prefix) :]
+            clear = np.abs(gradients[name]) > 1e-5
+            np.testing.assert_allclose(after[name][clear], value[clear], rtol=0, atol=2e-6, err_msg=key)
+            largest = lr * (1 + decay * np.abs(before[name])) * 1.001
+            assert (np.abs(after[name] - before[name]) <= largest).all(), key
+            checked += 1
+    assert checked == 20
+
+
+def test_decay_groups(model):
+    """The preset `original` gives the recorded groups; the default spares scalars, class token and image positions."""
+    shared = {"text_encoder.cls.predictions.decoder.weight", "text_encoder.cls.predictions.decoder.bias"}
+
+    def groups(preset: str) -> list[set[str]]:
+        cfg = OptimizerConfig(weight_decay=0.02, no_decay=list(DECAY_PRESETS[preset]))
+        entries = trained_parameters(cfg, dict(model.named_parameters()))
+        found = []
+        for decayed in (False, True):
+            names = {entry.name for entry in entries if (entry.weight_decay > 0) == decayed}
+            marked = {n: np.float32(n in names) + np.zeros(p.shape) for n, p in model.named_parameters()}
+            from albef_paddle.weights import to_original
+
+            theirs = to_original(marked, model.config)
+            found.append({n for n, v in theirs.items() if v.all() and "position_ids" not in n} - shared)
+        return found
+
+    recorded = [set(group) - shared for group in golden(CASE).json("param_groups.json")]
+    original, default = groups("original"), groups("default")
+    sizes = sorted(map(len, recorded))
+    assert sorted(map(len, original)) == sizes
+    assert original in (recorded, recorded[::-1])
+    assert original[1] - default[1] == {"temp", "visual_encoder.cls_token", "visual_encoder.pos_embed"}
+
+
+def test_a_step_without_distillation_or_masked_words(model):
+    labels = paddle.full([4, 12], -100, dtype="int64")
+    arrays = golden(CASE).inputs
+    images, input_ids, mask = tensors(arrays, "image", "input_ids", "attention_mask")
+    losses = model(images, input_ids, mask, input_ids, labels, alpha=0.4)
+    assert float(losses.words) == 0.0
+    sum(losses).backward()
+    assert all(np.isfinite(p.grad.numpy()).all() for p in model.parameters() if p.grad is not None)
+
+
+def test_temperature_is_clamped(model):
+    model.temperature.set_value(np.array(0.9, dtype="float32"))
+    losses_of(model)
+    assert float(model.temperature) == 0.5
+    model.temperature.set_value(np.array(0.0, dtype="float32"))
+    losses_of(model)
+    np.testing.assert_allclose(float(model.temperature), 0.001, rtol=1e-6)
+
+
+def test_a_single_pair_is_refused_with_the_remedy():
+    one = paddle.ones([1, 1])
+    with pytest.raises(InputError, match=r"at least 2 pairs on every process, found 1. Raise train.batch_size"):
+        draw_negatives(one, one, one > 0)
+
+
+def test_negatives_are_drawn_by_weight_and_never_a_positive():
+    paddle.seed(5)
+    similar = paddle.to_tensor(np.log(np.array([[0.5, 0.4, 0.1], [0.3, 0.3, 0.4], [0.8, 0.1, 0.1]], dtype="float32")))
+    counts = np.zeros([2, 3, 3])
+    for _ in range(600):
+        drawn = draw_negatives(similar, similar.t(), paddle.eye(3) > 0)
+        for side, rows in enumerate((drawn.texts, drawn.images)):
+            counts[side, np.arange(3), rows.numpy()] += 1
+    assert (counts[:, np.arange(3), np.arange(3)] == 0).all()
+    np.testing.assert_allclose(counts[0] / 600, [[0, 0.8, 0.2], [3 / 7, 0, 4 / 7], [8 / 9, 1 / 9, 0]], atol=0.07)
+
+
+def test_negatives_survive_an_underflowing_softmax():
+    peaked = paddle.to_tensor(np.array([[900.0, 0.0], [0.0, 900.0]], dtype="float32"))
+    drawn = draw_negatives(peaked, peaked, paddle.eye(2) > 0)
+    assert drawn.images.tolist() == drawn.texts.tolist() == [1, 0]
