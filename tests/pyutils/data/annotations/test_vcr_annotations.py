@@ -1,0 +1,104 @@
+"""VCR's JSON lines and metadata, and texts that point at objects."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from pyutils.data.annotations import vcr
+from pyutils.data.records import TaggedText
+from pyutils.errors import InputError
+from pyutils.text.tagged import NEUTRAL_NAMES, in_words, speaking_names
+
+LINE = {
+    "annot_id": "train-0",
+    "img_fn": "film_1/1054_film@0.jpg",
+    "metadata_fn": "film_1/1054_film@0.json",
+    "objects": ["person", "dog", "person"],
+    "question": ["Why", "is", [0, 2], "near", [1], "?"],
+    "answer_choices": [[[0], "is", word, "."] for word in ("big", "small", "red", "blue")],
+    "rationale_choices": [["Because", "of", [1], word, "."] for word in ("a", "b", "c", "d")],
+    "answer_label": 2,
+    "rationale_label": 0,
+}
+METADATA = {"boxes": [[0, 1, 20, 30, 0.9]] * 3, "width": 100, "height": 80, "names": LINE["objects"]}
+
+
+@pytest.fixture
+def write(tmp_path):
+    def written(*lines, metadata=METADATA):
+        folder = tmp_path / "vcr1images" / "film_1"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "1054_film@0.json").write_text(json.dumps(metadata))
+        path = tmp_path / "train.jsonl"
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        return path, tmp_path / "vcr1images"
+
+    return written
+
+
+def changed(**fields):
+    return {**LINE, **fields}
+
+
+def test_records(write):
+    hidden = {name: value for name, value in LINE.items() if not name.endswith("label")}
+    table = vcr.read(*write(LINE, {**hidden, "annot_id": "test-1"}))
+    first, second = table
+    assert first.image == "1054_film@0" and (first.width, first.height) == (100, 80)
+    assert first.object_boxes == ((0.0, 1.0, 20.0, 30.0),) * 3 and first.object_names == ("person", "dog", "person")
+    assert first.question == TaggedText(("Why", "is", "", "near", "", "?"), ((), (), (0, 2), (), (1,), ()))
+    assert (first.answer_label, first.rationale_label) == (2, 0)
+    assert (second.answer_label, second.rationale_label) == (None, None)
+
+
+def test_metadata_is_optional(write):
+    path, _ = write(changed(metadata_fn="gone.json"))
+    record = vcr.read(path)[0]
+    assert record.object_boxes == () and record.width == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (changed(question=["Is", [3], "?"]), "line 1, question: a tag points at object 3, but the picture has 3"),
+        (changed(question="Is it?"), "question: expected a list of words, found str"),
+        (changed(question=["Is", 3]), "expected words and lists of object numbers, found 3"),
+        (changed(answer_choices=[["a"]] * 3), "expected 4 answer_choices, found 3"),
+        (changed(rationale_label=4), "expected a number from 0 to 3 in rationale_label, found 4"),
+        ({"annot_id": "x"}, 'line 1: lacks "img_fn"'),
+    ],
+)
+def test_malformed_lines(write, line, message):
+    path, _ = write(line)
+    with pytest.raises(InputError, match=message):
+        vcr.read(path)
+
+
+def test_malformed_metadata(write):
+    line = LINE
+    for metadata, message in (
+        ({"boxes": []}, 'film@0.json: lacks "width"'),
+        ({**METADATA, "boxes": [[0, 1, 2, 3]]}, "3 objects, but .* has 1 boxes"),
+        ({**METADATA, "boxes": [[0, 1]] * 3}, "expected boxes of left, top, right, bottom"),
+        ({**METADATA, "boxes": ["abcd"] * 3}, "must be numbers"),
+    ):
+        path, images = write(line, metadata=metadata)
+        with pytest.raises(InputError, match=message):
+            vcr.read(path, images)
+
+
+def test_tags_become_names():
+    question = vcr.tagged_text(LINE["question"], 3, "")
+    names = speaking_names(LINE["objects"])
+    assert in_words(question, names) == f"Why is {NEUTRAL_NAMES[0]} {NEUTRAL_NAMES[1]} near dog ?"
+
+
+def test_names_are_drawn_in_training_and_fixed_otherwise():
+    assert speaking_names(["person"] * 40)[32] == NEUTRAL_NAMES[0]
+    assert speaking_names([]) == []
+    drawn = {tuple(speaking_names(["person", "cat", "person"], np.random.default_rng(seed))) for seed in range(8)}
+    assert len(drawn) > 4
+    assert all(first != second and middle == "cat" for first, middle, second in drawn)
