@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import cache
 
 import numpy as np
 import paddle
@@ -88,7 +89,7 @@ def convert(tensors: Mapping[str, np.ndarray], config: AlbefConfig, origin: str 
             f"{len(plain)} tensors, e.g. {shown}"
         )
     images = 2 if len(_layers(plain, r"^text_encoder\.encoder\.layer\.(\d+)\.")) > config.text.num_layers else 1
-    return NameMap(rules(config, images), UNUSED + _repeated(config, images)).to_ours(plain)
+    return _name_map(config, images).to_ours(plain)
 
 
 def to_original(tensors: Mapping[str, np.ndarray], config: AlbefConfig) -> Arrays:
@@ -96,8 +97,12 @@ def to_original(tensors: Mapping[str, np.ndarray], config: AlbefConfig) -> Array
 
     InputError when a name is not ours.
     """
-    images = 2 if len(_layers(tensors, r"^text\.fusion_layers\.layers\.(\d+)\.")) > _fusion_layers(config) else 1
-    converted = NameMap(rules(config, images)).to_theirs(tensors)
+    images = (
+        2
+        if len(_layers(tensors, r"^(?:teacher\.)?text\.fusion_layers\.layers\.(\d+)\.")) > _fusion_layers(config)
+        else 1
+    )
+    converted = _name_map(config, images).to_theirs(tensors)
     if converted.unmapped:
         raise InputError(
             f"no tensor of ALBEF: {', '.join(converted.unmapped[:5])}; give the state of one of its models"
@@ -108,6 +113,11 @@ def to_original(tensors: Mapping[str, np.ndarray], config: AlbefConfig) -> Array
             re.sub(r"^(text_encoder(?:_m)?)\.(embeddings|encoder)\.", r"\1.bert.\2.", n): v for n, v in result.items()
         }
     return {**result, **_stored_twice(result, config, images)}
+
+
+@cache
+def _name_map(config: AlbefConfig, images: int) -> NameMap:
+    return NameMap(rules(config, images), UNUSED + _repeated(config, images))
 
 
 def unwrap(tensors: Mapping) -> Mapping[str, np.ndarray]:

@@ -7,6 +7,7 @@ import paddle
 
 from albef_paddle.config import AlbefConfig, TextConfig, VisionConfig
 from albef_paddle.weights import convert, to_original
+from pyutils.text.masking import MaskDraws, mask_words
 
 STATES = {"rtol": 3e-5, "atol": 3e-5}
 
@@ -106,3 +107,14 @@ def check_momentum(model: paddle.nn.Layer, config: AlbefConfig, expected: dict[s
             np.testing.assert_allclose(state[name[15:]], value, rtol=0, atol=1e-6, err_msg=name)
             checked += 1
     assert checked
+
+
+def masked(arrays, recorded) -> tuple[np.ndarray, np.ndarray]:
+    """Masked ids and labels by the recorded draws."""
+    probability = recorded["mlm_probability"]
+    share = np.where(arrays["mlm_draw_replaced"], 0.0, np.where(arrays["mlm_draw_random"], 0.85, 0.95))
+    chance = np.where(arrays["mlm_draw_masked"], share * probability, 1.0)
+    ids = arrays["input_ids"]
+    candidates = (ids != 0) & (ids != 101)
+    draws = MaskDraws(chance[candidates], arrays["mlm_random_words"][candidates])
+    return mask_words(ids, candidates, draws, 103, probability)
