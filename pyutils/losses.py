@@ -88,14 +88,18 @@ def next_token_losses(
     return (1.0 - alpha) * hard + alpha * soft.sum(axis=1)
 
 
+def mean_bce(logits: Tensor, targets: Tensor) -> Tensor:
+    """Binary cross entropy with logits, averaged over all entries; logits and targets in [0, 1] share their shape."""
+    return F.binary_cross_entropy_with_logits(logits.astype("float32"), targets.astype("float32"), reduction="mean")
+
+
 def vqa_bce(logits: Tensor, targets: Tensor) -> Tensor:
     """Binary cross entropy with logits, summed over the last axis and averaged over the rest.
 
     logits and targets (soft scores in [0, 1]) `[B, A]`; ViLBERT scores regions `[B, R]` with it. Equals the mean over
     all entries times A.
     """
-    mean = F.binary_cross_entropy_with_logits(logits.astype("float32"), targets.astype("float32"), reduction="mean")
-    return mean * logits.shape[-1]
+    return mean_bce(logits, targets) * logits.shape[-1]
 
 
 def kl_unnormalised(logits: Tensor, targets: Tensor) -> Tensor:

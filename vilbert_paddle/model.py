@@ -22,7 +22,7 @@ from vilbert_paddle.streams import (
     WordEmbeddings,
 )
 
-Pairing = Literal["rows", "one_text", "every_pair"]
+Pairing = Literal["rows", "grouped", "every_pair"]
 
 
 class Encoded(NamedTuple):
@@ -94,8 +94,9 @@ class Vilbert(nn.Layer):
         `[batch, r]` int64 (1 = region, default all), region 0 being the whole image; `task_ids` `[batch, 1]` int64 when
         the model has task tokens: the text output is then one longer, the task token at position 1.
 
-        `pairing`: "rows" row by row; "one_text" the one text (batch 1) with every image; "every_pair" text i with image
-        j in row i * batch + j. `text`, `regions`: which states are read afterwards; no others are computed at the end.
+        `pairing`: "rows" row by row; "grouped" n texts a picture or n pictures a text, in consecutive rows, so that
+        what there is less of is embedded once; "every_pair" text i with picture j in row i * pictures + j. `text`,
+        `regions`: which states are read afterwards; no others are computed at the end.
         """
         words = self.begin_text(input_ids, text_mask, token_type_ids, task_ids)
         boxes = self.begin_regions(region_features, region_boxes, region_mask, words)
@@ -186,14 +187,19 @@ class Vilbert(nn.Layer):
 def paired(words: Stream, boxes: Stream, pairing: Pairing) -> tuple[Stream, Stream]:
     """Both streams with one row a pair; see `Vilbert.forward`. ValueError where their batches cannot be paired so."""
     texts, images = words.states.shape[0], boxes.states.shape[0]
-    if pairing == "rows" and texts != images or pairing == "one_text" and texts != 1:
-        raise ValueError(f"{texts} texts and {images} images cannot be paired as {pairing!r}")
-    if pairing == "one_text":
-        return Stream(*(part.expand([images, *part.shape[1:]]) for part in words)), boxes
     if pairing == "every_pair":
-        words = Stream(*(part.repeat_interleave(images, axis=0) for part in words))
+        words = _repeated(words, images)
         boxes = Stream(*(part.tile([texts] + [1] * (part.ndim - 1)) for part in boxes))
+    elif pairing == "grouped" and max(texts, images) % min(texts, images) == 0:
+        words, boxes = _repeated(words, images // texts), _repeated(boxes, texts // images)
+    elif texts != images:
+        raise ValueError(f"{texts} texts and {images} pictures cannot be paired as {pairing!r}")
     return words, boxes
+
+
+def _repeated(stream: Stream, times: int) -> Stream:
+    """Every row `times` times in succession; as it is when `times` is below 2."""
+    return stream if times < 2 else Stream(*(part.repeat_interleave(times, axis=0) for part in stream))
 
 
 def _read(states: paddle.Tensor, wanted: Wanted) -> paddle.Tensor | None:

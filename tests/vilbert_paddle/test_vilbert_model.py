@@ -61,7 +61,7 @@ def test_without_coattention():
 def test_one_text_with_many_images(case):
     model, recorded = encoder_of(f"vilbert/{case}")
     text = inputs_of(recorded.inputs, "fast_mode.")
-    check(model, recorded.outputs, "fast_mode", pairing="one_text", **{**batch_of(recorded), **text})
+    check(model, recorded.outputs, "fast_mode", pairing="grouped", **{**batch_of(recorded), **text})
 
 
 def test_every_pair():
@@ -91,10 +91,13 @@ def test_task_ids_without_task_tokens():
 def test_texts_and_images_that_cannot_be_paired():
     model, recorded = encoder_of("vilbert/model")
     inputs = batch_of(recorded)
-    with pytest.raises(ValueError, match="3 texts and 3 images cannot be paired as 'one_text'"):
-        model(pairing="one_text", **inputs)
+    two = {name: value[:2] if name.startswith("region") else value for name, value in inputs.items()}
+    with pytest.raises(ValueError, match="3 texts and 2 pictures cannot be paired as 'rows'"):
+        model(**two)
+    with pytest.raises(ValueError, match="3 texts and 2 pictures cannot be paired as 'grouped'"):
+        model(pairing="grouped", **two)
     inputs.update(inputs_of(recorded.inputs, "fast_mode."))
-    with pytest.raises(ValueError, match="1 texts and 3 images"):
+    with pytest.raises(ValueError, match="1 texts and 3 pictures"):
         model(**inputs)
 
 
