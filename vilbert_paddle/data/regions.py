@@ -12,7 +12,8 @@ from typing import Literal, Optional
 
 import numpy as np
 
-from pyutils.data.features import RegionBatch, RegionSource, normalise_boxes
+from pyutils.data.features import RegionBatch, RegionFeatures, RegionSource, normalise_boxes
+from pyutils.data.features.held import HeldRegions
 from pyutils.data.region_inputs import RegionConfig, RegionInputs
 from pyutils.errors import InputError
 
@@ -139,6 +140,28 @@ class PictureReader:
         ones = np.ones((count, 1), np.int64)
         features = np.zeros((count, 1, self.inputs.dimension), np.float32)
         return Pictures(features, ones, pixels, np.ones((count, 2), np.int64), ones[:, 0], np.zeros(count, np.int64))
+
+
+def held_pictures(
+    images: Sequence[Optional[RegionFeatures]],
+    keys: Sequence[str],
+    max_regions: int,
+    multiple: int = 1,
+    class_probs: bool = False,
+) -> Pictures:
+    """The regions of pictures that are in memory already (pre-training shards bring theirs), as `PictureReader.read`
+    gives them; `keys` name them in errors. Raises InputError for a picture without regions of its own."""
+    bare = [key for key, image in zip(keys, images) if image is None]
+    if bare:
+        raise InputError(
+            f"pair '{bare[0]}' brings no regions: its shard needs an .npz beside the caption, or a store of region "
+            "features must be named"
+        )
+    source = HeldRegions(images, keys)
+    batch = source.read_batch(source.places, max_regions, multiple, global_region=True, class_probs=class_probs)
+    check_boxes(batch, keys, source, first=1)
+    detected, cut = batch.mask.sum(axis=1), np.zeros(len(images), np.int64)
+    return Pictures(batch.features, batch.mask, batch.boxes, batch.sizes, detected, cut, batch.class_probs)
 
 
 def read_with_global(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pyutils.data.features import normalise_boxes
+from pyutils.data.features import RegionFeatures, normalise_boxes
+from pyutils.data.pairs import Captions, Pair, open_pairs, write_tar_shards
 from pyutils.data.region_inputs import RegionConfig
 from pyutils.errors import InputError
 from pyutils.text.masking import IGNORED, MaskDraws
@@ -22,7 +23,7 @@ from vilbert_paddle.data.pretrain import (
     pretrain_batch,
     replace_captions,
 )
-from vilbert_paddle.data.regions import PictureReader, Pictures
+from vilbert_paddle.data.regions import PictureReader, Pictures, held_pictures
 from vilbert_paddle.data.texts import text_batch
 
 CASE = golden("vilbert/concap")
@@ -231,3 +232,29 @@ def test_boxes_are_those_that_were_read():
 def test_one_caption_of_several():
     assert caption_of(("a", "b"), None) == "a"
     assert {caption_of(("a", "b"), np.random.default_rng(seed)) for seed in range(9)} == {"a", "b"}
+
+
+def test_pairs_that_bring_their_regions(reader, tokenizer, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    keys = ["p3", "p0", "p3"]
+    source = reader.inputs.source
+    made = [Pair(f"{n}-{key}", (POOL[n],), regions=source[key]) for n, key in enumerate(keys)]
+    write_tar_shards(tmp_path / "shards", made, dtype="float32")
+    pairs = open_pairs(tmp_path / "shards")
+    records = list(pairs)
+    held = held_pictures([pair.regions for pair in records], keys, 36, class_probs=True)
+    stored = reader.read(keys)
+    for name in ("features", "mask", "pixels", "sizes", "class_probs"):
+        np.testing.assert_array_equal(getattr(held, name), getattr(stored, name))
+    captions = [pair.captions[0] for pair in records]
+    batch = pretrain_batch(captions, held, tokenizer, 36, np.random.default_rng(0), Captions(pairs))
+    assert batch["region_features"].shape == (3, 24, DIMENSION)
+
+
+def test_pairs_without_regions_are_named():
+    with pytest.raises(InputError, match="pair 'b' brings no regions"):
+        held_pictures([pictures_regions(), None], ["a", "b"], 36)
+
+
+def pictures_regions():
+    return RegionFeatures(np.zeros((1, 4), np.float32), np.array([[0, 0, 1, 1]], np.float32), 5, 5)

@@ -1,0 +1,224 @@
+"""Image-text pairs in lists, tar shards and Arrow files: contents, memory, sharding, resuming, damage."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import tarfile
+import tracemalloc
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from pyutils.data.features import RegionFeatures
+from pyutils.data.pairs import Captions, Pair, PairStream, open_pairs, write_tar_shards
+from pyutils.data.pairs.pair import encode_regions
+from pyutils.errors import InputError
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+def regions(seed, count=3, classes=4):
+    rng = np.random.default_rng(seed)
+    boxes = np.tile(np.array([1, 2, 30, 40], np.float32), (count, 1))
+    features = rng.standard_normal((count, 8)).astype(np.float16).astype(np.float32)
+    probs = rng.random((count, classes)).astype(np.float16).astype(np.float32)
+    return RegionFeatures(features, boxes, 60, 50, probs)
+
+
+def pairs(count=10, start=0):
+    return [
+        Pair(f"p{n:05d}", (f"caption {n}", f"other {n}"), bytes([n % 251]) * 20, regions(n))
+        for n in range(start, start + count)
+    ]
+
+
+def same(found, expected):
+    assert (found.image, found.captions, found.content) == (expected.image, expected.captions, expected.content)
+    for name in ("features", "boxes", "class_probs"):
+        np.testing.assert_array_equal(getattr(found.regions, name), getattr(expected.regions, name))
+    assert (found.regions.width, found.regions.height) == (60, 50)
+
+
+def write_arrow(path, made, stream=False):
+    table = pa.table(
+        {
+            "key": [pair.image for pair in made],
+            "caption": [list(pair.captions) for pair in made],
+            "image": [pair.content for pair in made],
+            "regions": [encode_regions(pair.regions) for pair in made],
+        }
+    )
+    opened = pa.ipc.new_stream if stream else pa.ipc.new_file
+    with opened(str(path), table.schema) as writer:
+        writer.write_table(table, max_chunksize=3)
+
+
+@pytest.mark.parametrize("kind", ["tar", "arrow"])
+def test_what_is_written_is_read(tmp_path, kind):
+    made = pairs()
+    if kind == "tar":
+        files = write_tar_shards(tmp_path / "shards", made, pairs_per_shard=4)
+        assert [file.name for file in files] == ["pairs-000000.tar", "pairs-000001.tar", "pairs-000002.tar"]
+    else:
+        (tmp_path / "shards").mkdir()
+        for number, start in enumerate((0, 4, 8)):
+            write_arrow(tmp_path / "shards" / f"{number}.arrow", made[start : start + 4], stream=number == 1)
+    found = open_pairs(tmp_path / "shards")
+    assert len(found) == 10 and found.shard_starts.tolist() == [0, 4, 8, 10]
+    for expected, pair in zip(made, found):
+        same(pair, expected)
+    same(found[-1], made[-1])
+    same(pickle.loads(pickle.dumps(found))[5], made[5])
+    assert list(Captions(found)) == [f"caption {n}" for n in range(10)]
+    with pytest.raises(IndexError):
+        found[10]
+
+
+def test_lists(tmp_path):
+    path = tmp_path / "list.json"
+    path.write_text(json.dumps([{"image": "a/b.jpg", "caption": "x"}, {"image": "c.jpg", "caption": ["y", "z"]}]))
+    found = open_pairs(path)
+    assert list(found) == [Pair("a/b.jpg", ("x",)), Pair("c.jpg", ("y", "z"))]
+    assert found.shard_starts.tolist() == [0, 2] and Captions(found)[1] == "y"
+
+
+def test_ranges_stars_and_folders_name_the_same_shards(tmp_path):
+    write_tar_shards(tmp_path, pairs(5), pairs_per_shard=2)
+    for path in (f"{tmp_path}/pairs-{{000000..000002}}.tar", f"{tmp_path}/*.tar", tmp_path):
+        assert len(open_pairs(path)) == 5
+    with pytest.raises(InputError, match=r"pairs-000003.tar: no such file"):
+        open_pairs(f"{tmp_path}/pairs-{{000000..000003}}.tar")
+
+
+def write_tar(path, files):
+    with tarfile.open(path, "w") as archive:
+        for name, content in files.items():
+            header = tarfile.TarInfo(name)
+            header.size = len(content)
+            archive.addfile(header, io.BytesIO(content))
+    return path
+
+
+def test_other_peoples_shards(tmp_path):
+    files = {"x/a.jpg": b"1", "x/a.txt": b" a dog \n", "x/a.seg.png": b"2", "x/b.txt": b"a cow", "x/b.PNG": b"3"}
+    found = open_pairs(write_tar(tmp_path / "s.tar", files))
+    assert list(found) == [Pair("x/a", ("a dog",), b"1"), Pair("x/b", ("a cow",), b"3")]
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"a.jpg": b"1"}, r"s.tar, sample a: there is no caption: expected a .txt or .json"),
+        ({"a.txt": b"\xff\xfe"}, r"sample a: the caption is not UTF-8 text"),
+        ({"a.json": b"{"}, r"sample a: not valid JSON"),
+        ({"a.json": b'{"caption": [1]}'}, r'sample a: expected an object with "caption"'),
+        ({"a.txt": b"x", "a.npz": b"no"}, r"s.tar, a.npz: cannot be read as an npz"),
+    ],
+)
+def test_damaged_samples(tmp_path, files, message):
+    found = open_pairs(write_tar(tmp_path / "s.tar", files))
+    with pytest.raises(InputError, match=message):
+        found[0]
+
+
+def test_regions_with_code_or_wrong_shapes(tmp_path):
+    def packed(**arrays):
+        stream = io.BytesIO()
+        np.savez(stream, **arrays)
+        return stream.getvalue()
+
+    size = {"image_w": 5, "image_h": 5}
+    for arrays, message in (
+        ({"features": np.array([{}], dtype=object)}, "cannot be read as an npz"),
+        ({"features": np.zeros((2, 3))}, "lacks 'boxes'"),
+        ({"features": np.zeros((2, 3)), "boxes": np.zeros((1, 4)), **size}, "do not fit together"),
+    ):
+        path = write_tar(tmp_path / "s.tar", {"a.txt": b"x", "a.npz": packed(**arrays)})
+        with pytest.raises(InputError, match=message):
+            open_pairs(path)[0]
+
+
+def test_damaged_files(tmp_path):
+    shard = write_tar_shards(tmp_path / "a", pairs(3))[0]
+    shard.write_bytes(shard.read_bytes()[: 512 * 7 + 100])
+    with pytest.raises(InputError, match=r"pairs-000000.tar"):
+        open_pairs(shard)
+    shard.write_bytes(b"no tar file at all" * 100)
+    with pytest.raises(InputError, match=r"cannot be read as an uncompressed tar"):
+        open_pairs(shard)
+    arrow = tmp_path / "x.arrow"
+    arrow.write_bytes(b"no")
+    with pytest.raises(InputError, match=r"x.arrow: cannot be read as an Arrow file"):
+        open_pairs(arrow)
+    with pa.ipc.new_file(str(arrow), pa.schema([("key", pa.string())])):
+        pass
+    with pytest.raises(InputError, match="there is no column 'caption'; found key"):
+        open_pairs(arrow)
+    with pytest.raises(InputError, match="files of one kind, found .arrow, .tar"):
+        open_pairs([arrow, shard])
+    with pytest.raises(InputError, match="found none"):
+        open_pairs(tmp_path / "*.nothing")
+    with pytest.raises(InputError, match=r"the key 'a\.b' has a dot"):
+        write_tar_shards(tmp_path / "b", [Pair("a.b", ("x",))])
+
+
+def test_a_changed_shard_is_indexed_anew(tmp_path):
+    write_tar_shards(tmp_path, pairs(3))
+    assert len(open_pairs(tmp_path)) == 3
+    write_tar_shards(tmp_path, pairs(7))
+    assert len(open_pairs(tmp_path)) == 7
+
+
+def test_memory_does_not_grow_with_the_set(tmp_path):
+    write_tar_shards(tmp_path, pairs(600), pairs_per_shard=100)
+    found = open_pairs(tmp_path)
+    _ = found[0]
+    tracemalloc.start()
+    for place in range(len(found)):
+        _ = found[place]
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 200_000
+
+
+@pytest.fixture
+def stored(tmp_path):
+    write_tar_shards(tmp_path, pairs(43), pairs_per_shard=5)
+    return open_pairs(tmp_path)
+
+
+def test_readers_together_meet_each_pair_once(stored):
+    for epoch in range(2):
+        readers = [
+            PairStream(stored, 1, epoch, rank, 2, worker, 3, window=4) for rank in range(2) for worker in range(3)
+        ]
+        read = [position for reader in readers for position in reader.positions()]
+        assert sorted(read) == list(range(43)) and sum(map(len, readers)) == 43
+    assert list(PairStream(stored, 1, 0).positions()) != list(PairStream(stored, 1, 1).positions())
+
+
+def test_reading_goes_on_at_any_place(stored):
+    stream = PairStream(stored, 3, window=8)
+    everything = list(stream.read())
+    assert [place for place, _ in everything] == list(range(43))
+    for start in (0, 1, 7, 8, 30, 42, 43):
+        assert [pair.image for _, pair in stream.read(start)] == [pair.image for _, pair in everything[start:]]
+
+
+def test_shards_are_read_in_turn_and_mixed_within_a_window(stored):
+    positions = np.array(list(PairStream(stored, 3, window=10).positions()))
+    shards = np.searchsorted(stored.shard_starts, positions, side="right") - 1
+    for start in range(0, 43, 10):
+        assert len(set(shards[start : start + 10].tolist())) <= 3
+    assert not (np.diff(positions) == 1).all()
+
+
+def test_fewer_shards_than_readers(stored):
+    with pytest.raises(InputError, match=r"9 shards for 5 process\(es\) x 2 worker"):
+        PairStream(stored, world=5, workers=2)
