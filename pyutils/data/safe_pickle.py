@@ -62,7 +62,7 @@ def load(
         return _as_plain(value, {}) if _PENDING in reader.used else value
     except _Refused as refusal:
         raise InputError(str(refusal)) from None
-    except _Misuse as misuse:
+    except Misuse as misuse:
         raise InputError(
             f"{where}: the pickle holds something that is not plain data ({misuse}); it was refused"
         ) from None
@@ -104,8 +104,8 @@ class _Refused(Exception):
     """A pickle asked for something that is not data."""
 
 
-class _Misuse(Exception):
-    """A pickle called an allowed function with arguments that no data has."""
+class Misuse(Exception):
+    """A pickle called an allowed function with arguments that no data has. What `allowed` holds may raise it too."""
 
 
 class _Reader(pickle.Unpickler):
@@ -147,7 +147,7 @@ class _Reader(pickle.Unpickler):
         return self._persistent(identifier)
 
 
-class _StandIn:
+class StandIn:
     """A function that a pickle may call. It cannot be altered, because a pickle can set attributes of what it names."""
 
     __slots__ = ("_function",)
@@ -156,7 +156,7 @@ class _StandIn:
         object.__setattr__(self, "_function", function)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        raise _Misuse("a pickle tried to alter a function")
+        raise Misuse("a pickle tried to alter a function")
 
     def __call__(self, *arguments: Any) -> Any:
         return self._function(*arguments)
@@ -172,16 +172,16 @@ class _DType:
             description = description.decode("ascii", errors="replace")
         short = isinstance(description, str) and 1 < len(description) < 12
         if not short or description[0] not in _KINDS or not description[1:].isdigit():
-            raise _Misuse(f"unusual data type {description!r}")
+            raise Misuse(f"unusual data type {description!r}")
         object.__setattr__(self, "dtype", np.dtype(description))
 
     def __setattr__(self, name: str, value: Any) -> None:
-        raise _Misuse("a pickle tried to alter a data type")
+        raise Misuse("a pickle tried to alter a data type")
 
     def __setstate__(self, state: Any) -> None:
         plain = isinstance(state, tuple) and 5 <= len(state) <= 9 and state[1] in ("<", ">", "|", "=")
         if not plain or any(part is not None for part in state[2:5]):
-            raise _Misuse("structured data type")
+            raise Misuse("structured data type")
         if state[1] in "<>":
             object.__setattr__(self, "dtype", self.dtype.newbyteorder(state[1]))
 
@@ -191,7 +191,7 @@ class _PendingArray(np.ndarray):
 
     def __setstate__(self, state: Any) -> None:
         if not isinstance(state, tuple) or len(state) != 5 or not isinstance(state[2], _DType):
-            raise _Misuse("array with an unusual state")
+            raise Misuse("array with an unusual state")
         version, shape, dtype, fortran, content = state
         size = _size(shape)
         dtype = dtype.dtype
@@ -199,14 +199,14 @@ class _PendingArray(np.ndarray):
             content = _encode(content)  # bytes of Python 2, read as latin1
         fits = len(content) == size * (1 if dtype.hasobject else dtype.itemsize)
         if not isinstance(content, list if dtype.hasobject else bytes) or not fits:
-            raise _Misuse("array whose content does not fit its shape")
+            raise Misuse("array whose content does not fit its shape")
         super().__setstate__((version, shape, dtype, bool(fortran), content))
 
 
 def _size(shape: Any) -> int:
     """Number of elements of a shape."""
     if not isinstance(shape, tuple) or any(not isinstance(length, int) or length < 0 for length in shape):
-        raise _Misuse(f"array of shape {shape!r}")
+        raise Misuse(f"array of shape {shape!r}")
     size = 1
     for length in shape:
         size *= length
@@ -216,14 +216,14 @@ def _size(shape: Any) -> int:
 def _encode(text: Any, encoding: Any = "latin1") -> bytes:
     """`_codecs.encode`, by which Python 3 writes bytes into protocol 2; other codecs can do far more than encode."""
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
-        raise _Misuse(f"encoding with {encoding!r}")
+        raise Misuse(f"encoding with {encoding!r}")
     return text.encode("latin1")
 
 
 def _reconstruct(kind: Any, shape: Any, typecode: Any) -> np.ndarray:
     """An empty array that its state will fill. NumPy's own would instantiate any class."""
     if kind is not _NDARRAY or shape != (0,) or typecode not in (b"b", "b"):
-        raise _Misuse("array of an unusual class")
+        raise Misuse("array of an unusual class")
     return np.empty(0, dtype=np.int8).view(_PendingArray)
 
 
@@ -231,25 +231,25 @@ def _scalar(dtype: Any, content: Any) -> Any:
     """A NumPy scalar from its bytes."""
     raw = _encode(content) if isinstance(content, str) else content
     if not isinstance(dtype, _DType) or dtype.dtype.hasobject or not isinstance(raw, bytes):
-        raise _Misuse("scalar with unusual arguments")
+        raise Misuse("scalar with unusual arguments")
     if len(raw) != dtype.dtype.itemsize:
-        raise _Misuse("scalar of the wrong length")
+        raise Misuse("scalar of the wrong length")
     return np.frombuffer(raw, dtype=dtype.dtype)[0]
 
 
 def _from_buffer(content: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
     """An array of protocol 5, its data inside the file."""
     if not isinstance(content, (bytes, bytearray)) or not isinstance(dtype, _DType) or order not in ("C", "F"):
-        raise _Misuse("array with unusual arguments")
+        raise Misuse("array with unusual arguments")
     if dtype.dtype.hasobject or _size(shape) * dtype.dtype.itemsize != len(content):
-        raise _Misuse("array whose content does not fit its shape")
+        raise Misuse("array whose content does not fit its shape")
     return np.frombuffer(content, dtype=dtype.dtype).reshape(shape, order=order)
 
 
 def _bytes(*arguments: Any) -> bytes:
     """Empty bytes of protocol 2; `bytes(n)` would take any amount of memory."""
     if arguments:
-        raise _Misuse("bytes with arguments")
+        raise Misuse("bytes with arguments")
     return b""
 
 
@@ -265,7 +265,7 @@ def _of_items(make: Callable[..., Any]) -> Callable[..., Any]:
 
     def build(items: Any = ()) -> Any:
         if not isinstance(items, (list, tuple)):
-            raise _Misuse("container with unusual arguments")
+            raise Misuse("container with unusual arguments")
         return make(items)
 
     return build
@@ -277,27 +277,27 @@ def _complex(real: Any, imaginary: Any) -> complex:
 
 
 _PENDING = "array"
-_NDARRAY = _StandIn(_bytes)
+_NDARRAY = StandIn(_bytes)
 
 
 def _tables() -> dict[str, Any]:
     """Every name that a pickle may use, and what stands for it."""
     table: dict[str, Any] = {
-        "_codecs.encode": _StandIn(_encode),
-        "collections.OrderedDict": _StandIn(_of_items(OrderedDict)),
+        "_codecs.encode": StandIn(_encode),
+        "collections.OrderedDict": StandIn(_of_items(OrderedDict)),
         "numpy.ndarray": _NDARRAY,
-        "numpy.dtype": _StandIn(_DType),
+        "numpy.dtype": StandIn(_DType),
     }
     for module in ("numpy.core", "numpy._core"):
-        table[f"{module}.multiarray._reconstruct"] = _StandIn(_reconstruct)
-        table[f"{module}.multiarray.scalar"] = _StandIn(_scalar)
-        table[f"{module}.numeric._frombuffer"] = _StandIn(_from_buffer)
+        table[f"{module}.multiarray._reconstruct"] = StandIn(_reconstruct)
+        table[f"{module}.multiarray.scalar"] = StandIn(_scalar)
+        table[f"{module}.numeric._frombuffer"] = StandIn(_from_buffer)
     for module in ("builtins", "__builtin__"):
-        table[f"{module}.set"] = _StandIn(_of_items(set))
-        table[f"{module}.frozenset"] = _StandIn(_of_items(frozenset))
-        table[f"{module}.bytes"] = _StandIn(_bytes)
-        table[f"{module}.bytearray"] = _StandIn(_bytearray)
-        table[f"{module}.complex"] = _StandIn(_complex)
+        table[f"{module}.set"] = StandIn(_of_items(set))
+        table[f"{module}.frozenset"] = StandIn(_of_items(frozenset))
+        table[f"{module}.bytes"] = StandIn(_bytes)
+        table[f"{module}.bytearray"] = StandIn(_bytearray)
+        table[f"{module}.complex"] = StandIn(_complex)
     return table
 
 
@@ -314,7 +314,9 @@ def _as_plain(value: Any, seen: dict[int, tuple[Any, Any]]) -> Any:
     if id(value) in seen:
         return seen[id(value)][1]
     if isinstance(value, tuple):
-        return tuple(_as_plain(item, seen) for item in value)
+        result = tuple(_as_plain(item, seen) for item in value)
+        seen[id(value)] = value, result
+        return result
     result = value.view(np.ndarray) if isinstance(value, np.ndarray) else value
     seen[id(value)] = value, result
     if isinstance(result, np.ndarray):

@@ -20,13 +20,14 @@ from typing import Any
 import numpy as np
 import paddle
 
-from pyutils.data import safe_pickle
 from pyutils.engine.loading import Adapt, LoadReport, load_arrays
 from pyutils.engine.tensor_files import read_safetensors, write_pdparams, write_safetensors
 from pyutils.errors import InputError
 from pyutils.files import PathLike, atomic_folder, recover_folder, write_json
+from pyutils.weights import read
 
 WEIGHT_FILES = ("model.safetensors", "model.pdparams")
+FOREIGN_WEIGHT_FILES = ("model_state.pdparams", "pytorch_model.bin", "model.pth")  # paddlenlp, Hugging Face, MMF
 CONFIG_FILE = "config.yaml"
 METRICS_FILE = "metrics.json"
 STATE_ARRAYS = "state.safetensors"
@@ -90,16 +91,8 @@ def load_weights(
 
 
 def read_weights(file: PathLike) -> dict[str, np.ndarray]:
-    """Arrays of a `.safetensors` or `.pdparams` file by structured name; pickled code in the latter is never run."""
-    file = Path(file)
-    if file.suffix == ".safetensors":
-        return read_safetensors(file)
-    if file.suffix != ".pdparams":
-        raise InputError(f"{file}: expected a .safetensors or .pdparams file")
-    content = safe_pickle.load(file)
-    if not isinstance(content, dict):
-        raise InputError(f"{file}: expected a state dict of named arrays, found {type(content).__name__}")
-    return {name: np.asarray(value) for name, value in content.items() if isinstance(value, np.ndarray)}
+    """Arrays of a weight file of any code base by the names they have there (`pyutils.weights.read`)."""
+    return read(file)
 
 
 def load_state(folder: PathLike) -> RunState:
@@ -142,10 +135,14 @@ def find_checkpoint(path: PathLike) -> Path:
 
 
 def weight_file(path: PathLike) -> Path:
-    """The file of weights that `path` (a file, a checkpoint folder or an output folder) means."""
+    """The file of weights that `path` means: a file, a checkpoint folder, an output folder, or a folder of another code
+    base."""
     path = Path(path)
     if path.is_file():
         return path
+    foreign = [path / name for name in FOREIGN_WEIGHT_FILES if (path / name).is_file()]
+    if foreign and not any((path / name).is_file() for name in WEIGHT_FILES):
+        return foreign[0]
     folder = find_checkpoint(path)
     return next(folder / name for name in WEIGHT_FILES if (folder / name).is_file())
 

@@ -6,6 +6,7 @@ bfloat16, which NumPy lacks, is widened to float32 when read: the numbers are th
 from __future__ import annotations
 
 import json
+import math
 import struct
 from collections.abc import Mapping
 from pathlib import Path
@@ -77,14 +78,14 @@ def _read_header(path: Path) -> tuple[dict[str, Any], int]:
     try:
         with path.open("rb") as stream:
             length = struct.unpack("<Q", stream.read(8))[0]
-            if length > _LARGEST_HEADER:
+            if length > min(_LARGEST_HEADER, path.stat().st_size - 8):
                 raise ValueError(f"its header claims {length} bytes")
             header = json.loads(stream.read(length))
         if not isinstance(header, dict):
             raise ValueError("its header is not a mapping")
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (ValueError, struct.error) as error:
+    except (ValueError, struct.error, RecursionError) as error:
         raise InputError(
             f"{path}: not a safetensors file, or cut short ({error}). Copy or download it again."
         ) from error
@@ -95,11 +96,13 @@ def _array_of(path: Path, name: str, entry: Mapping[str, Any], data: np.ndarray)
     try:
         code, shape, (start, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
         dtype = np.dtype(_TO_NUMPY[code])
-        if end > data.size or end - start != dtype.itemsize * int(np.prod(shape, dtype=np.int64)):
-            raise ValueError(f"holds {data.size} data bytes, the entry ends at {end}")
+        if not all(type(number) is int and number >= 0 for number in (start, end, *shape)):
+            raise ValueError(f"shape {shape} at {start} to {end}")
+        if end > data.size or end - start != dtype.itemsize * math.prod(shape):
+            raise ValueError(f"holds {data.size} data bytes, the entry of shape {shape} ends at {end}")
+        array = data[start:end].view(dtype).reshape(shape)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: tensor {name!r} is damaged or the file is cut short ({error})") from error
-    array = data[start:end].view(dtype).reshape(shape)
     return _widened(array) if code == "BF16" else array
 
 
