@@ -214,7 +214,8 @@ def _score_match(model: VilbertForTasks, head: nn.Layer, encoded: Encoded) -> pa
 
 
 def _score_regions(model: VilbertForTasks, head: nn.Layer, encoded: Encoded) -> paddle.Tensor:
-    return head(model.dropout(encoded.regions)).squeeze(-1) + (1.0 - encoded.region_mask) * MASKED_SCORE
+    scores = head(model.dropout(encoded.regions)).squeeze(-1).astype("float32")
+    return scores + (1.0 - encoded.region_mask) * MASKED_SCORE
 
 
 def _score_words(model: VilbertForTasks, head: nn.Layer, encoded: Encoded) -> paddle.Tensor:

@@ -48,7 +48,11 @@ UNUSED = (
     r"embeddings\.position_ids$",
 )
 # What a text-only BERT does not have.
-BEYOND_TEXT = (r"^encoder\.(region|regions|connections|text_pooler|region_pooler|region_embeddings)\b", r"^heads\.")
+BEYOND_TEXT = (
+    r"^encoder\.(regions|connections|text_pooler|region_pooler|region_embeddings)\.",
+    r"^encoder\.text_embeddings\.tasks\.",
+    r"^heads\.",
+)
 OTHER_HEADS = (r"^heads\.",)
 
 

@@ -7,6 +7,8 @@ import paddle
 import pytest
 
 from tests.vilbert_paddle.support import GRADIENTS, STATES, encoder_of, gradients_of, inputs_of, norm
+from vilbert_paddle.config import RegionStreamConfig, StreamConfig, VilbertConfig
+from vilbert_paddle.model import Vilbert
 from vilbert_paddle.weights import NAME_MAPS
 
 BATCH = ("input_ids", "token_type_ids", "text_mask", "region_features", "region_boxes", "region_mask", "task_ids")
@@ -193,3 +195,19 @@ def test_recomputation_gives_the_same_gradients():
     assert gradients[0].keys() == gradients[1].keys()
     for name, value in gradients[0].items():
         np.testing.assert_allclose(gradients[1][name], value, rtol=1e-5, atol=1e-6, err_msg=name)
+
+
+def test_every_dropout_has_the_rate_of_its_stream():
+    """As in the original: region embeddings take the text's rate, weights over a stream's tokens that stream's."""
+    text = StreamConfig(num_layers=1, connect_at=(0,), hidden_dropout=0.1, attention_dropout=0.2)
+    regions = RegionStreamConfig(num_layers=1, connect_at=(0,), hidden_dropout=0.3, attention_dropout=0.4)
+    with paddle.LazyGuard():
+        model = Vilbert(VilbertConfig(vocab_size=10, text=text, regions=regions))
+    assert model.text_embeddings.dropout.p == model.region_embeddings.dropout.p == 0.1
+    for stream, hidden, attention in ((model.text, 0.1, 0.2), (model.regions, 0.3, 0.4)):
+        layer = stream.layers[0]
+        assert layer.attention.attend.dropout == attention
+        assert layer.attention.output.dropout.p == layer.feed_forward.output.dropout.p == hidden
+    for half, hidden, attention in ((model.connections[0].text, 0.1, 0.4), (model.connections[0].regions, 0.3, 0.2)):
+        assert half.attention.attend.dropout == attention
+        assert half.attention.output.dropout.p == half.feed_forward.output.dropout.p == hidden

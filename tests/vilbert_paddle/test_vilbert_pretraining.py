@@ -35,7 +35,7 @@ def labels_of(arrays) -> PretrainingLabels:
         negatives = paddle.to_tensor(negatives_of_draws(*draws))
     return PretrainingLabels(
         paddle.to_tensor(words),
-        paddle.to_tensor(arrays["image_label"] == 1),
+        paddle.to_tensor((arrays["image_label"] == 1).astype("int64")),
         paddle.to_tensor(arrays["image_target"]),
         paddle.to_tensor(arrays["next_sentence_label"]),
         negatives,
