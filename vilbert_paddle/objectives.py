@@ -98,7 +98,7 @@ OBJECTIVES: dict[str, Objective] = {
 }
 
 VisualTarget = Literal["classes", "features", "nce"]
-PretrainingObjective = Literal["all", "masks_of_pairs", "no_alignment"]
+PretrainingObjective = Literal["all", "aligned_only", "no_alignment"]
 
 
 class PretrainingLabels(NamedTuple):
@@ -124,11 +124,11 @@ def pretraining_losses(
 ) -> dict[str, paddle.Tensor]:
     """Losses of pre-training by name, to be summed: `words`, `regions`, `alignment` (scalars; 0 with nothing masked).
 
-    `scores` of all positions, region 0 the global one. `objective`: "masks_of_pairs" learns words and regions from
+    `scores` of all positions, region 0 the global one. `objective`: "aligned_only" learns words and regions from
     captions of the picture only, "no_alignment" leaves that loss out.
     """
     words, masked = labels.words, labels.masked_regions.astype("float32")
-    if objective == "masks_of_pairs":
+    if objective == "aligned_only":
         paired = (labels.unpaired == 0).unsqueeze(-1)
         words = paddle.where(paired, words, paddle.full_like(words, IGNORE))
         masked = masked * paired.astype("float32")

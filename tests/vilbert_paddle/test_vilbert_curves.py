@@ -54,7 +54,7 @@ def masked_losses(model, arrays, step):
         paddle.to_tensor(arrays["is_next"][step]),
     )
     scores = model(**inputs_of(pretraining_inputs(arrays, step)))
-    losses = pretraining_losses(scores, labels, objective="masks_of_pairs")
+    losses = pretraining_losses(scores, labels, objective="aligned_only")
     named = zip(("masked_loss_t", "masked_loss_v", "next_sentence_loss"), losses.values())
     return {"loss": sum(losses.values()), **dict(named)}
 

@@ -177,7 +177,7 @@ def test_masks_of_foreign_captions_are_left_out():
     assert 0 < paired.sum() < len(paired)
     with paddle.no_grad():
         scores = model(**network(recorded.inputs))
-        some = pretraining_losses(scores, labels, objective="masks_of_pairs")
+        some = pretraining_losses(scores, labels, objective="aligned_only")
         rows = paddle.to_tensor(np.flatnonzero(paired))
         part = type(scores)(*(paddle.gather(value, rows) for value in scores))
         kept = PretrainingLabels(*(paddle.gather(value, rows) for value in labels[:4]))
@@ -187,5 +187,5 @@ def test_masks_of_foreign_captions_are_left_out():
         np.testing.assert_allclose(float(some[name]), float(expected[name]), rtol=1e-6)
     assert set(without) == {"words", "regions"}
     all_foreign = labels._replace(unpaired=paddle.ones_like(labels.unpaired))
-    nothing = pretraining_losses(scores, all_foreign, objective="masks_of_pairs")
+    nothing = pretraining_losses(scores, all_foreign, objective="aligned_only")
     assert float(nothing["words"]) == float(nothing["regions"]) == 0.0
