@@ -1,4 +1,4 @@
-"""VisualBERT's tensor names in Hugging Face's `transformers` and in the authors' code, and the maps to ours."""
+"""Weights of VisualBERT in and out: checkpoints of every code base under our names, and ours under theirs."""
 
 from __future__ import annotations
 
@@ -10,101 +10,104 @@ import paddle
 
 from pyutils.engine.checkpoint import read_weights, weight_file
 from pyutils.engine.loading import LoadReport, load_arrays
-from pyutils.errors import InputError
-from pyutils.weights.bert_names import layer_rules, masked_language_rules, text_embedding_rules
-from pyutils.weights.names import LINEAR, TENSOR, Converted, NameMap, Rule
+from pyutils.errors import InputError, nearest
+from pyutils.weights.names import Converted
 from pyutils.weights.places import locate
+from visualbert_paddle.names import NAME_MAPS, NAMES, TIED
 
-# The two code bases name the same tensors; these are the parts that differ.
-HUGGING_FACE = {
-    "encoder": "visual_bert",
-    "projection": "visual_projection",
-    "positions": "visual_position_embeddings",
-    "token_types": "visual_token_type_embeddings",
-    "pretraining": "cls",
-    "classifier": "cls",
-    "grounding": "attention",
-}
-AUTHORS = {
-    "encoder": "bert.bert",
-    "projection": "projection",
-    "positions": "position_embeddings_visual",
-    "token_types": "token_type_embeddings_visual",
-    "pretraining": "bert.cls",
-    "classifier": "bert.classifier",
-    "grounding": "bert.flickr_attention",
-}
+Arrays = dict[str, np.ndarray]
 
 # Heads of a checkpoint that a model of another task does not have.
 OTHER_HEADS = (r"^(words|sentence_image|classifier|query|key)\.",)
+# What a text-only BERT does not have.
+BEYOND_TEXT = (r"^encoder\.embeddings\.region_projection\.", r"^encoder\.joint_layer\.", r"^encoder\.pooler\.")
 
-# Left out in silence: the decoder is tied to the word table; the value projection of the grounding head and the
-# detector of VCR checkpoints are never used.
-UNUSED = (
-    r"cls\.predictions\.decoder\.(weight|bias)$",
-    r"(^|\.)(flickr_)?attention\.value\.(weight|bias)$",
-    r"^detector\.",
-    r"embeddings\.position_ids$",
-    r"embeddings\.visual_position_ids$",
-)
+_TEXT, _REGIONS = "encoder.embeddings.text.", "encoder.embeddings.region_"
+_BARE = re.compile(r"(embeddings|encoder|pooler|additional_layer)\.")
 
 
-def rules(names: Mapping[str, str]) -> list[Rule]:
-    """All rules of VisualBERT with any of its heads; `names` is HUGGING_FACE or AUTHORS."""
-    theirs, ours = names["encoder"], "encoder"
-    embeddings = f"{theirs}.embeddings"
-    return [
-        *text_embedding_rules(embeddings, f"{ours}.embeddings.text"),
-        Rule(f"{embeddings}.{names['projection']}", f"{ours}.embeddings.region_projection"),
-        Rule(f"{embeddings}.{names['positions']}.weight", f"{ours}.embeddings.region_positions.weight", TENSOR),
-        Rule(f"{embeddings}.{names['token_types']}.weight", f"{ours}.embeddings.region_token_types.weight", TENSOR),
-        *layer_rules(f"{theirs}.encoder.layer.{{}}", f"{ours}.encoder.layers.{{}}"),
-        *layer_rules(f"{theirs}.additional_layer", f"{ours}.joint_layer"),
-        Rule(f"{theirs}.pooler.dense", f"{ours}.pooler.dense"),
-        *masked_language_rules(f"{names['pretraining']}.predictions", "words"),
-        Rule(f"{names['pretraining']}.seq_relationship", "sentence_image"),
-        Rule(names["classifier"], "classifier", LINEAR),
-        Rule(f"{names['grounding']}.query", "query"),
-        Rule(f"{names['grounding']}.key", "key"),
-    ]
-
-
-NAME_MAPS = {
-    "huggingface": NameMap(rules(HUGGING_FACE), UNUSED),
-    "authors": NameMap(rules(AUTHORS), UNUSED),
-}
+def is_ours(names: Iterable[str]) -> bool:
+    """Whether tensors of these names are a checkpoint of this package."""
+    return any(name.startswith(_TEXT) for name in names)
 
 
 def convert(tensors: Mapping[str, np.ndarray], origin: str = "checkpoint") -> Converted:
-    """Tensors of a VisualBERT checkpoint of either code base under our names.
+    """Tensors of a VisualBERT checkpoint of any code base in `NAME_MAPS`, or of a text-only BERT, under our names.
 
-    `module.` prefixes of data-parallel training are removed. InputError when the names are of neither code base;
-    `origin` names the file in the message.
+    Prefixes of data-parallel training (`module.`) and of MMF (`model.`) are removed, and gamma and beta are read as
+    weight and bias. To a text-only BERT the tables of the regions are added as copies of the words' tables, as the
+    authors start them. InputError when the names are of no such code base; `origin` names the file in the message.
     """
-    plain = {re.sub(r"^module\.", "", name): v for name, v in tensors.items()}
-    if any(name.startswith(AUTHORS["encoder"] + ".") for name in plain):
-        return NAME_MAPS["authors"].to_ours(plain)
-    if any(name.startswith(HUGGING_FACE["encoder"] + ".") for name in plain):
-        return NAME_MAPS["huggingface"].to_ours(plain)
-    shown = ", ".join(sorted(plain)[:3])
-    raise InputError(
-        f"{origin}: not a VisualBERT checkpoint of Hugging Face ({HUGGING_FACE['encoder']}.…) or of the authors "
-        f"({AUTHORS['encoder']}.…); it holds {len(plain)} tensors, e.g. {shown}"
-    )
+    plain = {_plain(name): value for name, value in tensors.items()}
+    if not any(name.startswith(("bert.", "visual_bert.")) for name in plain):
+        prefix = "visual_bert." if "embeddings.visual_projection.weight" in plain else "bert."
+        plain = {prefix + name if _BARE.match(name) else name: value for name, value in plain.items()}
+    found = code_base(plain)
+    if found is None:
+        shown = ", ".join(sorted(plain)[:3])
+        raise InputError(
+            f"{origin}: not a VisualBERT checkpoint (of the authors, Hugging Face, MMF or PaddleNLP) nor a BERT: it "
+            f"holds {len(plain)} tensors, e.g. {shown}"
+        )
+    result = NAME_MAPS[found].to_ours(plain)
+    if found in ("bert", "paddlenlp_bert"):
+        for table in ("positions", "token_types"):
+            result.tensors[f"{_REGIONS}{table}.weight"] = result.tensors[f"{_TEXT}{table}.weight"]
+    return result
+
+
+def code_base(tensors: Mapping[str, np.ndarray]) -> str | None:
+    """The key of `NAME_MAPS` for original names without further prefixes; None for names of none of them."""
+    names = set(tensors)
+    paddle_layers = any(".self_attn.q_proj." in name for name in names)
+    if "bert.bert.embeddings.word_embeddings.weight" in names:
+        return "authors"
+    if "visual_bert.embeddings.word_embeddings.weight" in names:
+        return "paddlenlp" if paddle_layers else "huggingface"
+    if "bert.embeddings.word_embeddings.weight" not in names:
+        return None
+    if "bert.embeddings.projection.weight" in names:
+        return "mmf"
+    return "paddlenlp_bert" if paddle_layers else "bert"
+
+
+def to_names(tensors: Mapping[str, np.ndarray], names: str) -> Arrays:
+    """Our tensors under the names of another code base (a key of `NAMES`), tied tensors written twice as it does.
+
+    InputError for an unknown code base, or for a tensor that has no name there.
+    """
+    if names not in NAMES:
+        raise InputError(f"VisualBERT has no names {names!r}: {nearest(names, NAMES)}")
+    converted = NAME_MAPS[names].to_theirs(tensors)
+    if converted.unmapped:
+        raise InputError(f"{names} has no name for {len(converted.unmapped)} tensors, e.g. {converted.unmapped[0]}")
+    result, head = converted.tensors, f"{NAMES[names]['pretraining']}.predictions"
+    if "words.bias" in tensors:
+        ours = {"words": tensors[f"{_TEXT}words.table.weight"], "bias": tensors["words.bias"]}
+        result.update({f"{head}.{second}": ours[first] for second, first in TIED[names].items()})
+    return result
 
 
 def load_initial(model: paddle.nn.Layer, source: str, may_miss: Iterable[str] = ()) -> LoadReport:
     """Put the weights that `source` names into `model` and report what happened to every tensor.
 
-    `source`: a checkpoint of ours (folder or file), or a `.safetensors` / `.pdparams` file with Hugging Face's or the
-    authors' names, or a name below `~/.paddlenlp/models`. `may_miss`: regular expressions of our names that it need not
-    hold; heads that this model lacks are passed over. InputError when it does not fit.
+    `source`: a file or folder with weights of ours or of any code base in `NAME_MAPS`, in any format that
+    `pyutils.weights.read` knows, or a name (`pyutils.weights.places.locate`). `may_miss`: regular expressions of our
+    names that it need not hold; heads that this model lacks are passed over. InputError when it does not fit.
     """
     file = weight_file(locate(source))
     tensors = read_weights(file)
-    if not any(name.startswith("encoder.embeddings.") for name in tensors):
+    may_miss = list(may_miss)
+    if not is_ours(tensors):
         converted = convert(tensors, str(file))
         if converted.unmapped:
             raise InputError(f"{file}: no rule for {len(converted.unmapped)} tensors, e.g. {converted.unmapped[0]}")
         tensors = converted.tensors
+        if f"{_REGIONS}projection.weight" not in tensors:
+            may_miss += BEYOND_TEXT
     return load_arrays(model, tensors, str(file), may_miss, OTHER_HEADS)
+
+
+def _plain(name: str) -> str:
+    name = re.sub(r"^(module\.)?(model\.)?", "", name)
+    return re.sub(r"LayerNorm\.gamma$", "LayerNorm.weight", re.sub(r"LayerNorm\.beta$", "LayerNorm.bias", name))
