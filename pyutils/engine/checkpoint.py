@@ -25,9 +25,9 @@ from pyutils.engine.tensor_files import read_safetensors, write_pdparams, write_
 from pyutils.errors import InputError
 from pyutils.files import PathLike, atomic_folder, recover_folder, write_json
 from pyutils.weights import read
+from pyutils.weights.places import USUAL_FILES
 
 WEIGHT_FILES = ("model.safetensors", "model.pdparams")
-FOREIGN_WEIGHT_FILES = ("model_state.pdparams", "pytorch_model.bin", "model.pth")  # paddlenlp, Hugging Face, MMF
 CONFIG_FILE = "config.yaml"
 METRICS_FILE = "metrics.json"
 STATE_ARRAYS = "state.safetensors"
@@ -140,9 +140,9 @@ def weight_file(path: PathLike) -> Path:
     path = Path(path)
     if path.is_file():
         return path
-    foreign = [path / name for name in FOREIGN_WEIGHT_FILES if (path / name).is_file()]
-    if foreign and not any((path / name).is_file() for name in WEIGHT_FILES):
-        return foreign[0]
+    usual = [path / name for name in USUAL_FILES if (path / name).is_file()]
+    if usual:
+        return usual[0]
     folder = find_checkpoint(path)
     return next(folder / name for name in WEIGHT_FILES if (folder / name).is_file())
 

@@ -1,0 +1,140 @@
+"""Checkpoints by name: what they are, where they are published, and bringing them into the cache."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import yaml
+
+from pyutils.download.problems import DownloadError
+from pyutils.download.progress import human_size
+from pyutils.download.transfer import fetch
+from pyutils.download.verify import Expected
+from pyutils.errors import InputError, nearest
+
+TABLE = Path(__file__).with_name("registry.yaml")
+MODELS_HOME = Path("~/.paddlenlp/models")
+OFFLINE, MIRRORS, HUB = "PYUTILS_OFFLINE", "PYUTILS_MIRRORS", "HF_ENDPOINT"
+_HUB_ADDRESS = "https://huggingface.co"
+
+
+@dataclass(frozen=True)
+class Source:
+    """One address, and what is known about the file there: bytes and hexadecimal sha256, or None."""
+
+    url: str
+    size: int | None = None
+    sha256: str | None = None
+
+    @property
+    def file(self) -> str:
+        """Name of the file in the cache."""
+        return urlsplit(self.url).path.rpartition("/")[2]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A known checkpoint.
+
+    model: whose names it has ("albef", "vilbert", "visualbert", "bert", "vit"). by_hand: what to do where no source can
+    be downloaded as it is.
+    """
+
+    name: str
+    about: str
+    model: str
+    licence: str = "not stated"
+    sources: tuple[Source, ...] = ()
+    by_hand: str = ""
+
+    @property
+    def folder(self) -> Path:
+        """Its place in the cache."""
+        return MODELS_HOME.expanduser() / self.name
+
+
+@lru_cache(maxsize=1)
+def entries() -> Mapping[str, Entry]:
+    """All known checkpoints by name."""
+    table = yaml.safe_load(TABLE.read_text(encoding="utf-8"))
+    return {name: _entry(name, row) for name, row in table.items() if not row.get("template")}
+
+
+def find(name: str) -> Entry:
+    """The entry of `name`. InputError names the nearest known one."""
+    if name not in entries():
+        raise InputError(f"unknown checkpoint {name!r}: {nearest(name, entries())}")
+    return entries()[name]
+
+
+def bring(name: str, accept_mismatch: bool = False) -> Path:
+    """The weight file of `name`, downloaded into the cache when it is not there.
+
+    Mirrors named in PYUTILS_MIRRORS (addresses or folders that hold `<name>/<file>`) are tried first; HF_ENDPOINT
+    replaces the address of the Hugging Face hub.
+
+    Raises InputError: an unknown name, no source, no network or downloads switched off with PYUTILS_OFFLINE, another
+    size or sum than the known one, a full disk. The message says which file belongs where.
+    """
+    entry = find(name)
+    here = [source for source in entry.sources if _is_whole(entry.folder / source.file, source, accept_mismatch)]
+    if here:
+        return entry.folder / here[0].file
+    if not entry.sources:
+        hint = entry.by_hand or "no public source is known"
+        raise InputError(f"{name} cannot be downloaded: {hint}; put the file into {entry.folder}")
+    if os.environ.get(OFFLINE, "") not in ("", "0"):
+        raise InputError(f"{name} is not here and {OFFLINE} forbids downloads.\n{_advice(entry)}")
+    problems = []
+    for source in entry.sources:
+        try:
+            return _fetch(entry, source, accept_mismatch)
+        except DownloadError as error:
+            problems.append(str(error))
+    raise InputError(f"{name} could not be downloaded:\n" + "\n".join(problems) + f"\n{_advice(entry)}")
+
+
+def describe() -> str:
+    """All known checkpoints as a Markdown table."""
+    lines = ["| name | what | size | licence | here |", "|---|---|---|---|---|"]
+    for entry in entries().values():
+        size = next((human_size(source.size) for source in entry.sources if source.size), "?")
+        present = "yes" if entry.folder.is_dir() and any(entry.folder.iterdir()) else ""
+        lines.append(f"| {entry.name} | {entry.about} | {size} | {entry.licence} | {present} |")
+    return "\n".join(lines)
+
+
+def _entry(name: str, row: Mapping[str, Any]) -> Entry:
+    sources = tuple(Source(**{**item, "url": item["url"].format(name=name)}) for item in row.get("sources", ()))
+    kept = {key: value for key, value in row.items() if key not in ("sources", "template")}
+    return Entry(name=name, sources=sources, **kept)
+
+
+def _is_whole(file: Path, source: Source, accept_mismatch: bool) -> bool:
+    """Whether `file` is here. Its sum was checked when it came; the size tells whether it was replaced since."""
+    return file.is_file() and (accept_mismatch or not Expected(source.size).mismatch(file))
+
+
+def _fetch(entry: Entry, source: Source, accept_mismatch: bool) -> Path:
+    mirrors = [f"{mirror.rstrip('/')}/{entry.name}/{source.file}" for mirror in os.environ.get(MIRRORS, "").split()]
+    url = source.url
+    if url.startswith(_HUB_ADDRESS) and os.environ.get(HUB):
+        url = os.environ[HUB].rstrip("/") + url[len(_HUB_ADDRESS) :]
+    return fetch(
+        [*mirrors, url],
+        entry.folder / source.file,
+        size=source.size,
+        sha256=source.sha256,
+        accept_mismatch=accept_mismatch,
+    )
+
+
+def _advice(entry: Entry) -> str:
+    told = "\n".join(f"  {source.url} → {entry.folder / source.file}" for source in entry.sources)
+    return f"On a machine that has the file, or by hand, put one of these in place:\n{told}"

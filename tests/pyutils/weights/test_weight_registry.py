@@ -1,0 +1,161 @@
+"""Checkpoints by name: known ones, unknown ones, no network, wrong sums, full disks."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import namedtuple
+
+import numpy as np
+import pytest
+
+from pyutils.engine.checkpoint import weight_file
+from pyutils.errors import InputError
+from pyutils.weights import places, read, registry
+from pyutils.weights.places import locate
+from tests.pyutils.download.local_server import Served, serving
+from tests.pyutils.weights.torch_files import write_zip
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """An empty cache, and no settings of the user's."""
+    folder = tmp_path / "models"
+    for module in (places, registry):
+        monkeypatch.setattr(module, "MODELS_HOME", folder)
+    for name in (registry.OFFLINE, registry.MIRRORS, registry.HUB):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("no_proxy", "*")
+    yield folder
+    registry.entries.cache_clear()
+
+
+@pytest.fixture
+def weights(tmp_path):
+    """Bytes of a weight file."""
+    return write_zip(tmp_path / "made.bin", {"w": np.ones(3, "float32")}).read_bytes()
+
+
+def use_table(tmp_path, monkeypatch, text: str) -> None:
+    (tmp_path / "registry.yaml").write_text(text, encoding="utf-8")
+    monkeypatch.setattr(registry, "TABLE", tmp_path / "registry.yaml")
+    registry.entries.cache_clear()
+
+
+def row(url: str, **known) -> str:
+    facts = "".join(f", {key}: {value}" for key, value in known.items())
+    return f'toy:\n  about: a toy\n  model: visualbert\n  sources: [{{url: "{url}"{facts}}}]\n'
+
+
+def test_the_table_is_whole():
+    known = registry.entries()
+    assert {
+        f"visualbert-{task}{stage}" for task in ("vqa", "nlvr2", "vcr") for stage in ("", "-pre", "-coco-pre")
+    } <= set(known)
+    for entry in known.values():
+        assert entry.about and entry.model in ("albef", "vilbert", "visualbert", "bert", "vit")
+        assert "{" not in "".join(source.url for source in entry.sources)
+        for source in entry.sources:
+            assert source.file.endswith(places.ENDINGS)
+            assert source.sha256 is None or len(source.sha256) == 64
+    assert registry.describe().count("\n") == len(known) + 1
+
+
+def test_a_name_is_downloaded_once_checked_and_read(tmp_path, monkeypatch, home, weights):
+    with serving() as server:
+        server.files["/w.bin"] = served = Served(weights)
+        known = {"size": len(weights), "sha256": hashlib.sha256(weights).hexdigest()}
+        use_table(tmp_path, monkeypatch, row(f"{server.url}/w.bin", **known))
+        file = locate("toy")
+        assert file == home / "toy" / "w.bin"
+        np.testing.assert_array_equal(read(weight_file(file))["w"], np.ones(3))
+        asked = len(served.requests)
+        assert locate("toy") == file and len(served.requests) == asked
+
+
+def test_another_sum_is_refused_with_both_values(tmp_path, monkeypatch, home, weights):
+    with serving() as server:
+        server.files["/w.bin"] = Served(weights)
+        use_table(tmp_path, monkeypatch, row(f"{server.url}/w.bin", sha256="ab" * 32))
+        found = hashlib.sha256(weights).hexdigest()
+        with pytest.raises(InputError, match=f"(?s)toy could not be downloaded.*expected sha256 (ab)+, found {found}"):
+            locate("toy")
+        assert not (home / "toy" / "w.bin").exists()
+        with pytest.warns(UserWarning, match="kept, as asked for"):
+            assert registry.bring("toy", accept_mismatch=True).is_file()
+
+
+def test_a_full_disk_is_told(tmp_path, monkeypatch, home, weights):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr("pyutils.download.transfer.shutil.disk_usage", lambda _: usage(10, 10, 0))
+    with serving() as server:
+        server.files["/w.bin"] = Served(weights)
+        use_table(tmp_path, monkeypatch, row(f"{server.url}/w.bin"))
+        with pytest.raises(InputError, match="(?s)toy could not be downloaded.*free"):
+            locate("toy")
+    assert not (home / "toy" / "w.bin").exists()
+
+
+def test_no_network_says_which_file_belongs_where(tmp_path, monkeypatch, home):
+    url = "http://127.0.0.1:9/w.bin"
+    use_table(tmp_path, monkeypatch, row(url))
+    monkeypatch.setattr("pyutils.download.transfer.Patience", lambda: _impatient())
+    with pytest.raises(InputError) as caught:
+        locate("toy")
+    assert f"{url} → {home / 'toy' / 'w.bin'}" in str(caught.value)
+
+
+def _impatient():
+    from pyutils.download import Patience
+
+    return Patience(attempts=1, wait=0.0, timeout=1.0)
+
+
+def test_downloads_can_be_switched_off(monkeypatch, home):
+    monkeypatch.setenv(registry.OFFLINE, "1")
+    with pytest.raises(
+        InputError, match="(?s)visualbert-vqa is not here and PYUTILS_OFFLINE forbids.*pytorch_model.bin"
+    ):
+        locate("visualbert-vqa")
+
+
+def test_mirrors_come_first_and_the_hub_can_be_replaced(tmp_path, monkeypatch, home, weights):
+    use_table(tmp_path, monkeypatch, row("https://huggingface.co/x/toy/resolve/main/pytorch_model.bin"))
+    (tmp_path / "mirror/toy").mkdir(parents=True)
+    (tmp_path / "mirror/toy/pytorch_model.bin").write_bytes(weights)
+    monkeypatch.setenv(registry.MIRRORS, str(tmp_path / "mirror"))
+    assert locate("toy").read_bytes() == weights
+    (home / "toy/pytorch_model.bin").unlink()
+    monkeypatch.delenv(registry.MIRRORS)
+    with serving() as server:
+        server.files["/x/toy/resolve/main/pytorch_model.bin"] = Served(weights)
+        monkeypatch.setenv(registry.HUB, server.url)
+        assert locate("toy").read_bytes() == weights
+
+
+def test_a_checkpoint_without_a_source_says_where_to_put_it(home):
+    with pytest.raises(InputError, match=r"no public source is known; put the file into .*vilbert-refcoco-plus-paddle"):
+        locate("vilbert-refcoco-plus-paddle")
+    with pytest.raises(InputError, match=r"unpack model\.pth from https"):
+        locate("visualbert-mmf-coco")
+
+
+def test_unknown_names_show_the_nearest(home):
+    with pytest.raises(InputError, match='(?s)no such checkpoint.*did you mean "visualbert-vqa-pre"'):
+        locate("visual-bert-vqa-pre")
+    with pytest.raises(InputError, match='did you mean "albef-14m"'):
+        registry.bring("albef-14")
+
+
+def test_files_put_in_place_by_hand_are_found(home, weights):
+    folder = home / "vilbert-refcoco-plus-paddle"
+    folder.mkdir(parents=True)
+    (folder / "vocab.txt").write_text("x")
+    with pytest.raises(InputError, match="no public source"):
+        locate("vilbert-refcoco-plus-paddle")
+    (folder / "paddle_model_19.pdparams").write_bytes(weights)
+    assert weight_file(locate("vilbert-refcoco-plus-paddle")) == folder / "paddle_model_19.pdparams"
+    (folder / "other.pth").write_bytes(weights)
+    with pytest.raises(InputError, match=r"several weight files \(other\.pth, paddle_model_19\.pdparams\)"):
+        locate("vilbert-refcoco-plus-paddle")
+    (folder / "model_state.pdparams").write_bytes(weights)
+    assert weight_file(locate("vilbert-refcoco-plus-paddle")) == folder / "model_state.pdparams"
