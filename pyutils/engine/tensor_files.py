@@ -22,29 +22,36 @@ _TO_NUMPY = {
     "U64": "<u8", "U32": "<u4", "U16": "<u2", "U8": "|u1", "BOOL": "|b1",
 }  # fmt: skip
 _FROM_NUMPY = {np.dtype(code): name for name, code in _TO_NUMPY.items() if name != "BF16"}
+_FLOATS = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 _LARGEST_HEADER = 100 << 20
 _ALIGNMENT = 8
 
 
 def write_safetensors(
-    path: PathLike, arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str] | None = None
+    path: PathLike,
+    arrays: Mapping[str, np.ndarray],
+    metadata: Mapping[str, str] | None = None,
+    floats: str | None = None,
 ) -> None:
     """Write named arrays in the safetensors layout, one array in memory at a time beyond those given.
 
-    The file itself is written in place: call inside `pyutils.files.atomic_folder`. Raises OSError on a full disk.
+    `floats`: "float32", "float16" or "bfloat16" stores every floating-point array as that, rounded to nearest even. The
+    file itself is written in place: call inside `pyutils.files.atomic_folder`. Raises OSError on a full disk,
+    InputError for a number that float16 cannot hold.
     """
     header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
     end = 0
     for name, array in arrays.items():
-        start, end = end, end + array.nbytes
-        header[name] = {"dtype": _dtype_name(name, array), "shape": list(array.shape), "data_offsets": [start, end]}
+        code = _dtype_name(name, array, floats)
+        start, end = end, end + array.size * np.dtype(_TO_NUMPY[code]).itemsize
+        header[name] = {"dtype": code, "shape": list(array.shape), "data_offsets": [start, end]}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % _ALIGNMENT)
     with Path(path).open("wb") as stream:
         stream.write(struct.pack("<Q", len(text)))
         stream.write(text)
-        for array in arrays.values():
-            stream.write(np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<")).tobytes())
+        for name, array in arrays.items():
+            stream.write(_stored(name, array, header[name]["dtype"]))
 
 
 def read_safetensors(path: PathLike) -> dict[str, np.ndarray]:
@@ -66,11 +73,34 @@ def write_pdparams(path: PathLike, arrays: Mapping[str, np.ndarray]) -> None:
     paddle.save({name: paddle.to_tensor(array) for name, array in arrays.items()}, str(path))
 
 
-def _dtype_name(name: str, array: np.ndarray) -> str:
+def _dtype_name(name: str, array: np.ndarray, floats: str | None) -> str:
+    if floats is not None and array.dtype.kind == "f":
+        return _FLOATS[floats]
     dtype = array.dtype.newbyteorder("<")
     if dtype not in _FROM_NUMPY:
         raise TypeError(f"tensor {name!r} has dtype {array.dtype}, which safetensors cannot hold")
     return _FROM_NUMPY[dtype]
+
+
+def _stored(name: str, array: np.ndarray, code: str) -> bytes:
+    """The array's bytes as the type `code`."""
+    if code == "BF16":
+        return _narrowed(np.ascontiguousarray(array, dtype="<f4")).tobytes()
+    with np.errstate(over="ignore"):
+        stored = np.ascontiguousarray(array, dtype=_TO_NUMPY[code])
+    if code == "F16" and np.isinf(stored).sum() != np.isinf(array).sum():
+        raise InputError(
+            f"tensor {name!r} holds {np.abs(array[np.isfinite(array)]).max():.3g}, more than float16 can; take bfloat16"
+        )
+    return stored.tobytes()
+
+
+def _narrowed(array: np.ndarray) -> np.ndarray:
+    """float32 rounded to bfloat16 (to nearest, ties to even), as its 16 bits."""
+    bits = array.view(np.uint32)
+    rounded = ((bits + (0x7FFF + ((bits >> 16) & 1))) >> 16).astype("<u2")
+    rounded[np.isnan(array)] = 0x7FC0  # rounding could carry a NaN over to infinity
+    return rounded
 
 
 def _read_header(path: Path) -> tuple[dict[str, Any], int]:

@@ -1,0 +1,89 @@
+"""Weight files: convert them, look into them, compare them, fetch known ones by name."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pyutils.cli import run_main
+from pyutils.engine.checkpoint import weight_file
+from pyutils.weights import converting, packages, registry
+from pyutils.weights.places import locate
+from pyutils.weights.reading import read
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="python -m pyutils.weights", description=__doc__, allow_abbrev=False)
+    commands = parser.add_subparsers(dest="command", required=True)
+    command = commands.add_parser("convert", help="write weights under our names, or another code base's")
+    command.add_argument("source", help="file, folder or known name")
+    command.add_argument("destination", type=Path, help="NAME.safetensors, NAME.pdparams or a folder")
+    command.add_argument("--model", required=True, choices=sorted(packages.MODELS))
+    command.add_argument("--dtype", choices=converting.DTYPES, help="type of floating-point tensors (default: as read)")
+    command.add_argument("--names", help="write the names of a code base: authors, huggingface, mmf, paddlenlp")
+    command = commands.add_parser("inspect", help="tensors of a file as a table, and what it looks like")
+    command.add_argument("source", help="file, folder or known name")
+    command = commands.add_parser("diff", help="tensors in which two files differ (exit 1 when they do)")
+    command.add_argument("first")
+    command.add_argument("second")
+    command.add_argument("--model", choices=sorted(packages.MODELS), help="compare under our names of this model")
+    command.add_argument("--tolerance", type=float, default=0.0, help="difference of values that counts as equal")
+    commands.add_parser("list", help="known checkpoints")
+    command = commands.add_parser("fetch", help="download a known checkpoint into the cache")
+    command.add_argument("name")
+    command.add_argument("--accept_mismatch", action="store_true", help="keep a file of another size or sum")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; status 0, or 1 when `diff` found differences."""
+    options = build_parser().parse_args(arguments)
+    return _COMMANDS[options.command](options)
+
+
+def _convert(options: argparse.Namespace) -> int:
+    source = weight_file(locate(options.source))
+    written = converting.convert(source, options.destination, options.model, options.dtype, options.names)
+    print(f"{len(written)} tensors of {source} written to {options.destination}")
+    return 0
+
+
+def _inspect(options: argparse.Namespace) -> int:
+    print(converting.describe(weight_file(locate(options.source))))
+    return 0
+
+
+def _diff(options: argparse.Namespace) -> int:
+    sides = []
+    for source in (options.first, options.second):
+        file = weight_file(locate(source))
+        tensors = read(file)
+        sides.append(packages.to_ours(options.model, tensors, str(file)) if options.model else tensors)
+    found = list(converting.differences(*sides, options.tolerance))
+    if not found:
+        print(f"{len(sides[0])} tensors, no difference")
+        return 0
+    print("| tensor | difference |\n|---|---|")
+    for difference in found:
+        print(f"| {difference.name} | {difference.what} |")
+    return 1
+
+
+def _list(options: argparse.Namespace) -> int:
+    print(registry.describe())
+    return 0
+
+
+def _fetch(options: argparse.Namespace) -> int:
+    print(registry.bring(options.name, options.accept_mismatch))
+    return 0
+
+
+_COMMANDS = {"convert": _convert, "inspect": _inspect, "diff": _diff, "list": _list, "fetch": _fetch}
+
+
+if __name__ == "__main__":
+    run_main(lambda: main(sys.argv[1:]))

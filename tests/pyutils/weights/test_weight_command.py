@@ -1,0 +1,133 @@
+"""`python -m pyutils.weights` on real files."""
+
+from __future__ import annotations
+
+import errno
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from pyutils.engine.tensor_files import read_safetensors, write_safetensors
+from pyutils.errors import InputError
+from pyutils.weights import converting, packages, read
+from pyutils.weights.__main__ import main
+from tests.pyutils.weights.torch_files import write_zip
+from tests.support import golden
+
+NAMES = golden("visualbert/checkpoint_names/vqa").folder
+AUTHORS, HUB = str(NAMES / "authors.safetensors"), str(NAMES / "hf.safetensors")
+
+
+def convert(source, destination, *options) -> int:
+    return main(["convert", str(source), str(destination), "--model", "visualbert", *options])
+
+
+def test_conversion_there_and_back_gives_identical_bytes(tmp_path, capsys):
+    assert convert(AUTHORS, tmp_path / "ours.safetensors") == 0
+    assert convert(tmp_path / "ours.safetensors", tmp_path / "back.safetensors", "--names", "authors") == 0
+    assert convert(tmp_path / "back.safetensors", tmp_path / "again.safetensors") == 0
+    assert (tmp_path / "again.safetensors").read_bytes() == (tmp_path / "ours.safetensors").read_bytes()
+    assert main(["diff", AUTHORS, str(tmp_path / "back.safetensors")]) == 0
+    assert "no difference" in capsys.readouterr().out
+
+
+def test_two_code_bases_agree_under_our_names(capsys):
+    assert main(["diff", AUTHORS, HUB]) == 1
+    assert "| bert.bert.embeddings.LayerNorm.bias | only in the first |" in capsys.readouterr().out
+    assert main(["diff", AUTHORS, HUB, "--model", "visualbert"]) == 0
+
+
+def test_folders_and_pdparams_are_written(tmp_path):
+    assert convert(AUTHORS, tmp_path / "folder") == 0
+    assert convert(AUTHORS, tmp_path / "x.pdparams", "--dtype", "float16") == 0
+    ours, half = read(tmp_path / "folder/model.safetensors"), read(tmp_path / "x.pdparams")
+    assert set(ours) == set(half)
+    for name, value in ours.items():
+        np.testing.assert_array_equal(half[name], value.astype("float16"))
+    assert sorted(item.name for item in tmp_path.iterdir()) == ["folder", "x.pdparams"]
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_precision_of_safetensors(tmp_path, dtype):
+    tensors = {
+        "f": np.array([1.0, 1.00390625, 1.01171875, -3.0e4, np.inf, np.nan], "float32"),
+        "d": np.array([[0.1]], "float64"),
+        "i": np.array([70000]),
+    }
+    write_safetensors(tmp_path / "x.safetensors", tensors, floats=dtype)
+    found = read_safetensors(tmp_path / "x.safetensors")
+    assert found["i"].dtype == np.int64
+    if dtype == "float16":
+        np.testing.assert_array_equal(found["f"], tensors["f"].astype("float16"))
+        return
+    # Ties go to the even neighbour: 1 + 1/256 down to 1, 1 + 3/256 up to 1 + 4/256.
+    np.testing.assert_array_equal(found["f"], [1.0, 1.0, 1.015625, -29952.0, np.inf, np.nan])
+    np.testing.assert_allclose(found["d"], 0.1, rtol=2**-8)
+
+
+def test_numbers_beyond_float16_are_named(tmp_path):
+    with pytest.raises(InputError, match="'w' holds 1e.05, more than float16 can; take bfloat16"):
+        write_safetensors(tmp_path / "x", {"w": np.array([1e5], "float32")}, floats="float16")
+
+
+def test_inspect_names_the_format_the_tensors_and_what_it_is(tmp_path, capsys):
+    file = write_zip(tmp_path / "x.bin", {"visual_bert.w": np.ones((2, 3), "float16"), "cls.n": np.array(3)})
+    assert main(["inspect", str(file)]) == 0
+    out = capsys.readouterr().out
+    assert "PyTorch zip" in out and "2 tensors, 7 numbers; looks like VisualBERT with the names of Hugging Face" in out
+    assert "| visual_bert.w | [2, 3] | float16 |" in out and "| cls.n | [] | int64 |" in out
+
+
+def test_diff_tells_shapes_values_and_tolerance(tmp_path, capsys):
+    left = {"same": np.array([np.nan, 1.0]), "shape": np.ones(2), "value": np.ones(2), "nan": np.ones(1)}
+    right = {**left, "shape": np.ones(3), "value": np.array([1.0, 1.25]), "nan": np.array([np.nan]), "new": np.ones(1)}
+    write_safetensors(tmp_path / "a.safetensors", left)
+    write_safetensors(tmp_path / "b.safetensors", right)
+    arguments = ["diff", str(tmp_path / "a.safetensors"), str(tmp_path / "b.safetensors")]
+    assert main(arguments) == 1
+    assert capsys.readouterr().out.splitlines()[2:] == [
+        "| shape | shape [2] and [3] |",
+        "| value | differ by up to 0.25 |",
+        "| nan | differ by up to inf |",
+        "| new | only in the second |",
+    ]
+    assert main([*arguments, "--tolerance", "0.3"]) == 1
+    assert "value" not in capsys.readouterr().out
+
+
+def test_other_destinations_and_unknown_names_are_refused(tmp_path):
+    with pytest.raises(InputError, match=r"x\.pth: weights are written as \.safetensors"):
+        convert(AUTHORS, tmp_path / "x.pth")
+    with pytest.raises(InputError, match="bfloat16 is written to .safetensors only"):
+        convert(AUTHORS, tmp_path / "x.pdparams", "--dtype", "bfloat16")
+    with pytest.raises(InputError, match='did you mean "huggingface"'):
+        convert(AUTHORS, tmp_path / "x.safetensors", "--names", "hugingface")
+    with pytest.raises(InputError, match='unknown model "?.visual_bert.: did you mean "visualbert"'):
+        packages.find("visual_bert")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_leaves_nothing_behind(tmp_path, monkeypatch):
+    (tmp_path / "x.safetensors").write_bytes(b"before")
+
+    def full(path, *_):
+        path.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(converting, "write_safetensors", full)
+    with pytest.raises(InputError, match=r"x\.safetensors: cannot be written \(No space left on device\)"):
+        convert(AUTHORS, tmp_path / "x.safetensors")
+    assert [item.read_bytes() for item in tmp_path.iterdir()] == [b"before"]
+
+
+def test_errors_are_one_line_with_status_2(tmp_path):
+    command = [sys.executable, "-m", "pyutils.weights", "inspect", str(tmp_path / "none.pth")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2 and "\nerror: " in "\n" + done.stderr and "Traceback" not in done.stderr
+
+
+def test_known_checkpoints_are_listed(capsys):
+    assert main(["list"]) == 0
+    assert "| visualbert-vqa-pre |" in capsys.readouterr().out
