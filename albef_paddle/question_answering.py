@@ -132,7 +132,8 @@ class AlbefForQuestionAnswering(nn.Layer):
         logits = self.first_word_logits(memories, candidate_ids[0, 0], questions)
         with fp32_island():
             probabilities = F.softmax(logits.astype("float32"), axis=-1)
-        of_candidates = paddle.index_select(probabilities, candidate_ids[:, 1], axis=1)
+        first_words = candidate_ids[:, 1].contiguous()  # 2.6 misreads an index tensor with gaps
+        of_candidates = paddle.index_select(probabilities, first_words, axis=1)
         return paddle.topk(of_candidates, min(k, candidate_ids.shape[0]), axis=1)
 
     def answer_scores(

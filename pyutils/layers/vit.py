@@ -145,7 +145,8 @@ class VisionTransformer(nn.Layer):
     def trace(self, images: paddle.Tensor) -> tuple[list[paddle.Tensor], list[AttentionMaps]]:
         """Tokens before the first and after every block, then the output (`depth` + 2 in all), and every block's maps.
 
-        The maps stay in the graph: a gradient with respect to `maps[n].weights` is what Grad-CAM needs.
+        The maps stay in the graph. Grad-CAM needs the gradient of `maps[n].weights`: call their `retain_grads()`, then
+        `backward()` (`paddle.grad` of an inner tensor is not reliable: it can leave paths of the graph out).
         """
         trail, all_maps = [self.embed(images)], []
         for block in self.blocks:

@@ -14,7 +14,9 @@ from albef_paddle.negatives import Negatives
 from albef_paddle.question_answering import AlbefForQuestionAnswering
 from albef_paddle.retrieval import AlbefForRetrieval
 from albef_paddle.text_assignment import AlbefForTextAssignment, Assignment, draw_assignment, other_image_weights
+from albef_paddle.weights import convert, load_tensors
 from pyutils.errors import InputError
+from pyutils.layers.attention import attention_bias
 from pyutils.losses import hard_negative_weights, soft_target_cross_entropy
 from tests.albef_paddle.support import (
     STATES,
@@ -267,3 +269,49 @@ def test_assignments_follow_their_rule():
 def test_two_images_are_too_few_for_text_assignment():
     with pytest.raises(InputError, match="at least 3 on every process, found 2. Raise train.batch_size"):
         draw_assignment(paddle.ones([2, 2]))
+
+
+def grounding_model():
+    recorded = golden("albef/grounding")
+    config = config_of(recorded.config)
+    model = AlbefForRetrieval(config)
+    load_tensors(model, convert(recorded.weights, config).tensors, "recorded", may_miss=())
+    model.eval()
+    return recorded, model, tensors(recorded.inputs, "image", "input_ids", "attention_mask")
+
+
+def heat_map(attention: paddle.Tensor, score: paddle.Tensor) -> np.ndarray:
+    """Attention on the patches where more of it raises the score: `[batch, heads, queries, patches]` float32."""
+    attention.retain_grads()
+    score.backward()
+    return (attention.numpy() * np.maximum(attention.grad.numpy(), 0))[..., 1:]
+
+
+def check_heat_map(found: np.ndarray, expected: np.ndarray) -> None:
+    for ours, theirs in zip(found.reshape(expected.shape), expected):
+        assert np.abs(ours - theirs).max() <= 1e-3 * theirs.max()
+
+
+def test_cross_attention_maps_carry_grad_cam():
+    recorded, model, (images, ids, mask) = grounding_model()
+    expected, layer = recorded.outputs, recorded.config["block_num"] - model.config.text.fusion_layer
+    states, memories = model.text.encode(ids, mask), model.text.memories(model.vision(images))
+    trail, maps = model.text.fusion_layers.trace(states, attention_bias(mask), memories)
+    logits = model.matching(trail[-1][:, 0])
+    np.testing.assert_allclose(logits.numpy(), expected["vl_output"], **STATES)
+    weights = maps[layer].cross_attention.weights
+    np.testing.assert_allclose(weights.numpy().mean(1), expected["attention_mean_itm"], **STATES)
+    check_heat_map(heat_map(weights, logits[:, 1].sum()).mean((1, 2)), expected["gradcam_itm"])
+
+
+def test_image_attention_maps_carry_grad_cam():
+    recorded, model, (images, ids, mask) = grounding_model()
+    expected = recorded.outputs
+    trail, maps = model.vision.trace(images)
+    image_features = unit_feature(model.vision_projection, trail[-1])
+    text_features = unit_feature(model.text_projection, model.text.encode(ids, mask))
+    similar = paddle.matmul(image_features, text_features, transpose_y=True) / model.temperature
+    np.testing.assert_allclose(similar.numpy(), expected["sim_itc"], **STATES)
+    weights = maps[recorded.config["block_num"]].weights
+    found = heat_map(weights, paddle.diagonal(similar).sum())[:, :, 0]
+    check_heat_map(found.mean(1), expected["gradcam_itc"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import paddle
 import pytest
@@ -137,8 +139,6 @@ def test_a_checkpoint_without_momentum_and_queues(tmp_path):
 
 
 def test_a_checkpoint_of_another_resolution_and_queue_size(tmp_path):
-    from dataclasses import replace
-
     settings = config("pretrain")
     larger = replace(settings, vision=replace(settings.vision, image_size=48), queue_size=10)
     model = AlbefForPretraining(larger)

@@ -1,0 +1,41 @@
+"""One process of a retrieval step on its share of the recorded batch; `retrieval_process.py FOLDER` writes losses."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import paddle
+
+from albef_paddle.negatives import Negatives
+from albef_paddle.retrieval import AlbefForRetrieval
+from pyutils.engine import distributed
+from tests.albef_paddle.support import config_of, fill_from_original
+from tests.support import golden
+
+
+def share_of_step(model: AlbefForRetrieval, first: int, last: int) -> dict[str, np.ndarray]:
+    """Losses of the recorded pairs `first` … `last` - 1 (each is the other's negative) and the queue afterwards."""
+    arrays = golden("albef/retrieval").inputs
+    names = ("image", "input_ids", "attention_mask", "idx")
+    swapped = paddle.to_tensor([1, 0], dtype="int64")
+    given = [paddle.to_tensor(arrays[name][first:last]) for name in names]
+    losses = model(*given, 0.4, Negatives(swapped, swapped))
+    queue = {name: tensor.numpy() for name, tensor in model.queue.state_dict().items()}
+    return {"contrast": losses.contrast.numpy(), "matching": losses.matching.numpy(), **queue}
+
+
+def build() -> AlbefForRetrieval:
+    """The recorded model."""
+    recorded = golden("albef/retrieval")
+    config = config_of(recorded.config)
+    model = AlbefForRetrieval(config)
+    fill_from_original(model, recorded, config)
+    return model
+
+
+if __name__ == "__main__":
+    distributed.initialize()
+    rank = distributed.rank()
+    np.savez(Path(sys.argv[1]) / f"rank{rank}.npz", **share_of_step(build(), 2 * rank, 2 * rank + 2))
