@@ -12,6 +12,7 @@ from pyutils.data.features.keys import KeyIndex
 from pyutils.data.features.source import Entry, RegionSource
 from pyutils.data.features.spec import FeatureSpec, RegionFeatures
 from pyutils.errors import InputError
+from pyutils.weights import read_object
 
 _AUTHORS_REGIONS = 144
 
@@ -39,17 +40,7 @@ class ThRegions(RegionSource):
     @cached_property
     def _content(self) -> dict[str, Any]:
         """The whole file."""
-        try:
-            import torch
-        except ImportError:
-            raise InputError(
-                f"{self.path} is a PyTorch file: install 'torch' (the CPU build will do), or run `python -m "
-                "pyutils.data.features convert` on a machine that has it and read the packed store here"
-            ) from None
-        try:
-            content = torch.load(str(self.path), map_location="cpu", weights_only=True)
-        except (RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
-            raise InputError(f"{self.path} cannot be read as tensors: {error}") from error
+        content = read_object(self.path)
         if not isinstance(content, dict):
             raise InputError(f"{self.path}: expected a dict of images, found {type(content).__name__}")
         return content

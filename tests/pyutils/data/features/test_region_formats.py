@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import importlib.util
 import multiprocessing
 import pickle
 import shutil
@@ -104,11 +103,21 @@ def test_nlvr2_pairs_of_the_authors_loader():
         assert any(np.array_equal(features, half) for half in halves)
 
 
-@pytest.mark.skipif(importlib.util.find_spec("torch") is not None, reason="the message for machines without torch")
-def test_th_files_say_what_to_do_without_torch():
-    source = open_regions(VISUALBERT.folder / "X_COCO/coco_features_val_150.th")
-    with pytest.raises(InputError, match=r"coco_features_val_150\.th.*install 'torch'.*convert"):
-        len(source)
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_th_files_hold_the_regions_of_the_folders(split):
+    container = open_regions(VISUALBERT.folder / f"X_COCO/coco_features_{split}_150.th")
+    folder = open_regions(VISUALBERT.folder / f"X_COCO/data/detectron_fix_144/{split}2014")
+    assert len(container) == len(folder)
+    for key in folder:
+        np.testing.assert_array_equal(container[key].features, folder[key].features)
+        np.testing.assert_array_equal(container[key].boxes, folder[key].boxes)
+
+
+def test_a_damaged_th_file_is_named(tmp_path):
+    content = (VISUALBERT.folder / "X_COCO/coco_features_val_150.th").read_bytes()
+    (tmp_path / "x.th").write_bytes(content[:-100])
+    with pytest.raises(InputError, match=r"x\.th: (cut short|damaged)"):
+        len(open_regions(tmp_path / "x.th"))
 
 
 def as_text(array: np.ndarray) -> str:
