@@ -9,6 +9,7 @@ import paddle
 from paddle import nn
 
 from pyutils.layers.attention import attention_bias
+from pyutils.layers.dropout import Dropout
 from pyutils.layers.heads import MaskedLanguageHead, take_positions
 from pyutils.layers.initializers import linear
 from visualbert_paddle.config import VisualBertConfig
@@ -49,7 +50,7 @@ class VisualBertForQuestionAnswering(nn.Layer):
     def __init__(self, config: VisualBertConfig, num_answers: int):
         super().__init__()
         self.encoder = VisualBert(config)
-        self.dropout = nn.Dropout(config.hidden_dropout)
+        self.dropout = Dropout(config.hidden_dropout)
         self.classifier = linear(config.hidden_size, num_answers, config.init_std)
 
     def forward(self, text_mask: paddle.Tensor, **inputs) -> paddle.Tensor:
@@ -68,7 +69,7 @@ class PooledScores(nn.Layer):
     def __init__(self, config: VisualBertConfig, num_scores: int):
         super().__init__()
         self.encoder = VisualBert(config)
-        self.dropout = nn.Dropout(config.hidden_dropout)
+        self.dropout = Dropout(config.hidden_dropout)
         self.classifier = linear(config.hidden_size, num_scores, config.init_std)
 
     def forward(self, **inputs) -> paddle.Tensor:

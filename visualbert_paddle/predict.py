@@ -1,23 +1,40 @@
-"""Prediction with a trained VisualBERT: result files of whole splits, and answers about one image."""
+"""Prediction with a trained VisualBERT: result files of whole splits, and what it says about one example."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
+from typing import Any, NamedTuple
 
-import numpy as np
-import paddle
+import yaml
 
 from pyutils.cli import Run
 from pyutils.config import load_config
-from pyutils.data.records import VQARecord
 from pyutils.engine import distributed
 from pyutils.engine.checkpoint import CONFIG_FILE, find_checkpoint, load_weights
-from pyutils.engine.evaluation import evaluating, split_loader
-from pyutils.engine.precision import autocast
-from pyutils.engine.run_log import markdown_table, say
+from pyutils.engine.run_log import say
 from pyutils.errors import InputError
-from visualbert_paddle.tasks.vqa import VisualBertVQA, VisualBertVQAConfig
+from visualbert_paddle.tasks.base import VisualBertTask
+
+
+class Predictor(NamedTuple):
+    """Where a task's prediction is: `module` has `Config`, `Task`, `predict_split` and `predict_one`.
+
+    `single`: the flags that describe one example, the first of which asks for it.
+    """
+
+    module: str
+    single: tuple[str, ...]
+
+
+# The section that tells a task's configuration from the others'.
+PREDICTORS = {
+    "vqa": Predictor("visualbert_paddle.predict_vqa", ("image", "question")),
+    "nlvr2": Predictor("visualbert_paddle.predict_nlvr2", ("left", "right", "sentence")),
+    "vcr": Predictor("visualbert_paddle.predict_vcr", ("annot_id",)),
+    "flickr": Predictor("visualbert_paddle.predict_flickr", ("image", "sentence", "phrase")),
+}
 
 
 def predict(run: Run) -> None:
@@ -25,71 +42,46 @@ def predict(run: Run) -> None:
     extra = run.extra
     if "checkpoint" not in extra:
         raise InputError("--checkpoint is missing: name a checkpoint folder or the output folder of a run")
-    if ("split" in extra) == ("image" in extra):
-        raise InputError("give either --split for a result file, or --image with --question for one answer")
-    if "image" in extra and "question" not in extra:
-        raise InputError("--image needs a --question")
-    task = load_task(run, find_checkpoint(extra["checkpoint"]))
+    checkpoint = find_checkpoint(extra["checkpoint"])
+    kind = kind_of(run.config_path or checkpoint / CONFIG_FILE)
+    single = PREDICTORS[kind].single
+    if ("split" in extra) == (single[0] in extra):
+        flags = " ".join(f"--{name}" for name in single)
+        raise InputError(f"{kind}: give either --split for a result file, or {flags} for one example")
+    for name in single[1:]:
+        if single[0] in extra and name not in extra:
+            raise InputError(f"--{single[0]} needs a --{name}")
+    module = import_module(PREDICTORS[kind].module)
+    task = load_task(run, checkpoint, module.Config, module.Task)
     output_dir = Path(run.output_dir or extra["checkpoint"])
-    if "split" in extra:
-        answer_split(task, extra["split"], output_dir, bool(extra.get("allow_unk")))
-    else:
-        show_answers(task, extra["image"], extra["question"], extra.get("top", 5), extra.get("picture"), output_dir)
+    (module.predict_split if "split" in extra else module.predict_one)(task, extra, output_dir)
 
 
-def load_task(run: Run, checkpoint: Path) -> VisualBertVQA:
-    """The task of a checkpoint with its weights. Vocabulary and answer list saved with it stand in for lost ones."""
-    config_path = run.config_path or checkpoint / CONFIG_FILE
-    config = load_config(VisualBertVQAConfig, config_path, run.overrides)
-    vocabulary, answers = checkpoint / "vocab.txt", checkpoint / Path(config.vqa.answers).name
+def kind_of(config_path: Path) -> str:
+    """The key of `PREDICTORS` for a configuration file. InputError when it is none of these tasks'."""
+    try:
+        content = yaml.safe_load(Path(config_path).read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise InputError(f"{config_path}: cannot be read as a configuration: {error}") from error
+    sections = [kind for kind in PREDICTORS if isinstance(content, dict) and kind in content]
+    if len(sections) != 1:
+        raise InputError(
+            f"{config_path}: run_predict.py answers for {', '.join(PREDICTORS)}, and this configuration is of none of "
+            "them; evaluate a pre-training with run_pretrain.py --evaluate"
+        )
+    return sections[0]
+
+
+def load_task(run: Run, checkpoint: Path, config_class: type, task_class: type) -> VisualBertTask:
+    """The task of a checkpoint with its weights. The vocabulary and lists saved with it stand in for lost ones."""
+    config: Any = load_config(config_class, run.config_path or checkpoint / CONFIG_FILE, run.overrides)
+    vocabulary = checkpoint / "vocab.txt"
     if vocabulary.is_file():
         config = replace(config, tokenizer=str(vocabulary))
-    if answers.is_file():
+    if hasattr(config, "vqa") and (checkpoint / Path(config.vqa.answers).name).is_file():
+        answers = checkpoint / Path(config.vqa.answers).name
         config = replace(config, vqa=replace(config.vqa, answers=str(answers.resolve())))
     distributed.initialize()
-    task = VisualBertVQA(config)
+    task = task_class(config)
     say(str(load_weights(task.model, checkpoint)))
     return task
-
-
-def answer_split(task: VisualBertVQA, split: str, output_dir: Path, allow_unknown: bool) -> None:
-    """Write `result.json` for `split`; where the split has human answers, print the accuracy too."""
-    config = task.config.train
-    with evaluating(task.model), autocast(config.precision):
-        answered = task.answer(split_loader(task, config, split), split, allow_unknown)
-    if distributed.is_main():
-        say(f"{len(answered.texts)} answers written to {answered.write(output_dir)}")
-        metrics = answered.metrics()
-        if metrics:
-            say(markdown_table([{"split": split, **metrics}]))
-    distributed.barrier()
-
-
-def show_answers(
-    task: VisualBertVQA, image: str, question: str, top: int, picture: Path | None, output_dir: Path
-) -> None:
-    """Print the `top` answers to one question with their probabilities, and draw them when `picture` is given."""
-    if not question.strip():
-        raise InputError("--question is empty")
-    ranked = rank_answers(task, image, question, top)
-    say(markdown_table([{"answer": text, "probability": f"{share:.4f}"} for text, share in ranked]))
-    if picture is not None:
-        from pyutils.visualize.contact_sheet import Card, draw_contact_sheet
-
-        given = ", ".join(f"{text} {share:.0%}" for text, share in ranked[:3])
-        drawn = draw_contact_sheet([Card(picture, question, given)], output_dir / "prediction.png", columns=1)
-        say(f"drawn: {drawn}")
-
-
-def rank_answers(task: VisualBertVQA, image: str, question: str, top: int) -> list[tuple[str, float]]:
-    """The `top` answers (`<unk>` left out) and their probabilities, the softmax over the answer scores."""
-    batch = task.collate([VQARecord(0, image, question)], np.random.default_rng(0), False)
-    with evaluating(task.model):
-        scores = task.scores({name: paddle.to_tensor(value) for name, value in batch.items()})
-    scores = scores.astype("float32").numpy()[0].astype(np.float64)
-    if task.answers.unknown is not None:
-        scores[task.answers.unknown] = -np.inf
-    shares = np.exp(scores - scores.max())
-    shares /= shares.sum()
-    best = np.argsort(-shares, kind="stable")[: max(1, min(top, task.answers.real_answers))]
-    return [(task.answers[number], float(shares[number])) for number in best]

@@ -1,8 +1,13 @@
-"""Answer questions with a trained VisualBERT: a whole split, or one image.
+"""Predict with a trained VisualBERT: a whole split, or one example. The task is the checkpoint's.
 
     python visualbert_paddle/run_predict.py --checkpoint output/vqa2 --split test            → result.json
     python visualbert_paddle/run_predict.py --checkpoint output/vqa2 --regions X_COCO/data/detectron_fix_100 \\
         --image COCO_val2014_000000262148 --question "Where is he looking?" [--top 5]
+    python visualbert_paddle/run_predict.py --checkpoint output/nlvr2 --split test1          → predictions.csv
+    python visualbert_paddle/run_predict.py --checkpoint output/nlvr2 --left dev-0-0-img0 --right dev-0-0-img1 \\
+        --sentence "Both images contain a dog."
+    python visualbert_paddle/run_predict.py --checkpoint output/vcr_qa --rationale_checkpoint output/vcr_qar --split val
+    python visualbert_paddle/run_predict.py --checkpoint output/flickr --split test          → phrases.json
 
 The configuration is the one saved with the checkpoint; `--config` and `--set` change it.
 """
@@ -18,13 +23,20 @@ from pyutils.cli import Flag, run_main, standard_parser
 
 FLAGS = [
     Flag("--checkpoint", None, help="checkpoint folder, or the output folder of a run"),
-    Flag("--split", None, help="split to answer whole, a key of vqa.splits"),
+    Flag("--split", None, help="split to predict whole, a key of the configuration's splits"),
     Flag("--regions", "regions.path", help="region features, where they are not those of the configuration"),
     Flag("--image", None, help="image key, e.g. COCO_val2014_000000262148"),
-    Flag("--question", None, help="the question about --image"),
-    Flag("--top", None, type=int, help="answers to show for --image (default 5)"),
+    Flag("--question", None, help="VQA: the question about --image"),
+    Flag("--left", None, help="NLVR2: key of the left image"),
+    Flag("--right", None, help="NLVR2: key of the right image"),
+    Flag("--sentence", None, help="NLVR2, Flickr30k Entities: the sentence"),
+    Flag("--phrase", None, help="Flickr30k Entities: words of the sentence to find in --image"),
+    Flag("--annot_id", None, help="VCR: the question of --of_split to answer"),
+    Flag("--of_split", None, help="VCR: split of --annot_id (default val)"),
+    Flag("--rationale_checkpoint", None, help="VCR: checkpoint trained for QA→R, beside one for Q→A: gives Q→AR"),
+    Flag("--top", None, type=int, help="answers or boxes to show for --image (default 5)"),
     Flag("--picture", None, type=Path, help="picture file of --image: draws the answer into output_dir/prediction.png"),
-    Flag("--allow_unk", None, type=bool, help="also submit <unk> where it wins, as the authors' code does"),
+    Flag("--allow_unk", None, type=bool, help="VQA: also submit <unk> where it wins, as the authors' code does"),
 ]
 
 

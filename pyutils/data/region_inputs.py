@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +12,7 @@ import numpy as np
 from pyutils.config import setting
 from pyutils.data.features import RegionBatch, keep_available, open_regions
 from pyutils.data.table import RecordTable
+from pyutils.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -35,13 +36,22 @@ class RegionInputs:
         config: see `RegionConfig`; the source is opened and checked at once.
         dimension: feature dimension the model expects.
         multiple: round the number of regions of a batch up to a multiple (8 on GPUs).
+        recipes: dimension -> the configuration that is for features of it, for the message about a wrong one.
     Raises:
         InputError: no features there, another dimension or detector than expected.
     """
 
-    def __init__(self, config: RegionConfig, dimension: int, multiple: int = 1):
+    def __init__(
+        self, config: RegionConfig, dimension: int, multiple: int = 1, recipes: Mapping[int, str] | None = None
+    ):
         self.config, self.dimension, self.multiple = config, dimension, multiple
         self.source = open_regions(Path(config.path).expanduser(), config.format or None)
+        found = self.source.spec
+        if found.dimension != dimension and found.dimension in (recipes or {}):
+            raise InputError(
+                f"expected {dimension}-d regions, {config.path} holds {found.dimension}-d ones of detector "
+                f"'{found.detector}': give the features this configuration is for, or take {recipes[found.dimension]}"
+            )
         self.source.check(dimension, config.detector or None)
 
     def available(self, records: RecordTable, *fields: str) -> RecordTable:
@@ -55,9 +65,14 @@ class RegionInputs:
         say(f"{self.config.path}: {kept.describe()}")
         return records.select(kept.indices)
 
-    def shown(self, records: RecordTable, field: str = "image", seed: int = 0) -> Sequence[Any]:
-        """`records` as they are, or, where the configuration says `shuffled`, with pictures dealt out anew."""
-        return ShuffledPictures(records, field, seed) if self.config.picture == "shuffled" else records
+    def shown(self, records: RecordTable, *fields: str, seed: int = 0) -> Sequence[Any]:
+        """`records` as they are, or, where the configuration says `shuffled`, with pictures dealt out anew.
+
+        `fields` name the records' pictures, default `image`.
+        """
+        if self.config.picture != "shuffled":
+            return records
+        return ShuffledPictures(records, fields or ("image",), seed)
 
     def read(self, keys: Sequence[str]) -> RegionBatch:
         """The regions of images `keys`: features `[batch, r, dimension]` float32, mask `[batch, r]` int64, …"""
@@ -70,13 +85,13 @@ class RegionInputs:
 
 
 class ShuffledPictures(Sequence):
-    """Records whose picture `field` is that of another record: distinct pictures are rotated by a random amount of a
-    random order, so that no picture keeps its place."""
+    """Records whose pictures `fields` are those of other records: each picture stands for the one before it in a random
+    order, so that none keeps its place."""
 
-    def __init__(self, records: RecordTable, field: str, seed: int):
-        pictures = np.unique(records.column(field).astype(str))
+    def __init__(self, records: RecordTable, fields: Sequence[str], seed: int):
+        pictures = np.unique(np.concatenate([records.column(field).astype(str) for field in fields]))
         order = np.random.default_rng(seed).permutation(pictures)
-        self._records, self._field = records, field
+        self._records, self._fields = records, tuple(fields)
         self._instead = dict(zip(order.tolist(), np.roll(order, 1).tolist()))
 
     def __len__(self) -> int:
@@ -84,4 +99,4 @@ class ShuffledPictures(Sequence):
 
     def __getitem__(self, index):
         record = self._records[index]
-        return replace(record, **{self._field: self._instead[getattr(record, self._field)]})
+        return replace(record, **{field: self._instead[getattr(record, field)] for field in self._fields})

@@ -18,6 +18,14 @@ def vqa_world(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="session")
+def whole_world(tmp_path_factory):
+    """Folder of a drawn world of 48 scenes with the files of every task of VisualBERT."""
+    folder = tmp_path_factory.mktemp("world") / "whole"
+    write_world(folder, 48, 0, ["vqa", "coco", "nlvr2", "vcr", "entities"], DIMENSION)
+    return folder
+
+
 @pytest.fixture
 def vqa_yaml(vqa_world, tmp_path):
     """A configuration file for that world."""

@@ -104,3 +104,23 @@ train:
   scalars: false
   optimizer: {{lr: 1e-3}}
 """
+
+
+def tiny_yaml(world, output_dir, regions: str, section: str, dimension: int = DIMENSION) -> str:
+    """A tiny VisualBERT on another part of a drawn world: `regions` is below the world, `section` the task's YAML."""
+    return f"""
+output_dir: {output_dir}
+tokenizer: {world}/vocab.txt
+max_text: 48
+model: {{vocab_size: 0, hidden_size: 16, num_layers: 2, num_heads: 2, intermediate_size: 24, max_positions: 64,
+        visual_dim: {dimension}}}
+regions: {{path: {world}/{regions}}}
+{section}
+train:
+  batch_size: 8
+  epochs: 1
+  workers: 0
+  log_every: 1
+  scalars: false
+  optimizer: {{lr: 1e-3}}
+"""

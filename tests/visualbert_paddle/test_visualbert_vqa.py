@@ -25,7 +25,7 @@ from pyutils.text import sequences
 from pyutils.text.tokenizer import WordPiece
 from tests.support import golden
 from tests.visualbert_paddle.support import as_tensors
-from visualbert_paddle.predict import rank_answers
+from visualbert_paddle.predict_vqa import rank_answers
 from visualbert_paddle.tasks.vqa import VisualBertVQA, soft_labels
 from visualbert_paddle.weights import NAME_MAPS, load_initial
 

@@ -1,0 +1,38 @@
+"""NLVR2's prediction file, as the official `metrics.py` of Suhr et al. (2019) reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from pyutils.errors import InputError
+from pyutils.files import atomic_write
+
+RESULT_FILE = "predictions.csv"
+_VALUES = {"true": True, "false": False}
+
+
+def write_predictions(path: Path, identifiers: Iterable[str], predictions: Iterable[bool]) -> Path:
+    """Write a line "identifier,True" or "identifier,False" an example, without a header; returns `path`."""
+    with atomic_write(path) as stream:
+        stream.writelines(f"{name},{bool(value)}\n" for name, value in zip(identifiers, predictions))
+    return path
+
+
+def read_predictions(path: Path) -> dict[str, bool]:
+    """Example identifier -> prediction. InputError naming the line that is not "identifier,True" or "…,False"."""
+    found: dict[str, bool] = {}
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    for number, line in enumerate(lines, start=1):
+        name, comma, value = line.strip().partition(",")
+        if not name:
+            continue
+        if not comma or value.strip().lower() not in _VALUES:
+            raise InputError(f'{path}: line {number}: expected "identifier,True" or "identifier,False", found {line!r}')
+        if name in found:
+            raise InputError(f"{path}: line {number}: a second prediction for {name}")
+        found[name] = _VALUES[value.strip().lower()]
+    return found
