@@ -8,6 +8,7 @@ import paddle
 from paddle import nn
 
 from pyutils.layers.attention import MultiHeadAttention
+from pyutils.layers.dropout import Dropout
 from pyutils.layers.vit import DropPath
 
 
@@ -52,9 +53,6 @@ class Teacher(nn.Layer):
 def _switch_dropout_off(layer: nn.Layer) -> None:
     """Make every kind of dropout inside `layer` do nothing, in training mode too."""
     for part in layer.sublayers(include_self=True):
-        if isinstance(part, nn.Dropout):
-            part.p = 0.0
-        elif isinstance(part, MultiHeadAttention):
-            part.dropout = 0.0
-        elif isinstance(part, DropPath):
-            part.rate = 0.0
+        for rate in _RATES:
+            if isinstance(getattr(part, rate, None), (int, float)):
+                setattr(part, rate, 0.0)
