@@ -7,9 +7,8 @@ import copy
 import paddle
 from paddle import nn
 
-from pyutils.layers.attention import MultiHeadAttention
-from pyutils.layers.dropout import Dropout
-from pyutils.layers.vit import DropPath
+_RATES = ("p", "rate", "dropout")
+"""What layers call their rate: Paddle's dropout, ours and drop path, attention."""
 
 
 class Teacher(nn.Layer):
