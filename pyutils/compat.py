@@ -38,6 +38,16 @@ def use_cpu_threads(count: int | None = None) -> int:
     return count
 
 
+def use_plain_layouts() -> None:
+    """On a machine without GPU, let transposes write what they return.
+
+    With Paddle's strided views a transpose costs nothing, but on the CPU each later kernel then copies element by
+    element: merging attention heads took 6.7 ms instead of 0.2.
+    """
+    if not has_gpu():
+        paddle.set_flags({"FLAGS_use_stride_kernel": False})
+
+
 def has_gpu() -> bool:
     """Whether this Paddle build can use a CUDA device of this machine."""
     return bool(paddle.device.is_compiled_with_cuda()) and paddle.device.cuda.device_count() > 0
@@ -133,6 +143,7 @@ def squared_norm(tensor: paddle.Tensor) -> paddle.Tensor:
 
 
 use_cpu_threads()
+use_plain_layouts()
 
 
 def stop_data_workers(iterator) -> None:

@@ -14,6 +14,7 @@ from paddle import nn
 
 from pyutils.errors import nearest
 from pyutils.layers.attention import MASKED_SCORE
+from pyutils.layers.dropout import Dropout
 from pyutils.layers.heads import HeadTransform, MaskedLanguageHead
 from pyutils.layers.initializers import linear
 from vilbert_paddle.config import VilbertConfig
@@ -64,7 +65,7 @@ class WeightNormClassifier(nn.Layer):
     def __init__(self, config: VilbertConfig, input_size: int, outputs: int):
         super().__init__()
         self.expand = WeightNormLinear(input_size, 2 * config.bridge_size, config.init_std)
-        self.dropout = nn.Dropout(CLASSIFIER_DROPOUT)
+        self.dropout = Dropout(CLASSIFIER_DROPOUT)
         self.decoder = WeightNormLinear(2 * config.bridge_size, outputs, config.init_std)
 
     def forward(self, pooled: paddle.Tensor) -> paddle.Tensor:
@@ -116,7 +117,7 @@ class VilbertForTasks(nn.Layer):
         self.heads = nn.LayerDict(
             {name: HEADS[name].build(config, size or HEADS[name].outputs) for name, size in outputs.items()}
         )
-        self.dropout = nn.Dropout(HEAD_DROPOUT)
+        self.dropout = Dropout(HEAD_DROPOUT)
 
     def forward(self, head: str, **inputs) -> paddle.Tensor:
         """Scores of the head called `head`; `inputs` as in `Vilbert.forward`.

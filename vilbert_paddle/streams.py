@@ -11,6 +11,7 @@ from paddle import nn
 
 from pyutils.compat import recompute
 from pyutils.layers.attention import AttentionMaps, attention_bias
+from pyutils.layers.dropout import Dropout
 from pyutils.layers.embeddings import TextEmbeddings
 from pyutils.layers.initializers import embedding, layer_norm, linear
 from pyutils.layers.transformer import AttentionBlock, FeedForward, LayerShape, TransformerLayer
@@ -77,7 +78,7 @@ class RegionEmbeddings(nn.Layer):
         self.locations = linear(LOCATION_SIZE, size, config.init_std)
         self.norm = layer_norm(size, config.layer_norm_eps)
         # The original takes the text stream's rate here.
-        self.dropout = nn.Dropout(config.text.hidden_dropout)
+        self.dropout = Dropout(config.text.hidden_dropout)
 
     def forward(self, features: paddle.Tensor, locations: paddle.Tensor) -> paddle.Tensor:
         """`features` `[batch, r, region_dim]`, `locations` `[batch, r, 5]` → `[batch, r, hidden]`."""

@@ -6,6 +6,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
+from pyutils.layers.dropout import Dropout
 from pyutils.layers.initializers import embedding, layer_norm
 
 
@@ -50,7 +51,7 @@ class TextEmbeddings(nn.Layer):
         self.positions = embedding(max_positions, hidden_size, init_std)
         self.token_types = embedding(token_types, hidden_size, init_std)
         self.norm = layer_norm(hidden_size, layer_norm_eps)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def summed(
         self,

@@ -24,10 +24,22 @@ def normal(std: float) -> paddle.ParamAttr:
     return paddle.ParamAttr(initializer=nn.initializer.Normal(0.0, std))
 
 
-def linear(inputs: int, outputs: int, init_std: float = 0.02, bias: bool = True) -> nn.Linear:
+class Linear(nn.Linear):
+    """x W + b. While training on the CPU, b is added as the product of a column of ones with it: the gradient of b is
+    then a matrix product too, where Paddle's own sum over the rows runs on one thread and took 60 times as long."""
+
+    def forward(self, states: paddle.Tensor) -> paddle.Tensor:
+        """`[…, inputs]` → `[…, outputs]`."""
+        if self.bias is None or not self.training or not states.place.is_cpu_place():
+            return super().forward(states)
+        ones = paddle.ones([*states.shape[:-1], 1], dtype=states.dtype)
+        return paddle.matmul(states, self.weight) + paddle.matmul(ones, self.bias.unsqueeze(0))
+
+
+def linear(inputs: int, outputs: int, init_std: float = 0.02, bias: bool = True) -> Linear:
     """Linear layer, weight `[inputs, outputs]` from N(0, init_std²), bias zero."""
     bias_attr = paddle.ParamAttr(initializer=nn.initializer.Constant(0.0)) if bias else False
-    return nn.Linear(inputs, outputs, weight_attr=normal(init_std), bias_attr=bias_attr)
+    return Linear(inputs, outputs, weight_attr=normal(init_std), bias_attr=bias_attr)
 
 
 def layer_norm(size: int, epsilon: float = 1e-12) -> nn.LayerNorm:

@@ -10,7 +10,8 @@ import paddle
 from paddle import nn
 
 from pyutils.compat import recompute
-from pyutils.layers.attention import AttentionMaps, KeyValue, MultiHeadAttention
+from pyutils.layers.attention import AttentionMaps, KeyValue, MultiHeadAttention, spread_bias
+from pyutils.layers.dropout import Dropout
 from pyutils.layers.heads import take_positions
 from pyutils.layers.initializers import activation, layer_norm, linear
 
@@ -44,7 +45,7 @@ class ResidualOutput(nn.Layer):
     def __init__(self, input_size: int, shape: LayerShape):
         super().__init__()
         self.dense = linear(input_size, shape.hidden_size, shape.init_std)
-        self.dropout = nn.Dropout(shape.hidden_dropout)
+        self.dropout = Dropout(shape.hidden_dropout)
         self.norm = layer_norm(shape.hidden_size, shape.layer_norm_eps)
 
     def forward(self, states: paddle.Tensor, residual: paddle.Tensor) -> paddle.Tensor:
@@ -176,15 +177,16 @@ class TransformerEncoder(nn.Layer):
         `memories`: one for each layer's cross-attention (`project_memories`). `options`: passed to every layer.
         """
         last = len(self.layers) - 1
+        shared = spread_bias(bias, self.layers[0].attention.attend.num_heads, states.shape[1]) if last > 0 else bias
         for number, layer in enumerate(self.layers):
             if number == last and read_at is not None:
-                options["wanted"] = _rows_at(states, read_at)
+                options["wanted"], shared = _rows_at(states, read_at), bias
             if memories is not None:
                 options["memory"] = memories[number]
             if self.recompute_layers and self.training:
-                states, _ = recompute(layer, states, bias, **options)
+                states, _ = recompute(layer, states, shared, **options)
             else:
-                states, _ = layer(states, bias, **options)
+                states, _ = layer(states, shared, **options)
         return states
 
     def trace(

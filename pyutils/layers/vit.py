@@ -11,6 +11,7 @@ from paddle import nn
 
 from pyutils.compat import recompute
 from pyutils.layers.attention import AttentionMaps, MultiHeadAttention
+from pyutils.layers.dropout import Dropout
 from pyutils.layers.initializers import layer_norm, linear, normal
 
 
@@ -97,7 +98,7 @@ class VisionBlock(nn.Layer):
         self.mlp_norm = layer_norm(shape.width, shape.layer_norm_eps)
         self.expand = linear(shape.width, inner, shape.init_std)
         self.contract = linear(inner, shape.width, shape.init_std)
-        self.dropout = nn.Dropout(shape.dropout)
+        self.dropout = Dropout(shape.dropout)
         self.drop_path = DropPath(drop_path)
 
     def forward(self, tokens: paddle.Tensor, need_maps: bool = False) -> tuple[paddle.Tensor, AttentionMaps | None]:
@@ -118,7 +119,7 @@ class VisionTransformer(nn.Layer):
         self.patches = PatchEmbedding(shape)
         self.class_token = self.create_parameter([1, 1, shape.width], attr=normal(shape.init_std))
         self.positions = self.create_parameter([1, 1 + shape.grid**2, shape.width], attr=normal(shape.init_std))
-        self.dropout = nn.Dropout(shape.dropout)
+        self.dropout = Dropout(shape.dropout)
         rates = np.linspace(0.0, shape.drop_path, shape.depth)
         self.blocks = nn.LayerList([VisionBlock(shape, float(rate)) for rate in rates])
         self.norm = layer_norm(shape.width, shape.layer_norm_eps)

@@ -203,11 +203,11 @@ def test_every_dropout_has_the_rate_of_its_stream():
     regions = RegionStreamConfig(num_layers=1, connect_at=(0,), hidden_dropout=0.3, attention_dropout=0.4)
     with paddle.LazyGuard():
         model = Vilbert(VilbertConfig(vocab_size=10, text=text, regions=regions))
-    assert model.text_embeddings.dropout.p == model.region_embeddings.dropout.p == 0.1
+    assert model.text_embeddings.dropout.rate == model.region_embeddings.dropout.rate == 0.1
     for stream, hidden, attention in ((model.text, 0.1, 0.2), (model.regions, 0.3, 0.4)):
         layer = stream.layers[0]
         assert layer.attention.attend.dropout == attention
-        assert layer.attention.output.dropout.p == layer.feed_forward.output.dropout.p == hidden
+        assert layer.attention.output.dropout.rate == layer.feed_forward.output.dropout.rate == hidden
     for half, hidden, attention in ((model.connections[0].text, 0.1, 0.4), (model.connections[0].regions, 0.3, 0.2)):
         assert half.attention.attend.dropout == attention
-        assert half.attention.output.dropout.p == half.feed_forward.output.dropout.p == hidden
+        assert half.attention.output.dropout.rate == half.feed_forward.output.dropout.rate == hidden

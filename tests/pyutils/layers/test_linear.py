@@ -1,0 +1,42 @@
+"""The linear layer's way of adding its bias changes neither value nor gradient."""
+
+from __future__ import annotations
+
+import numpy as np
+import paddle
+import pytest
+
+from pyutils.layers.attention import attention_bias, attention_weights, spread_bias
+from pyutils.layers.initializers import linear
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_training_equals_evaluation(bias):
+    paddle.seed(0)
+    layer, states = linear(6, 5, bias=bias), paddle.randn([2, 3, 6])
+    if bias:
+        layer.bias.set_value(paddle.randn([5]))
+    states.stop_gradient = False
+    outcomes = []
+    for mode in (layer.train, layer.eval):
+        mode()
+        out = layer(states)
+        (out * out).sum().backward()
+        outcomes.append([out, states.grad, layer.weight.grad, *([layer.bias.grad] if bias else [])])
+        outcomes[-1] = [tensor.numpy() for tensor in outcomes[-1]]
+        for tensor in (states, *layer.parameters()):
+            tensor.clear_gradient(False)
+    for trained, evaluated in zip(*outcomes):
+        np.testing.assert_allclose(trained, evaluated, rtol=1e-5, atol=1e-6)
+
+
+def test_a_spread_bias_gives_the_same_weights():
+    paddle.seed(0)
+    queries, keys = paddle.randn([2, 3, 4, 8]), paddle.randn([2, 3, 4, 8])
+    bias = attention_bias(paddle.to_tensor([[1, 1, 1, 0], [1, 1, 0, 0]]))
+    wide = spread_bias(bias, 3, 4)
+    assert wide.shape == [2, 3, 4, 4]
+    np.testing.assert_array_equal(
+        attention_weights(queries, keys, bias).numpy(), attention_weights(queries, keys, wide).numpy()
+    )
+    assert spread_bias(None, 3, 4) is None
