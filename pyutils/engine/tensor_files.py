@@ -110,7 +110,7 @@ def _read_header(path: Path) -> tuple[dict[str, Any], int]:
             length = struct.unpack("<Q", stream.read(8))[0]
             if length > min(_LARGEST_HEADER, path.stat().st_size - 8):
                 raise ValueError(f"its header claims {length} bytes")
-            header = json.loads(stream.read(length))
+            header = json.loads(stream.read(length).decode("utf-8"))
         if not isinstance(header, dict):
             raise ValueError("its header is not a mapping")
     except FileNotFoundError:
