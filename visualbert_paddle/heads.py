@@ -14,6 +14,7 @@ from pyutils.layers.heads import MaskedLanguageHead, take_positions
 from pyutils.layers.initializers import linear
 from visualbert_paddle.config import VisualBertConfig
 from visualbert_paddle.model import VisualBert
+from visualbert_paddle.pretrained import PretrainedVisualBert
 
 
 class PretrainingScores(NamedTuple):
@@ -24,7 +25,7 @@ class PretrainingScores(NamedTuple):
     sentence_image: paddle.Tensor
 
 
-class VisualBertForPretraining(nn.Layer):
+class VisualBertForPretraining(PretrainedVisualBert, nn.Layer):
     """Masked language modelling and sentence-image prediction (paper, section 3.3)."""
 
     def __init__(self, config: VisualBertConfig):
@@ -44,8 +45,10 @@ class VisualBertForPretraining(nn.Layer):
         return PretrainingScores(self.words(states, self.encoder.word_table), self.sentence_image(pooled))
 
 
-class VisualBertForQuestionAnswering(nn.Layer):
+class VisualBertForQuestionAnswering(PretrainedVisualBert, nn.Layer):
     """Answer scores read where the question's [MASK] stands: `[CLS] question ? [MASK] [SEP]` (paper, section 4.1)."""
+
+    head_size_from = "classifier.bias"
 
     def __init__(self, config: VisualBertConfig, num_answers: int):
         super().__init__()
@@ -63,7 +66,7 @@ class VisualBertForQuestionAnswering(nn.Layer):
         return self.classifier(self.dropout(state))
 
 
-class PooledScores(nn.Layer):
+class PooledScores(PretrainedVisualBert, nn.Layer):
     """Scores of the pooled [CLS] state, the head of NLVR2 (two classes) and VCR (one score a choice)."""
 
     def __init__(self, config: VisualBertConfig, num_scores: int):
@@ -101,7 +104,7 @@ class VisualBertForMultipleChoice(PooledScores):
         return super().forward(**flat).reshape([batch, choices])
 
 
-class VisualBertForPhraseGrounding(nn.Layer):
+class VisualBertForPhraseGrounding(PretrainedVisualBert, nn.Layer):
     """Flickr30k Entities: a score for every region at every phrase's position (paper, section 4.4)."""
 
     def __init__(self, config: VisualBertConfig):

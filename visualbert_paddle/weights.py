@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 import numpy as np
 import paddle
@@ -96,16 +97,21 @@ def load_initial(model: paddle.nn.Layer, source: str, may_miss: Iterable[str] = 
     names that it need not hold; heads that this model lacks are passed over. InputError when it does not fit.
     """
     file = weight_file(locate(source))
+    tensors, lacking = read_checkpoint(file)
+    return load_arrays(model, tensors, str(file), [*may_miss, *lacking], OTHER_HEADS)
+
+
+def read_checkpoint(file: Path) -> tuple[Arrays, list[str]]:
+    """Tensors of a weight file of ours or of any code base under our names, and patterns of what it rightly lacks (the
+    parts for regions, where it is a text-only BERT). InputError when it is neither, or holds what has no name here."""
     tensors = read_weights(file)
-    may_miss = list(may_miss)
-    if not is_ours(tensors):
-        converted = convert(tensors, str(file))
-        if converted.unmapped:
-            raise InputError(f"{file}: no rule for {len(converted.unmapped)} tensors, e.g. {converted.unmapped[0]}")
-        tensors = converted.tensors
-        if f"{_REGIONS}projection.weight" not in tensors:
-            may_miss += BEYOND_TEXT
-    return load_arrays(model, tensors, str(file), may_miss, OTHER_HEADS)
+    if is_ours(tensors):
+        return tensors, []
+    converted = convert(tensors, str(file))
+    if converted.unmapped:
+        raise InputError(f"{file}: no rule for {len(converted.unmapped)} tensors, e.g. {converted.unmapped[0]}")
+    text_only = f"{_REGIONS}projection.weight" not in converted.tensors
+    return converted.tensors, list(BEYOND_TEXT) if text_only else []
 
 
 def _plain(name: str) -> str:
