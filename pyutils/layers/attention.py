@@ -46,20 +46,20 @@ class AttentionMaps(NamedTuple):
     keys: paddle.Tensor
 
 
-def attention_bias(mask: paddle.Tensor, value: float = MASKED_SCORE, dtype: str = "float32") -> paddle.Tensor:
+def attention_bias(mask: paddle.Tensor, value: float | None = None, dtype: str = "float32") -> paddle.Tensor:
     """Additive bias of a padding mask.
 
     `mask`: `[batch, keys]` (1 = attend), or `[batch, queries, keys]` for a causal mask; any numeric or boolean type.
-    Returns `[batch, 1, 1 or queries, keys]`: 0 where attended, `value` elsewhere.
+    Returns `[batch, 1, 1 or queries, keys]`: 0 where attended, `value` (default MASKED_SCORE) elsewhere.
     """
-    bias = (1.0 - mask.astype(dtype)) * value
+    bias = (1.0 - mask.astype(dtype)) * (MASKED_SCORE if value is None else value)
     return bias.unsqueeze([1, 2]) if bias.ndim == 2 else bias.unsqueeze(1)
 
 
 def spread_bias(bias: paddle.Tensor | None, heads: int, queries: int) -> paddle.Tensor | None:
     """`bias` written out to `[batch, heads, queries, keys]` on the CPU, for layers that share it: there, adding equal
     shapes is 30 times as fast as broadcasting. Elsewhere, and for None, it comes back as it is."""
-    if bias is None or not bias.place.is_cpu_place():
+    if bias is None or not paddle.in_dynamic_mode() or not bias.place.is_cpu_place():
         return bias
     return bias.expand([bias.shape[0], heads, queries, bias.shape[-1]])
 
@@ -154,7 +154,8 @@ class MultiHeadAttention(nn.Layer):
         if gate is not None:
             queries, keys = queries * self._split(gate[0]), keys * self._split(gate[1])
         batch = queries.shape[0]
-        queries = _grouped(queries, keys.shape[0])
+        if memory is not None:
+            queries = _grouped(queries, keys.shape[0])
         dropout = self.dropout if self.training else 0.0
         maps = None
         if not need_maps and fused_attention_available(queries):
@@ -163,7 +164,8 @@ class MultiHeadAttention(nn.Layer):
             weights = attention_weights(queries, keys, bias)
             maps = AttentionMaps(weights, queries, keys) if need_maps else None
             mixed = paddle.matmul(dropped(weights, dropout), values)
-        mixed = _ungrouped(mixed, batch)
+        if memory is not None:
+            mixed = _ungrouped(mixed, batch)
         # [batch, heads, queries, head_dim] -> [batch, queries, heads * head_dim]
         return mixed.transpose([0, 2, 1, 3]).reshape([0, 0, self.num_heads * self.head_dim]), maps
 
