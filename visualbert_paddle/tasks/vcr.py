@@ -1,0 +1,138 @@
+"""VCR with VisualBERT: which of four answers, which of four rationales? (paper, section 4.2)"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import paddle
+
+from pyutils.config import setting
+from pyutils.data.records import VCRRecord
+from pyutils.data.vcr_splits import VCRConfig, read_split
+from pyutils.engine.evaluation import predict_all
+from pyutils.engine.task import Batch
+from pyutils.errors import InputError
+from pyutils.files import write_json
+from pyutils.losses import masked_cross_entropy
+from pyutils.metrics.classification import accuracy
+from pyutils.text.tagged import speaking_names
+from visualbert_paddle.heads import VisualBertForMultipleChoice
+from visualbert_paddle.tasks.base import VisualBertRunConfig, VisualBertTask, network_inputs
+from visualbert_paddle.vcr_texts import (
+    ChoiceText,
+    alignment,
+    alignment_array,
+    choice_text,
+    pieces,
+    regions_of_objects,
+)
+
+CHOICES = 4
+_OF_PICTURE = ("region_features", "region_mask", "region_token_type_ids")
+
+
+@dataclass(frozen=True)
+class VisualBertVCRConfig(VisualBertRunConfig):
+    """Configuration of run_vcr.py."""
+
+    vcr: VCRConfig = setting(VCRConfig, "Questions, answers, rationales, objects.")
+    mode: Literal["q_a", "qa_r"] = setting("q_a", "q_a: the answer; qa_r: the rationale, given the right answer.")
+    align: bool = setting(True, "Give regions the positions of the words that name them.")
+    draw_names: bool = setting(False, "Draw the names of people anew in every training batch.")
+
+
+class VisualBertVCR(VisualBertTask):
+    """Batches: `input_ids`, `text_mask`, `token_type_ids` `[b, 4, t]` int64; `region_features` `[b, r, d]` float32,
+    `region_mask`, `region_token_type_ids` `[b, r]` int64; with `align` `alignment` `[b, 4, r, a]` int64, word positions
+    or -1; in training `labels` `[b]` int64."""
+
+    name = "visualbert_vcr"
+    best_metric = "accuracy"
+
+    def __init__(self, config: VisualBertVCRConfig):
+        super().__init__(config)
+        self.model = VisualBertForMultipleChoice(self.config.model)
+        self.given_answer: int | None = None  # qa_r: the answer to take for right; None: the one that is
+        self.last_scores: dict[str, list[float]] = {}
+        if config.align:
+            self.regions.source.check(boxes=True)
+
+    def read(self, split: str) -> Sequence[VCRRecord]:
+        """See VisualBertTask."""
+        return self.regions.shown(self.regions.available(read_split(self.config.vcr, split), "image"))
+
+    def collate(self, records: list[VCRRecord], rng: np.random.Generator, training: bool) -> dict[str, np.ndarray]:
+        """See the class for the batch."""
+        drawing = rng if training and self.config.draw_names else None
+        texts = [self.choices(record, drawing) for record in records]
+        flat = self.text_arrays([choice.sequence for choices in texts for choice in choices])
+        batch = {name: array.reshape(len(records), CHOICES, -1) for name, array in flat.items()}
+        regions = self.regions.read([record.image for record in records])
+        batch["region_features"], batch["region_mask"] = regions.features, regions.mask
+        batch["region_token_type_ids"] = np.full_like(regions.mask, self.config.model.region_token_type)
+        if self.config.align:
+            counts = regions.mask.sum(axis=1)
+            aligned = []
+            for row, (record, choices) in enumerate(zip(records, texts)):
+                size, boxes = (record.width, record.height), regions.boxes[row, : counts[row]]
+                region_of = regions_of_objects(record.object_boxes, size, boxes, regions.sizes[row].tolist())
+                aligned += alignment(choices, region_of)
+            array = alignment_array(aligned, regions.mask.shape[1])
+            batch["alignment"] = array.reshape(len(records), CHOICES, *array.shape[1:])
+        if training:
+            batch["labels"] = np.array([self.label_of(record) for record in records], dtype=np.int64)
+        return batch
+
+    def choices(self, record: VCRRecord, rng: np.random.Generator | None = None) -> list[ChoiceText]:
+        """The four texts of a question; `rng` draws the names of people."""
+        names = speaking_names(record.object_names, rng)
+        question = pieces(self.tokenizer, record.question, names)
+        options = record.answer_choices
+        if self.config.mode == "qa_r":
+            answer = record.answer_label if self.given_answer is None else self.given_answer
+            if answer is None:
+                raise InputError(f"question {record.annot_id} has no answer label, which its rationales depend on")
+            question = question + pieces(self.tokenizer, record.answer_choices[answer], names)
+            options = record.rationale_choices
+        encoded = [pieces(self.tokenizer, option, names) for option in options]
+        return [choice_text(self.tokenizer, question, option, self.config.max_text) for option in encoded]
+
+    def label_of(self, record: VCRRecord) -> int:
+        """The right choice. InputError where it is hidden."""
+        label = record.answer_label if self.config.mode == "q_a" else record.rationale_label
+        if label is None:
+            raise InputError(f"question {record.annot_id} has no label: run_predict.py writes its scores")
+        return label
+
+    def scores(self, batch: Batch) -> paddle.Tensor:
+        """Scores of the choices `[b, 4]`; a picture's regions stand beside each of them."""
+        inputs = network_inputs(batch)
+        for name in _OF_PICTURE:
+            own = inputs[name]
+            inputs[name] = own.unsqueeze(1).expand([own.shape[0], CHOICES, *own.shape[1:]])
+        return self.model(**inputs)
+
+    def loss(self, batch: Batch) -> tuple[paddle.Tensor, dict[str, paddle.Tensor]]:
+        """See Task."""
+        return masked_cross_entropy(self.scores(batch), batch["labels"]), {}
+
+    def score_split(self, loader: Iterable[Batch], split: str) -> dict[str, list[float]]:
+        """The four scores of every question of `split`, by annotation id."""
+        scores = predict_all(lambda batch: {"scores": self.scores(batch)}, loader)["scores"]
+        return {record.annot_id: row.tolist() for record, row in zip(self.records(split), scores)}
+
+    def evaluate(self, loader: Iterable[Batch], split: str) -> dict[str, float]:
+        """The share of right choices, in percent."""
+        labels = np.array([self.label_of(record) for record in self.records(split)])
+        self.last_scores = self.score_split(loader, split)
+        chosen = np.array(list(self.last_scores.values())).argmax(axis=1)
+        return {"accuracy": 100.0 * accuracy(chosen, labels)}
+
+    def write_results(self, output_dir: Path, split: str) -> None:
+        """`scores_q_a.json` or `scores_qa_r.json` of the last evaluation: annotation id -> scores of the choices."""
+        if self.last_scores:
+            write_json(output_dir / f"scores_{self.config.mode}.json", self.last_scores)
