@@ -1,0 +1,43 @@
+"""Export a trained model for serving.
+
+python -m pyutils.export --model visualbert-vqa --checkpoint output/vqa2 --output served/vqa2 [--onnx]
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from pyutils.cli import run_main
+
+# What can be exported → (module, function that makes an Exportable of a checkpoint).
+EXPORTS = {"visualbert-vqa": ("visualbert_paddle.exporting", "question_answering")}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse, export, report; status 0."""
+    parser = argparse.ArgumentParser(
+        prog="python -m pyutils.export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", required=True, choices=sorted(EXPORTS))
+    parser.add_argument(
+        "--checkpoint", required=True, help="checkpoint folder, output folder of a run, or a known name"
+    )
+    parser.add_argument("--output", required=True, type=Path, help="folder to write")
+    parser.add_argument("--onnx", action="store_true", help="also write model.onnx (needs paddle2onnx)")
+    parser.add_argument("--tolerance", type=float, default=1e-5, help="largest difference from the model allowed")
+    options = parser.parse_args(arguments)
+    from pyutils.export.program import export
+
+    module, function = EXPORTS[options.model]
+    item = getattr(importlib.import_module(module), function)(options.checkpoint)
+    gap = export(item, options.output, options.onnx, options.tolerance)
+    print(f"{options.output}: exported; largest difference from the model {gap:.2g}")
+    return 0
+
+
+if __name__ == "__main__":
+    run_main(lambda: main(sys.argv[1:]))

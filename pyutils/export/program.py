@@ -1,0 +1,135 @@
+"""From a model to files that other programs run: Paddle Inference, ONNX."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+
+from pyutils.errors import InputError
+from pyutils.export.predictor import DESCRIPTION, PROGRAM, Predictor
+from pyutils.files import PathLike, atomic_folder, write_json
+
+ONNX_FILE = "model.onnx"
+_OPSET = 17
+_PARITY_CASES = 3
+
+
+@dataclass(frozen=True)
+class Exportable:
+    """A model ready to be exported.
+
+    model: its `forward` takes the inputs in order and returns one tensor, or a tuple of them.
+    inputs: name → (shape with None for any length, dtype).
+    outputs: names of what it returns.
+    example: case number → arrays of those names, of other lengths each time, for the parity check.
+    files: copied beside the program (vocabulary, answers). settings: JSON that `Predictor` hands on.
+    """
+
+    model: paddle.nn.Layer
+    inputs: Mapping[str, tuple[Sequence[int | None], str]]
+    outputs: Sequence[str]
+    example: Callable[[int], dict[str, np.ndarray]]
+    files: Sequence[Path] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+def export(item: Exportable, folder: PathLike, onnx: bool = False, tolerance: float = 1e-5) -> float:
+    """Write `item` as a Paddle Inference program, with `onnx` as ONNX too; return the largest difference found.
+
+    The written program is run on three batches of different sizes and compared with the model. The folder is written
+    whole or not at all.
+
+    Raises:
+        InputError: outputs differ by more than `tolerance`; ONNX is asked for and paddle2onnx is missing; the folder
+            cannot be written.
+    """
+    if onnx and importlib.util.find_spec("paddle2onnx") is None:
+        raise InputError("ONNX export needs paddle2onnx: pip install paddle2onnx onnx, or leave --onnx out")
+    item.model.eval()
+    cases = [item.example(number) for number in range(_PARITY_CASES)]
+    expected = [_eager(item, case) for case in cases]
+    try:
+        with atomic_folder(folder) as building:
+            _write_program(item, building)
+            write_json(building / DESCRIPTION, _description(item))
+            for path in item.files:
+                (building / path.name).write_bytes(path.read_bytes())
+            runs = [Predictor(building)]
+            if onnx:
+                _write_onnx(building)
+                runs += _onnx_runner(item, building)
+            gap = max(_gap(run(**case), told) for run in runs for case, told in zip(cases, expected))
+            if not gap <= tolerance:
+                raise InputError(
+                    f"{folder}: the exported program differs from the model by {gap:.3g}, more than {tolerance:g}; it "
+                    "was not kept"
+                )
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be written ({error.strerror or error}); nothing was left there") from error
+    return gap
+
+
+def _eager(item: Exportable, case: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    with paddle.no_grad():
+        found = item.model(*(paddle.to_tensor(case[name]) for name in item.inputs))
+    found = found if isinstance(found, (tuple, list)) else [found]
+    return {name: tensor.numpy() for name, tensor in zip(item.outputs, found)}
+
+
+def _write_program(item: Exportable, folder: Path) -> None:
+    specs = [
+        paddle.static.InputSpec([-1 if length is None else length for length in shape], dtype, name)
+        for name, (shape, dtype) in item.inputs.items()
+    ]
+    program = paddle.jit.to_static(item.model, input_spec=specs, full_graph=True)
+    paddle.jit.save(program, str(folder / PROGRAM))
+
+
+def _description(item: Exportable) -> dict[str, Any]:
+    inputs = {name: {"shape": list(shape), "dtype": dtype} for name, (shape, dtype) in item.inputs.items()}
+    return {"inputs": inputs, "outputs": list(item.outputs), "settings": dict(item.settings)}
+
+
+def _write_onnx(folder: Path) -> None:
+    import paddle2onnx
+
+    program = next(
+        folder / f"{PROGRAM}{end}" for end in (".json", ".pdmodel") if (folder / f"{PROGRAM}{end}").is_file()
+    )
+    # Its own optimiser would install packages by itself: it stays off.
+    paddle2onnx.export(
+        str(program),
+        str(folder / f"{PROGRAM}.pdiparams"),
+        str(folder / ONNX_FILE),
+        opset_version=_OPSET,
+        optimize_tool="None",
+    )
+
+
+def _onnx_runner(item: Exportable, folder: Path) -> list[Callable[..., dict[str, np.ndarray]]]:
+    """The ONNX file as a function, where onnxruntime is there to run it."""
+    if importlib.util.find_spec("onnxruntime") is None:
+        return []
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(str(folder / ONNX_FILE), options, providers=["CPUExecutionProvider"])
+    return [lambda **arrays: dict(zip(item.outputs, session.run(None, arrays)))]
+
+
+def _gap(found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> float:
+    """The largest absolute difference; infinity for another shape or NaN."""
+    gap = 0.0
+    for name, told in expected.items():
+        if found[name].shape != told.shape:
+            return float("inf")
+        difference = np.abs(found[name].astype(np.float64) - told.astype(np.float64))
+        gap = max(gap, float(np.where(np.isnan(difference), np.inf, difference).max(initial=0.0)))
+    return gap

@@ -1,0 +1,152 @@
+"""Exported VisualBERT: equal to the model at any size, answers questions on its own."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+
+import numpy as np
+import paddle
+import pytest
+
+from pyutils.data.features import RegionFeatures
+from pyutils.errors import InputError
+from pyutils.export import Exportable, Predictor, export
+from pyutils.export.__main__ import main
+from pyutils.text import sequences
+from pyutils.text.tokenizer import WordPiece
+from tests.visualbert_paddle.support import as_tensors
+from visualbert_paddle.config import VisualBertConfig
+from visualbert_paddle.exporting import AnsweringPredictor, question_answering
+from visualbert_paddle.heads import VisualBertForQuestionAnswering
+
+ANSWERS = ["<unk>", "yes", "no", "red", "two"]
+QUESTIONS = ["what colour is the box ?", "are there two ?", "red ?"]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """A checkpoint folder with vocabulary and answers, as a run writes it."""
+    folder = tmp_path_factory.mktemp("vqa")
+    pieces = "[PAD] [UNK] [CLS] [SEP] [MASK] ? what colour is the box are there two red"
+    words = pieces.split()
+    (folder / "vocab.txt").write_text("\n".join(words) + "\n")
+    config = VisualBertConfig(vocab_size=len(words), hidden_size=16, num_layers=2, num_heads=2, intermediate_size=24,
+                              max_positions=32, visual_dim=8, region_token_type=1)  # fmt: skip
+    paddle.seed(0)
+    VisualBertForQuestionAnswering(config, len(ANSWERS)).save_pretrained(folder / "best", folder / "vocab.txt")
+    (folder / "best" / "answers_vqa.txt").write_text("\n".join(ANSWERS) + "\n")
+    text = (folder / "best" / "config.yaml").read_text()
+    (folder / "best" / "config.yaml").write_text(text + "max_text: 20\nvqa: {answers: extras/vocabs/answers_vqa.txt}\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def served(checkpoint, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("served") / "vqa"
+    assert main(["--model", "visualbert-vqa", "--checkpoint", str(checkpoint), "--output", str(folder)]) == 0
+    return folder
+
+
+def pictures() -> list[RegionFeatures]:
+    rng = np.random.default_rng(0)
+    return [RegionFeatures(rng.standard_normal((count, 8)).astype("float32"), None) for count in (3, 6, 1)]
+
+
+def test_answers_equal_those_of_the_model(checkpoint, served):
+    model = VisualBertForQuestionAnswering.from_pretrained(checkpoint)
+    tokenizer = WordPiece(checkpoint / "vocab.txt")
+    answered = AnsweringPredictor(served).answer(QUESTIONS, pictures(), top=4)
+    for question, picture, ranked in zip(QUESTIONS, pictures(), answered):
+        batch = sequences.batch([sequences.question(tokenizer, question, 20)], tokenizer.pad)
+        batch["region_features"] = picture.features[None]
+        batch["region_mask"] = np.ones((1, len(picture)), "int64")
+        batch["region_token_type_ids"] = np.ones((1, len(picture)), "int64")
+        with paddle.no_grad():
+            scores = model(**as_tensors(batch)).numpy()[0, 1:].astype("float64")
+        shares = np.exp(scores) / np.exp(scores).sum()
+        assert [answer.text for answer in ranked] == [ANSWERS[1 + place] for place in np.argsort(-shares)]
+        np.testing.assert_allclose([answer.probability for answer in ranked], np.sort(shares)[::-1], atol=1e-6)
+
+
+def test_only_what_is_needed_is_written(served):
+    names = {path.name for path in served.iterdir()}
+    program = names & {"model.json", "model.pdmodel"}
+    assert len(program) == 1
+    assert {"model.pdiparams", "export.json", "vocab.txt", "answers_vqa.txt"} <= names
+    assert AnsweringPredictor(served).predictor.settings["max_text"] == 20
+
+
+@pytest.mark.skipif(importlib.util.find_spec("paddle2onnx") is None, reason="needs paddle2onnx")
+def test_onnx_is_written_and_compared(checkpoint, tmp_path):
+    assert export(question_answering(checkpoint), tmp_path / "onnx", onnx=True) < 1e-5
+    assert (tmp_path / "onnx" / "model.onnx").stat().st_size > 1000
+
+
+def test_onnx_without_its_package_is_a_plain_error(checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match="needs paddle2onnx: pip install"):
+        export(question_answering(checkpoint), tmp_path / "onnx", onnx=True)
+
+
+def test_bad_inputs_of_a_predictor_are_named(served):
+    predictor = Predictor(served)
+    good = question_answering_example(predictor)
+    assert predictor(**good)["scores"].shape == (1, len(ANSWERS))
+    with pytest.raises(InputError, match="no input 'region_feature': did you mean \"region_features\""):
+        predictor(**good, region_feature=good["region_features"])
+    with pytest.raises(
+        InputError, match=r"'region_features': expected float32 \[any, any, 8\], found float32 \[1, 2, 7\]"
+    ):
+        predictor(**{**good, "region_features": good["region_features"][..., :7]})
+    with pytest.raises(InputError, match=r"'input_ids': expected int64 \[any, any\], found int32"):
+        predictor(**{**good, "input_ids": good["input_ids"].astype("int32")})
+    with pytest.raises(InputError, match="'text_mask' is missing"):
+        predictor(**{name: value for name, value in good.items() if name != "text_mask"})
+
+
+def question_answering_example(predictor: Predictor) -> dict[str, np.ndarray]:
+    sizes = {"region_features": (1, 2, 8), "region_mask": (1, 2), "region_token_type_ids": (1, 2)}
+    return {name: np.ones(sizes.get(name, (1, 4)), dtype) for name, (_, dtype) in predictor.inputs.items()}
+
+
+def test_pictures_that_do_not_fit_are_named(served):
+    predictor = AnsweringPredictor(served)
+    with pytest.raises(InputError, match="3 questions and 1 pictures"):
+        predictor.answer(QUESTIONS, pictures()[:1])
+    with pytest.raises(InputError, match="expected 8-d regions, picture 0 has 5-d ones"):
+        predictor.answer(["red ?"], [RegionFeatures(np.ones((2, 5), "float32"), None)])
+
+
+def test_folders_that_are_no_exported_model_are_named(served, tmp_path):
+    with pytest.raises(InputError, match="no exported model there"):
+        Predictor(tmp_path)
+    (tmp_path / "export.json").write_text("{")
+    with pytest.raises(InputError, match=r"export\.json: not JSON"):
+        Predictor(tmp_path)
+    (tmp_path / "export.json").write_bytes((served / "export.json").read_bytes())
+    with pytest.raises(InputError, match=r"no program there \(model\.json or model\.pdmodel\)"):
+        Predictor(tmp_path)
+
+
+def test_a_program_that_differs_is_not_kept(checkpoint, tmp_path):
+    class Noisy(paddle.nn.Layer):
+        def __init__(self):
+            super().__init__()
+            self.linear = paddle.nn.Linear(2, 2)
+
+        def forward(self, x):
+            return self.linear(x) + (0.1 if paddle.in_dynamic_mode() else 0.0)
+
+    item = Exportable(Noisy(), {"x": ([None, 2], "float32")}, ["y"], lambda n: {"x": np.ones((n + 1, 2), "float32")})
+    with pytest.raises(InputError, match="differs from the model by 0.1, more than 1e-05; it was not kept"):
+        export(item, tmp_path / "noisy")
+    assert not (tmp_path / "noisy").exists()
+
+
+def test_the_command_reports_a_lost_checkpoint(tmp_path):
+    command = [sys.executable, "-m", "pyutils.export", "--model", "visualbert-vqa", "--checkpoint",
+               str(tmp_path / "none"), "--output", str(tmp_path / "out")]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2 and "no such checkpoint" in done.stderr and "Traceback" not in done.stderr
