@@ -13,6 +13,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+import warnings
 import zlib  # noqa: F401 - Paddle 2.6 carries a zlib of its own and breaks Python's when that is loaded after it
 from pathlib import Path
 
@@ -79,6 +80,8 @@ def keep_freed_memory(largest_block: int = 32 << 20, kept: int = 1 << 30) -> boo
 def prepare() -> None:
     """Set the environment variables that Paddle's libraries read when they load, and the memory settings."""
     keep_freed_memory()
+    # Paddle says so at every import; nothing here compiles C++ extensions.
+    warnings.filterwarnings("ignore", message="No ccache found")
     cpu_type = mkl_cpu_type(*cpu_flags())
     if cpu_type is not None:
         os.environ.setdefault("MKL_DEBUG_CPU_TYPE", cpu_type)

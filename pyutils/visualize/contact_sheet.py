@@ -32,21 +32,22 @@ def draw_contact_sheet(cards: Sequence[Card], output: Path, columns: int = 4, ti
     from PIL import Image
 
     rows = -(-len(cards) // columns)
-    figure, places = plt.subplots(
-        rows, columns, figsize=(2.6 * columns, 3.1 * rows), squeeze=False, constrained_layout=True
-    )
+    height = 3.4 * rows
+    figure, places = plt.subplots(rows, columns, figsize=(2.6 * columns, height), squeeze=False)
+    # Inches: room for two lines of question above and one of answer below each picture.
+    figure.subplots_adjust(hspace=0.42, wspace=0.06, left=0.02, right=0.98, bottom=0.3 / height, top=1 - 0.8 / height)
     for axes in places.flat:
         axes.set(xticks=[], yticks=[], frame_on=False)
     for axes, card in zip(places.flat, cards):
         with Image.open(card.picture) as picture:
             axes.imshow(picture.convert("RGB"), interpolation="nearest")
         colour = {True: "tab:green", False: "tab:red", None: "black"}[card.right]
-        axes.set_title("\n".join(textwrap.wrap(card.heading, 30)), fontsize=9)
+        axes.set_title("\n".join(textwrap.wrap(card.heading, 32)), fontsize=9)
         truth = f"   truth: {card.truth}" if card.truth else ""
         axes.set_xlabel(f"answer: {card.given}{truth}", fontsize=9, color=colour)
     if title:
         figure.suptitle(title)
     output.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(output, dpi=110)
+    figure.savefig(output, dpi=110, bbox_inches="tight", pad_inches=0.1)
     plt.close(figure)
     return output

@@ -9,8 +9,6 @@ import numpy as np
 
 from pyutils.errors import InputError
 
-_SMOOTHING = 0.1
-
 
 def read_log(path: Path) -> dict[str, list[dict]]:
     """The entries of a `log.jsonl` by kind: "train", "eval", "event". InputError when there is none or it is broken."""
@@ -46,7 +44,7 @@ def draw_training(log: Path, output: Path, metric: str = "accuracy", title: str 
     scores.plot([e["step"] for e in evaluated], [e[metric] for e in evaluated], "o-", color="tab:green", markersize=4)
     for entry in evaluated[-1:]:
         place = (entry["step"], entry[metric])
-        scores.annotate(f"{entry[metric]:.2f}", place, textcoords="offset points", xytext=(-14, -14))
+        scores.annotate(f"{entry[metric]:.2f}", place, textcoords="offset points", xytext=(-6, -14), ha="right")
     split = evaluated[-1]["split"] if evaluated else ""
     scores.set(xlabel="step", title=f"{metric} on {split}" if split else f"no {metric} was recorded")
     scores.grid(alpha=0.3)
@@ -59,25 +57,16 @@ def draw_training(log: Path, output: Path, metric: str = "accuracy", title: str 
 
 
 def _draw_loss(axes, rows: list[dict]) -> None:
-    """Loss, raw and smoothed, on a logarithmic axis, and the learning rate on the right."""
+    """Loss (the log's means over its reporting steps) on a logarithmic axis, and the learning rate on the right."""
     steps, loss = np.array([row["step"] for row in rows]), np.array([row["loss"] for row in rows])
-    axes.plot(steps, loss, color="tab:blue", alpha=0.3)
-    axes.plot(steps, _smoothed(loss), color="tab:blue", label="loss")
+    axes.plot(steps, loss, color="tab:blue", linewidth=1.2)
     if (loss > 0).all():
         axes.set_yscale("log")
     axes.set(xlabel="step", title="training loss")
+    axes.set_ylabel("loss", color="tab:blue")
     axes.grid(alpha=0.3)
     rate = axes.twinx()
     rate.plot(steps, [row.get("lr", np.nan) for row in rows], color="tab:orange", linewidth=1)
     rate.set_ylabel("learning rate", color="tab:orange")
     rate.ticklabel_format(axis="y", scilimits=(0, 0))
-
-
-def _smoothed(values: np.ndarray) -> np.ndarray:
-    """Exponential moving average, started at the first value."""
-    result = np.empty(len(values))
-    running = values[0]
-    for place, value in enumerate(values):
-        running = (1 - _SMOOTHING) * running + _SMOOTHING * value
-        result[place] = running
-    return result
+    rate.set_ylim(bottom=0)

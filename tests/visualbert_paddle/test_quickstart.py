@@ -1,0 +1,50 @@
+"""The main job on a small share of easy-VQA."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+
+from pyutils.sample import easy_vqa
+from visualbert_paddle import quickstart
+
+
+class SmallPackage:
+    """The package easy-vqa with its first pictures only."""
+
+    def __init__(self, package, pictures: int):
+        self._package, self._pictures = package, pictures
+
+    def __getattr__(self, name):
+        return lambda: self._cut(getattr(self._package, name)())
+
+    def _cut(self, content):
+        if isinstance(content, dict):
+            return {number: path for number, path in content.items() if number < self._pictures}
+        rows = [row for row in zip(*content) if row[2] < self._pictures]
+        return tuple(zip(*rows))
+
+
+@pytest.fixture
+def small_package(monkeypatch):
+    pytest.importorskip("easy_vqa")
+    whole = easy_vqa._package()
+    monkeypatch.setattr(easy_vqa, "_package", lambda: SmallPackage(whole, 30))
+
+
+def test_quickstart_leaves_what_it_promises(small_package, tmp_path, monkeypatch, capfd):
+    output, data = tmp_path / "out", tmp_path / "data"
+    arguments = ["quickstart", "--output", str(output), "--data", str(data), "--max_steps", "2", "--blind"]
+    monkeypatch.setattr(sys, "argv", arguments)
+    quickstart.main()
+    printed = capfd.readouterr().err
+    for name in ("VisualBERT", "pictures shuffled", "pictures withheld", "most frequent answer"):
+        assert name in printed
+        assert name in (output / "results.md").read_text()
+    asked = json.loads((data / "VQA2/annotations/v2_OpenEnded_mscoco_test2015_questions.json").read_text())["questions"]
+    answers = json.loads((output / "result.json").read_text())
+    assert [entry["question_id"] for entry in answers] == [entry["question_id"] for entry in asked]
+    for picture in ("training_curve.png", "contact_sheet.png"):
+        assert (output / picture).stat().st_size > 5000
