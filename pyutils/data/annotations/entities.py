@@ -1,0 +1,112 @@
+"""Flickr30k Entities (Plummer et al., ICCV 2015): `Sentences/ID.txt`, `Annotations/ID.xml` and the split lists.
+
+A sentence marks its phrases: "[/EN#41/people A man] in [/EN#42/clothing a hat] ."; number 0 marks what is not seen.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple, Union
+from xml.etree import ElementTree
+
+from pyutils.data.records import BoxXYXY, Phrase, PhraseRecord
+from pyutils.data.table import RecordTable
+from pyutils.errors import InputError
+
+_MARK = re.compile(r"\[/EN#(?P<chain>\d+)(?P<kinds>(?:/[^\s\]/]+)+)\s+(?P<words>[^\]]*?)\s*\]")
+
+
+class Boxes(NamedTuple):
+    """Size of a picture and the boxes (left, top, right, bottom in pixels) of each coreference chain."""
+
+    width: int
+    height: int
+    of_chain: dict[str, tuple[BoxXYXY, ...]]
+
+
+def read(folder: Union[str, Path], split: Union[str, Path]) -> RecordTable[PhraseRecord]:
+    """A record a sentence, for the pictures that the file `split` ("train.txt", relative to `folder`) lists.
+
+    Phrases of what is not seen, of scenes and of events without a box have empty `boxes`. Raises InputError naming the
+    file and line for missing files, unclosed marks and damaged XML, and when no phrase at all has a box.
+    """
+    root = Path(folder).expanduser()
+    table = RecordTable(PhraseRecord, _records(root, root / split))
+    if not any(phrase.boxes for record in table for phrase in record.phrases):
+        raise InputError(
+            f"{root / split}: no phrase of its {len(table)} sentences has a box: are Annotations/ those of Sentences/?"
+        )
+    return table
+
+
+def _records(root: Path, listing: Path) -> Iterator[PhraseRecord]:
+    for image in _lines(listing):
+        if not image.strip():
+            continue
+        boxes = read_boxes(root / "Annotations" / f"{image.strip()}.xml")
+        path = root / "Sentences" / f"{image.strip()}.txt"
+        for number, line in enumerate(_lines(path)):
+            if line.strip():
+                sentence, phrases = read_sentence(line, boxes, f"{path}: line {number + 1}")
+                yield PhraseRecord(image.strip(), sentence, phrases, number, boxes.width, boxes.height)
+
+
+def read_sentence(line: str, boxes: Boxes, where: str) -> tuple[str, tuple[Phrase, ...]]:
+    """The words of a marked sentence, apart by one space, and its phrases. InputError for a mark that is not whole."""
+    words: list[str] = []
+    phrases = []
+    end = 0
+    for mark in _MARK.finditer(line):
+        words += _plain(line[end : mark.start()], where)
+        own = mark["words"].split()
+        if not own:
+            raise InputError(f"{where}: the mark [/EN#{mark['chain']}…] has no words")
+        kinds = mark["kinds"].strip("/")
+        seen = boxes.of_chain.get(mark["chain"], ())
+        phrases.append(Phrase(len(words), len(words) + len(own), " ".join(own), mark["chain"], kinds, seen))
+        words += own
+        end = mark.end()
+    words += _plain(line[end:], where)
+    return " ".join(words), tuple(phrases)
+
+
+def read_boxes(path: Path) -> Boxes:
+    """The boxes of one picture. InputError naming the file when it is missing or not of this kind."""
+    try:
+        root = ElementTree.parse(path).getroot()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    except ElementTree.ParseError as error:
+        raise InputError(f"{path}: not whole XML: {error}") from error
+    found: dict[str, list[BoxXYXY]] = {}
+    try:
+        width, height = (int(root.findtext(f"size/{name}", "0")) for name in ("width", "height"))
+        for entry in root.iter("object"):
+            box = entry.find("bndbox")
+            if box is None:
+                continue
+            edges = tuple(float(box.findtext(name, "")) for name in ("xmin", "ymin", "xmax", "ymax"))
+            for name in entry.findall("name"):
+                found.setdefault((name.text or "").strip(), []).append(edges)
+    except ValueError as error:
+        raise InputError(f"{path}: sizes and boxes must be numbers ({error})") from error
+    return Boxes(width, height, {chain: tuple(boxes) for chain, boxes in found.items()})
+
+
+def _plain(text: str, where: str) -> list[str]:
+    if "[/EN#" in text:
+        raise InputError(
+            f'{where}: a mark is not closed; expected "[/EN#number/kind words]", found {text.strip()!r:.60}'
+        )
+    return text.split()
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8").splitlines()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 text at byte {error.start}") from error

@@ -1,0 +1,188 @@
+"""Flickr30k Entities with VisualBERT: which region does each phrase name? (paper, section 4.4)"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import paddle
+
+from pyutils.config import setting
+from pyutils.data.annotations import entities
+from pyutils.data.features import RegionBatch
+from pyutils.data.records import Phrase, PhraseRecord
+from pyutils.data.table import RecordTable
+from pyutils.engine.evaluation import predict_all
+from pyutils.engine.run_log import say
+from pyutils.engine.task import Batch
+from pyutils.errors import InputError, nearest
+from pyutils.files import write_json
+from pyutils.losses import kl_unnormalised
+from pyutils.metrics.entities import first_hits, phrase_recall
+from pyutils.metrics.grounding import box_iou
+from pyutils.text import sequences
+from visualbert_paddle.heads import VisualBertForPhraseGrounding
+from visualbert_paddle.tasks.base import VisualBertRunConfig, VisualBertTask, network_inputs
+
+RESULT_FILE = "phrases.json"
+BOX_NUMBERS = 6
+_RIGHT_IOU = 0.5
+
+
+@dataclass(frozen=True)
+class FlickrConfig:
+    """The `flickr:` section of a configuration."""
+
+    root: str = setting("~/.paddlenlp/datasets/Flickr30kEntities", "Folder of Annotations/, Sentences/, split lists.")
+    splits: dict[str, str] = setting({}, "Split name -> the list of its pictures.")
+    append_boxes: bool = setting(True, "Six numbers of a region's place follow its feature; part of model.visual_dim.")
+
+
+@dataclass(frozen=True)
+class VisualBertFlickrConfig(VisualBertRunConfig):
+    """Configuration of run_flickr.py."""
+
+    flickr: FlickrConfig = setting(FlickrConfig, "Sentences, phrases and boxes.")
+
+
+class Encoded(NamedTuple):
+    """A sentence, and of each of its phrases with a box that fit: the position of its last piece, and the phrase."""
+
+    text: sequences.TextSequence
+    positions: list[int]
+    phrases: list[Phrase]
+
+
+class VisualBertFlickr(VisualBertTask):
+    """Batches: `input_ids`, `text_mask`, `token_type_ids` `[b, t]` int64; `region_features` `[b, r, d]` float32,
+    `region_mask`, `region_token_type_ids` `[b, r]` int64; `phrase_positions` `[b, p]` int64, -1 = padding; `labels`
+    `[b, p, r]` float32: one shared evenly by the regions that overlap a box of the phrase by half or more."""
+
+    name = "visualbert_flickr"
+    best_metric = "recall@1"
+    find_unused_parameters = True  # the pooler is not read
+
+    def __init__(self, config: VisualBertFlickrConfig):
+        appended = BOX_NUMBERS if config.flickr.append_boxes else 0
+        super().__init__(config, config.model.visual_dim - appended)
+        self.regions.source.check(boxes=True)
+        self.model = VisualBertForPhraseGrounding(self.config.model)
+        self.last_phrases: list[dict[str, Any]] = []
+
+    def read(self, split: str) -> Sequence[PhraseRecord]:
+        """See VisualBertTask. Sentences without a phrase that has a box are left out."""
+        config = self.config.flickr
+        if split not in config.splits:
+            raise InputError(f"flickr.splits has no split {split!r}: {nearest(split, config.splits)}")
+        records = with_boxes(entities.read(config.root, config.splits[split]), split)
+        return self.regions.shown(self.regions.available(records, "image"))
+
+    def encode(self, record: PhraseRecord) -> Encoded:
+        """`[CLS] sentence [SEP]`; phrases whose last word is cut off are left out."""
+        words = self.tokenizer.encode_batch(record.sentence.split(" "))
+        text = sequences.single(self.tokenizer, [piece for word in words for piece in word], self.config.max_text)
+        ends = np.cumsum([len(word) for word in words])
+        last_place = len(text.ids) - 2
+        kept = [(int(ends[p.end - 1]), p) for p in record.phrases if p.boxes and ends[p.end - 1] <= last_place]
+        return Encoded(text, [place for place, _ in kept], [phrase for _, phrase in kept])
+
+    def collate(self, records: list[PhraseRecord], rng: np.random.Generator, training: bool) -> dict[str, np.ndarray]:
+        """See the class for the batch."""
+        encoded = [self.encode(record) for record in records]
+        regions = self.read_regions([record.image for record in records])
+        features = with_places(regions) if self.config.flickr.append_boxes else regions.features
+        if self.config.regions.picture == "withheld":
+            features = np.zeros_like(features)
+        most = max(1, max(len(own.positions) for own in encoded))
+        positions = np.full((len(records), most), -1, dtype=np.int64)
+        labels = np.zeros((len(records), most, regions.mask.shape[1]), dtype=np.float32)
+        for row, (record, own) in enumerate(zip(records, encoded)):
+            positions[row, : len(own.positions)] = own.positions
+            count = int(regions.mask[row].sum())
+            for place, phrase in enumerate(own.phrases):
+                right = right_regions(phrase, record, regions.boxes[row, :count], regions.sizes[row].tolist())
+                labels[row, place, :count] = right / max(1, right.sum())
+        return {
+            **self.text_arrays([own.text for own in encoded]),
+            "region_features": features,
+            "region_mask": regions.mask,
+            "region_token_type_ids": np.full_like(regions.mask, self.config.model.region_token_type),
+            "phrase_positions": positions,
+            "labels": labels,
+        }
+
+    def read_regions(self, images: Sequence[str]) -> RegionBatch:
+        """The regions with their boxes, which are what is to be chosen, even where the picture is withheld."""
+        return self.regions.source.read_batch(images, self.config.regions.max_regions, self.multiple)
+
+    def scores(self, batch: Batch) -> paddle.Tensor:
+        """Scores `[b, p, r]` of every region at every phrase."""
+        return self.model(**network_inputs(batch))
+
+    def loss(self, batch: Batch) -> tuple[paddle.Tensor, dict[str, paddle.Tensor]]:
+        """The authors' divergence: summed over the phrases, averaged over the sentences."""
+        return kl_unnormalised(self.scores(batch), batch["labels"]), {}
+
+    def ground(self, loader: Iterable[Batch], split: str) -> tuple[np.ndarray, list[dict[str, Any]]]:
+        """The rank of the first right region of every phrase of `split`, and what was chosen, for the result file."""
+
+        def found(batch: Batch) -> dict[str, list[Any]]:
+            scores, labels = self.scores(batch).astype("float32").numpy(), batch["labels"].numpy()
+            real = batch["phrase_positions"].numpy() >= 0
+            hits = [first_hits(own[kept], right[kept] > 0) for own, right, kept in zip(scores, labels, real)]
+            return {"hits": hits, "chosen": [own[kept].argmax(axis=1) for own, kept in zip(scores, real)]}
+
+        columns = predict_all(found, loader)
+        results = []
+        for record, hits, chosen in zip(self.records(split), columns["hits"], columns["chosen"]):
+            for phrase, hit, region in zip(self.encode(record).phrases, hits.tolist(), chosen.tolist()):
+                named = {"image": record.image, "sentence": record.sentence_id, "phrase": phrase.text}
+                results.append({**named, "chain": phrase.phrase_id, "region": region, "right": hit == 0})
+        return np.concatenate(columns["hits"]), results
+
+    def evaluate(self, loader: Iterable[Batch], split: str) -> dict[str, float]:
+        """`recall@1`, `recall@5`, `recall@10` and `upper_bound` in percent of the phrases that have a box."""
+        hits, self.last_phrases = self.ground(loader, split)
+        return {name: 100.0 * share for name, share in phrase_recall(hits).items()}
+
+    def write_results(self, output_dir: Path, split: str) -> None:
+        """`phrases.json` of the last evaluation: image, sentence, phrase, chosen region, whether it is right."""
+        if self.last_phrases:
+            write_json(output_dir / RESULT_FILE, self.last_phrases)
+
+
+def with_boxes(records: RecordTable[PhraseRecord], split: str) -> RecordTable[PhraseRecord]:
+    """The sentences with a phrase that has a box; how many phrases have none is said."""
+    boxed = np.array([sum(bool(phrase.boxes) for phrase in record.phrases) for record in records])
+    marked = sum(len(record.phrases) for record in records)
+    if boxed.sum() < marked:
+        say(
+            f"{split}: {marked - boxed.sum()} of {marked} phrases have no box and do not count; "
+            f"{int((boxed == 0).sum())} of {len(records)} sentences are left out"
+        )
+    return records.select(boxed > 0)
+
+
+def right_regions(phrase: Phrase, record: PhraseRecord, boxes: np.ndarray, picture: Sequence[int]) -> np.ndarray:
+    """Which of `boxes` `[r, 4]` (pixels of a picture of size `picture`) overlap one of the phrase's: `[r]` bool."""
+    if not len(boxes):
+        return np.zeros(0, dtype=bool)
+    size = (record.width, record.height)
+    scale = [new / old if new and old else 1.0 for new, old in zip(picture, size)]
+    meant = np.asarray(phrase.boxes, dtype=np.float64) * np.array(scale * 2)
+    return (box_iou(meant, boxes.astype(np.float64)) >= _RIGHT_IOU).any(axis=0)
+
+
+def with_places(regions: RegionBatch) -> np.ndarray:
+    """Features followed by left, top, right, bottom, width and height as shares of the picture: `[b, r, d + 6]`.
+
+    Rows of padding stay 0. InputError where the features do not say how large their pictures are.
+    """
+    if (regions.sizes <= 0).any():
+        raise InputError("flickr.append_boxes needs features that know the sizes of their pictures: set it to false")
+    scale = np.concatenate([regions.sizes, regions.sizes], axis=1).astype(np.float32)[:, None]
+    edges = regions.boxes / scale
+    return np.concatenate([regions.features, edges, edges[..., 2:] - edges[..., :2]], axis=-1)
