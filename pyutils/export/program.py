@@ -49,8 +49,7 @@ def export(item: Exportable, folder: PathLike, onnx: bool = False, tolerance: fl
         InputError: outputs differ by more than `tolerance`; ONNX is asked for and paddle2onnx is missing; the folder
             cannot be written.
     """
-    if onnx and importlib.util.find_spec("paddle2onnx") is None:
-        raise InputError("ONNX export needs paddle2onnx: pip install paddle2onnx onnx, or leave --onnx out")
+    convert = _onnx_converter() if onnx else None
     item.model.eval()
     cases = [item.example(number) for number in range(_PARITY_CASES)]
     expected = [_eager(item, case) for case in cases]
@@ -61,8 +60,8 @@ def export(item: Exportable, folder: PathLike, onnx: bool = False, tolerance: fl
             for path in item.files:
                 (building / path.name).write_bytes(path.read_bytes())
             runs = [Predictor(building)]
-            if onnx:
-                _write_onnx(building)
+            if convert is not None:
+                _write_onnx(convert, building)
                 runs += _onnx_runner(item, building)
             gap = max(_gap(run(**case), told) for run in runs for case, told in zip(cases, expected))
             if not gap <= tolerance:
@@ -96,14 +95,24 @@ def _description(item: Exportable) -> dict[str, Any]:
     return {"inputs": inputs, "outputs": list(item.outputs), "settings": dict(item.settings)}
 
 
-def _write_onnx(folder: Path) -> None:
-    import paddle2onnx
+def _onnx_converter() -> Callable[..., Any]:
+    """`paddle2onnx.export`; InputError where it is missing or made for another Paddle."""
+    try:
+        import paddle2onnx
+    except (ImportError, ValueError) as error:
+        raise InputError(
+            f"ONNX export needs a paddle2onnx for this Paddle ({str(error).splitlines()[0]}): pip install paddle2onnx "
+            "onnx, or leave --onnx out"
+        ) from error
+    return paddle2onnx.export
 
+
+def _write_onnx(convert: Callable[..., Any], folder: Path) -> None:
     program = next(
         folder / f"{PROGRAM}{end}" for end in (".json", ".pdmodel") if (folder / f"{PROGRAM}{end}").is_file()
     )
     # Its own optimiser would install packages by itself: it stays off.
-    paddle2onnx.export(
+    convert(
         str(program),
         str(folder / f"{PROGRAM}.pdiparams"),
         str(folder / ONNX_FILE),

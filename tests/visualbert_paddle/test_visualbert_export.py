@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
 import sys
 
@@ -78,15 +77,18 @@ def test_only_what_is_needed_is_written(served):
     assert AnsweringPredictor(served).predictor.settings["max_text"] == 20
 
 
-@pytest.mark.skipif(importlib.util.find_spec("paddle2onnx") is None, reason="needs paddle2onnx")
 def test_onnx_is_written_and_compared(checkpoint, tmp_path):
+    try:
+        import paddle2onnx  # noqa: F401
+    except (ImportError, ValueError):
+        pytest.skip("needs a paddle2onnx for this Paddle")
     assert export(question_answering(checkpoint), tmp_path / "onnx", onnx=True) < 1e-5
     assert (tmp_path / "onnx" / "model.onnx").stat().st_size > 1000
 
 
 def test_onnx_without_its_package_is_a_plain_error(checkpoint, tmp_path, monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match="needs paddle2onnx: pip install"):
+    monkeypatch.setitem(sys.modules, "paddle2onnx", None)
+    with pytest.raises(InputError, match="(?s)needs a paddle2onnx for this Paddle .*pip install paddle2onnx onnx"):
         export(question_answering(checkpoint), tmp_path / "onnx", onnx=True)
 
 
