@@ -1,0 +1,46 @@
+"""From heat maps to boxes: how ALBEF chooses among detections (arXiv 2107.07651, section 6.4)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import paddle
+import paddle.nn.functional as F
+
+AREA_POWER = 0.5
+
+
+class Chosen(NamedTuple):
+    """`box` `[4]` float64 (x, y, width, height in pixels) and the `scores` `[detections]` float64 it was chosen by."""
+
+    box: np.ndarray
+    scores: np.ndarray
+
+
+def choose_box(heat: np.ndarray, width: int, height: int, boxes: np.ndarray) -> Chosen:
+    """The detection that gathers most heat over the root of its area; of equal ones, or without any heat, the first.
+
+    `heat` `[rows, columns]` float32 is scaled to the image, bicubic; `boxes` `[detections, 4]` x, y, width, height.
+    """
+    pixels = F.interpolate(paddle.to_tensor(heat[None, None]), size=[height, width], mode="bicubic")[0, 0].numpy()
+    scores = np.array([_heat_inside(pixels, box) for box in boxes])
+    best = int(scores.argmax()) if (scores > 0).any() else 0
+    return Chosen(boxes[best], scores)
+
+
+def _heat_inside(pixels: np.ndarray, box: np.ndarray) -> float:
+    x, y, width, height = box
+    inside = pixels[max(0, int(y)) : max(0, int(y + height)), max(0, int(x)) : max(0, int(x + width))]
+    area = width * height
+    return float(inside.sum()) / area**AREA_POWER if area > 0 else 0.0
+
+
+def pixel_iou(box: np.ndarray, other: np.ndarray) -> float:
+    """Overlap of two boxes x, y, width, height as the original counts it: edges are pixels that belong to the box, and
+    a shared strip of one pixel is none."""
+    left, top = max(box[0], other[0]), max(box[1], other[1])
+    right, bottom = min(box[0] + box[2], other[0] + other[2]) - 1, min(box[1] + box[3], other[1] + other[3]) - 1
+    shared = (right - left + 1) * (bottom - top + 1) if left < right and top < bottom else 0.0
+    union = box[2] * box[3] + other[2] * other[3] - shared
+    return float(shared / union) if union > 0 else 0.0

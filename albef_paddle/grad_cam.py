@@ -1,0 +1,102 @@
+"""Grad-CAM (Selvaraju et al., arXiv 1610.02391) on ALBEF's attention: where an image shows what a text says
+(arXiv 2107.07651, section 6.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import paddle
+from paddle import nn
+
+from albef_paddle.contrast import ContrastiveModel, unit_feature
+from pyutils.errors import InputError
+from pyutils.layers.attention import attention_bias
+
+MODES = ("itm", "itc")
+
+
+def text_maps(
+    model: ContrastiveModel, mode: str, block: int, images: paddle.Tensor, ids: paddle.Tensor, mask: paddle.Tensor
+) -> paddle.Tensor:
+    """One map a pair, `[batch, grid, grid]` float32: mode `itm` averages `word_maps` over all positions of the text,
+    padding too, which only scales a map; `itc` is `image_maps`. Other arguments as there."""
+    if mode == "itm":
+        return word_maps(model, block, images, ids, mask)[0].mean(axis=1)
+    return image_maps(model, block, images, ids, mask)
+
+
+def check_block(model: ContrastiveModel, mode: str, block: int) -> None:
+    """InputError when the model has no such block for the mode: text layers with cross-attention for `itm`, blocks of
+    the vision transformer for `itc`, both counted from 0."""
+    text, depth = model.config.text, model.config.vision.depth
+    first, last = (text.fusion_layer, text.num_layers - 1) if mode == "itm" else (0, depth - 1)
+    if not first <= block <= last:
+        raise InputError(f"block_num: mode {mode} of this model has blocks {first} to {last}, found {block}")
+
+
+def word_maps(
+    model: ContrastiveModel, block: int, images: paddle.Tensor, ids: paddle.Tensor, mask: paddle.Tensor
+) -> tuple[paddle.Tensor, paddle.Tensor]:
+    """Cross-attention of text layer `block` where more of it raises the matching score, averaged over heads.
+
+    `images` `[batch, 3, size, size]` float32; `ids` and `mask` `[batch, t]` int64. Returns the maps `[batch, t, grid,
+    grid]` and the matching logits `[batch, 2]`, float32 both, without gradient.
+    """
+    with _gradients_dropped(model):
+        states, memories = model.text.encode(ids, mask), model.text.memories(model.vision(images))
+        with paddle.enable_grad():
+            states = states.detach()
+            states.stop_gradient = False
+            trail, maps = model.text.fusion_layers.trace(states, attention_bias(mask), memories)
+            logits = model.matching(trail[-1][:, 0])
+            weights = maps[block - model.config.text.fusion_layer].cross_attention.weights
+            found = _weighted(weights, logits[:, 1].sum())
+    return _on_grid(found), logits.detach()
+
+
+def image_maps(
+    model: ContrastiveModel, block: int, images: paddle.Tensor, ids: paddle.Tensor, mask: paddle.Tensor
+) -> paddle.Tensor:
+    """Attention of the class token in block `block` of the vision transformer where more of it raises the contrastive
+    similarity, averaged over heads: `[batch, grid, grid]` float32. Arguments as in `word_maps`."""
+    with _gradients_dropped(model):
+        texts = unit_feature(model.text_projection, model.text.encode(ids, mask)).detach()
+        with paddle.enable_grad():
+            images = images.detach()
+            images.stop_gradient = False
+            trail, maps = model.vision.trace(images)
+            features = unit_feature(model.vision_projection, trail[-1])
+            similar = (features * texts).sum() / model.temperature
+            found = _weighted(maps[block].weights, similar)
+    return _on_grid(found[:, :1])[:, 0]
+
+
+def _weighted(attention: paddle.Tensor, score: paddle.Tensor) -> paddle.Tensor:
+    """Attention times its positive gradient, averaged over heads: `[batch, queries, 1 + patches]`."""
+    attention.retain_grads()
+    score.backward()
+    return (attention.detach() * paddle.nn.functional.relu(attention.grad)).mean(axis=1)
+
+
+def _on_grid(found: paddle.Tensor) -> paddle.Tensor:
+    """`[batch, queries, 1 + grid²]` → `[batch, queries, grid, grid]`, the class token left out."""
+    batch, queries, tokens = found.shape
+    side = round((tokens - 1) ** 0.5)
+    return found[:, :, 1:].reshape([batch, queries, side, side])
+
+
+@contextmanager
+def _gradients_dropped(model: nn.Layer) -> Iterator[None]:
+    """No gradients are recorded inside unless asked for, and those that parameters collected are dropped at the end.
+
+    The parameters are not frozen instead: on the CPU the gradient of a LayerNorm's input comes out wrong where its
+    weight is frozen.
+    """
+    try:
+        with paddle.no_grad():
+            yield
+    finally:
+        for parameter in model.parameters():
+            if parameter.grad is not None:
+                parameter.clear_gradient(False)  # Paddle ignores set_to_zero when it is given by keyword

@@ -1,0 +1,1 @@
+"""ALBEF's tasks, one file each."""

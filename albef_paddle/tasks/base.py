@@ -1,0 +1,193 @@
+"""What ALBEF's tasks share: configuration, tokenizer, images, splits, the teacher's pace."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, Optional
+
+import numpy as np
+import paddle
+
+from albef_paddle.config import AlbefConfig
+from albef_paddle.weights import NEW_HEADS
+from pyutils.config import setting, to_yaml
+from pyutils.data.images import Images
+from pyutils.data.order import TrainOrder
+from pyutils.data.transforms import albef_transform
+from pyutils.engine import distributed
+from pyutils.engine.run import RunConfig
+from pyutils.engine.task import Batch, State, Task
+from pyutils.errors import InputError, nearest
+from pyutils.text.cleaning import clean_caption
+from pyutils.text.sequences import pad
+from pyutils.text.tokenizer import WordPiece, load_tokenizer
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Lists and images; `python -m pyutils.data.prepare` makes the lists."""
+
+    images: list[str] = setting(["data"], "Folders that the lists' image paths are below; looked into in turn.")
+    splits: dict[str, list[str]] = setting({}, "Split name -> its JSON lists, read one after the other.")
+    flip: bool = setting(
+        True, "Mirror training images at random, as the original does though texts say left and right."
+    )
+    exif_rotation: bool = setting(False, "Turn images as their cameras noted.")
+    draft_margin: Optional[float] = setting(2.0, "JPEG files may be decoded smaller down to so many times the size.")
+
+    def files(self, split: str) -> list[str]:
+        """The lists of `split`. InputError naming the known splits when it is none of them."""
+        if split not in self.splits:
+            raise InputError(f"data.splits has no split {split!r}: {nearest(split, self.splits)}")
+        if not self.splits[split]:
+            raise InputError(f"data.splits.{split}: no files are named")
+        return self.splits[split]
+
+
+@dataclass(frozen=True)
+class AlbefRunConfig(RunConfig):
+    """What the configuration of every ALBEF task has; a task adds its own."""
+
+    model: AlbefConfig = setting(AlbefConfig, "The networks.")
+    init_may_miss: list[str] = setting(list(NEW_HEADS), "Regular expressions of names that `init` need not hold.")
+    init_text: str = setting("", "BERT whose weights the text encoder starts from where `init` is empty.")
+    init_vision: str = setting("", "ViT or DeiT whose weights the vision encoder starts from where `init` is empty.")
+    tokenizer: str = setting("bert-base-uncased", "vocab.txt, a folder with one, or a name paddlenlp knows.")
+    data: DataConfig = setting(DataConfig, "Lists and images.")
+    max_words: int = setting(30, "Words of a text that are kept.")
+    alpha: float = setting(0.4, "Weight of the teacher's predictions (momentum distillation).")
+    alpha_warmup: bool = setting(True, "Raise alpha from 0 over the first epoch.")
+    decay: Literal["default", "original"] = setting(
+        "default", "default: vectors, temperature, class token and positions do not decay; original: vectors only."
+    )
+
+
+class AlbefTask(Task):
+    """Everything but the objective. A subclass reads its splits (`read`), collates, sets `model` and adds the loss.
+
+    `transform`: of training images, see `pyutils.data.transforms.albef_transform`.
+    """
+
+    transform = "finetune"
+
+    def __init__(self, config: AlbefRunConfig):
+        self.tokenizer: WordPiece = load_tokenizer(config.tokenizer, special_in_text=True)
+        self.config = replace(config, model=fit_vocabulary(config.model, self.tokenizer))
+        self.config_text = to_yaml(self.config)
+        self._splits: dict[str, Sequence[Any]] = {}
+        self._step, self._teacher_is_due = 0, True
+
+    @abstractmethod
+    def read(self, split: str) -> Sequence[Any]:
+        """The records of `split` from its lists."""
+
+    @abstractmethod
+    def training_loss(self, batch: Batch, alpha: float) -> tuple[paddle.Tensor, dict[str, paddle.Tensor]]:
+        """The loss of a batch and its parts; `alpha`: the teacher's weight at this step."""
+
+    def records(self, split: str) -> Sequence[Any]:
+        """The records of `split`, read once."""
+        if split not in self._splits:
+            self._splits[split] = self.read(split)
+        return self._splits[split]
+
+    def train_records(self) -> Sequence[Any]:
+        """See Task."""
+        return self.records("train")
+
+    def eval_records(self, split: str) -> Sequence[Any]:
+        """See Task."""
+        return self.records(split)
+
+    def loss(self, batch: Batch) -> tuple[paddle.Tensor, dict[str, paddle.Tensor]]:
+        """See Task. The teacher follows the model once an optimizer step, before its first batch."""
+        if self._teacher_is_due and hasattr(self.model, "teacher"):
+            self.model.teacher.update(self.model)
+        self._teacher_is_due = False
+        return self.training_loss(batch, self.alpha)
+
+    def after_step(self, step: int) -> None:
+        """See Task."""
+        self._step, self._teacher_is_due = step, True
+
+    def state_dict(self) -> State:
+        """See Task."""
+        return {"step": self._step}
+
+    def load_state_dict(self, state: State) -> None:
+        """See Task."""
+        self._step = int(state["step"])
+
+    @property
+    def alpha(self) -> float:
+        """Weight of the teacher at the present step: in the first epoch it rises with the steps (section 3.3)."""
+        config = self.config
+        if not config.alpha_warmup or self._step >= self.steps_per_epoch:
+            return config.alpha
+        return config.alpha * self._step / self.steps_per_epoch
+
+    @cached_property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps of one epoch."""
+        train, world, rank = self.config.train, distributed.world_size(), distributed.rank()
+        records = len(self.train_records())
+        return TrainOrder(records, train.batch_size, world, rank, train.accumulation_steps, train.seed).steps_per_epoch
+
+    def checkpoint_files(self) -> Sequence[Path]:
+        """The vocabulary: with it a checkpoint predicts on its own."""
+        return (self.tokenizer.path,)
+
+    def images(self, training: bool) -> Images:
+        """The image source, transformed at random while training."""
+        return self._training_images if training else self._plain_images
+
+    @cached_property
+    def _training_images(self) -> Images:
+        return self._source(self.transform)
+
+    @cached_property
+    def _plain_images(self) -> Images:
+        return self._source("evaluate")
+
+    def _source(self, transform: str) -> Images:
+        data = self.config.data
+        made = albef_transform(transform, self.config.model.vision.image_size, data.flip)
+        return Images(data.images, made, data.draft_margin, data.exif_rotation)
+
+    def caption(self, text: str, max_tokens: int | None = None) -> list[int]:
+        """`[CLS]` and the ids of a cleaned text; there is no `[SEP]`, as in the original. At most `max_tokens` ids,
+        never more than the position table has."""
+        return self.ids(clean_caption(text, self.config.max_words), max_tokens)
+
+    def ids(self, text: str, max_tokens: int | None = None) -> list[int]:
+        """`[CLS]` and the ids of `text` as it is, cut as in `caption`."""
+        most = min(max_tokens or self.config.model.text.max_positions, self.config.model.text.max_positions)
+        return [self.tokenizer.cls, *self.tokenizer.encode(text, max_words=most - 1)]
+
+    def text_arrays(self, rows: Sequence[Sequence[int]], prefix: str = "") -> dict[str, np.ndarray]:
+        """`input_ids` and `text_mask`, `[b, t]` int64 each, t the longest row's; `prefix` stands before the names."""
+        return {
+            (f"{prefix}_ids" if prefix else "input_ids"): pad(rows, self.tokenizer.pad),
+            (f"{prefix}_mask" if prefix else "text_mask"): pad([[1] * len(row) for row in rows], 0),
+        }
+
+    def tensors(self, arrays: dict[str, np.ndarray]) -> Batch:
+        """A batch that did not come through a loader."""
+        return {name: paddle.to_tensor(value) for name, value in arrays.items()}
+
+
+def fit_vocabulary(model: AlbefConfig, tokenizer: WordPiece) -> AlbefConfig:
+    """`model` with the tokenizer's vocabulary size where its own is 0; InputError when it is too small."""
+    size, own = tokenizer.vocab_size, model.text.vocab_size
+    if own == 0:
+        return replace(model, text=replace(model.text, vocab_size=size))
+    if own < size:
+        raise InputError(
+            f"{tokenizer.path}: {size} pieces, but model.text.vocab_size is {own}: take the vocab.txt the "
+            "checkpoint was made with, or set model.text.vocab_size to 0 to follow the vocabulary"
+        )
+    return model

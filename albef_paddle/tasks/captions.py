@@ -1,0 +1,60 @@
+"""What the pre-trainings share: images with captions, of which one is drawn at a time."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import paddle
+
+from albef_paddle.tasks.base import AlbefTask
+from pyutils.data.annotations import albef_captions
+from pyutils.data.records import CaptionRecord
+from pyutils.engine import distributed
+from pyutils.engine.task import Batch
+
+MAX_TOKENS = 25
+
+
+class CaptionTask(AlbefTask):
+    """Batches: `images` `[b, 3, size, size]` float32; `input_ids`, `text_mask` `[b, t]` int64.
+
+    Evaluation gives the mean losses over held-out batches, the last one left out if it is too small for negatives;
+    `neg_loss`, by which the best checkpoint is chosen, is the negative of their sum.
+    """
+
+    transform = "pretrain"
+    best_metric = "neg_loss"
+    least_batch = 3
+
+    def read(self, split: str) -> Sequence[CaptionRecord]:
+        """See AlbefTask."""
+        return albef_captions.read_pretrain(self.config.data.files(split))
+
+    def collate(self, records: list[CaptionRecord], rng: np.random.Generator, training: bool) -> dict[str, np.ndarray]:
+        """See the class for the batch."""
+        pictures = self.images(training).read_batch([record.image for record in records], rng)
+        drawn = [record.captions[int(rng.integers(len(record.captions)))] for record in records]
+        return {"images": pictures, **self.text_arrays([self.caption(text, MAX_TOKENS) for text in drawn])}
+
+    @abstractmethod
+    def batch_losses(self, batch: Batch) -> dict[str, paddle.Tensor]:
+        """The losses of a held-out batch, scalars; nothing of the model changes."""
+
+    def evaluate(self, loader: Iterable[Batch], split: str) -> dict[str, float]:
+        """See the class."""
+        totals: dict[str, float] = {}
+        records = 0
+        for batch in loader:
+            size = batch["images"].shape[0]
+            if size < self.least_batch:
+                continue
+            records += size
+            for name, value in self.batch_losses(batch).items():
+                totals[name] = totals.get(name, 0.0) + size * float(value)
+        gathered = distributed.all_gather_objects((records, totals))
+        count = max(1, sum(number for number, _ in gathered))
+        names = dict.fromkeys(name for _, part in gathered for name in part)
+        means = {name: sum(part.get(name, 0.0) for _, part in gathered) / count for name in names}
+        return {"neg_loss": -sum(means.values()), **means}

@@ -1,0 +1,71 @@
+"""SNLI-VE with ALBEF: does an image entail a sentence, contradict it, or neither (arXiv 2107.07651, section 4.4)?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import paddle
+
+from albef_paddle.classification import AlbefForEntailment
+from albef_paddle.tasks.base import AlbefRunConfig, AlbefTask
+from pyutils.data.annotations import albef_ve
+from pyutils.data.records import EntailmentRecord
+from pyutils.engine.evaluation import predict_all
+from pyutils.engine.task import Batch
+from pyutils.errors import InputError
+from pyutils.metrics.classification import accuracy, per_class_accuracy
+
+CLASSES = ("contradiction", "neutral", "entailment")
+"""Names of the classes in the order of the published checkpoints' outputs."""
+
+
+class AlbefEntailment(AlbefTask):
+    """Batches: `images` `[b, 3, size, size]` float32; `input_ids`, `text_mask` `[b, t]` int64; in training `labels`
+    `[b]` int64, numbers of `CLASSES`."""
+
+    name = "albef_ve"
+    best_metric = "accuracy"
+
+    def __init__(self, config: AlbefRunConfig):
+        super().__init__(config)
+        if self.config.model.num_classes != len(CLASSES):
+            raise InputError(f"model.num_classes: expected {len(CLASSES)}, found {self.config.model.num_classes}")
+        self.model = AlbefForEntailment(self.config.model)
+
+    def read(self, split: str) -> Sequence[EntailmentRecord]:
+        """See AlbefTask."""
+        return albef_ve.read(self.config.data.files(split))
+
+    def collate(
+        self, records: list[EntailmentRecord], rng: np.random.Generator, training: bool
+    ) -> dict[str, np.ndarray]:
+        """See the class for the batch."""
+        pictures = self.images(training).read_batch([record.image for record in records], rng)
+        batch = {"images": pictures, **self.text_arrays([self.caption(record.sentence) for record in records])}
+        if training:
+            batch["labels"] = labels_of(records)
+        return batch
+
+    def training_loss(self, batch: Batch, alpha: float) -> tuple[paddle.Tensor, dict[str, paddle.Tensor]]:
+        """See AlbefTask."""
+        inputs = (batch[name] for name in ("images", "input_ids", "text_mask", "labels"))
+        return self.model.loss(*inputs, alpha), {}
+
+    def evaluate(self, loader: Iterable[Batch], split: str) -> dict[str, float]:
+        """Accuracy in percent, of all and of each class."""
+
+        def judge(batch: Batch) -> dict[str, paddle.Tensor]:
+            return {"chosen": self.model(batch["images"], batch["input_ids"], batch["text_mask"]).argmax(axis=1)}
+
+        chosen, labels = predict_all(judge, loader)["chosen"], labels_of(self.records(split))
+        by_class = per_class_accuracy(chosen, labels, CLASSES)
+        return {
+            "accuracy": 100.0 * accuracy(chosen, labels),
+            **{f"accuracy/{name}": 100.0 * value for name, value in by_class.items()},
+        }
+
+
+def labels_of(records: Iterable[EntailmentRecord]) -> np.ndarray:
+    """The numbers of the records' labels, `[n]` int64."""
+    return np.array([CLASSES.index(record.label) for record in records], dtype=np.int64)

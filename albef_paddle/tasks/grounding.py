@@ -1,0 +1,129 @@
+"""Grounding with ALBEF, trained on expressions without boxes (arXiv 2107.07651, section 6.4)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+
+from albef_paddle.boxes import choose_box, pixel_iou
+from albef_paddle.grad_cam import check_block, text_maps
+from albef_paddle.retrieval import AlbefForRetrieval
+from albef_paddle.tasks.base import AlbefRunConfig
+from albef_paddle.tasks.retrieval import IdentifiedPairs
+from pyutils.config import setting
+from pyutils.data.annotations import albef_grounding
+from pyutils.data.records import ExpressionRecord
+from pyutils.engine.evaluation import predict_all
+from pyutils.engine.task import Batch
+from pyutils.errors import InputError
+from pyutils.metrics.grounding import accuracy_at, peaks, pointing_hits, xyxy
+
+
+@dataclass(frozen=True)
+class AlbefGroundingConfig(AlbefRunConfig):
+    """Configuration of run_grounding.py."""
+
+    detections: str = setting("", "dets.json, the boxes to choose among; empty: the pointing game alone.")
+    mode: Literal["itm", "itc"] = setting("itm", "Grad-CAM on the matching score or on the contrastive similarity.")
+    block_num: int = setting(8, "Text layer (itm) or block of the vision transformer (itc) whose attention is read.")
+
+
+class AlbefGrounding(IdentifiedPairs):
+    """Batches: `images` `[b, 3, size, size]` float32, `input_ids`, `text_mask` `[b, t]` int64; in training `identities`
+    `[b]` int64; in evaluation `sizes` `[b, 2]` int64, width and height of the image files."""
+
+    name = "albef_grounding"
+    transform = "grounding"
+    identity = "image"
+
+    def __init__(self, config: AlbefGroundingConfig):
+        super().__init__(config)
+        self.best_metric = "accuracy" if config.detections else "pointing"
+        self.model = AlbefForRetrieval(self.config.model)
+        check_block(self.model, config.mode, config.block_num)
+
+    def read(self, split: str) -> Sequence[ExpressionRecord]:
+        """See AlbefTask. "val" is the validation part of its list where the list tells parts apart."""
+        records = albef_grounding.read(self.config.data.files(split))
+        part = np.flatnonzero(np.asarray(records.column("split")) == split)
+        return records.select(part) if split == "val" and len(part) else records
+
+    @cached_property
+    def detections(self) -> dict[int, np.ndarray]:
+        """Boxes `[n, 4]` float64 (x, y, width, height) by image id; empty without a file."""
+        file = self.config.detections
+        return albef_grounding.read_detections(file) if file else {}
+
+    def collate(
+        self, records: list[ExpressionRecord], rng: np.random.Generator, training: bool
+    ) -> dict[str, np.ndarray]:
+        """See the class for the batch."""
+        source, names = self.images(training), [record.image for record in records]
+        texts = [record.expression for record in records]
+        batch = {"images": source.read_batch(names, rng)}
+        if training:
+            return {**batch, **self.pair_arrays(texts, names)}
+        sizes = np.array([_size(source.path(name)) for name in names], dtype=np.int64)
+        return {**batch, **self.text_arrays([self.caption(text) for text in texts]), "sizes": sizes}
+
+    def maps(self, batch: Batch) -> np.ndarray:
+        """Heat maps `[b, grid, grid]` float32."""
+        inputs = (batch[name] for name in ("images", "input_ids", "text_mask"))
+        return text_maps(self.model, self.config.mode, self.config.block_num, *inputs).astype("float32").numpy()
+
+    def evaluate(self, loader: Iterable[Batch], split: str) -> dict[str, float]:
+        """Percent of expressions whose chosen detection overlaps the box by half or more (`accuracy`) and whose map is
+        highest inside it (`pointing`), of all and of each part of the list (`accuracy/testA`)."""
+        records = self.records(split)
+
+        def judge(batch: Batch) -> dict[str, np.ndarray]:
+            judged = [records[number] for number in batch["index"].numpy().tolist()]
+            return self.judged(judged, self.maps(batch), batch["sizes"].numpy())
+
+        found = predict_all(judge, loader)
+        names = np.asarray(records.column("split"))
+        metrics = {}
+        for name in ("", *dict.fromkeys(names.tolist())):
+            chosen = np.ones(len(names), dtype=bool) if name == "" else names == name
+            end = f"/{name}" if name else ""
+            if self.config.detections:
+                metrics[f"accuracy{end}"] = 100.0 * accuracy_at(found["iou"][chosen], inclusive=True)
+            metrics[f"pointing{end}"] = 100.0 * float(found["hit"][chosen].mean())
+        return metrics
+
+    def judged(self, records: Sequence[ExpressionRecord], maps: np.ndarray, sizes: np.ndarray) -> dict[str, np.ndarray]:
+        """`iou` of the chosen detection and `hit` of the map's peak, `[b]` each. InputError where a record lacks its
+        box or the image has no detections."""
+        for record in records:
+            if record.box is None:
+                raise InputError(f"expression {record.ref_id} has no box; make the list with pyutils.data.prepare")
+        truth = np.array([record.box for record in records])
+        points = peaks(maps, sizes[:, 0], sizes[:, 1])
+        found = {"hit": pointing_hits(points, xyxy(truth)).astype(np.float32)}
+        if self.config.detections:
+            overlaps = [
+                pixel_iou(choose_box(heat, int(size[0]), int(size[1]), self.boxes_of(record)).box, np.array(record.box))
+                for record, heat, size in zip(records, maps, sizes)
+            ]
+            found["iou"] = np.array(overlaps)
+        return found
+
+    def boxes_of(self, record: ExpressionRecord) -> np.ndarray:
+        """The detections of the record's image. InputError when there is none."""
+        boxes = self.detections.get(record.image_id)
+        if boxes is None or not len(boxes):
+            raise InputError(
+                f"{self.config.detections}: no box of image {record.image_id} ({record.image}, expression "
+                f"{record.ref_id}); detect on every image of the list, or leave detections empty for the pointing game"
+            )
+        return boxes
+
+
+def _size(path) -> tuple[int, int]:
+    with Image.open(path) as image:
+        return image.size

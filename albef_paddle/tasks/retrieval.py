@@ -1,0 +1,100 @@
+"""Image-text retrieval with ALBEF on Flickr30k or COCO (arXiv 2107.07651, section 4.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import paddle
+
+from albef_paddle.retrieval import AlbefForRetrieval
+from albef_paddle.tasks.base import AlbefRunConfig, AlbefTask
+from albef_paddle.tasks.reranking import Gallery, Reranked, rerank
+from pyutils.config import setting
+from pyutils.data.annotations import albef_captions
+from pyutils.data.records import CaptionRecord
+from pyutils.engine.run_log import say
+from pyutils.engine.task import Batch
+from pyutils.errors import InputError
+
+
+@dataclass(frozen=True)
+class AlbefRetrievalConfig(AlbefRunConfig):
+    """Configuration of run_retrieval.py."""
+
+    k_test: int = setting(128, "Candidates that contrast hands to matching, for each image and each text.")
+    max_tokens: int = setting(30, "Most tokens of a text in evaluation, [CLS] among them; training does not cut.")
+    scratch: str = setting("", "Folder of the evaluation's temporary file; empty: the system's.")
+
+
+class IdentifiedPairs(AlbefTask):
+    """Training on pairs of which several may show one image. `identity`: the record field that names the image."""
+
+    identity: str
+
+    def before_training(self) -> None:
+        """Number the images before data workers start."""
+        self.identities  # noqa: B018
+
+    @cached_property
+    def identities(self) -> dict[int | str, int]:
+        """The number of each image of the training split."""
+        return {name: number for number, name in enumerate(dict.fromkeys(self.train_records().column(self.identity)))}
+
+    def pair_arrays(self, texts: Sequence[str], images: Sequence[int | str]) -> dict[str, np.ndarray]:
+        """`input_ids`, `text_mask` `[b, t]` int64 of training texts, and `identities` `[b]` int64 of their images."""
+        numbers = np.array([self.identities[image] for image in images], dtype=np.int64)
+        return {**self.text_arrays([self.caption(text) for text in texts]), "identities": numbers}
+
+    def training_loss(self, batch: Batch, alpha: float) -> tuple[paddle.Tensor, dict[str, paddle.Tensor]]:
+        """See AlbefTask."""
+        inputs = (batch[name] for name in ("images", "input_ids", "text_mask", "identities"))
+        losses = self.model(*inputs, alpha)
+        return losses.contrast + losses.matching, {"itc": losses.contrast, "itm": losses.matching}
+
+
+class AlbefRetrieval(IdentifiedPairs):
+    """Batches: `images` `[b, 3, size, size]` float32; in training `input_ids`, `text_mask` `[b, t]` int64 and
+    `identities` `[b]` int64, equal for texts of one image."""
+
+    name = "albef_retrieval"
+    identity = "image_id"
+    best_metric = "r_mean"
+
+    def __init__(self, config: AlbefRetrievalConfig):
+        super().__init__(config)
+        if config.k_test < 1:
+            raise InputError(f"k_test: expected at least 1, found {config.k_test}")
+        self.model = AlbefForRetrieval(self.config.model)
+        self.last_scores: Reranked | None = None
+
+    def read(self, split: str) -> Sequence[CaptionRecord]:
+        """See AlbefTask: one record a caption in "train", one an image elsewhere."""
+        files = self.config.data.files(split)
+        return (albef_captions.read_retrieval_train if split == "train" else albef_captions.read_retrieval_eval)(files)
+
+    def collate(self, records: list[CaptionRecord], rng: np.random.Generator, training: bool) -> dict[str, np.ndarray]:
+        """See the class for the batch."""
+        batch = {"images": self.images(training).read_batch([record.image for record in records], rng)}
+        if training:
+            batch |= self.pair_arrays([r.captions[0] for r in records], [r.image_id for r in records])
+        return batch
+
+    def score(self, loader: Iterable[Batch], split: str) -> Reranked:
+        """Candidates and scores of both directions of `split`."""
+        captions = [caption for record in self.records(split) for caption in record.captions]
+        k, most = self.config.k_test, max(len(captions), len(self.records(split)))
+        if k > most:
+            say(f"k_test {k} is larger than the gallery of {split!r}: all of its {most} entries are ranked")
+        with Gallery(self.model, self.config.scratch) as gallery:
+            gallery.add_texts([self.caption(text, self.config.max_tokens) for text in captions])
+            gallery.add_images(loader)
+            return rerank(gallery, k)
+
+    def evaluate(self, loader: Iterable[Batch], split: str) -> dict[str, float]:
+        """R@1, R@5, R@10 of text and image retrieval in percent and their means, as `retrieval_metrics` names them."""
+        self.last_scores = self.score(loader, split)
+        counts = [len(record.captions) for record in self.records(split)]
+        return self.last_scores.metrics(np.repeat(np.arange(len(counts)), counts))

@@ -1,0 +1,140 @@
+"""VQA v2 with ALBEF: a decoder learns to write answers and ranks a list of them (arXiv 2107.07651, section 4.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import paddle
+
+from albef_paddle.question_answering import AlbefForQuestionAnswering
+from albef_paddle.tasks.base import AlbefRunConfig, AlbefTask
+from pyutils.config import setting
+from pyutils.data.annotations import albef_vqa
+from pyutils.data.records import WeightedVQARecord
+from pyutils.engine.evaluation import predict_all
+from pyutils.engine.task import Batch
+from pyutils.errors import InputError
+from pyutils.metrics.vqa import evaluate_answers
+from pyutils.text.cleaning import clean_question
+from pyutils.vqa.results import write_results
+
+RESULT_FILE = "result.json"
+HUMAN_ANSWERS = 10
+
+
+@dataclass(frozen=True)
+class AlbefVQAConfig(AlbefRunConfig):
+    """Configuration of run_vqa.py."""
+
+    answer_list: str = setting("data/albef/answer_list.json", "JSON list of the answers that are ranked.")
+    k_test: int = setting(128, "Answers of the list that are ranked for a question, those of likeliest first word.")
+    max_tokens: int = setting(25, "Most tokens of a question, [CLS] among them.")
+
+
+class AlbefVQA(AlbefTask):
+    """Batches: `images` `[b, 3, size, size]` float32; `question_ids`, `question_mask` `[b, t]` int64; in training
+    `answer_ids`, `answer_mask` `[answers, a]` int64, `answer_rows` `[answers]` int64 (the question of each) and
+    `answer_weights` `[answers]` float32."""
+
+    name = "albef_vqa"
+    best_metric = "accuracy"
+
+    def __init__(self, config: AlbefVQAConfig):
+        super().__init__(config)
+        if config.k_test < 1:
+            raise InputError(f"k_test: expected at least 1, found {config.k_test}")
+        self.answers = albef_vqa.read_answer_list(config.answer_list)
+        self.model = AlbefForQuestionAnswering(self.config.model)
+        self.last_answers: tuple[list[int], list[str]] | None = None
+
+    def read(self, split: str) -> Sequence[WeightedVQARecord]:
+        """See AlbefTask."""
+        return albef_vqa.read(self.config.data.files(split))
+
+    def collate(
+        self, records: list[WeightedVQARecord], rng: np.random.Generator, training: bool
+    ) -> dict[str, np.ndarray]:
+        """See the class for the batch."""
+        pictures = self.images(training).read_batch([record.image for record in records], rng)
+        batch = {"images": pictures, **self.question_arrays([record.question for record in records])}
+        if training:
+            batch |= self.answer_arrays(records)
+        return batch
+
+    def question_arrays(self, questions: Sequence[str]) -> dict[str, np.ndarray]:
+        """`question_ids` and `question_mask` of cleaned questions."""
+        cleaned = (clean_question(question, self.config.max_words) for question in questions)
+        return self.text_arrays([self.ids(text, self.config.max_tokens) for text in cleaned], "question")
+
+    def answer_arrays(self, records: Sequence[WeightedVQARecord]) -> dict[str, np.ndarray]:
+        """The `answer_…` entries of a training batch. InputError where a record has no answer."""
+        for record in records:
+            if not record.answers:
+                raise InputError(f"question {record.question_id} has no answer; train on a split with answers")
+        rows = [row for row, record in enumerate(records) for _ in record.answers]
+        return {
+            **self.text_arrays([self.answer_ids(text) for record in records for text in record.answers], "answer"),
+            "answer_rows": np.array(rows, dtype=np.int64),
+            "answer_weights": np.array([w for record in records for w in record.weights], dtype=np.float32),
+        }
+
+    def answer_ids(self, text: str) -> list[int]:
+        """`[CLS] answer [SEP]`."""
+        most = self.config.model.text.max_positions - 1
+        return [*self.ids(text, most), self.tokenizer.sep]
+
+    def training_loss(self, batch: Batch, alpha: float) -> tuple[paddle.Tensor, dict[str, paddle.Tensor]]:
+        """See AlbefTask."""
+        names = ("images", "question_ids", "question_mask", "answer_ids", "answer_mask", "answer_rows")
+        return self.model(*(batch[name] for name in (*names, "answer_weights")), alpha), {}
+
+    def candidates(self) -> tuple[paddle.Tensor, paddle.Tensor]:
+        """Ids and mask `[answers, a]` int64 of the answer list."""
+        arrays = self.tensors(self.text_arrays([self.answer_ids(text) for text in self.answers]))
+        return arrays["input_ids"], arrays["text_mask"]
+
+    def answer(self, loader: Iterable[Batch], split: str) -> list[str]:
+        """The best answer of the list to every question of `split`."""
+        ids, mask = self.candidates()
+
+        def best(batch: Batch) -> dict[str, paddle.Tensor]:
+            inputs = (batch[name] for name in ("images", "question_ids", "question_mask"))
+            return {"chosen": self.model.rank(*inputs, ids, mask, self.config.k_test).answers[:, 0]}
+
+        return [self.answers[number] for number in predict_all(best, loader)["chosen"].tolist()]
+
+    def evaluate(self, loader: Iterable[Batch], split: str) -> dict[str, float]:
+        """The official VQA accuracy in percent. InputError where the split has no human answers."""
+        records = self.records(split)
+        if not records[0].answers:
+            raise InputError(f"split {split!r} has no human answers to compare with: run_predict.py writes its answers")
+        texts = self.answer(loader, split)
+        ids = [record.question_id for record in records]
+        self.last_answers = ids, texts
+        accuracy = evaluate_answers(map(as_annotation, records), dict(zip(ids, texts)))
+        return {"accuracy": accuracy.overall}
+
+    def write_results(self, output_dir: Path, split: str) -> None:
+        """`result.json` of the last evaluation, for the evaluation server."""
+        if self.last_answers is not None:
+            self.write_answers(output_dir, *self.last_answers)
+
+    def write_answers(self, output_dir: Path, ids: Sequence[int], texts: Sequence[str]) -> Path:
+        """Write `result.json` and return its path."""
+        write_results(output_dir / RESULT_FILE, ids, texts, expected=ids)
+        return output_dir / RESULT_FILE
+
+    def checkpoint_files(self) -> Sequence[Path]:
+        """The vocabulary and the answer list: with them a checkpoint answers questions on its own."""
+        return (*super().checkpoint_files(), Path(self.config.answer_list))
+
+
+def as_annotation(record: WeightedVQARecord) -> dict:
+    """A record in the form of the official annotations: each answer as often as ten people gave it."""
+    counts = [max(1, round(weight * HUMAN_ANSWERS)) for weight in record.weights]
+    given = [answer for answer, count in zip(record.answers, counts) for _ in range(count)]
+    answers = [{"answer": text, "answer_id": number} for number, text in enumerate(given, start=1)]
+    return {"question_id": record.question_id, "answers": answers}

@@ -1,0 +1,108 @@
+"""Retrieval evaluation: equal to the recorded evaluation of the original, and to scoring pair by pair."""
+
+from __future__ import annotations
+
+import numpy as np
+import paddle
+import pytest
+
+from albef_paddle.retrieval import AlbefForRetrieval
+from albef_paddle.tasks.reranking import Asking, Gallery, length_groups, rerank
+from albef_paddle.tasks.state_store import StateStore
+from albef_paddle.weights import convert, load_tensors
+from pyutils.engine.evaluation import evaluating
+from pyutils.errors import InputError
+from tests.albef_paddle.support import config_of, tensors
+from tests.support import golden
+
+
+def recorded_model():
+    recorded = golden("albef/retrieval")
+    config = config_of(recorded.config)
+    model = AlbefForRetrieval(config)
+    load_tensors(model, convert(recorded.weights, config).tensors, "recorded", may_miss=())
+    return recorded, model
+
+
+def filled_gallery(recorded, model, sizes=(3, 5)) -> Gallery:
+    """The recorded gallery, images in batches of `sizes`, texts without their padding."""
+    arrays = recorded.inputs
+    gallery = Gallery(model)
+    mask = arrays["eval_attention_mask"]
+    gallery.add_texts([row[: kept.sum()].tolist() for row, kept in zip(arrays["eval_input_ids"], mask)])
+    starts = np.cumsum([0, *sizes])
+    batches = [np.arange(start, stop) for start, stop in zip(starts[:-1], starts[1:])]
+    gallery.add_images(
+        {"images": paddle.to_tensor(arrays["eval_image"][rows]), "index": paddle.to_tensor(rows)} for rows in batches
+    )
+    return gallery
+
+
+def test_scores_and_metrics_equal_the_recorded_evaluation():
+    recorded, model = recorded_model()
+    expected, texts = recorded.outputs, recorded.json("inputs.json")
+    with evaluating(model), filled_gallery(recorded, model) as gallery:
+        similarities = gallery.image_features @ gallery.text_features.T
+        found = rerank(gallery, texts["k_test"])
+    np.testing.assert_allclose(similarities, expected["eval_sims"], rtol=0, atol=5e-5)
+    np.testing.assert_allclose(found.texts.matrix(16), expected["score_matrix_i2t"], rtol=0, atol=5e-5)
+    np.testing.assert_allclose(found.images.matrix(8), expected["score_matrix_t2i"], rtol=0, atol=5e-5)
+    metrics = found.metrics(np.array(texts["txt2img"]))
+    for name, value in recorded.json("outputs.json")["itm_eval"].items():
+        assert metrics[name] == pytest.approx(value, abs=1e-9), name
+
+
+def test_k_beyond_the_gallery_ranks_all_of_it():
+    recorded, model = recorded_model()
+    arrays = recorded.inputs
+    with evaluating(model), filled_gallery(recorded, model) as gallery:
+        found = rerank(gallery, 1000)
+        images, ids, mask = tensors(arrays, "eval_image", "eval_input_ids", "eval_attention_mask")
+        states = model.text.encode(ids, mask)
+        for image in range(8):
+            tokens = model.vision(images[image : image + 1]).expand([16, -1, -1])
+            expected = model.matching(model.text.fuse(states, mask, model.text.memories(tokens))[:, 0])[:, 1].numpy()
+            np.testing.assert_allclose(found.texts.matrix(16)[image], expected, rtol=0, atol=5e-5)
+            np.testing.assert_allclose(found.images.matrix(8)[:, image], expected, rtol=0, atol=5e-5)
+
+
+def test_the_split_into_batches_changes_nothing():
+    recorded, model = recorded_model()
+    with evaluating(model):
+        with filled_gallery(recorded, model) as gallery:
+            first = rerank(gallery, 6)
+        with filled_gallery(recorded, model, (1,) * 8) as gallery:
+            second = rerank(gallery, 6)
+    np.testing.assert_array_equal(first.texts.items, second.texts.items)
+    np.testing.assert_allclose(first.images.scores, second.images.scores, rtol=0, atol=1e-5)
+
+
+def test_askers_are_the_candidates_turned_round():
+    candidates = np.array([[2, 0], [1, 2], [0, 2]])
+    asking = Asking(candidates, 4)
+    for item in range(4):
+        askers, places = asking.of(item)
+        assert [(int(q), int(p)) for q, p in zip(askers, places)] == [tuple(x) for x in np.argwhere(candidates == item)]
+
+
+def test_texts_of_similar_length_are_grouped():
+    lengths = np.array([30, 4, 4, 900, 4, 1200])
+    groups = [group.tolist() for group in length_groups(lengths)]
+    assert groups == [[1, 2, 4, 0], [3], [5]]
+
+
+def test_states_come_back_padded_from_disk(tmp_path):
+    with StateStore(3, str(tmp_path)) as store:
+        first, second = np.ones((2, 3), np.float32), np.full((4, 3), 2.0, np.float32)
+        store.put(7, first)
+        store.put(3, second)
+        both = store.padded([7, 3])
+        np.testing.assert_array_equal(both[0, :2], first)
+        assert not both[0, 2:].any()
+        np.testing.assert_array_equal(store.get(3), second)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_scratch_folder_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(InputError, match="scratch folder .*nowhere"):
+        StateStore(3, str(tmp_path / "nowhere"))

@@ -1,0 +1,74 @@
+"""Grad-CAM maps and the choice among detections, equal to the recorded ones of the original."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from albef_paddle.boxes import choose_box, pixel_iou
+from albef_paddle.grad_cam import check_block, text_maps
+from albef_paddle.retrieval import AlbefForRetrieval
+from albef_paddle.weights import convert, load_tensors
+from pyutils.engine.evaluation import evaluating
+from pyutils.errors import InputError
+from pyutils.metrics.grounding import accuracy_at
+from tests.albef_paddle.support import config_of, tensors
+from tests.support import golden
+
+RECORDED = golden("albef/grounding")
+
+
+@pytest.fixture(scope="module")
+def model():
+    config = config_of(RECORDED.config)
+    made = AlbefForRetrieval(config)
+    load_tensors(made, convert(RECORDED.weights, config).tensors, "recorded", may_miss=())
+    return made
+
+
+@pytest.mark.parametrize("mode", ["itm", "itc"])
+def test_maps_equal_the_recorded_ones(model, mode):
+    inputs = tensors(RECORDED.inputs, "image", "input_ids", "attention_mask")
+    with evaluating(model):
+        found = text_maps(model, mode, RECORDED.config["block_num"], *inputs).numpy()
+    for ours, theirs in zip(found, RECORDED.outputs[f"gradcam_{mode}"]):
+        assert np.abs(ours - theirs).max() <= 1e-3 * theirs.max()
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_chosen_boxes_and_accuracies_equal_the_recorded_ones():
+    given, expected = RECORDED.json("inputs.json"), RECORDED.json("outputs.json")
+    scores, maps = RECORDED.outputs["eval_scores"], RECORDED.inputs["eval_pred"]
+    images = {image["id"]: image for image in given["instances"]["images"]}
+    truth = {entry["id"]: entry["bbox"] for entry in given["instances"]["annotations"]}
+    overlaps: dict[str, list[float]] = {}
+    for number, (ref, result) in enumerate(zip(given["refs"], expected["per_ref"])):
+        image = images[ref["image_id"]]
+        boxes = np.array(
+            [entry[0] if isinstance(entry[0], list) else entry[:4] for entry in given["dets"][str(image["id"])]]
+        )
+        chosen = choose_box(maps[number], image["width"], image["height"], boxes)
+        np.testing.assert_allclose(chosen.scores, scores[number][: len(boxes)], rtol=1e-4)
+        np.testing.assert_allclose(chosen.box, result["pred_box"])
+        iou = pixel_iou(chosen.box, np.array(truth[ref["ann_id"]]))
+        assert iou == pytest.approx(result["iou"], abs=1e-6)
+        overlaps.setdefault(ref["split"], []).append(iou)
+    for split, values in overlaps.items():
+        assert accuracy_at(np.array(values), inclusive=True) == expected["grounding_eval"][f"{split}_d"]
+
+
+def test_overlaps_equal_the_recorded_ones():
+    pairs = RECORDED.json("inputs.json")["iou_pairs"]
+    found = [pixel_iou(np.array(first, float), np.array(second, float)) for first, second in pairs]
+    np.testing.assert_allclose(found, RECORDED.json("outputs.json")["iou"], atol=1e-9)
+
+
+def test_without_heat_the_first_detection_is_chosen():
+    boxes = np.array([[5.0, 5.0, 4.0, 4.0], [0.0, 0.0, 9.0, 9.0], [3.0, 3.0, 0.0, 2.0]])
+    np.testing.assert_array_equal(choose_box(np.zeros((4, 4), np.float32), 12, 12, boxes).box, boxes[0])
+
+
+@pytest.mark.parametrize(("mode", "block"), [("itm", 0), ("itm", 3), ("itc", 3), ("itc", -1)])
+def test_a_block_that_is_not_there_is_named(model, mode, block):
+    with pytest.raises(InputError, match=f"block_num: mode {mode} of this model has blocks"):
+        check_block(model, mode, block)

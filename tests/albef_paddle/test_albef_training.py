@@ -1,0 +1,215 @@
+"""Every task trains and evaluates on a drawn world, and resumes where it was."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from albef_paddle.recipe import out_of_memory, with_decay
+from albef_paddle.tasks.base import AlbefRunConfig
+from albef_paddle.tasks.entailment import AlbefEntailment
+from albef_paddle.tasks.grounding import AlbefGrounding, AlbefGroundingConfig
+from albef_paddle.tasks.nlvr2 import AlbefNLVR2, AlbefTextAssignment
+from albef_paddle.tasks.pretraining import AlbefPretraining, AlbefPretrainingConfig
+from albef_paddle.tasks.retrieval import AlbefRetrieval, AlbefRetrievalConfig
+from albef_paddle.tasks.vqa import AlbefVQA, AlbefVQAConfig
+from pyutils.config import load_config
+from pyutils.engine.determinism import seed_initial
+from pyutils.engine.evaluation import evaluating
+from pyutils.engine.trainer import Trainer
+from pyutils.errors import InputError
+
+# task: (class, configuration, images, lists, expected metrics)
+TASKS = {
+    "retrieval": (
+        AlbefRetrieval,
+        AlbefRetrievalConfig,
+        "flickr30k",
+        "flickr30k_{}.json",
+        {"txt_r1", "img_r10", "r_mean"},
+    ),
+    "vqa": (AlbefVQA, AlbefVQAConfig, "coco", "vqa_{}.json", {"accuracy"}),
+    "ve": (AlbefEntailment, AlbefRunConfig, "flickr30k", "ve_{}.json", {"accuracy", "accuracy/neutral"}),
+    "nlvr": (AlbefNLVR2, AlbefRunConfig, "nlvr2", "nlvr_{}.json", {"accuracy", "consistency"}),
+    "nlvr_pretrain": (AlbefTextAssignment, AlbefRunConfig, "coco", "coco_pretrain.json", {"loss", "neg_loss"}),
+    "pretrain": (AlbefPretraining, AlbefPretrainingConfig, "coco", "coco_pretrain.json", {"mlm", "itc", "itm"}),
+    "grounding": (
+        AlbefGrounding,
+        AlbefGroundingConfig,
+        "coco",
+        "refcoco+_{}.json",
+        {"accuracy", "pointing", "accuracy/val"},
+    ),
+}
+HELD_OUT = {"ve": "dev", "nlvr": "dev", "grounding": "test"}
+
+
+@pytest.fixture
+def build(world, write_yaml):
+    """Makes the tiny task `name`; overrides follow."""
+
+    def make(name: str, *overrides: str, **entries):
+        kind, config_class, images, lists, _ = TASKS[name]
+        splits = world.lists(train=lists.format("train"), val=lists.format(HELD_OUT.get(name, "val")))
+        if name == "vqa":
+            entries["answer_list"] = str(world.data / "albef" / "answer_list.json")
+        if name == "grounding":
+            entries |= {"detections": str(world.data / "albef" / "refcoco+" / "dets.json"), "block_num": 2}
+        path = write_yaml(images, splits, **entries)
+        seed_initial(0)
+        return kind(with_decay(load_config(config_class, path, overrides)))
+
+    return make
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_task_trains_and_evaluates(build, tmp_path, name):
+    task = build(name)
+    metrics = Trainer(task, task.config.train, tmp_path / "run").run()
+    assert TASKS[name][-1] <= set(metrics)
+    assert all(np.isfinite(value) for value in metrics.values())
+    saved = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert saved["last"]["step"] == 2
+    assert (tmp_path / "run" / "last" / "vocab.txt").is_file()
+
+
+def test_a_resumed_run_ends_where_the_whole_one_does(build, tmp_path):
+    steady = ("train.schedule.name=constant", "train.schedule.warmup=0")
+    whole = build("retrieval", "train.max_steps=4", *steady)
+    Trainer(whole, whole.config.train, tmp_path / "whole").run()
+    part = build("retrieval", "train.max_steps=2", *steady)
+    Trainer(part, part.config.train, tmp_path / "part").run()
+    rest = build("retrieval", "train.max_steps=4", *steady)
+    Trainer(rest, rest.config.train, tmp_path / "part").run("auto")
+    for name, tensor in whole.model.state_dict().items():
+        np.testing.assert_array_equal(tensor.numpy(), rest.model.state_dict()[name].numpy(), err_msg=name)
+
+
+def test_the_teachers_weight_rises_over_the_first_epoch(build):
+    task = build("ve", "train.max_steps=0")
+    assert task.steps_per_epoch == 23
+    assert task.alpha == 0.0
+    task.after_step(11)
+    assert task.alpha == pytest.approx(0.4 * 11 / 23)
+    task.after_step(30)
+    assert task.alpha == 0.4
+    assert build("ve", "alpha_warmup=false").alpha == 0.4
+
+
+def test_accumulation_moves_the_teacher_once_a_step(build):
+    task = build("ve")
+    moved = []
+    task.model.teacher.update = lambda model: moved.append(model)
+    batch = task.tensors(task.collate([task.train_records()[n] for n in range(4)], np.random.default_rng(0), True))
+    task.loss(batch)
+    task.loss(batch)
+    task.after_step(1)
+    task.loss(batch)
+    assert len(moved) == 2
+
+
+def test_answers_weigh_their_share(build):
+    task = build("vqa")
+    record = task.train_records()[0]
+    arrays = task.answer_arrays([record])
+    assert arrays["answer_weights"].sum() == pytest.approx(1.0)
+    assert arrays["answer_ids"][0, 0] == task.tokenizer.cls
+    assert arrays["answer_ids"][0][arrays["answer_mask"][0].sum() - 1] == task.tokenizer.sep
+
+
+def test_the_server_file_has_every_question(build, tmp_path):
+    task = build("vqa")
+    Trainer(task, task.config.train, tmp_path).evaluate("val")
+    answers = json.loads((tmp_path / "result.json").read_text())
+    assert {entry["question_id"] for entry in answers} == {record.question_id for record in task.records("val")}
+    assert all(entry["answer"] in task.answers for entry in answers)
+
+
+def test_captions_are_cut_as_the_original_cuts_them(build):
+    task = build("retrieval")
+    words = " ".join(["square"] * 50)
+    assert len(task.caption(words)) == 31  # [CLS] and 30 words; training does not cut tokens
+    assert len(task.caption(words, 30)) == 30
+    assert task.caption("!") == [task.tokenizer.cls]
+
+
+def test_one_pair_is_too_few_for_negatives(build):
+    task = build("retrieval")
+    batch = task.tensors(task.collate([task.train_records()[0]], np.random.default_rng(0), True))
+    with pytest.raises(InputError, match=r"at least 2 pairs on every process, found 1\. Raise train.batch_size"):
+        task.loss(batch)
+
+
+def test_a_queue_that_the_batch_does_not_divide_wraps_round(build, tmp_path):
+    task = build("retrieval", "model.queue_size=12", "train.batch_size=8")
+    Trainer(task, task.config.train, tmp_path / "run").run()
+    assert task.model.queue.pointer.item() == 16 % 12
+    assert (task.model.queue.identities.numpy() >= 0).all()
+
+
+@pytest.mark.parametrize(("content", "message"), [(None, "is not below"), (b"\xff\xd8\xff\xe0", "no image|damaged")])
+def test_a_bad_image_is_named(build, world, tmp_path, content, message):
+    image = tmp_path / "broken.jpg"
+    if content is not None:
+        image.write_bytes(content)
+    bad = tmp_path / "bad.json"
+    bad.write_text(json.dumps([{"image": "broken.jpg", "sentence": "a star", "label": "neutral"}] * 8))
+    task = build("ve", f"data.images=[{tmp_path}]", f"data.splits.train=[{bad}]")
+    with pytest.raises(InputError, match=f"(?s)broken.jpg.*({message})"):
+        Trainer(task, task.config.train, tmp_path / "run").run()
+
+
+def test_a_label_outside_the_set_is_named(build, tmp_path):
+    bad = tmp_path / "bad.json"
+    bad.write_text(json.dumps([{"image": "a.jpg", "sentence": "a star", "label": "neutrall"}]))
+    with pytest.raises(InputError, match=r"bad\.json: entry 0: unknown label 'neutrall': did you mean .neutral"):
+        build("ve", f"data.splits.train=[{bad}]").train_records()
+
+
+def test_an_empty_caption_is_named(build, tmp_path):
+    bad = tmp_path / "bad.json"
+    bad.write_text(json.dumps([{"image": "a.jpg", "caption": " ", "image_id": 1}]))
+    with pytest.raises(InputError, match=r"bad\.json: entry 0"):
+        build("retrieval", f"data.splits.train=[{bad}]").train_records()
+
+
+def test_an_unknown_split_names_the_known_ones(build):
+    with pytest.raises(InputError, match="data.splits has no split 'tests'"):
+        build("ve").eval_records("tests")
+
+
+def test_a_loss_that_is_not_finite_stops_with_step_and_losses(build, tmp_path):
+    task = build("retrieval")
+    task.model.temperature.set_value(np.array("nan", dtype=np.float32))
+    with pytest.raises(InputError, match=r"step 1: .*itc nan"):
+        Trainer(task, task.config.train, tmp_path / "run").run()
+
+
+def test_the_message_about_memory_says_what_to_turn(build):
+    said = out_of_memory(build("ve").config)
+    for name in ("image_res", "train.batch_size (8", "train.accumulation_steps (1)", "train.recompute"):
+        assert name in said
+
+
+def test_decay_spares_what_it_is_told_to(build):
+    spared = build("ve").config.train.optimizer.no_decay
+    assert any("temperature" in pattern for pattern in spared)
+    assert not any(
+        "temperature" in pattern for pattern in build("ve", "decay=original").config.train.optimizer.no_decay
+    )
+    assert build("ve", "train.optimizer.no_decay=[x]").config.train.optimizer.no_decay == ["x"]
+
+
+def test_evaluating_grounding_leaves_no_gradient(build):
+    task = build("grounding")
+    records = [task.records("val")[n] for n in range(3)]
+    batch = task.tensors(task.collate(records, np.random.default_rng(0), False))
+    with evaluating(task.model):
+        maps = task.maps(batch)
+    assert maps.shape == (3, 4, 4)
+    assert maps.max() > 0
+    assert all(parameter.grad is None for parameter in task.model.parameters())
+    assert not task.model.temperature.stop_gradient
+    assert {record.split for record in task.records("val")} == {"val"}
