@@ -131,3 +131,12 @@ def test_errors_are_one_line_with_status_2(tmp_path):
 def test_known_checkpoints_are_listed(capsys):
     assert main(["list"]) == 0
     assert "| visualbert-vqa-pre |" in capsys.readouterr().out
+
+
+def test_vilbert_goes_through_the_same_command(tmp_path):
+    source = write_zip(tmp_path / "pytorch_model_9.bin", golden("vilbert/model").weights)
+    arguments = ["convert", str(source), str(tmp_path / "ours.safetensors"), "--model", "vilbert"]
+    assert main(arguments) == 0
+    assert packages.looks_like(read(tmp_path / "ours.safetensors")) == "ViLBERT, ours"
+    with pytest.raises(InputError, match="names of its authors only"):
+        main([*arguments, "--names", "huggingface"])
