@@ -15,9 +15,12 @@ from typing import Any, Callable, Generic, NamedTuple, TypeVar, Union, get_args,
 import numpy as np
 import pyarrow as pa
 
+from pyutils.errors import InputError
+
 Record = TypeVar("Record")
 
 _CHUNK = 8192
+_MISFITS = (pa.ArrowInvalid, TypeError, OverflowError, AttributeError, UnicodeEncodeError)
 _SCALARS = {str: pa.large_string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_(), bytes: pa.large_binary()}
 
 
@@ -38,14 +41,16 @@ class RecordTable(Sequence[Record], Generic[Record]):
     such fields, nested at will. Records are read from the iterable in chunks, so a generator of any length keeps few
     Python objects alive.
 
-    Raises TypeError for a record of another class or a field type that has no column form, and ValueError, naming the
-    field, for a value that is not of the declared type.
+    Raises TypeError for a record of another class or a field type that has no column form, and InputError, naming the
+    field and the number of the record, for a value that is not of the declared type.
     """
 
     def __init__(self, cls: type[Record], records: Iterable[Record] = ()) -> None:
         kinds = _kinds(cls)
         schema = pa.schema([pa.field(name, kind.arrow) for name, kind in kinds.items()])
-        batches = [_batch(cls, kinds, schema, chunk) for chunk in _chunks(records, _CHUNK)]
+        batches = [
+            _batch(cls, kinds, schema, chunk, number * _CHUNK) for number, chunk in enumerate(_chunks(records, _CHUNK))
+        ]
         self._bind(cls, pa.Table.from_batches(batches, schema))
 
     def _bind(self, cls: type[Record], table: pa.Table) -> None:
@@ -170,24 +175,37 @@ def _chunks(records: Iterable[Record], size: int) -> Iterator[list[Record]]:
         yield chunk
 
 
-def _batch(cls: type, kinds: dict[str, _Kind], schema: pa.Schema, chunk: list[Any]) -> pa.RecordBatch:
+def _batch(cls: type, kinds: dict[str, _Kind], schema: pa.Schema, chunk: list[Any], start: int) -> pa.RecordBatch:
     for record in chunk:
         if type(record) is not cls:
             raise TypeError(f"expected records of {cls.__name__}, found {type(record).__name__}")
-    return pa.RecordBatch.from_arrays(
-        [_array(cls, name, kind, [getattr(record, name) for record in chunk]) for name, kind in kinds.items()],
-        schema=schema,
-    )
+    arrays = []
+    for name, kind in kinds.items():
+        values = [getattr(record, name) for record in chunk]
+        try:
+            arrays.append(_array(kind, values))
+        except _MISFITS:
+            raise _misfit(cls, name, kind, values, start) from None
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
-def _array(cls: type, name: str, kind: _Kind, values: list[Any]) -> pa.Array:
+def _array(kind: _Kind, values: list[Any]) -> pa.Array:
     if not kind.nullable and None in values:
-        raise ValueError(f"{cls.__name__}.{name} may not be None; found None in a record")
-    try:
-        encoded = values if kind.encode is None else [None if v is None else kind.encode(v) for v in values]
-        return pa.array(encoded, type=kind.arrow)
-    except (pa.ArrowInvalid, TypeError, OverflowError, AttributeError) as error:
-        raise ValueError(f"{cls.__name__}.{name}: a value does not fit {kind.arrow}: {error}") from error
+        raise TypeError("it may not be None")
+    encoded = values if kind.encode is None else [None if v is None else kind.encode(v) for v in values]
+    return pa.array(encoded, type=kind.arrow)
+
+
+def _misfit(cls: type, name: str, kind: _Kind, values: list[Any], start: int) -> InputError:
+    """What to say about the first of `values`, a column from record `start` on, that its column cannot hold."""
+    for number, value in enumerate(values, start):
+        if value is None and not kind.nullable:
+            return InputError(f"{cls.__name__}.{name} may not be None; found None in record {number}")
+        try:
+            _array(kind, [value])
+        except _MISFITS as error:
+            return InputError(f"{cls.__name__}.{name}: the value of record {number} does not fit {kind.arrow}: {error}")
+    return InputError(f"{cls.__name__}.{name}: values of records {start} and on do not fit {kind.arrow} together")
 
 
 def _decoded(kind: _Kind, value: Any) -> Any:

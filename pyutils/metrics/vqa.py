@@ -59,7 +59,7 @@ def evaluate_answers(
     """The official evaluation of `predictions` {question id: answer} against the official `annotations`.
 
     Percentages are rounded to `digits` places. The annotations stay untouched. Raises InputError when a question has no
-    prediction, a prediction belongs to no question, or there is no question at all.
+    prediction or no human answer, a prediction belongs to no question, or there is no question at all.
     """
     scores: dict[int, float] = {}
     types: dict[str, dict[str, list[float]]] = {"question_type": {}, "answer_type": {}}
@@ -67,6 +67,10 @@ def evaluate_answers(
         question = annotation["question_id"]
         if question not in predictions:
             raise InputError(f"no answer for question {question}; the evaluation needs one for each annotated question")
+        if not annotation["answers"]:
+            raise InputError(
+                f"question {question} has no human answers to compare with; leave it out of the evaluation"
+            )
         score = official_score(annotation["answers"], predictions[question])
         scores[question] = score
         for field, members in types.items():

@@ -8,6 +8,7 @@ from typing import Any, Optional, Union
 
 from pyutils.data.annotations.files import entries_of, read_json
 from pyutils.errors import InputError
+from pyutils.vqa.checks import check_annotation, check_question
 
 PathLike = Union[str, Path]
 _Ids = Optional[Union[int, str, Collection]]
@@ -16,8 +17,8 @@ _Ids = Optional[Union[int, str, Collection]]
 class VQA:
     """The official question and annotation files of one split, or either alone.
 
-    Raises InputError when neither is given, a file is not of this kind, an id occurs twice, or the two files are not
-    about the same questions.
+    Raises InputError when neither is given, a file is not of this kind (`vqa.checks` says what its entries must be), an
+    id occurs twice, or the two files are not about the same questions.
     """
 
     def __init__(self, questions: Optional[PathLike] = None, annotations: Optional[PathLike] = None) -> None:
@@ -80,7 +81,9 @@ def check_same_questions(questions: Collection, questions_path: Any, annotations
 
 def _by_id(path: Path, key: str, needed: tuple[str, ...]) -> dict[int, dict[str, Any]]:
     entries: dict[int, dict[str, Any]] = {}
+    check = check_question if key == "questions" else check_annotation
     for number, entry in entries_of(read_json(path), key, ("question_id", *needed), path):
+        check(entry, f"{path}: entry {number} of {key}")
         if entry["question_id"] in entries:
             raise InputError(f"{path}: question_id {entry['question_id']} occurs again as entry {number} of {key}")
         entries[entry["question_id"]] = entry

@@ -9,6 +9,7 @@ from typing import Optional, Union
 from pyutils.data.annotations.files import check_fields, read_json
 from pyutils.errors import InputError
 from pyutils.files import write_json
+from pyutils.vqa.checks import check_id, shown
 
 PathLike = Union[str, Path]
 
@@ -45,8 +46,9 @@ def read_results(path: PathLike, expected: Optional[Iterable[int]] = None) -> di
         raise InputError(f'{path}: expected a list of {{"question_id", "answer"}}, found {type(content).__name__}')
     for number, entry in enumerate(content):
         check_fields(entry, ("question_id", "answer"), f"{path}: entry {number}")
+        check_id(entry["question_id"], f"{path}: entry {number}")
         if not isinstance(entry["answer"], str):
-            raise InputError(f"{path}: entry {number}: expected a string as answer, found {entry['answer']!r}")
+            raise InputError(f"{path}: entry {number}: expected a string as answer, found {shown(entry['answer'])}")
     answers = _indexed(content, path)
     if expected is not None:
         check_ids(answers, expected, path)

@@ -14,6 +14,7 @@ from pyutils.data.safe_pickle import load_npy
 from pyutils.data.table import RecordTable
 from pyutils.errors import InputError
 from pyutils.vqa.api import check_same_questions
+from pyutils.vqa.checks import check_annotation, check_question, check_texts, shown
 
 PathLike = Union[str, Path]
 COCO_PATTERN = "COCO_{split}_{id:012d}"
@@ -40,10 +41,15 @@ def read_official(
     questions = Path(questions)
     content = read_json(questions)
     entries = list(entries_of(content, "questions", ("question_id", "image_id", "question"), questions))
+    for number, entry in entries:
+        check_question(entry, f"{questions}: entry {number} of questions")
     labels = {} if annotations is None else _annotations_by_id(Path(annotations))
     if annotations is not None:
         check_same_questions({entry["question_id"]: None for _, entry in entries}, questions, labels, annotations)
-    split = str(content.get("data_subtype", "")).replace("test-dev", "test")
+    split = content.get("data_subtype", "")
+    if not isinstance(split, str):
+        raise InputError(f'{questions}: expected a string as "data_subtype", found {shown(split)}')
+    split = split.replace("test-dev", "test")
     if "{split" in image_pattern and not split:
         raise InputError(f'{questions}: no "data_subtype" to name the images by; give image_pattern without {{split}}')
     return RecordTable(VQARecord, _official_records(entries, labels, split, image_pattern, questions))
@@ -70,7 +76,7 @@ def _official_records(
             )
         try:
             image = pattern.format(split=split, id=entry["image_id"])
-        except (ValueError, KeyError, IndexError) as error:
+        except (ValueError, KeyError, IndexError, TypeError) as error:
             raise InputError(f'{where}: image_id {entry["image_id"]!r} does not fit "{pattern}" ({error})') from error
         yield VQARecord(
             question_id=entry["question_id"],
@@ -86,12 +92,9 @@ def _annotations_by_id(path: Path) -> dict[int, dict[str, Any]]:
     labels: dict[int, dict[str, Any]] = {}
     for number, entry in entries_of(read_json(path), "annotations", ("question_id", "answers"), path):
         where = f"{path}: entry {number} of annotations"
+        check_annotation(entry, where)
         if entry["question_id"] in labels:
             raise InputError(f"{where}: question_id {entry['question_id']} occurs twice")
-        if not isinstance(entry["answers"], list):
-            raise InputError(f"{where}: expected a list of answers, found {type(entry['answers']).__name__}")
-        for answer in entry["answers"]:
-            check_fields(answer, ("answer",), where)
         labels[entry["question_id"]] = entry
     return labels
 
@@ -118,16 +121,39 @@ def _imdb_records(rows: np.ndarray, path: Path) -> Iterator[VQARecord]:
         check_fields(row, ("question_id",), f"{where}: not an imdb of questions")
         question = row.get("question_str")
         if question is None and "question_tokens" in row:
-            question = " ".join(row["question_tokens"])
+            question = " ".join(_texts(row, "question_tokens", where))
         name = row.get("image_name") or row.get("feature_path")
         if not isinstance(question, str) or not isinstance(name, str):
+            found = ", ".join(map(str, row))
             raise InputError(
-                f'{where}: not an imdb of questions: expected "question_str" and "image_name", found {", ".join(row)}'
+                f'{where}: not an imdb of questions: expected "question_str" and "image_name", found {found}'
             )
-        answers = row.get("all_answers", row.get("valid_answers", ()))
+        given = next((field for field in ("all_answers", "valid_answers") if field in row), None)
+        answers = () if given is None else _texts(row, given, where)
+        check_texts((question, name, *answers), where)
         yield VQARecord(
-            question_id=int(row["question_id"]),
+            question_id=_imdb_id(row["question_id"], where),
             image=image_key(name[:-4] if name.endswith(".npy") else name),
             question=question,
-            answers=tuple(str(answer) for answer in answers),
+            answers=answers,
         )
+
+
+def _imdb_id(value: Any, where: str) -> int:
+    """A question id, which some imdbs spell as text. InputError at `where` for anything else."""
+    if isinstance(value, str) and value.isdecimal():
+        value = int(value)
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or not -(2**63) <= value < 2**63:
+        raise InputError(f'{where}: expected a whole number of 64 bits as "question_id", found {shown(value)}')
+    return int(value)
+
+
+def _texts(row: Mapping[str, Any], field: str, where: str) -> tuple[str, ...]:
+    """A field that is a list of strings. InputError at `where`; one string is not a list of its letters."""
+    value = row[field]
+    if not isinstance(value, (list, tuple, np.ndarray)) or not all(isinstance(text, str) for text in value):
+        raise InputError(
+            f'{where}: expected a list of strings as "{field}", found {shown(value)}; leave the field out where there '
+            "are none"
+        )
+    return tuple(map(str, value))

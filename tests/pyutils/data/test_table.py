@@ -11,6 +11,7 @@ import pytest
 
 from pyutils.data.records import CaptionRecord, PairRecord, VQARecord
 from pyutils.data.table import RecordTable, concat
+from pyutils.errors import InputError
 
 
 def questions(count: int, start: int = 0):
@@ -163,3 +164,10 @@ def test_optional_scalars_inside_structures():
     Outer.__annotations__ = {"inner": Optional[Inner], "many": tuple[Inner, ...]}
     records = [Outer(None, ()), Outer(Inner(None, (1.0, 2.0)), (Inner("a", (0.0, 0.5)),))]
     assert list(RecordTable(Outer, records)) == records
+
+
+@pytest.mark.parametrize(("question", "found"), [(None, "found None in record 9000"), ("a\ud800", "record 9000 does")])
+def test_a_value_that_does_not_fit_is_named_by_its_record(question, found):
+    records = (VQARecord(n, "a", question if n == 9000 else "b") for n in range(9001))
+    with pytest.raises(InputError, match=rf"VQARecord\.question.*{found}"):
+        RecordTable(VQARecord, records)
