@@ -216,4 +216,7 @@ def _apply(override: Override, tree: dict, origins: dict[tuple[str, ...], str]) 
     for name in reversed(parents):
         value = {name: value}
     _merge(tree, value)
-    origins.update(dict.fromkeys(_key_paths(value), override.origin))
+    for path in _key_paths(value):
+        # The sections around the key stay with the file: a flag is not to blame for their other entries.
+        if len(path) >= len(parents) + 1 or path not in origins:
+            origins[path] = override.origin

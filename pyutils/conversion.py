@@ -6,12 +6,14 @@ Every failure is an InputError naming the file, the dotted key, the expected typ
 from __future__ import annotations
 
 import dataclasses
+import re
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import MISSING
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, NoReturn, Union, get_args, get_origin, get_type_hints
 
+from pyutils.checks import SettingError
 from pyutils.errors import InputError, closest, nearest
 
 _PLAIN = {bool: "true or false", int: "a whole number", float: "a number", str: "text", Path: "a path"}
@@ -135,8 +137,24 @@ def _dataclass(value: Any, cls: type, place: Place) -> Any:
     try:
         return cls(**arguments)
     except ValueError as error:
-        named = bool(place.keys) and str(error).startswith(".".join(place.keys) + ".")
-        raise InputError(f"{place.origin if named else place.text}: {error}") from error
+        raise InputError(_refused(error, items, place)) from error
+
+
+def _refused(error: ValueError, known: Iterable[str], place: Place) -> str:
+    """The message of a configuration class's own check, with what set the keys it names: files, flags or both.
+
+    The keys are those of a SettingError, else the one that the message begins with. A message may begin with the dotted
+    key as it stands in the file, or with the key relative to the class.
+    """
+    first = re.match(r"[\w.]*", str(error)).group().rstrip(".").split(".")
+    absolute = bool(place.keys) and tuple(first[: len(place.keys)]) == place.keys
+    named = error.keys if isinstance(error, SettingError) else [".".join(first[len(place.keys) if absolute else 0 :])]
+    at = [place._replace(keys=(*place.keys, *key.split("."))) for key in named if key.partition(".")[0] in known]
+    if not at:
+        return f"{place.text}: {error}"
+    given = [item for item in at if item.keys in place.origins] or at[:1]
+    section = "" if absolute or not place.keys else ".".join(place.keys) + "."
+    return f"{', '.join(dict.fromkeys(item.origin for item in given))}: {section}{error}"
 
 
 def _union(value: Any, annotation: Any, place: Place) -> Any:

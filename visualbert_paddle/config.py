@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pyutils.checks import at_least, below, check_transformer
 from pyutils.config import setting
 
 
 @dataclass(frozen=True)
 class VisualBertConfig:
-    """Sizes of the network; the defaults are those of bert-base-uncased with 2048-d regions."""
+    """Sizes of the network; the defaults are those of bert-base-uncased with 2048-d regions. InputError for sizes that
+    no network can have (`pyutils.checks.check_transformer`)."""
 
     vocab_size: int = setting(30522, "Entries of the WordPiece vocabulary; 0: as many as vocab.txt has.")
     hidden_size: int = setting(768, "Width of the stream of words and regions.")
@@ -26,6 +28,11 @@ class VisualBertConfig:
     layer_norm_eps: float = setting(1e-12, "Epsilon of LayerNorm.")
     init_std: float = setting(0.02, "Standard deviation of initial weights.")
     bypass_encoder: bool = setting(False, "Only words pass through the encoder; regions join in one extra layer.")
+
+    def __post_init__(self) -> None:
+        check_transformer(self)
+        at_least(self, 1, "visual_dim")
+        below(self, "region_token_type", "token_types")
 
     def layer_shape(self):
         """The shape of one transformer layer."""

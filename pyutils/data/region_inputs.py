@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from pyutils.checks import at_least
 from pyutils.config import setting
 from pyutils.data.features import RegionBatch, keep_available, open_regions
 from pyutils.data.table import RecordTable
@@ -27,6 +28,9 @@ class RegionConfig:
     picture: Literal["shown", "withheld", "shuffled"] = setting(
         "shown", "Baselines: withheld gives every image one zero region, shuffled the regions of another image."
     )
+
+    def __post_init__(self) -> None:
+        at_least(self, 1, "max_regions")
 
 
 class RegionInputs:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from pyutils.checks import one_of
 from pyutils.config import setting
 from pyutils.data.annotations import vqa
+from pyutils.data.answers import SCORE_RULES
 from pyutils.data.records import VQARecord
 from pyutils.data.table import RecordTable, concat
 from pyutils.errors import InputError, nearest
@@ -29,6 +31,9 @@ class VQAConfig:
     answers: str = setting("extras/vocabs/answers_vqa.txt", "Answer list; its order is the order of the classes.")
     image_pattern: str = setting(vqa.COCO_PATTERN, "Image key from {split} and {id} of the official files.")
     soft_scores: str = setting("official", "Rule of the soft targets: official, mmf or authors.")
+
+    def __post_init__(self) -> None:
+        one_of(self, "soft_scores", SCORE_RULES)
 
 
 def read_split(config: VQAConfig, name: str) -> RecordTable[VQARecord]:

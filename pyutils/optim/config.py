@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, Optional
 
+from pyutils.checks import above, at_least, share
 from pyutils.config import setting
 
 # Biases, and every parameter of a layer whose name says that it normalises (LayerNorm, norm1, layer_norm …).
@@ -32,3 +33,8 @@ class OptimizerConfig:
         "default", "Gradient clipping: by the norm of all gradients, of each one, not at all, or as the rule does."
     )
     clip_norm: float = setting(1.0, "Norm that gradients are clipped to.")
+
+    def __post_init__(self) -> None:
+        above(self, 0, "lr", "clip_norm")
+        at_least(self, 0, "weight_decay", "eps")
+        share(self, "betas")

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pyutils.checks import multiple_of
 from pyutils.config import (
     REQUIRED,
     Override,
@@ -277,3 +278,45 @@ def test_yaml_words_stay_words():
         "h": "010",
     }
     assert dump_yaml({"a": "no"}) == "a: 'no'\n"
+
+
+@dataclass(frozen=True)
+class Pair:
+    wide: int = setting(8, "Width.")
+    parts: int = setting(2, "Parts of it.")
+
+    def __post_init__(self):
+        multiple_of(self, "wide", "parts")
+
+
+@dataclass(frozen=True)
+class Nested:
+    pair: Pair = setting(Pair, "Two that must fit.")
+    train: Train = setting(Train, "Training.")
+
+
+def test_a_refused_value_is_blamed_on_what_set_it_not_on_what_came_last(tmp_path):
+    path = write(tmp_path / "c.yaml", "train: {resume: x}\npair: {wide: 8}\n")
+    overrides = [Override("train.epochs", 0, "--epochs"), Override("train.resume", "y", "--resume")]
+    with pytest.raises(InputError, match="^--epochs: train.epochs: expected at least 1, found 0$"):
+        load_config(Nested, path, overrides)
+    path = write(tmp_path / "d.yaml", "train: {epochs: 0}\n")
+    with pytest.raises(InputError) as caught:
+        load_config(Nested, path, overrides[1:])
+    assert str(caught.value) == f"{path}: train.epochs: expected at least 1, found 0"
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "blamed"),
+    [
+        ("pair: {wide: 8}", ["pair.parts=3"], "FILE, --set pair.parts=3"),
+        ("pair: {wide: 8, parts: 3}", ["train.resume=x"], "FILE"),
+        ("{}", ["pair.parts=3", "train.resume=x"], "--set pair.parts=3"),
+    ],
+)
+def test_settings_that_do_not_fit_together_name_everything_that_set_them(tmp_path, text, overrides, blamed):
+    path = write(tmp_path / "c.yaml", text)
+    with pytest.raises(InputError) as caught:
+        load_config(Nested, path, overrides)
+    expected = "pair.wide: expected a multiple of parts (3), found 8"
+    assert str(caught.value) == f"{blamed.replace('FILE', str(path))}: {expected}"

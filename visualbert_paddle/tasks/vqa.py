@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 import paddle
 
+from pyutils.checks import at_least
 from pyutils.config import setting
 from pyutils.data.answers import AnswerVocabulary
 from pyutils.data.records import VQARecord
@@ -23,6 +24,8 @@ from pyutils.vqa.classifier import SplitAnswers
 from visualbert_paddle.heads import VisualBertForQuestionAnswering
 from visualbert_paddle.tasks.base import VisualBertRunConfig, VisualBertTask, network_inputs
 
+# [CLS], one word of the question, "?", [MASK] and [SEP].
+SHORTEST_TEXT = 5
 LOSSES = {"bce": vqa_bce, "kl": kl_unnormalised}
 
 
@@ -32,6 +35,9 @@ class VisualBertVQAConfig(VisualBertRunConfig):
 
     vqa: VQAConfig = setting(VQAConfig, "Questions, annotations, answer list.")
     loss: Literal["bce", "kl"] = setting("bce", "bce: logits times answers; kl: the authors' unnormalised divergence.")
+
+    def __post_init__(self) -> None:
+        at_least(self, SHORTEST_TEXT, "max_text")
 
 
 class VisualBertVQA(VisualBertTask):
