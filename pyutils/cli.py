@@ -14,19 +14,23 @@ from __future__ import annotations
 import argparse
 import errno
 import os
+import select
 import shutil
+import signal
 import sys
 import textwrap
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import Any, NoReturn, Optional, TypeVar, Union
 
 from pyutils.config import Override, describe, load_config, to_yaml
 from pyutils.errors import InputError, nearest
 
 T = TypeVar("T")
-_DISK_TROUBLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+_DISK_TROUBLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 
 
 @dataclass(frozen=True)
@@ -246,23 +250,72 @@ def run_main(main: Callable[[], Optional[int]]) -> NoReturn:
     """Call `main` and exit with its status (None: 0).
 
     InputError, and an OSError that says that the disk is full or may not be written, are printed without a traceback:
-    status 2. Ctrl-C: status 130.
+    status 2. Ctrl-C: status 130, while modules are being imported too. A reader of the output that stops early (`head`)
+    ends the program quietly: status 141, as the shell has it for SIGPIPE.
     """
+    previous = signal.getsignal(signal.SIGINT)
+    ours = threading.current_thread() is threading.main_thread() and previous is signal.default_int_handler
+    if ours:
+        signal.signal(signal.SIGINT, _interrupt)
     try:
-        sys.exit(main() or 0)
+        sys.exit(_status(main))
+    finally:
+        if ours:
+            signal.signal(signal.SIGINT, previous)
+
+
+def _status(main: Callable[[], Optional[int]]) -> int:
+    """The exit status of `main`, whose errors that the user can put right are printed."""
+    try:
+        try:
+            return main() or 0
+        finally:
+            sys.stdout.flush()
     except InputError as error:
-        _fail(f"error: {error}")
+        return _fail(f"error: {error}")
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
-        sys.exit(130)
+        return 130
+    except BrokenPipeError:
+        if not _reader_is_gone():
+            raise
+        return 141
     except OSError as error:
         if error.errno not in _DISK_TROUBLE:
             raise
         place = f"{error.filename}: " if error.filename else ""
-        _fail(f"error: {place}{error.strerror}; make room or choose another folder, what was saved before is whole")
+        return _fail(
+            f"error: {place}{error.strerror}; make room or choose another folder, what was saved before is whole"
+        )
 
 
-def _fail(message: str) -> NoReturn:
-    sys.stdout.flush()
+def _fail(message: str) -> int:
     print(message, file=sys.stderr, flush=True)
-    sys.exit(2)
+    return 2
+
+
+def _interrupt(number: int, frame: Optional[FrameType]) -> None:
+    """Ctrl-C: KeyboardInterrupt; in the middle of an import, which may swallow that or call it another error, the end.
+
+    Nothing that needs clearing up is under way there.
+    """
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            os.write(2, b"interrupted\n")
+            os._exit(130)
+        frame = frame.f_back
+    raise KeyboardInterrupt
+
+
+def _reader_is_gone() -> bool:
+    """Whether standard output is a pipe that nobody reads; what is left to print is then dropped."""
+    try:
+        output = sys.stdout.fileno()
+    except OSError:  # replaced by an object in memory
+        return False
+    poll = select.poll()
+    poll.register(output, 0)
+    if not any(event & select.POLLERR for _, event in poll.poll(0)):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), output)
+    return True

@@ -61,11 +61,6 @@ def all_gather_objects(value: Any) -> list[Any]:
     return [pickle.loads(bytes(part[:size])) for part, size in zip(parts, sizes)]
 
 
-def broadcast_object(value: Any, source: int = 0) -> Any:
-    """The `value` of process `source`, on every process."""
-    return all_gather_objects(value if rank() == source else None)[source]
-
-
 def gather_rows(tensor: paddle.Tensor) -> paddle.Tensor:
     """The rows `[n, …]` of all processes below each other, `[processes * n, …]`, in order of rank and without gradient.
 
@@ -86,11 +81,6 @@ def all_reduce_sum(values: Mapping[str, float]) -> dict[str, float]:
     own = np.array(list(values.values()), dtype=np.float64)
     total = np.sum(_gather_equal(own), axis=0)
     return {name: float(number) for name, number in zip(values, total)}
-
-
-def all_reduce_mean(values: Mapping[str, float]) -> dict[str, float]:
-    """Mean over processes of named numbers."""
-    return {name: total / world_size() for name, total in all_reduce_sum(values).items()}
 
 
 def any_process(flag: bool) -> bool:

@@ -66,10 +66,6 @@ class Optimizer:
         """Base rate of the following steps; `lr_factor` of a parameter comes on top."""
         self.lr = float(lr)
 
-    def get_lr(self) -> float | None:
-        """Base rate in force; None where the rule finds its own (adafactor)."""
-        return self.lr
-
     def backward(self, loss: Tensor) -> None:
         """Gradients of the scalar `loss`, added to `parameter.grad`. Rules that need more than those override this."""
         loss.backward()

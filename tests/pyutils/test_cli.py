@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import errno
+import os
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -185,6 +188,7 @@ def raising(error):
             2,
             "error: out/last: No space left on device",
         ),
+        (raising(OSError(errno.EFBIG, "File too large", "out/log.jsonl")), 2, "error: out/log.jsonl: File too large"),
     ],
 )
 def test_run_main_statuses(capsys, main, status, message):
@@ -199,6 +203,8 @@ def test_run_main_lets_defects_through():
         run_main(raising(FileNotFoundError(errno.ENOENT, "gone", "x")))
     with pytest.raises(ZeroDivisionError):
         run_main(lambda: 1 // 0)
+    with pytest.raises(BrokenPipeError):  # of another pipe than standard output
+        run_main(raising(BrokenPipeError(errno.EPIPE, "Broken pipe")))
 
 
 FAKE_PYTHON = """#!/bin/sh
@@ -264,3 +270,60 @@ run_main(main)
 def test_a_failing_program_exits_plainly():
     done = subprocess.run([sys.executable, "-c", FAILING], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (2, "error: x: y\n")
+
+
+LISTING = """
+from pyutils.cli import run_main, standard_parser
+from pyutils.engine.settings import TrainConfig
+run_main(lambda: standard_parser("x.py", None, (), TrainConfig).parse(["{flag}"]))
+"""
+
+
+@pytest.mark.parametrize("flag", ["--help-config", "--help"])
+def test_a_reader_that_stops_early_ends_the_listing_quietly(flag):
+    reading, writing = os.pipe()
+    os.close(reading)
+    code = LISTING.format(flag=flag)
+    done = subprocess.run(
+        [sys.executable, "-c", code], stdout=writing, stderr=subprocess.PIPE, text=True, cwd=ROOT, check=False
+    )
+    os.close(writing)
+    assert done.stderr == "" and done.returncode in (0, 141)  # argparse itself passes over an error in --help
+
+
+# The import catches whatever is raised in it, as modules with optional parts do.
+STUBBORN = """
+import os, signal
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+    import time
+    time.sleep(5)
+except BaseException as error:
+    raise ImportError("optional part missing") from error
+"""
+
+
+def test_ctrl_c_during_an_import_ends_the_program_plainly(tmp_path):
+    (tmp_path / "stubborn.py").write_text(STUBBORN)
+    code = "from pyutils.cli import run_main\ndef main():\n    import stubborn\nrun_main(main)"
+    variables = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(tmp_path)])}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=variables, capture_output=True, text=True, check=False, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
+
+
+def test_ctrl_c_elsewhere_lets_clearing_up_happen(capsys):
+    cleared = []
+
+    def main():
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(5)
+        finally:
+            cleared.append(True)
+
+    with pytest.raises(SystemExit) as caught:
+        run_main(main)
+    assert caught.value.code == 130 and cleared
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

@@ -66,7 +66,7 @@ def test_seeding_a_step_fixes_every_generator():
 def test_collectives_are_the_identity_in_one_process():
     assert (distributed.rank(), distributed.world_size(), distributed.is_main()) == (0, 1, True)
     assert distributed.all_gather_objects({"a": [1]}) == [{"a": [1]}]
-    assert distributed.all_reduce_mean({"x": 2.0}) == {"x": 2.0} and not distributed.any_process(False)
+    assert distributed.all_reduce_sum({"x": 2.0}) == {"x": 2.0} and not distributed.any_process(False)
 
 
 def test_predictions_are_ordered_by_index_and_may_be_ragged():
