@@ -1,0 +1,1 @@
+"""ViLBERT's tasks, one module each."""

@@ -1,0 +1,158 @@
+"""What ViLBERT's tasks share: configuration, tokenizer, region features, splits, and the steps from batch to loss."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import paddle
+from paddle import nn
+
+from pyutils.compat import has_gpu
+from pyutils.config import setting, to_yaml
+from pyutils.data.region_inputs import RegionConfig
+from pyutils.data.table import RecordTable
+from pyutils.engine.run import RunConfig
+from pyutils.engine.task import Batch, Task
+from pyutils.errors import InputError, nearest
+from pyutils.layers.dropout import Dropout
+from pyutils.text.tokenizer import WordPiece, load_tokenizer
+from vilbert_paddle.config import VilbertConfig
+from vilbert_paddle.data.regions import PictureReader
+from vilbert_paddle.heads import HEAD_DROPOUT, VilbertForTasks
+from vilbert_paddle.objectives import OBJECTIVES, network_inputs
+from vilbert_paddle.recipes import NEW_HEAD_LR, DecayRule, HeadRates, with_groups
+
+
+@dataclass(frozen=True)
+class VilbertRunConfig(RunConfig):
+    """What the configuration of every ViLBERT task has; a task adds its data."""
+
+    model: VilbertConfig = setting(VilbertConfig, "The network.")
+    regions: RegionConfig = setting(RegionConfig, "Region features; the global region comes on top of max_regions.")
+    tokenizer: str = setting("bert-base-uncased", "vocab.txt, a folder with one, or a name paddlenlp knows.")
+    max_text: int = setting(20, "Most tokens of a text, [CLS] and [SEP] among them.")
+    trained: str = setting("", "Weights that --evaluate takes when the output folder holds no checkpoint.")
+    decay: DecayRule = setting("default", "No weight decay on biases and norms; original, inverted: the old rules.")
+    head_rates: HeadRates = setting("new_heads", "Which parameters train at new_head_lr: new_heads, original, …")
+    head_dropout: float = setting(HEAD_DROPOUT, "Dropout before the heads; the originals fix it at 0.1.")
+    new_head_lr: float = setting(NEW_HEAD_LR, "Learning rate of heads that pre-training does not have.")
+
+
+class VilbertTask(Task):
+    """Everything but the data. A subclass names its objective, reads its splits (`read`), collates and evaluates.
+
+    Args:
+        config: the task's own configuration class.
+        outputs: numbers of outputs of heads that are not the usual ones, by head.
+        annotated, class_probs: see `PictureReader`.
+        model: a network that several tasks train together; by default the task makes its own.
+    """
+
+    config_class: ClassVar[type[VilbertRunConfig]]
+    objective: ClassVar[str]
+    task_number: ClassVar[int] = 0  # row of 12-in-1's table of task tokens
+    find_unused_parameters = True  # the last co-attention layer leaves out what its head does not read
+
+    def __init__(
+        self,
+        config: VilbertRunConfig,
+        outputs: Mapping[str, int] | None = None,
+        annotated: RegionConfig | None = None,
+        class_probs: bool = False,
+        model: nn.Layer | None = None,
+    ):
+        self.tokenizer: WordPiece = load_tokenizer(config.tokenizer)
+        self.config = replace(config, model=fit_vocabulary(config.model, self.tokenizer))
+        self.config_text = to_yaml(self.config)
+        self.multiple = 8 if has_gpu() else 1  # tensor cores
+        self.reader = self.open_regions(annotated, class_probs)
+        self.outputs = {head: (outputs or {}).get(head) for head in self.heads_of(config)}
+        self.model = model or self.network()
+        self._splits: dict[str, Sequence[Any]] = {}
+
+    @classmethod
+    def heads_of(cls, config: VilbertRunConfig) -> tuple[str, ...]:
+        """Names of the heads that the task trains."""
+        return (OBJECTIVES[cls.objective].head,)
+
+    def network(self) -> nn.Layer:
+        """The encoder with the task's heads, new."""
+        model = VilbertForTasks(self.config.model, self.outputs)
+        model.dropout = Dropout(self.config.head_dropout)
+        return model
+
+    def open_regions(self, annotated: RegionConfig | None, class_probs: bool) -> PictureReader:
+        """The reader of the task's region features."""
+        dimension = self.config.model.region_dim
+        return PictureReader(self.config.regions, dimension, self.multiple, annotated, class_probs)
+
+    @abstractmethod
+    def read(self, split: str) -> Sequence[Any]:
+        """The records of `split` from its files; InputError names the known splits when it is none of them."""
+
+    def records(self, split: str) -> Sequence[Any]:
+        """The records of `split`, read once."""
+        if split not in self._splits:
+            self._splits[split] = self.read(split)
+        return self._splits[split]
+
+    def train_records(self) -> Sequence[Any]:
+        """See Task."""
+        return self.records("train")
+
+    def eval_records(self, split: str) -> Sequence[Any]:
+        """See Task."""
+        return self.records(split)
+
+    def seen(self, records: RecordTable, *fields: str) -> Sequence[Any]:
+        """`records` whose pictures, named by `fields`, have features; pictures dealt out anew for that baseline."""
+        return self.reader.inputs.shown(self.reader.inputs.available(records, *fields), *fields)
+
+    def with_task(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """`batch` with `task_ids` [b, 1] (or [b, choices, 1]) int64 where the network has task tokens."""
+        if self.config.model.task_tokens:
+            batch["task_ids"] = np.full((*batch["input_ids"].shape[:-1], 1), self.task_number, dtype=np.int64)
+        return batch
+
+    def scores(self, batch: Batch) -> paddle.Tensor:
+        """Scores of the objective's head for a batch (`VilbertForTasks.forward`)."""
+        return self.model(OBJECTIVES[self.objective].head, **network_inputs(batch))
+
+    def loss(self, batch: Batch) -> tuple[paddle.Tensor, dict[str, paddle.Tensor]]:
+        """See Task."""
+        return OBJECTIVES[self.objective].loss(self.scores(batch), batch["labels"]), {}
+
+    def checkpoint_files(self) -> Sequence[Path]:
+        """The vocabulary: with it a checkpoint predicts on its own."""
+        return (self.tokenizer.path,)
+
+
+def with_recipe(config: VilbertRunConfig, heads: Sequence[str]) -> VilbertRunConfig:
+    """`config` with the parameter groups that its `decay`, `head_rates` and `new_head_lr` mean."""
+    groups = with_groups(config.train.optimizer, heads, config.decay, config.head_rates, config.new_head_lr)
+    return replace(config, train=replace(config.train, optimizer=groups))
+
+
+def split_path(root: str, splits: Mapping[str, str], name: str, section: str) -> Path:
+    """The file of split `name`. InputError for a split that `section` of the configuration does not have."""
+    if name not in splits:
+        raise InputError(f"{section}.splits has no split {name!r}: {nearest(name, splits)}")
+    return Path(root).expanduser() / splits[name]
+
+
+def fit_vocabulary(model: VilbertConfig, tokenizer: WordPiece) -> VilbertConfig:
+    """`model` with the tokenizer's vocabulary size where its own is 0; InputError when the two disagree."""
+    size = tokenizer.vocab_size
+    if model.vocab_size == 0:
+        return replace(model, vocab_size=size)
+    if model.vocab_size < size:
+        raise InputError(
+            f"{tokenizer.path}: {size} pieces, but model.vocab_size is {model.vocab_size}: take the vocab.txt the "
+            "checkpoint was made with, or set model.vocab_size to 0 to follow the vocabulary"
+        )
+    return model
