@@ -72,7 +72,7 @@ class VilbertTask(Task):
         self.multiple = 8 if has_gpu() else 1  # tensor cores
         self.reader = self.open_regions(annotated, class_probs)
         self.outputs = {head: (outputs or {}).get(head) for head in self.heads_of(config)}
-        self.model = model or self.network()
+        self.model = self.network() if model is None else model
         self._splits: dict[str, Sequence[Any]] = {}
 
     @classmethod
@@ -82,9 +82,7 @@ class VilbertTask(Task):
 
     def network(self) -> nn.Layer:
         """The encoder with the task's heads, new."""
-        model = VilbertForTasks(self.config.model, self.outputs)
-        model.dropout = Dropout(self.config.head_dropout)
-        return model
+        return task_network(self.config, self.outputs)
 
     def open_regions(self, annotated: RegionConfig | None, class_probs: bool) -> PictureReader:
         """The reader of the task's region features."""
@@ -130,6 +128,13 @@ class VilbertTask(Task):
     def checkpoint_files(self) -> Sequence[Path]:
         """The vocabulary: with it a checkpoint predicts on its own."""
         return (self.tokenizer.path,)
+
+
+def task_network(config: VilbertRunConfig, outputs: Mapping[str, int | None]) -> VilbertForTasks:
+    """The encoder with new heads; `outputs`: head -> number of outputs, None for the usual one."""
+    model = VilbertForTasks(config.model, outputs)
+    model.dropout = Dropout(config.head_dropout)
+    return model
 
 
 def with_recipe(config: VilbertRunConfig, heads: Sequence[str]) -> VilbertRunConfig:

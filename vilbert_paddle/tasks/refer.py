@@ -74,7 +74,8 @@ class ReferTask(VilbertTask):
     def loss(self, batch: Batch) -> tuple[paddle.Tensor, dict[str, paddle.Tensor]]:
         """See Task."""
         loss, logs = super().loss(batch)
-        self._pending.append((loss.detach(), batch["annotated_cut"].sum(), batch["labels"].shape[0]))
+        if self._training:
+            self._pending.append((loss.detach(), batch["annotated_cut"].sum(), batch["labels"].shape[0]))
         return loss, logs
 
     def before_training(self) -> None:

@@ -1,0 +1,102 @@
+"""VQA, NLVR2 and SNLI-VE with ViLBERT from files to result files."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import paddle
+import pytest
+
+from pyutils.cli import Run
+from pyutils.config import load_config
+from pyutils.engine.evaluation import evaluating, split_loader
+from pyutils.engine.run import run_task
+from pyutils.errors import InputError
+from pyutils.losses import vqa_bce
+from pyutils.metrics.nlvr2_results import read_predictions
+from vilbert_paddle.tasks.base import with_recipe
+from vilbert_paddle.tasks.entailment import EntailmentTask
+from vilbert_paddle.tasks.nlvr2 import NLVR2Task
+from vilbert_paddle.tasks.vqa import VQATask
+from vilbert_paddle.weights import load_initial
+
+TASKS = {"vqa": VQATask, "nlvr2": NLVR2Task, "ve": EntailmentTask}
+
+
+def batch_of(task, split="train", training=True, count=4):
+    records = [task.records(split)[place] for place in range(count)]
+    arrays = task.collate(records, np.random.default_rng(0), training)
+    return records, {name: paddle.to_tensor(array) for name, array in arrays.items()}
+
+
+@pytest.mark.parametrize("name", list(TASKS))
+def test_training_lowers_the_loss_and_writes_the_result_file(name, yaml_of, tmp_path):
+    task_class = TASKS[name]
+    overrides = ("train.max_steps=30", "train.epochs=30", "train.eval_every_epochs=30", "train.log_every=10")
+    config = load_config(task_class.config_class, yaml_of(name), (*overrides, "new_head_lr=3e-3"))
+    run_task(Run(None), with_recipe(config, task_class.heads_of(config)), task_class, load_initial)
+    run = tmp_path / "run"
+    lines = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    losses = [entry["loss"] for entry in lines if entry["kind"] == "train"]
+    assert losses[-1] < losses[0]
+    metrics = json.loads((run / "metrics.json").read_text())["best"]
+    task = task_class(config)
+    if name == "vqa":
+        result = json.loads((run / "result.json").read_text())
+        assert [entry["question_id"] for entry in result] == task.records("val").column("question_id").tolist()
+    elif name == "nlvr2":
+        said = read_predictions(run / "predictions.csv")
+        right = [said[record.identifier] == record.label for record in task.records("val")]
+        assert metrics["accuracy"] == pytest.approx(100 * np.mean(right))
+    else:
+        said = {entry["pairID"]: entry["label"] for entry in json.loads((run / "val_labels.json").read_text())}
+        right = [said[record.identifier] == record.label for record in task.records("val")]
+        assert metrics["accuracy"] == pytest.approx(100 * np.mean(right))
+
+
+def test_losses_are_those_of_the_objectives(build):
+    task = build(VQATask, "vqa")
+    _, batch = batch_of(task)
+    task.model.eval()
+    assert float(task.loss(batch)[0]) == pytest.approx(float(vqa_bce(task.scores(batch), batch["labels"])))
+
+
+def test_the_two_pictures_of_a_pair_are_not_the_same_to_the_model(build):
+    task = build(NLVR2Task, "nlvr2")
+    task.model.eval()
+    _, batch = batch_of(task)
+    assert batch["region_features"].shape[:2] == [4, 2]
+    swapped = {**batch}
+    for name in ("region_features", "region_mask", "region_boxes"):
+        swapped[name] = batch[name].flip(1)
+    assert not np.allclose(task.scores(batch).numpy(), task.scores(swapped).numpy(), atol=1e-6)
+
+
+def test_task_tokens_reach_the_model(build):
+    task = build(NLVR2Task, "nlvr2", "model.task_tokens=20")
+    _, batch = batch_of(task)
+    assert batch["task_ids"].numpy().tolist() == [[12]] * 4
+    assert task.scores(batch).shape == [4, 2]
+
+
+def test_a_split_without_answers_is_not_evaluated(build):
+    task = build(VQATask, "vqa")
+    with evaluating(task.model), pytest.raises(InputError, match="no human answers"):
+        task.evaluate(split_loader(task, task.config.train, "test"), "test")
+
+
+@pytest.mark.parametrize("name", list(TASKS))
+def test_an_unknown_split_names_the_nearest(name, build):
+    with pytest.raises(InputError, match="no split 'vall': did you mean"):
+        build(TASKS[name], name).records("vall")
+
+
+def test_undecided_pairs_are_not_trained_on(build, world, tmp_path):
+    lines = (world / "SNLI-VE/snli_ve_train.jsonl").read_text().splitlines()
+    entries = [json.loads(line) for line in lines]
+    for entry in entries[:3]:
+        entry["gold_label"] = "-"
+    (tmp_path / "train.jsonl").write_text("\n".join(map(json.dumps, entries)) + "\n")
+    task = build(EntailmentTask, "ve", f"snli_ve.root={tmp_path}", "snli_ve.splits.train=train.jsonl")
+    assert len(task.train_records()) == len(entries) - 3
