@@ -1,0 +1,79 @@
+"""Retrieval with ViLBERT: four-way training, ranks over the whole gallery, zero-shot."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import paddle
+import pytest
+
+from pyutils.cli import Run
+from pyutils.config import load_config
+from pyutils.engine.evaluation import evaluating, split_loader
+from pyutils.engine.run import run_task
+from pyutils.errors import InputError
+from pyutils.metrics.retrieval import Positives, ranks_of
+from vilbert_paddle.gallery import Gallery
+from vilbert_paddle.objectives import network_inputs
+from vilbert_paddle.tasks.base import with_recipe
+from vilbert_paddle.tasks.retrieval import RetrievalTask
+from vilbert_paddle.weights import load_initial
+
+
+def scores_one_by_one(task, split):
+    """[captions, pictures]: every pair through the network's ordinary forward, a caption at a time."""
+    records, head = task.records(split), task.config.retrieval.head
+    pictures = {name: paddle.to_tensor(array) for name, array in task.pictures(list(records)).items()}
+    rows = []
+    from vilbert_paddle.data.retrieval import caption_batch
+
+    for record in records:
+        for caption in record.captions:
+            text = caption_batch([caption] * len(records), task.tokenizer, task.config.max_text)
+            text = {name: paddle.to_tensor(array) for name, array in text.items()}
+            scores = task.model(head, **network_inputs({**text, **pictures})).numpy()
+            rows.append(scores if head == "match" else scores[:, 0] - scores[:, 1])
+    return np.stack(rows)
+
+
+@pytest.mark.parametrize("head", ["match", "alignment"])
+def test_ranks_of_blocks_are_those_of_the_whole_matrix(head, build):
+    task = build(RetrievalTask, "retrieval", f"retrieval.head={head}", "train.eval_batch_size=2")
+    with evaluating(task.model):
+        matrix = scores_one_by_one(task, "val")
+        found = Gallery(task, task.records("val")).ranks(split_loader(task, task.config.train, "val"))
+    owners = np.repeat(np.arange(len(task.records("val"))), [len(record.captions) for record in task.records("val")])
+    texts, images = Positives.of_captions(owners, len(task.records("val")))
+    np.testing.assert_array_equal(found[0], ranks_of(matrix.T, texts))
+    np.testing.assert_array_equal(found[1], ranks_of(matrix, images))
+
+
+def test_four_pairs_are_scored_with_their_own_pictures(build):
+    task = build(RetrievalTask, "retrieval")
+    task.model.eval()
+    table = task.train_records()
+    batch = task.collate([table[place] for place in range(3)], np.random.default_rng(0), True)
+    tensors = {name: paddle.to_tensor(array) for name, array in batch.items()}
+    scores = task.scores(tensors).numpy()
+    assert scores.shape == (3, 4)
+    for row, choice in ((0, 0), (1, 2), (2, 3)):
+        picture = batch["pictures"][row, choice]
+        one = {name: tensors[name][row, choice].unsqueeze(0) for name in ("input_ids", "text_mask", "token_type_ids")}
+        for name in ("region_features", "region_mask", "region_boxes"):
+            one[name] = tensors[name][int(picture)].unsqueeze(0)
+        assert task.model("match", **one).item() == pytest.approx(scores[row, choice], abs=1e-5)
+
+
+def test_training_and_evaluation(yaml_of, tmp_path):
+    config = load_config(RetrievalTask.config_class, yaml_of("retrieval"), ("train.epochs=2", "new_head_lr=1e-3"))
+    run_task(Run(None), with_recipe(config, ["match"]), RetrievalTask, load_initial)
+    metrics = json.loads((tmp_path / "run/metrics.json").read_text())["best"]
+    ranks = json.loads((tmp_path / "run/val_ranks.json").read_text())
+    assert metrics["txt_r1"] == pytest.approx(100 * np.mean(np.array(ranks["text_ranks"]) < 1))
+    assert metrics["img_r10"] == pytest.approx(100 * np.mean(np.array(ranks["image_ranks"]) < 10))
+
+
+def test_zero_shot_does_not_train(build):
+    with pytest.raises(InputError, match="zero-shot"):
+        build(RetrievalTask, "retrieval", "retrieval.head=alignment").train_records()

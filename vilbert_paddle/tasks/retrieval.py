@@ -1,0 +1,108 @@
+"""Caption-based image retrieval with ViLBERT (arXiv 1908.02265, section 4.1), fine-tuned and zero-shot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from paddle import nn
+
+from pyutils.config import setting
+from pyutils.data.annotations import karpathy
+from pyutils.data.records import CaptionRecord
+from pyutils.data.table import RecordTable
+from pyutils.engine.task import Batch
+from pyutils.errors import InputError
+from pyutils.files import write_json
+from pyutils.metrics.retrieval import retrieval_metrics
+from vilbert_paddle.data.hard_negatives import HardNegatives
+from vilbert_paddle.data.retrieval import CHOICES, CaptionTable, four_way_batch, picture_batch
+from vilbert_paddle.gallery import Gallery
+from vilbert_paddle.objectives import OBJECTIVES, REGION_INPUTS, TEXT_INPUTS, as_choices, network_inputs
+from vilbert_paddle.tasks.base import VilbertRunConfig, VilbertTask
+
+
+@dataclass(frozen=True)
+class RetrievalConfig:
+    """The `retrieval:` section of a configuration."""
+
+    annotations: str = setting("data/flickr30k/dataset_flickr30k.json", "Karpathy's JSON with the splits.")
+    hard_negatives: str = setting("", "Pictures that look alike (.npz, or hard_negative.pkl); empty: of the batch.")
+    head: Literal["match", "alignment"] = setting("match", "alignment: zero-shot, the head of pre-training.")
+    text_block: int = setting(256, "Captions scored at a time in evaluation; memory grows with it.")
+
+
+@dataclass(frozen=True)
+class RetrievalRunConfig(VilbertRunConfig):
+    """Configuration of run_retrieval.py."""
+
+    retrieval: RetrievalConfig = setting(RetrievalConfig, "Captions and splits.")
+
+
+class RetrievalTask(VilbertTask):
+    """Training batches: see `four_way_batch`; evaluation batches: pictures alone (`picture_batch`), each of which is
+    scored with all captions of the split. Metrics: `txt_r1` … `img_r10`, `r_mean` in percent."""
+
+    name = "vilbert_retrieval"
+    best_metric = "r_mean"
+    objective = "choice"
+    task_number = 8
+    config_class = RetrievalRunConfig
+
+    def __init__(self, config: RetrievalRunConfig, model: nn.Layer | None = None):
+        super().__init__(config, model=model)
+        path = config.retrieval.hard_negatives
+        self.hard = HardNegatives.load(path) if path else None
+        self.last_ranks: dict[str, list[int]] = {}
+
+    @classmethod
+    def heads_of(cls, config: RetrievalRunConfig) -> tuple[str, ...]:
+        """See VilbertTask."""
+        return (config.retrieval.head,)
+
+    def read(self, split: str) -> RecordTable[CaptionRecord]:
+        """The pictures of `split` with their captions."""
+        records = karpathy.read(self.config.retrieval.annotations, split)
+        return self.seen(records, "image")
+
+    def train_records(self) -> CaptionTable:
+        """The captions of the training split, one a record."""
+        if self.config.retrieval.head != "match":
+            raise InputError("retrieval.head alignment is for zero-shot evaluation: give --evaluate, or train match")
+        if "captions" not in self._splits:
+            self._splits["captions"] = CaptionTable(self.records("train"))
+        return self._splits["captions"]
+
+    def collate(self, records: list[CaptionRecord], rng: np.random.Generator, training: bool) -> dict[str, np.ndarray]:
+        """See the class for the batches."""
+        if not training:
+            return picture_batch(records, self.reader)
+        table, limit = self.train_records(), self.config.max_text
+        return self.with_task(four_way_batch(records, self.tokenizer, self.reader, limit, table, rng, self.hard))
+
+    def scores(self, batch: Batch) -> nn.Layer:
+        """Scores [b, 4] of the four pairs of each record."""
+        rows = batch["pictures"].reshape([-1])
+        inputs = {name: batch[name] for name in TEXT_INPUTS if name in batch}
+        for name in REGION_INPUTS:
+            inputs[name] = batch[name].index_select(rows).reshape([-1, CHOICES, *batch[name].shape[1:]])
+        return as_choices(self.model(OBJECTIVES[self.objective].head, **network_inputs(inputs)), CHOICES)
+
+    def evaluate(self, loader: Iterable[Batch], split: str) -> dict[str, float]:
+        """Both directions over the whole split; every process scores its own pictures with all captions."""
+        records = self.records(split)
+        text_ranks, image_ranks = Gallery(self, records).ranks(loader)
+        self.last_ranks = {"text_ranks": text_ranks.tolist(), "image_ranks": image_ranks.tolist()}
+        return retrieval_metrics(text_ranks, image_ranks)
+
+    def pictures(self, records: Sequence[CaptionRecord]) -> dict[str, np.ndarray]:
+        """Region arrays of pictures."""
+        return picture_batch(records, self.reader)
+
+    def write_results(self, output_dir: Path, split: str) -> None:
+        """`SPLIT_ranks.json`: rank (from 0) of the best right caption of every picture, and of every caption's own
+        picture."""
+        write_json(output_dir / f"{split}_ranks.json", self.last_ranks)
