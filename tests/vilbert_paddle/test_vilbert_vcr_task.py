@@ -1,0 +1,52 @@
+"""VCR with ViLBERT: Q→A, QA→R and Q→AR."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import paddle
+import pytest
+
+from pyutils.cli import Run
+from pyutils.config import load_config
+from pyutils.engine.evaluation import evaluating, split_loader
+from pyutils.engine.run import run_task
+from pyutils.errors import InputError
+from vilbert_paddle.tasks.base import with_recipe
+from vilbert_paddle.tasks.vcr import VCRTask, read_scores
+from vilbert_paddle.weights import load_initial
+
+
+def test_answers_rationales_and_both(yaml_of, tmp_path):
+    right = {}
+    for asked in ("answer", "rationale"):
+        results = tmp_path / "answer/val_answer.json"
+        overrides = (f"vcr.asked={asked}", *((f"vcr.answer_results={results}",) if asked == "rationale" else ()))
+        config = load_config(VCRTask.config_class, yaml_of("vcr", asked), overrides)
+        run_task(Run(None), with_recipe(config, ["match"]), VCRTask, load_initial)
+        scores = read_scores(tmp_path / asked / f"val_{asked}.json")
+        records = list(VCRTask(config).records("val"))
+        labels = [getattr(record, f"{asked}_label") for record in records]
+        right[asked] = np.array([int(np.argmax(scores[r.annot_id])) == label for r, label in zip(records, labels)])
+        metrics = json.loads((tmp_path / asked / "metrics.json").read_text())["best"]
+        assert metrics["accuracy"] == pytest.approx(100 * right[asked].mean())
+    assert metrics["q_ar"] == pytest.approx(100 * (right["answer"] & right["rationale"]).mean())
+
+
+def test_a_picture_is_read_once_for_its_four_choices(build):
+    task = build(VCRTask, "vcr")
+    records = [task.records("train")[place] for place in range(3)]
+    batch = task.collate(records, np.random.default_rng(0), True)
+    assert batch["input_ids"].shape[:2] == (3, 4)
+    assert batch["region_features"].shape[0] == 3
+    tensors = {name: paddle.to_tensor(array) for name, array in batch.items()}
+    assert task.scores(tensors).shape == [3, 4]
+
+
+def test_hidden_labels_and_wrong_results_are_refused(build, tmp_path):
+    task = build(VCRTask, "vcr")
+    with evaluating(task.model), pytest.raises(InputError, match="hidden labels"):
+        task.evaluate(split_loader(task, task.config.train, "test"), "test")
+    with pytest.raises(InputError, match="answer_results names a SPLIT_answer.json"):
+        read_scores(tmp_path / "nothing.json")

@@ -1,0 +1,111 @@
+"""VCR with ViLBERT: Q→A, QA→R, and Q→AR from both (arXiv 1908.02265, section 4.1)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import paddle
+from paddle import nn
+
+from pyutils.config import setting
+from pyutils.data.annotations import vcr
+from pyutils.data.records import VCRRecord
+from pyutils.data.region_inputs import RegionConfig
+from pyutils.engine.evaluation import predict_all
+from pyutils.engine.task import Batch
+from pyutils.errors import InputError
+from pyutils.files import write_json
+from pyutils.metrics.vcr import combine
+from vilbert_paddle.data.vcr import CHOICES, Question, vcr_batch
+from vilbert_paddle.objectives import as_choices
+from vilbert_paddle.tasks.base import VilbertRunConfig, VilbertTask, split_path
+
+
+@dataclass(frozen=True)
+class VCRConfig:
+    """The `vcr:` section of a configuration."""
+
+    root: str = setting("data/VCR", "Folder that the paths below are relative to.")
+    splits: dict[str, str] = setting({}, "Split name -> its JSON lines.")
+    asked: Question = setting("answer", "answer: Q→A; rationale: QA→R, the right answer being given.")
+    answer_results: str = setting("", "With rationale: SPLIT_answer.json of a Q→A model, which gives Q→AR.")
+
+
+@dataclass(frozen=True)
+class VCRRunConfig(VilbertRunConfig):
+    """Configuration of run_vcr.py."""
+
+    vcr: VCRConfig = setting(VCRConfig, "Questions.")
+    annotated_regions: RegionConfig = setting(
+        RegionConfig, "Regions of the objects that texts point at; no path: none."
+    )
+
+
+class VCRTask(VilbertTask):
+    """Batches: see `vcr_batch`. Metrics in percent: `accuracy` of the four-way choice, and `q_ar` where
+    `vcr.answer_results` is given."""
+
+    best_metric = "accuracy"
+    objective = "choice"
+    config_class = VCRRunConfig
+
+    def __init__(self, config: VCRRunConfig, model: nn.Layer | None = None):
+        super().__init__(config, annotated=config.annotated_regions, model=model)
+        self.asked = config.vcr.asked
+        self.name = f"vilbert_vcr_{self.asked}"
+        self.task_number = 5 if self.asked == "answer" else 6
+        self.last_scores: dict[str, list[float]] = {}
+
+    def read(self, split: str) -> Sequence[VCRRecord]:
+        """See VilbertTask."""
+        section = self.config.vcr
+        return self.seen(vcr.read(split_path(section.root, section.splits, split, "vcr")), "image")
+
+    def collate(self, records: list[VCRRecord], rng: np.random.Generator, training: bool) -> dict[str, np.ndarray]:
+        """See the class for the batch."""
+        names = rng if training else None
+        limit = self.config.max_text
+        return self.with_task(vcr_batch(records, self.tokenizer, self.reader, limit, self.asked, names))
+
+    def scores(self, batch: Batch) -> paddle.Tensor:
+        """Scores [b, 4] of the choices."""
+        return as_choices(super().scores(batch), CHOICES)
+
+    def predict(self, loader: Iterable[Batch], split: str) -> np.ndarray:
+        """Scores [n, 4] of every question of `split`; kept for `write_results`."""
+        scores = predict_all(lambda batch: {"scores": self.scores(batch).astype("float32")}, loader)["scores"]
+        names = (record.annot_id for record in self.records(split))
+        self.last_scores = {name: [float(value) for value in row] for name, row in zip(names, scores)}
+        return scores
+
+    def evaluate(self, loader: Iterable[Batch], split: str) -> dict[str, float]:
+        """See the class. InputError for a split with hidden labels."""
+        right = {record.annot_id: (record.answer_label, record.rationale_label) for record in self.records(split)}
+        if any(None in labels for labels in right.values()):
+            raise InputError(f"split {split!r} has hidden labels: run_predict.py writes its scores")
+        scores = self.predict(loader, split)
+        labels = np.array(list(right.values()))[:, 0 if self.asked == "answer" else 1]
+        metrics = {"accuracy": 100.0 * float((scores.argmax(axis=1) == labels).mean())}
+        if self.asked == "rationale" and self.config.vcr.answer_results:
+            answers = read_scores(Path(self.config.vcr.answer_results))
+            metrics["q_ar"] = 100.0 * combine(right, answers, self.last_scores).q_ar
+        return metrics
+
+    def write_results(self, output_dir: Path, split: str) -> None:
+        """`SPLIT_answer.json` or `SPLIT_rationale.json`: annotation id -> scores of the four choices."""
+        write_json(output_dir / f"{split}_{self.asked}.json", self.last_scores)
+
+
+def read_scores(path: Path) -> dict[str, list[float]]:
+    """What `VCRTask.write_results` wrote. InputError naming the file when it is something else."""
+    try:
+        found = json.loads(path.expanduser().read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: cannot be read ({error}); vcr.answer_results names a SPLIT_answer.json") from error
+    if not isinstance(found, dict):
+        raise InputError(f"{path}: expected annotation id -> four scores, found {type(found).__name__}")
+    return found
