@@ -1,0 +1,187 @@
+"""Pre-training of ViLBERT: masked words, masked regions, alignment (arXiv 1908.02265, section 3.2)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import paddle
+from paddle import nn
+
+from pyutils.config import setting
+from pyutils.data.pairs import Captions, Pair, PairSource, open_pairs
+from pyutils.data.records import CaptionRecord
+from pyutils.data.region_inputs import RegionConfig
+from pyutils.data.table import RecordTable
+from pyutils.engine.evaluation import predict_all
+from pyutils.engine.task import Batch
+from pyutils.errors import InputError, nearest
+from vilbert_paddle.data.pretrain import Objective, caption_of, pretrain_batch
+from vilbert_paddle.data.regions import PictureReader, Pictures, held_pictures
+from vilbert_paddle.heads import PRETRAINING, PretrainingScores, VilbertForPretraining
+from vilbert_paddle.negatives import region_negatives
+from vilbert_paddle.objectives import PretrainingLabels, VisualTarget, network_inputs, pretraining_losses
+from vilbert_paddle.tasks.base import VilbertRunConfig, VilbertTask
+
+IGNORED = -100
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """The `pretrain:` section of a configuration."""
+
+    splits: dict[str, list[str]] = setting({}, "Split name -> .tar shards, .arrow files or .json lists of its pairs.")
+    features: dict[str, str] = setting({}, "Split name -> region features, where the pairs do not bring their own.")
+    objective: Objective = setting("aligned_only", "all, aligned_only or no_alignment: see `pretrain_batch`.")
+    target: VisualTarget = setting("classes", "What masked regions predict: classes, features or nce.")
+
+
+@dataclass(frozen=True)
+class PretrainRunConfig(VilbertRunConfig):
+    """Configuration of run_pretrain.py."""
+
+    pretrain: PretrainConfig = setting(PretrainConfig, "Pairs and objectives.")
+
+
+class NamedCaptions(Sequence[Pair]):
+    """Pairs of the original's `caption_train.json`, an object of picture key to caption."""
+
+    def __init__(self, path: Path, captions: dict[str, str]) -> None:
+        wrong = [key for key, text in captions.items() if not isinstance(text, str)]
+        if wrong:
+            raise InputError(f"{path}: expected a caption for picture {wrong[0]!r}, found {captions[wrong[0]]!r}")
+        records = (CaptionRecord(key, (text,), key) for key, text in captions.items())
+        self._table = RecordTable(CaptionRecord, records)
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    def __getitem__(self, index):
+        return Pair(self._table[index].image, self._table[index].captions)
+
+    def captions(self, index: int) -> tuple[str, ...]:
+        """The captions of a pair, as `PairSource` gives them."""
+        return self._table[index].captions
+
+
+class PretrainTask(VilbertTask):
+    """Batches: see `pretrain_batch`, and `word_positions` [n] int64, the flat places of masked words (place 0, which is
+    none, where nothing was masked); for the target nce `negatives` [b, r - 1, k] int64.
+
+    Metrics: the mean losses `words`, `regions`, `alignment`, `alignment_accuracy` in percent, and `score`, minus the
+    sum of the losses."""
+
+    name = "vilbert_pretrain"
+    best_metric = "score"
+    config_class = PretrainRunConfig
+
+    def __init__(self, config: PretrainRunConfig, model: nn.Layer | None = None):
+        self.section = config.pretrain
+        super().__init__(config, model=model)
+        self._readers = {name: self._reader(path) for name, path in self.section.features.items()}
+        self._pool = Captions(self.records("train"))
+
+    @classmethod
+    def heads_of(cls, config: PretrainRunConfig) -> tuple[str, ...]:
+        """See VilbertTask."""
+        return PRETRAINING
+
+    def network(self) -> VilbertForPretraining:
+        """See VilbertTask."""
+        return VilbertForPretraining(self.config.model)
+
+    def open_regions(self, annotated: RegionConfig | None, class_probs: bool) -> None:
+        """Regions are opened a split at a time, or come with the pairs."""
+
+    def _reader(self, path: str) -> PictureReader:
+        regions = replace(self.config.regions, path=path)
+        probs = self.section.target == "classes"
+        return PictureReader(regions, self.config.model.region_dim, self.multiple, class_probs=probs)
+
+    def read(self, split: str) -> PairSource | NamedCaptions:
+        """The pairs of `split`; shards stay on disk."""
+        if split not in self.section.splits:
+            raise InputError(f"pretrain.splits has no split {split!r}: {nearest(split, self.section.splits)}")
+        paths = self.section.splits[split]
+        if len(paths) == 1 and paths[0].endswith(".json"):
+            path = Path(paths[0]).expanduser()
+            try:
+                content = json.loads(path.read_text(encoding="utf-8"))
+            except (OSError, ValueError) as error:
+                raise InputError(f"{path}: cannot be read as a list of captions: {error}") from error
+            if isinstance(content, dict):
+                return NamedCaptions(path, content)
+        return open_pairs(paths)
+
+    def collate(self, records: list[Pair], rng: np.random.Generator, training: bool) -> dict[str, np.ndarray]:
+        """See the class for the batch."""
+        pictures = self._pictures(records, training)
+        captions = [caption_of(record.captions, rng if training else None) for record in records]
+        nce = self.section.target == "nce"
+        batch = pretrain_batch(
+            captions,
+            pictures,
+            self.tokenizer,
+            self.config.max_text,
+            rng,
+            self._pool,
+            self.section.objective,
+            "features" if nce else self.section.target,
+            self.multiple,
+        )
+        masked = np.flatnonzero(batch["word_labels"] != IGNORED)
+        batch["word_positions"] = masked if masked.size else np.zeros(1, np.int64)
+        if nce:
+            batch["negatives"] = region_negatives(rng, *batch["region_labels"].shape)
+        return self.with_task(batch)
+
+    def _pictures(self, records: list[Pair], training: bool) -> Pictures:
+        """The regions that the pairs bring, or those of the split's store."""
+        keys = [record.image for record in records]
+        # Evaluation pairs are looked up in the other stores as well: a split's name does not reach this point.
+        names = ["train"] if training else [name for name in self._readers if name != "train"] or ["train"]
+        for name in names:
+            if name in self._readers and keys[0] in self._readers[name].inputs.source:
+                return self._readers[name].read(keys)
+        if records[0].regions is None and any(name in self._readers for name in names):
+            raise InputError(f"pretrain.features: no features for image {keys[0]!r} in {self.section.features}")
+        regions, limit = [record.regions for record in records], self.config.regions.max_regions
+        return held_pictures(regions, keys, limit, self.multiple, self.section.target == "classes")
+
+    def losses(self, batch: Batch) -> tuple[dict[str, paddle.Tensor], PretrainingScores]:
+        """The losses by name, and the scores they come from (words: of masked places only)."""
+        places = batch["word_positions"]
+        scores = self.model(word_positions=places, **network_inputs(batch))
+        labels = PretrainingLabels(
+            batch["word_labels"].reshape([-1]).index_select(places),
+            batch["region_labels"],
+            batch["region_targets"],
+            batch["replaced"],
+            batch.get("negatives"),
+        )
+        # Under "aligned_only" the batch has no masked labels of replaced captions any more.
+        objective = "no_alignment" if self.section.objective == "no_alignment" else "all"
+        return pretraining_losses(scores, labels, self.section.target, objective), scores
+
+    def loss(self, batch: Batch) -> tuple[paddle.Tensor, dict[str, paddle.Tensor]]:
+        """See Task."""
+        losses, _ = self.losses(batch)
+        return sum(losses.values()), losses
+
+    def evaluate(self, loader: Iterable[Batch], split: str) -> dict[str, float]:
+        """See the class; losses are means over batches."""
+
+        def measure(batch: Batch) -> dict[str, np.ndarray]:
+            losses, scores = self.losses(batch)
+            count = batch["replaced"].shape[0]
+            values = {name: np.full(count, value.item()) for name, value in losses.items()}
+            right = (scores.alignment.argmax(axis=1) == batch["replaced"]).astype("float32")
+            return {**values, "alignment_accuracy": 100.0 * right.numpy()}
+
+        found = predict_all(measure, loader)
+        metrics = {name: float(np.mean(values)) for name, values in found.items() if name != "index"}
+        accuracy = metrics.pop("alignment_accuracy")
+        return {**metrics, "alignment_accuracy": accuracy, "score": -sum(metrics.values())}
