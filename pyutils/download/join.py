@@ -1,0 +1,102 @@
+"""Archives that came in parts, checked, joined and unpacked.
+
+python -m pyutils.download.join detectron_fix_100.tar.gz.part00 --parts 33 --unpack X_COCO/data
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from pyutils.cli import run_main
+from pyutils.download.archives import is_archive, join_pieces, unpack
+from pyutils.errors import InputError
+
+_PART = re.compile(r"(?P<stem>.+)\.part(?P<number>\d{2,4})$")
+
+
+def find_parts(one: Path, count: int | None = None) -> list[Path]:
+    """All parts of the archive that `one` (NAME.part00, or any other part) belongs to, in order.
+
+    `count`: how many there must be; None: as many as the highest number says. InputError naming the parts that are
+    missing and those whose size differs: all but the last are equally large, and the last is not larger.
+    """
+    match = _PART.match(one.name)
+    if match is None:
+        raise InputError(f"{one}: expected one part of an archive, named like NAME.part00")
+    there = {}
+    for path in one.parent.glob(f"{_glob_literal(match['stem'])}.part*"):
+        found = _PART.match(path.name)
+        if found:
+            there[int(found["number"])] = path
+    if not there:
+        raise InputError(f"{one}: no such file, nor any other part of {match['stem']} beside it")
+    number = max(there) + 1 if count is None else count
+    width = len(match["number"])
+    missing = [f"{match['stem']}.part{place:0{width}d}" for place in range(number) if place not in there]
+    if missing:
+        raise InputError(
+            f"{one.parent}: {len(missing)} of {number} parts of {match['stem']} are missing: {', '.join(missing[:8])}; "
+            "download them again"
+        )
+    extra = [path.name for place, path in sorted(there.items()) if place >= number]
+    if extra:
+        raise InputError(f"{one.parent}: expected {number} parts, found more: {', '.join(extra[:8])}")
+    parts = [there[place] for place in range(number)]
+    _check_sizes(parts)
+    return parts
+
+
+def _check_sizes(parts: list[Path]) -> None:
+    """Every part but the last has one size, and the last at most that."""
+    sizes = [path.stat().st_size for path in parts]
+    if len(parts) < 2:
+        return
+    # The size most parts have is the right one; of two parts the first has it.
+    usual = Counter(sizes[:-1]).most_common(1)[0][0]
+    wrong = [place for place, size in enumerate(sizes[:-1]) if size != usual]
+    if not 0 < sizes[-1] <= usual:
+        wrong.append(len(parts) - 1)
+    if wrong:
+        named = ", ".join(f"{parts[place].name} ({sizes[place]} bytes)" for place in wrong[:8])
+        raise InputError(
+            f"{parts[0].parent}: parts of the wrong size: {named}; expected {usual} bytes each, the last at most "
+            "that: download them again"
+        )
+
+
+def _glob_literal(text: str) -> str:
+    return re.sub(r"([*?\[])", r"[\1]", text)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line: check the parts, join them, open the result, unpack it where asked."""
+    parser = argparse.ArgumentParser(prog="python -m pyutils.download.join", description=__doc__)
+    parser.add_argument("part", type=Path, help="one of the parts, NAME.part00")
+    parser.add_argument("--parts", type=int, help="how many there must be (default: as the highest number says)")
+    parser.add_argument("--output", type=Path, help="the archive to write (default: NAME beside the parts)")
+    parser.add_argument("--md5", help="sum that the archive must have")
+    parser.add_argument("--sha256", help="sum that the archive must have")
+    parser.add_argument("--check", action="store_true", help="only check that the parts are there and of one size")
+    parser.add_argument("--unpack", type=Path, metavar="FOLDER", help="also unpack the archive to FOLDER")
+    options = parser.parse_args(arguments)
+    parts = find_parts(options.part, options.parts)
+    total = sum(path.stat().st_size for path in parts)
+    print(f"{len(parts)} parts, {total} bytes")
+    if options.check:
+        return 0
+    target = options.output or options.part.with_name(_PART.match(options.part.name)["stem"])
+    join_pieces(parts, target, size=total, sha256=options.sha256, md5=options.md5)
+    print(f"written {target}")
+    if options.unpack is not None:
+        if not is_archive(target.name):
+            raise InputError(f"{target}: not a kind of archive that can be unpacked here; leave out --unpack")
+        print(f"{len(unpack(target, options.unpack))} files unpacked to {options.unpack}")
+    return 0
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,37 @@
+#!/bin/sh
+# Pre-train VisualBERT on the sentences of NLVR2. Settings come from the environment; further arguments go to
+# run_pretrain.py.
+#   DATA_DIR     holds data/detectron_fix_144 (default ./X_NLVR/); `sample` tries the recipe on drawn pictures
+#   ANNOTATIONS  holds annotations/ (default ~/.paddlenlp/datasets/NLVR2)
+#   MODEL        weights to start from (default visualbert-nlvr2-pre)
+#   LOG_DIR      checkpoints and logs (default ./logs/nlvr2-pre)
+#   GPUS, NPROC  devices, see shell/launch.sh
+set -e
+. "$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)/launch.sh"
+LOG_DIR=${LOG_DIR:-./logs/nlvr2-pre}
+. "$ROOT/shell/recipe.sh"
+
+if sample_world; then
+    launch visualbert_paddle/run_pretrain.py --config configs/visualbert/tiny/pretrain.yaml --dataset nlvr2 \
+        --set regions.path="$SAMPLE_ROOT/X_NLVR/data/detectron_fix_144" --annotations "$SAMPLE_ROOT/NLVR2" \
+        --set tokenizer="$SAMPLE_ROOT/vocab.txt" --output_dir "$LOG_DIR" ${MODEL:+--model_name_or_path "$MODEL"} "$@"
+    exit
+fi
+
+DATA_DIR=${DATA_DIR:-./X_NLVR/}
+ANNOTATIONS=${ANNOTATIONS:-$DATASETS/NLVR2}
+recipe_needs "Region features (144 x 1024) go to DATA_DIR/data/detectron_fix_144, annotations to ANNOTATIONS:
+  python -m pyutils.data.datasets nlvr2 downloads them (docs/datasets.md)." \
+    "$DATA_DIR/data/detectron_fix_144" "$ANNOTATIONS/annotations"
+launch visualbert_paddle/run_pretrain.py \
+    --input_dir "$DATA_DIR" \
+    --annotations "$ANNOTATIONS" \
+    --output_dir "$LOG_DIR" \
+    --dataset nlvr2 \
+    --model_type visualbert \
+    --model_name_or_path "${MODEL:-visualbert-nlvr2-pre}" \
+    --image_feature_type nlvr2_detectron_fix_144 \
+    --train_batch_size 8 \
+    --learning_rate 1e-5 \
+    --num_train_epochs 3 \
+    "$@"
