@@ -14,6 +14,7 @@ content by the unpickler here.
 from __future__ import annotations
 
 import io
+import os
 import pickle
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
@@ -86,6 +87,13 @@ def load_npy(path: str | Path) -> np.ndarray:
             )
             shape, _, dtype = read_header(stream)
             if not dtype.hasobject:
+                # NumPy takes the memory that the header announces before it reads anything.
+                announced, there = _size(shape) * dtype.itemsize, os.fstat(stream.fileno()).st_size - stream.tell()
+                if announced > there:
+                    raise InputError(
+                        f"{path}: the header announces an array {shape} of {dtype}, {announced} bytes, but {there} "
+                        "follow: the file is cut off or damaged; copy it again"
+                    )
                 stream.seek(0)
                 return np.lib.format.read_array(stream, allow_pickle=False)
             content = load(stream, str(path))
@@ -93,7 +101,7 @@ def load_npy(path: str | Path) -> np.ndarray:
         raise InputError(f"{path} does not exist") from None
     except InputError:
         raise
-    except (ValueError, EOFError, OSError) as error:
+    except (ValueError, EOFError, OSError, OverflowError, Misuse) as error:
         raise InputError(f"{path} is not a whole .npy file: {error}") from error
     if not isinstance(content, np.ndarray) or content.dtype != dtype or content.shape != shape:
         raise InputError(f"{path}: the content is not the array of shape {shape} that its header announces")

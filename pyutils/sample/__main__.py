@@ -26,10 +26,12 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     easy = commands.add_parser("easy-vqa", help="easy-VQA as VQA v2 files and region features")
     easy.add_argument("--output", type=Path, required=True, help="folder to write to")
+    easy.add_argument("--overwrite", action="store_true", help="replace a folder that other arguments filled")
     easy.add_argument("--seed", type=int, default=0, help="chooses the validation tenth (default 0)")
     easy.set_defaults(run=_easy_vqa)
     world = commands.add_parser("world", help="drawn scenes in the formats of every task")
     world.add_argument("--output", type=Path, required=True, help="folder to write to")
+    world.add_argument("--overwrite", action="store_true", help="replace a folder that other arguments filled")
     world.add_argument("--scenes", type=int, default=1000, help="pictures of each source (default 1000)")
     world.add_argument("--seed", type=int, default=0, help="of everything random (default 0)")
     world.add_argument("--only", help="comma-separated parts: vqa, coco, nlvr2, refcoco+, snli-ve, … (default all)")
@@ -42,14 +44,14 @@ def _parser() -> argparse.ArgumentParser:
 def _easy_vqa(options: argparse.Namespace) -> bool:
     from pyutils.sample.easy_vqa import convert
 
-    return convert(options.output, options.seed)
+    return convert(options.output, options.seed, options.overwrite)
 
 
 def _world(options: argparse.Namespace) -> bool:
     from pyutils.sample.world import write_world
 
     only = None if options.only is None else [name.strip() for name in options.only.split(",") if name.strip()]
-    made = write_world(options.output, options.scenes, options.seed, only, options.dimension)
+    made = write_world(options.output, options.scenes, options.seed, only, options.dimension, options.overwrite)
     if options.preview is not None:
         from pyutils.sample.preview import draw_preview
 

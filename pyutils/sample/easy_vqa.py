@@ -36,7 +36,7 @@ _QUESTION_TYPES = (
 )
 
 
-def convert(output: Path, seed: int = 0) -> bool:
+def convert(output: Path, seed: int = 0, overwrite: bool = False) -> bool:
     """Write easy-VQA in VQA v2's formats below `output`; nothing is done when that is there already.
 
     A seeded tenth of the training pictures, with all their questions, becomes the split val2014; train2014 is the rest,
@@ -50,7 +50,7 @@ def convert(output: Path, seed: int = 0) -> bool:
         True when files were written, False when they were there.
 
     Raises:
-        InputError: the package is missing, or `output` holds other files.
+        InputError: the package is missing, or `output` holds other files, or another seed's without `overwrite`.
     """
     parameters = {"sample": "easy-vqa", "version": VERSION, "seed": seed, "descriptor": PROVENANCE}
 
@@ -60,7 +60,7 @@ def convert(output: Path, seed: int = 0) -> bool:
         _write_pictures(folder, sources)
         return {split: {"pictures": len(sources[split]), "questions": len(questions[split])} for split in _SPLITS}
 
-    return make_once(Path(output), parameters, make)
+    return make_once(Path(output), parameters, make, overwrite)
 
 
 def _package():

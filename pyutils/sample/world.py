@@ -54,6 +54,7 @@ def write_world(
     seed: int = 0,
     only: Optional[Sequence[str]] = None,
     dimension: int = DEFAULT_DIMENSION,
+    overwrite: bool = False,
 ) -> bool:
     """Write the world below `output`; nothing is done when the same one is there already.
 
@@ -65,12 +66,13 @@ def write_world(
         seed: of everything random.
         only: names out of `PARTS`; all when None.
         dimension: of the region features. 192 is what the descriptor gives, more adds zeros, less projects.
+        overwrite: replace a world that other arguments made, which is an error otherwise.
 
     Returns:
         True when files were written, False when they were there.
 
     Raises:
-        InputError: an unknown part, too few scenes, a dimension below 1, or a foreign folder.
+        InputError: an unknown part, too few scenes, a dimension below 1, a foreign folder, or another world.
     """
     names = list(PARTS) if only is None else [name for name in PARTS if name in set(only)]
     for name in only or ():
@@ -89,7 +91,7 @@ def write_world(
         write_json(folder / "objects_vocab.json", list(CLASSES))
         return content
 
-    return make_once(Path(output), {**parameters, "dimension": dimension}, make)
+    return make_once(Path(output), {**parameters, "dimension": dimension}, make, overwrite)
 
 
 def _write_vqa(world: World) -> dict[str, int]:

@@ -177,6 +177,18 @@ def test_damaged_files_name_themselves(tmp_path):
         load_npy(tmp_path / "absent.npy")
 
 
+@pytest.mark.parametrize("shape", [(10**12, 2048), (10**30, 2)])
+@pytest.mark.parametrize("dtype", ["<f4", "|O"])
+def test_a_header_that_announces_more_than_there_is(tmp_path, shape, dtype):
+    file = tmp_path / "huge.npy"
+    with file.open("wb") as stream:
+        np.lib.format.write_array_header_1_0(stream, {"descr": dtype, "fortran_order": False, "shape": shape})
+    with pytest.raises(
+        InputError, match=r"huge\.npy.*(announces an array \(10+, 2(048)?\) of float32|read as pickled)"
+    ):
+        load_npy(file)
+
+
 def test_more_names_can_be_allowed():
     program = pickle.dumps(Program(codecs.lookup, "utf8"))
     assert load(program, "x", allowed={"_codecs.lookup": lambda name: name.upper()}) == "UTF8"

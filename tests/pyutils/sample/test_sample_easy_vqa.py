@@ -145,6 +145,13 @@ def test_second_run_writes_nothing(folder, capsys):
     assert before == {p: p.stat().st_mtime_ns for p in folder.rglob("*")}
 
 
+def test_another_seed_does_not_replace_the_folder(folder, capsys):
+    before = {p: p.stat().st_mtime_ns for p in folder.rglob("*")}
+    assert main(["easy-vqa", "--output", str(folder), "--seed", "1"]) == 2
+    assert "made with seed 0 instead of 1. Name another --output, or give --overwrite" in capsys.readouterr().err
+    assert before == {p: p.stat().st_mtime_ns for p in folder.rglob("*")}
+
+
 def test_a_folder_of_somebody_else_is_left_alone(tmp_path, capsys):
     (tmp_path / "thesis.tex").write_text("years of work")
     assert main(["easy-vqa", "--output", str(tmp_path)]) == 2
@@ -179,7 +186,31 @@ def test_an_interrupted_run_is_done_again(tmp_path):
     assert make_once(target, {"seed": 1}, lambda folder: {"files": 0})
     assert not (target / "half").exists()
     assert not make_once(target, {"seed": 1}, fail)
-    assert make_once(target, {"seed": 2}, lambda folder: {})
+
+
+def test_a_complete_folder_of_other_arguments_is_kept(tmp_path):
+    from pyutils.sample.stamp import make_once
+
+    target = tmp_path / "data"
+
+    def make(folder):
+        (folder / "file").write_text("old")
+        return {}
+
+    make_once(target, {"seed": 0, "only": ["vqa", "coco"], "scenes": 24}, make)
+    wanted = {"seed": 1, "only": ["vqa"], "scenes": 24, "dimension": 192}
+    with pytest.raises(InputError) as caught:
+        make_once(target, wanted, lambda folder: {})
+    assert "data: complete already, but made with seed 0 instead of 1, only vqa,coco instead of vqa, " in str(
+        caught.value
+    )
+    assert "dimension unknown instead of 192. Name another --output, or give --overwrite" in str(caught.value)
+    assert not make_once(target, {"seed": 0, "only": ["coco"], "scenes": 24}, make)
+    with pytest.raises(InputError, match="made with only vqa,coco instead of coco,nlvr2"):
+        make_once(target, {"seed": 0, "only": ["coco", "nlvr2"], "scenes": 24}, make)
+    assert (target / "file").read_text() == "old"
+    assert make_once(target, wanted, lambda folder: {}, overwrite=True)
+    assert not (target / "file").exists()
 
 
 def test_missing_package_says_what_to_install(tmp_path, monkeypatch, capsys):

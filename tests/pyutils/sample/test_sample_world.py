@@ -297,6 +297,17 @@ def test_bad_input_is_named(tmp_path, capsys, arguments, words):
     assert not (tmp_path / "x").exists()
 
 
+def test_another_world_does_not_replace_this_one(tmp_path, capsys):
+    arguments = ["world", "--output", str(tmp_path / "x"), "--scenes", "24", "--only", "concap"]
+    assert main([*arguments, "--seed", "0"]) == 0
+    before = contents(tmp_path / "x")
+    assert main([*arguments, "--seed", "1"]) == 2
+    assert "made with seed 0 instead of 1. Name another --output, or give --overwrite" in capsys.readouterr().err
+    assert contents(tmp_path / "x") == before
+    assert main([*arguments, "--seed", "1", "--overwrite"]) == 0
+    assert contents(tmp_path / "x") != before
+
+
 def test_every_part_is_written(world):
     assert read(world / "sample.json")["content"].keys() == PARTS.keys()
     assert all(all(counts.values()) for counts in read(world / "sample.json")["content"].values())
