@@ -11,8 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pyutils.config import load_config
 from pyutils.engine.checkpoint import read_weights
 from vilbert_paddle.flags import network_settings
+from vilbert_paddle.tasks.base import with_recipe
+from vilbert_paddle.tasks.multitask import TASKS, MultitaskTask
+from vilbert_paddle.tasks.pretrain import PretrainTask
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -62,6 +66,18 @@ def test_wrong_commands_end_with_status_two(yaml_of, arguments, message):
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("folder", ["", "tiny"])
+def test_every_recipe_is_read_by_its_task(folder):
+    files = sorted((ROOT / "configs/vilbert" / folder).glob("*.yaml"))
+    known = {"pretrain": PretrainTask, "multitask": MultitaskTask, "finetune": None, "network": None}
+    for file in files:
+        kind = "refer" if file.stem.startswith("refcoco") else file.stem.split("_")[0]
+        task = known[kind] if kind in known else TASKS[kind]
+        if task is not None:
+            config = load_config(task.config_class, file)
+            assert with_recipe(config, task.heads_of(config) if kind != "multitask" else ["vqa"]).train.epochs
 
 
 def test_the_originals_network_names_need_no_file(tmp_path):

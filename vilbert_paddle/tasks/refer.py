@@ -82,8 +82,8 @@ class ReferTask(VilbertTask):
         """From here on an evaluation ends an epoch and says so."""
         self._training = True
 
-    def evaluate(self, loader: Iterable[Batch], split: str) -> dict[str, float]:
-        """`accuracy` in percent."""
+    def predict(self, loader: Iterable[Batch], split: str) -> np.ndarray:
+        """The overlap [n] of the chosen region of every expression of `split`; all is kept for `write_results`."""
 
         def choose(batch: Batch) -> dict[str, np.ndarray]:
             scores = self.scores(batch).astype("float32").numpy()
@@ -92,12 +92,16 @@ class ReferTask(VilbertTask):
             return {"chosen": chosen, "iou": np.take_along_axis(overlaps, chosen[:, None], axis=1)[:, 0]}
 
         found = predict_all(choose, loader)
-        accuracy = accuracy_at(found["iou"])
         identifiers = [record.sentence_id for record in self.records(split)]
         self.last_result = [
             {"id": identifier, "target": int(region), "IOU": float(iou)}
             for identifier, region, iou in zip(identifiers, found["chosen"], found["iou"])
         ]
+        return found["iou"]
+
+    def evaluate(self, loader: Iterable[Batch], split: str) -> dict[str, float]:
+        """`accuracy` in percent."""
+        accuracy = accuracy_at(self.predict(loader, split))
         if self._training:
             self._report(accuracy)
         return {"accuracy": 100.0 * accuracy}

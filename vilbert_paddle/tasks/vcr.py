@@ -32,6 +32,9 @@ class VCRConfig:
     root: str = setting("data/VCR", "Folder that the paths below are relative to.")
     splits: dict[str, str] = setting({}, "Split name -> its JSON lines.")
     asked: Question = setting("answer", "answer: Q→A; rationale: QA→R, the right answer being given.")
+    given_answer: int = setting(
+        -1, "Rationales after this answer, 0 to 3, as test splits ask; -1: after the right one."
+    )
     answer_results: str = setting("", "With rationale: SPLIT_answer.json of a Q→A model, which gives Q→AR.")
 
 
@@ -68,8 +71,9 @@ class VCRTask(VilbertTask):
     def collate(self, records: list[VCRRecord], rng: np.random.Generator, training: bool) -> dict[str, np.ndarray]:
         """See the class for the batch."""
         names = rng if training else None
+        given = None if training or self.config.vcr.given_answer < 0 else self.config.vcr.given_answer
         limit = self.config.max_text
-        return self.with_task(vcr_batch(records, self.tokenizer, self.reader, limit, self.asked, names))
+        return self.with_task(vcr_batch(records, self.tokenizer, self.reader, limit, self.asked, names, given))
 
     def scores(self, batch: Batch) -> paddle.Tensor:
         """Scores [b, 4] of the choices."""
@@ -96,8 +100,11 @@ class VCRTask(VilbertTask):
         return metrics
 
     def write_results(self, output_dir: Path, split: str) -> None:
-        """`SPLIT_answer.json` or `SPLIT_rationale.json`: annotation id -> scores of the four choices."""
-        write_json(output_dir / f"{split}_{self.asked}.json", self.last_scores)
+        """`SPLIT_answer.json` or `SPLIT_rationale.json` (after a given answer `SPLIT_rationale_2.json`): annotation id
+        -> scores of the four choices."""
+        given = self.config.vcr.given_answer
+        suffix = f"_{given}" if self.asked == "rationale" and given >= 0 else ""
+        write_json(output_dir / f"{split}_{self.asked}{suffix}.json", self.last_scores)
 
 
 def read_scores(path: Path) -> dict[str, list[float]]:

@@ -1,0 +1,99 @@
+"""Prediction with a trained ViLBERT: whole splits without labels, and single examples."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from pyutils.cli import Run
+from pyutils.config import load_config
+from pyutils.engine.run import run_task
+from pyutils.errors import InputError
+from pyutils.metrics.nlvr2_results import read_predictions
+from tests.vilbert_paddle.worlds import NETWORK
+from vilbert_paddle.predict import predict
+from vilbert_paddle.tasks.base import with_recipe
+from vilbert_paddle.tasks.multitask import TASKS, MultitaskTask
+from vilbert_paddle.weights import load_initial
+
+
+@pytest.fixture
+def trained(yaml_of, tmp_path):
+    def train(kind, *overrides):
+        task_class = TASKS[kind]
+        config = load_config(task_class.config_class, yaml_of(kind), ("train.max_steps=1", *overrides))
+        run_task(Run(None), with_recipe(config, task_class.heads_of(config)), task_class, load_initial)
+        return tmp_path / "run"
+
+    return train
+
+
+def ask(checkpoint, output=None, **extra):
+    predict(Run(None, output_dir=output and str(output), extra={"checkpoint": str(checkpoint), **extra}))
+
+
+def rows(capsys):
+    return [line for line in capsys.readouterr().err.splitlines() if line.startswith("| ")]
+
+
+def test_questions_without_answers_get_a_result_file(trained, tmp_path):
+    ask(trained("vqa"), tmp_path / "server", split="test")
+    result = json.loads((tmp_path / "server/result.json").read_text())
+    assert set(result[0]) == {"question_id", "answer"}
+
+
+def test_test_questions_of_vcr_are_scored_for_every_answer(trained, tmp_path):
+    from pyutils.config import Override
+
+    checkpoint = trained("vcr", "vcr.asked=rationale")
+    for given in range(2):
+        overrides = (Override("vcr.given_answer", given, "--set"),)
+        run = Run(None, overrides, str(tmp_path), extra={"checkpoint": str(checkpoint), "split": "test"})
+        predict(run)
+    one, two = (json.loads((tmp_path / f"test_rationale_{given}.json").read_text()) for given in range(2))
+    assert one.keys() == two.keys()
+    assert one != two
+
+
+def test_single_examples(trained, capsys):
+    image = "COCO_train2014_000000000001"
+    checkpoint = trained("refer")
+    record = TASKS["refer"](load_config(TASKS["refer"].config_class, checkpoint / "config.yaml")).records("val")[0]
+    capsys.readouterr()
+    ask(checkpoint, image=record.image, text=record.expression, top=2)
+    assert len(rows(capsys)) == 4
+    with pytest.raises(InputError, match="no features for image"):
+        ask(checkpoint, image=image.replace("0001", "9999"), text="red")
+    with pytest.raises(InputError, match="give --split, or --image --text for one example"):
+        ask(checkpoint, image=image, text=" ")
+
+
+def test_a_pair_of_pictures(trained, capsys, tmp_path):
+    checkpoint = trained("nlvr2")
+    record = TASKS["nlvr2"](load_config(TASKS["nlvr2"].config_class, checkpoint / "config.yaml")).records("val")[0]
+    capsys.readouterr()
+    ask(checkpoint, left=record.left, right=record.right, text=record.sentence)
+    assert len(rows(capsys)) == 4
+    ask(checkpoint, tmp_path / "server", split="test")
+    assert read_predictions(tmp_path / "server/predictions.csv")
+
+
+def test_a_member_of_a_multitask_checkpoint(yaml_of, world, tmp_path):
+    path = tmp_path / "multitask.yaml"
+    tasks = "\ntasks:\n" + "".join(f'  {kind}: {{task: {kind}, config: "{yaml_of(kind)}"}}\n' for kind in ("ve", "vqa"))
+    path.write_text(NETWORK.format(world=world, output=tmp_path / "many") + tasks)
+    config = load_config(MultitaskTask.config_class, path, ("train.max_steps=1", "model.task_tokens=20"))
+    run_task(Run(None), with_recipe(config, MultitaskTask.heads_of(config)), MultitaskTask, load_initial)
+    ask(tmp_path / "many", tmp_path / "server", member="ve", split="val")
+    labels = json.loads((tmp_path / "server/val_labels.json").read_text())
+    assert labels == json.loads((tmp_path / "many/ve/val_labels.json").read_text())
+    with pytest.raises(InputError, match="--member names one"):
+        ask(tmp_path / "many", member="vee", split="val")
+
+
+def test_flags_that_do_not_fit(trained):
+    with pytest.raises(InputError, match="--checkpoint is missing"):
+        predict(Run(None))
+    with pytest.raises(InputError, match="retrieval: give --split"):
+        ask(trained("retrieval"), image="x", text="y")
