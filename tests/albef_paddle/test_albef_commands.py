@@ -18,10 +18,12 @@ def retrieval_yaml(world, write_yaml):
     return write_yaml("flickr30k", splits, k_test=100, eval_split="test")
 
 
-def command(script: str, *arguments: object, status: int = 0) -> str:
-    """Run `albef_paddle/SCRIPT` and return what it printed."""
-    line = [sys.executable, str(ROOT / "albef_paddle" / script), *map(str, arguments)]
-    done = subprocess.run(line, capture_output=True, text=True, cwd=ROOT, check=False)
+def command(script: str, *arguments: object, status: int = 0, processes: int = 1, log: Path | None = None) -> str:
+    """Run `albef_paddle/SCRIPT`, in several processes where asked for, and return what it printed."""
+    launcher = ["-m", "paddle.distributed.launch", "--nproc_per_node", processes, "--log_dir", log]
+    start = launcher if processes > 1 else []
+    line = [sys.executable, *start, ROOT / "albef_paddle" / script, *arguments]
+    done = subprocess.run([str(part) for part in line], capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == status, done.stdout + done.stderr
     return done.stdout + done.stderr
 
@@ -42,3 +44,31 @@ def test_the_original_command_line_trains_and_evaluates(world, retrieval_yaml, t
 
 def test_an_unknown_flag_names_the_nearest():
     assert "did you mean" in command("run_retrieval.py", "--checkpont", "x", status=2)
+
+
+@pytest.mark.slow
+def test_two_processes_train_and_evaluate_as_one(retrieval_yaml, tmp_path):
+    both, one, two = tmp_path / "both", tmp_path / "one", tmp_path / "two"
+    common = ["--config", retrieval_yaml, "--set", "train.batch_size=4"]
+    command("run_retrieval.py", *common, "--output_dir", both, processes=2, log=tmp_path / "log")
+    weights = ["--checkpoint", both / "best", "--evaluate", "--set", "k_test=4"]
+    command("run_retrieval.py", *common, "--output_dir", one, *weights)
+    command("run_retrieval.py", *common, "--output_dir", two, *weights, processes=2, log=tmp_path / "log2")
+    assert json.loads((one / "metrics_test.json").read_text()) == json.loads((two / "metrics_test.json").read_text())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("script", "images", "lists", "entries"),
+    [
+        ("run_ve.py", "flickr30k", {"train": "ve_train.json", "val": "ve_dev.json"}, {}),
+        ("run_nlvr.py", "nlvr2", {"train": "nlvr_train.json", "val": "nlvr_dev.json"}, {}),
+        ("run_nlvr_pretrain.py", "coco", {"train": "coco_pretrain.json", "val": "coco_pretrain.json"}, {}),
+        ("run_pretrain.py", "coco", {"train": "coco_pretrain.json", "val": "coco_pretrain.json"}, {}),
+        ("run_grounding.py", "coco", {"train": "refcoco+_train.json", "val": "refcoco+_test.json"}, {"block_num": 1}),
+    ],
+)
+def test_every_script_runs(world, write_yaml, tmp_path, script, images, lists, entries):
+    path = write_yaml(images, world.lists(**lists), **entries)
+    command(script, "--config", path, "--device", "cpu", "--output_dir", tmp_path / "out", "--seed", 3)
+    assert (tmp_path / "out" / "best" / "model.safetensors").is_file()
