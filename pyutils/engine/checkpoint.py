@@ -108,6 +108,8 @@ def load_state(folder: PathLike) -> RunState:
         values = json.loads((folder / STATE_VALUES).read_text(encoding="utf-8"))
     except ValueError as error:
         raise InputError(f"{folder / STATE_VALUES}: not JSON ({error}); the checkpoint is damaged") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{folder / STATE_VALUES}: expected an object, found a {type(values).__name__}; it is damaged")
     version = values.pop("version", None)
     if version != _STATE_VERSION:
         raise InputError(f"{folder / STATE_VALUES}: version {version}, this program reads version {_STATE_VERSION}")

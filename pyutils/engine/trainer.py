@@ -14,10 +14,11 @@ from pyutils.compat import use_cpu_threads
 from pyutils.data.loader import train_loader
 from pyutils.data.order import TrainOrder
 from pyutils.engine import distributed, evaluation
-from pyutils.engine.checkpoint import CONFIG_FILE, METRICS_FILE, RunState, load_state, load_weights, save_checkpoint
+from pyutils.engine.checkpoint import CONFIG_FILE, METRICS_FILE, RunState, load_weights, save_checkpoint
 from pyutils.engine.determinism import seed_step
+from pyutils.engine.identity import check_files, check_identity, run_identity
 from pyutils.engine.meter import Meter
-from pyutils.engine.resume import LAST, Progress, capture, check_identity, resume_folder, run_identity, unpack
+from pyutils.engine.resume import LAST, Progress, capture, load_run, resume_folder, unpack
 from pyutils.engine.run_log import RunLog, say
 from pyutils.engine.settings import TrainConfig
 from pyutils.engine.step import FiniteGuard, Stepper, StepWindow
@@ -96,11 +97,12 @@ class Trainer:
         self._adjust_model()
         steps_per_epoch = self.order.steps_per_epoch
         self.schedule = build_schedule(cfg.schedule, self.total_steps, steps_per_epoch, cfg.optimizer.lr or 1.0)
-        self._identity = run_identity(cfg, self.order, task.name)
+        self._identity = run_identity(cfg, self.order, task, self._records)
         folder = resume_folder(resume, self.output_dir)
-        state = load_state(folder) if folder else None
+        state = load_run(folder) if folder else None
         if folder:
             check_identity(state.values["identity"], self._identity, folder)
+            check_files(task.checkpoint_files(), folder)
             load_weights(task.model, folder)
         distributed.broadcast_state(task.model)
         self.stepper = Stepper(task, cfg, self.optimizer)

@@ -219,3 +219,82 @@ def test_settings_out_of_range_are_named(setting, least):
     name = setting.split("=")[0]
     with pytest.raises(InputError, match=rf"train\.{name}: expected at least {least}"):
         settings(setting)
+
+
+SHORT = ("max_steps=2", "eval_split=''")
+
+
+def configured(text):
+    return lambda task: setattr(task, "config_text", text)
+
+
+def test_resuming_with_another_loss_model_or_picture_names_every_one(tmp_path):
+    before = "output_dir: a\nloss: bce\nmodel: {dropout: 0.1, layers: [1, 2]}\ntrain: {seed: 1}\nregions: {path: a/x}\n"
+    train(tmp_path, *SHORT, change=configured(before))
+    after = "output_dir: b\nloss: kl\nmodel: {dropout: 0.0, layers: [1, 3]}\ntrain: {seed: 2}\nregions: {path: b/x}\n"
+    with pytest.raises(InputError) as caught, pytest.warns(UserWarning, match="regions.path: a/x there, b/x now"):
+        train(tmp_path, *SHORT, resume="auto", change=configured(after))
+    for text in ("loss: bce there, kl now", "model.dropout: 0.1 there, 0.0 now", "model.layers: [1, 2] there, [1, 3]"):
+        assert text in str(caught.value)
+    assert "output_dir:" not in str(caught.value) and "seed" not in str(caught.value)
+
+
+def test_moved_data_and_settings_of_one_side_are_warned_of(tmp_path):
+    train(tmp_path, *SHORT, change=configured("splits: [{file: a/x.json}]\nlimit: .inf\n"))
+    with pytest.warns(UserWarning) as caught:
+        train(tmp_path, *SHORT, resume="auto", change=configured("splits: [{file: b/x.json}]\nlimit: .inf\nnew: 3\n"))
+    text = "".join(str(warning.message) for warning in caught)
+    assert "splits.0.file: a/x.json there, b/x.json now" in text and "new: not set there, 3 now" in text
+    assert "limit" not in text
+
+
+def test_resuming_with_another_mapping_of_rates_is_refused(tmp_path):
+    train(tmp_path, *SHORT)
+    with pytest.raises(InputError, match=r"train.optimizer.lr_multipliers: \{\} there, \{'hidden': 2.0\} now"):
+        train(tmp_path, *SHORT, "optimizer.lr_multipliers={hidden: 2}", resume="auto")
+
+
+def test_resuming_on_as_many_other_records_is_refused(tmp_path):
+    train(tmp_path, *SHORT)
+
+    def reversed_records(task):
+        records = task.train_records()[::-1]
+        task.train_records = lambda: records
+
+    with pytest.raises(InputError, match=r"the training records: as many \(37\), but not the same"):
+        train(tmp_path, *SHORT, resume="auto", change=reversed_records)
+
+
+def test_resuming_with_another_vocabulary_is_refused(tmp_path):
+    vocabulary = tmp_path / "vocab.txt"
+    vocabulary.write_text("a\nb\n")
+    train(tmp_path / "run", *SHORT, files=[vocabulary])
+    train(tmp_path / "run", *SHORT, files=[vocabulary], resume="auto")
+    vocabulary.write_text("b\na\n")
+    with pytest.raises(InputError, match=r"vocab.txt: differs from .*last/vocab.txt"):
+        train(tmp_path / "run", *SHORT, files=[vocabulary], resume="auto")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"version": 1}', "state.json: damaged, it lacks progress, identity, optimizer"),
+        ("[1]", "state.json: expected an object, found a list"),
+        ('{"version": 2}', "version 2, this program reads version 1"),
+        ("{", "not JSON"),
+    ],
+)
+def test_a_damaged_state_is_an_error_that_names_what_is_missing(tmp_path, text, message):
+    train(tmp_path, *SHORT)
+    (tmp_path / "last/state.json").write_text(text)
+    with pytest.raises(InputError, match=message):
+        train(tmp_path, *SHORT, resume="auto")
+
+
+def test_a_state_without_a_part_is_an_error_that_names_it(tmp_path):
+    train(tmp_path, *SHORT)
+    values = json.loads((tmp_path / "last/state.json").read_text())
+    del values["progress"]["step"], values["identity"]["task"]
+    (tmp_path / "last/state.json").write_text(json.dumps(values))
+    with pytest.raises(InputError, match="it lacks progress.step, identity.task"):
+        train(tmp_path, *SHORT, resume="auto")

@@ -1,0 +1,202 @@
+"""What makes two runs the same run: settings, training records and the files a checkpoint carries.
+
+A checkpoint stores the identity of its run; going on from it compares that with the present one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pyutils.config import to_dict
+from pyutils.data.order import TrainOrder
+from pyutils.engine.settings import TrainConfig
+from pyutils.engine.task import Task
+from pyutils.errors import InputError
+from pyutils.yaml_text import parse_yaml
+
+# Settings of `train` that may change between stop and resume: they alter no step. batch_size counts in the effective
+# batch.
+_FREE = {
+    *("workers", "eval_batch_size", "eval_split", "evaluate_before_training", "eval_every_epochs", "eval_every_steps"),
+    *("save_every_steps", "keep_every_steps", "checkpoint_format", "log_every", "scalars", "non_finite", "recompute"),
+    "batch_size",
+}
+_LENGTH = {"epochs", "max_steps"}
+# Settings beside `train` that a resumed run does not read: its weights come from the checkpoint.
+_UNREAD = {"output_dir", "init", "init_may_miss", "eval_split"}
+_SAMPLED_RECORDS = 512
+_FILE_NAME = re.compile(r"[/\\]|^~|\.[A-Za-z]\w{1,9}$")
+REQUIRED = ("task", "train_records", "effective_batch", "processes", "train")
+
+
+def run_identity(cfg: TrainConfig, order: TrainOrder, task: Task, records: Sequence[Any]) -> dict[str, Any]:
+    """What a resumed run is compared by, as JSON would return it; stored in the checkpoint."""
+    identity = {
+        "task": task.name,
+        "train_records": order.records,
+        "records": fingerprint(records),
+        "effective_batch": order.effective_batch,
+        "processes": order.world,
+        "train": _settings(cfg),
+        "config": task_settings(task.config_text),
+    }
+    return json.loads(json.dumps(identity))
+
+
+def task_settings(config_text: str) -> dict[str, Any]:
+    """{dotted key: value} of a task's resolved configuration (YAML), without `train` and what no resumed run reads."""
+    tree = parse_yaml(config_text, "the task's configuration") or {}
+    return flat({name: value for name, value in tree.items() if name != "train" and name not in _UNREAD})
+
+
+def flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+    """{"model.text.num_layers": 12, "vqa.splits.train.0.questions": …} of nested mappings and lists of mappings."""
+    if isinstance(tree, Mapping) and tree:
+        entries: Iterable[tuple[Any, Any]] = tree.items()
+    elif isinstance(tree, list) and any(isinstance(item, Mapping) for item in tree):
+        entries = enumerate(tree)
+    else:
+        infinite = isinstance(tree, float) and not math.isfinite(tree)  # which JSON lacks
+        return {prefix: str(tree) if infinite else tree}
+    found: dict[str, Any] = {}
+    for name, value in entries:
+        found.update(flat(value, f"{prefix}.{name}" if prefix else str(name)))
+    return found
+
+
+def fingerprint(records: Sequence[Any]) -> str:
+    """SHA-256 of up to 512 records: the first, the last, and others evenly between them, in their order.
+
+    It tells apart splits of one length that differ in selection, order or content, at the cost of a few milliseconds;
+    a change that touches none of those records goes unseen. Of paths only the file name counts, so that moved data
+    stay the same data.
+    """
+    digest = hashlib.sha256()
+    places = np.linspace(0, len(records) - 1, _SAMPLED_RECORDS) if len(records) else ()
+    for place in sorted({round(place) for place in places}):
+        digest.update(repr(_content(records[place])).encode("utf-8"))
+    return digest.hexdigest()
+
+
+def check_identity(saved: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -> None:
+    """InputError, naming every difference, when going on from `folder` would not continue the same run.
+
+    The effective batch (batch_size x processes x accumulation_steps) must stay. Another number of processes at the same
+    effective batch and accumulation is permitted with a warning: the records of each step are the same, dropout is not.
+    A longer or shorter run is permitted with a warning: the schedule follows the new length. So are other paths, as
+    long as the training records are the same, and settings that one side does not have.
+    """
+    changed = _changed_data(saved, now) + _changed_training(saved["train"], now["train"], folder)
+    changed += _changed_settings(saved.get("config", {}), now["config"], folder)
+    if changed:
+        raise InputError(
+            f"{folder}: this checkpoint belongs to a run with other settings:\n  " + "\n  ".join(changed) + "\n"
+            "Resume with the settings of that run, or start a new one from its weights in another --output_dir."
+        )
+    if saved["processes"] != now["processes"]:
+        warnings.warn(
+            f"{folder}: written by {saved['processes']} process(es), now {now['processes']}: same records in each "
+            "step, other dropout, so the result will be close, not equal bit for bit",
+            stacklevel=2,
+        )
+
+
+def check_files(files: Iterable[Path], folder: Path) -> None:
+    """InputError when a file that travels with the checkpoint (vocabulary, answer list) has another content now."""
+    for path in map(Path, files):
+        saved = folder / path.name
+        if saved.is_file() and saved.read_bytes() != path.read_bytes():
+            raise InputError(
+                f"{path}: differs from {saved}, which this run was trained with: its tokens or answers would mean "
+                "something else. Name the file of that run, or start a new run in another --output_dir."
+            )
+
+
+def _changed_data(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    found = [
+        f"{name}: {saved[name]} there, {now[name]} now"
+        for name in ("task", "train_records")
+        if saved[name] != now[name]
+    ]
+    if not found and saved.get("records", now["records"]) != now["records"]:
+        found.append(f"the training records: as many ({now['train_records']}), but not the same or in another order")
+    if saved["effective_batch"] != now["effective_batch"]:
+        found.append(
+            f"effective batch (train.batch_size x processes x train.accumulation_steps): {saved['effective_batch']} "
+            f"there, {now['effective_batch']} now"
+        )
+    return found
+
+
+def _changed_training(before: Mapping[str, Any], after: Mapping[str, Any], folder: Path) -> list[str]:
+    found = []
+    for name in sorted(before.keys() & after.keys() - _FREE):
+        if before[name] == after[name]:
+            continue
+        text = f"train.{name}: {before[name]} there, {after[name]} now"
+        if name in _LENGTH:
+            warnings.warn(f"{folder}: {text}; the learning rate follows the new length", stacklevel=3)
+        else:
+            found.append(text)
+    return found
+
+
+def _changed_settings(before: Mapping[str, Any], after: Mapping[str, Any], folder: Path) -> list[str]:
+    """Differences that change the result; paths and one-sided settings are warned of."""
+    found, moved = [], []
+    for name in sorted(before.keys() | after.keys()):
+        if before.get(name) == after.get(name):
+            continue
+        texts = [str(side[name]) if name in side else "not set" for side in (before, after)]
+        one_sided = name not in before or name not in after
+        target = moved if one_sided or _is_path(before[name], after[name]) else found
+        target.append(f"{name}: {texts[0]} there, {texts[1]} now")
+    if moved:
+        text = "\n  ".join(moved)
+        warnings.warn(f"{folder}: written with other paths; they must hold the same data:\n  {text}", stacklevel=3)
+    return found
+
+
+def _is_path(*values: Any) -> bool:
+    """Whether all values are text and one of them looks like a file or folder."""
+    return all(isinstance(value, str) for value in values) and any(_FILE_NAME.search(value) for value in values)
+
+
+def _settings(config: Any, prefix: str = "") -> dict[str, Any]:
+    """{"optimizer.lr": 2e-5, …} of a configuration object; a mapping without fixed keys counts as one value."""
+    found: dict[str, Any] = {}
+    for item in fields(config):
+        value = getattr(config, item.name)
+        if is_dataclass(value):
+            found.update(_settings(value, f"{prefix}{item.name}."))
+        else:
+            found[prefix + item.name] = to_dict(value)
+    return found
+
+
+def _content(value: Any) -> Any:
+    """The content of a record as plain values whose `repr` is the same in every process and place."""
+    if is_dataclass(value):
+        return [_content(getattr(value, item.name)) for item in fields(value)]
+    if isinstance(value, np.ndarray):
+        return [value.dtype.str, value.shape, hashlib.sha256(np.ascontiguousarray(value)).hexdigest()]
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Mapping):
+        return [[str(key), _content(entry)] for key, entry in value.items()]
+    if isinstance(value, (list, tuple)):
+        return [_content(entry) for entry in value]
+    if isinstance(value, (str, Path)):
+        text = str(value)
+        return text if " " in text else text.rpartition("/")[2]
+    return value if isinstance(value, (bool, int, float, bytes, type(None))) else type(value).__name__
