@@ -38,7 +38,11 @@ def build_parser() -> argparse.ArgumentParser:
     command = commands.add_parser("compare", help="measure how two collections differ (exit 1 when they do)")
     command.add_argument("first", type=Path)
     command.add_argument("second", type=Path)
-    command.add_argument("--tolerance", type=float, default=0.0, help="difference of values that counts as equal")
+    command.add_argument(
+        "--tolerance",
+        type=float,
+        help="difference of values that counts as equal (default: rounding of features to the coarser of both types)",
+    )
     return parser
 
 
@@ -65,7 +69,8 @@ def _convert(options: argparse.Namespace) -> int:
         source, options.destination, dtype, options.detector, options.provenance, keys, progress=True
     )
     store = open_regions(options.destination)
-    print(f"{added} images added, {len(store)} in {options.destination}")
+    kept = "" if added else "; all of them were there and stay as they are"
+    print(f"{added} images added, {len(store)} in {options.destination}{kept}")
     return 0
 
 
@@ -110,7 +115,13 @@ def _compare(options: argparse.Namespace) -> int:
         ("largest difference of a box, pixels", f"{result.box_difference:.3g}"),
     ]
     print(table(("", "value"), rows))
-    return 0 if result.same(options.tolerance) else 1
+    reasons = result.reasons(options.tolerance)
+    if reasons:
+        print(f"they differ: {'; '.join(reasons)}", file=sys.stderr)
+        return 1
+    allowed = "rounding" if options.tolerance is None else f"{options.tolerance:g}"
+    print("equal" if not result.feature_difference else f"equal: no feature differs by more than {allowed}")
+    return 0
 
 
 def table(head: Sequence[object], rows: Iterable[Sequence[object]]) -> str:

@@ -15,10 +15,12 @@ def copy_as_float32(out: np.ndarray, stored: np.ndarray) -> None:
 
     float16 is widened bit by bit: shifting the 15 lower bits of a half into place gives its value times 2^-112 as a
     float, subnormals included, so one exact multiplication finishes. NumPy's own conversion handles infinities and
-    NaN as well and takes six to ten times as long; a block that holds one of those is left to it.
+    NaN as well and takes six to ten times as long; a block that holds one of those is left to it. A float64 beyond the
+    range of float32 becomes infinite, which `RegionSource` refuses.
     """
     if stored.dtype != np.float16 or not (out.flags.c_contiguous and stored.flags.c_contiguous) or not stored.size:
-        np.copyto(out, stored, casting="same_kind")
+        with np.errstate(over="ignore", invalid="ignore"):
+            np.copyto(out, stored, casting="same_kind")
         return
     halves, floats = stored.reshape(-1), out.reshape(-1)
     for start in range(0, len(floats), _BLOCK):

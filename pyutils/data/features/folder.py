@@ -145,6 +145,8 @@ def read_npz(path: Path) -> RegionFeatures:
             arrays = {name: archive[name] for name in archive.files}
     except FileNotFoundError:
         raise InputError(f"{path} does not exist") from None
+    except MemoryError:
+        raise InputError(f"{path} announces arrays larger than the memory: it is damaged; copy it again") from None
     except (zipfile.BadZipFile, zipfile.LargeZipFile, ValueError, EOFError, OSError, KeyError) as error:
         raise InputError(f"{path} is not a whole .npz file: {error}") from error
     features = _first(arrays, "box_features", "features", "x")

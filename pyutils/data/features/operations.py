@@ -11,10 +11,11 @@ import numpy as np
 from pyutils.data.features.packed import DTYPES, PackedRegions, is_packed
 from pyutils.data.features.packed_writer import PackedWriter
 from pyutils.data.features.source import RegionSource
-from pyutils.data.features.spec import RegionFeatures
+from pyutils.data.features.spec import FeatureSpec, RegionFeatures, read_spec
 from pyutils.errors import InputError
 
 MISSING_NAMED = 5
+IMAGES_COMPARED = 5
 
 
 def convert(
@@ -40,7 +41,8 @@ def convert(
         Number of images added.
 
     Raises:
-        InputError: a key is not there, a broken entry, or a destination that holds something else.
+        InputError: a key is not there, a broken entry, or a destination that holds something else: other kinds of
+            features, or other values for images of `source`, of which a few are looked at.
     """
     if dtype not in DTYPES:
         raise InputError(f"--dtype is '{dtype}', expected {' or '.join(DTYPES)}")
@@ -56,11 +58,35 @@ def convert(
         provenance=provenance or source.spec.provenance or f"{source.format}: {source.path.name}",
     )
     classes = 0 if first is None or first.class_probs is None else first.class_probs.shape[1]
+    _check_same_source(source, Path(destination), wanted, spec)
     with PackedWriter(destination, spec, classes) as writer:
         todo = [key for key in wanted if key not in writer]
         for key in _bar(todo, "convert", progress):
             writer.add(key, source[key])
     return len(todo)
+
+
+def _check_same_source(source: RegionSource, destination: Path, keys: Sequence[str], spec: FeatureSpec) -> None:
+    """InputError when a store at `destination` holds images of `source` with other values: they would stay as they are.
+
+    Looks at the first, the last and some images between them, which tells one detector's or picture's features from
+    another's.
+    """
+    if not is_packed(destination):
+        return
+    store = PackedRegions(destination)
+    names = set(store.keys())
+    both = [key for key in keys if key in names]
+    places = np.unique(np.linspace(0, len(both) - 1, min(len(both), IMAGES_COMPARED)).astype(int))
+    for key in (both[place] for place in places):
+        result = Comparison(rounding=max(rounding_of(spec.dtype), rounding_of(store.spec.dtype)))
+        _compare_one(result, key, source[key], store[key])
+        if not result.same():
+            raise InputError(
+                f"{destination} was made from another source ('{store.spec.provenance}', now '{spec.provenance}'): "
+                f"image '{key}' has other values there, and {len(both)} of {len(keys)} images would keep theirs. Name "
+                "another folder, or delete that one to make it anew"
+            )
 
 
 def _present(source: RegionSource, keys: Sequence[str]) -> list[str]:
@@ -79,6 +105,8 @@ def _present(source: RegionSource, keys: Sequence[str]) -> list[str]:
 class Comparison:
     """How two collections differ."""
 
+    rounding: float = 0.0
+    """Difference of features that rounding to the coarser of their types explains, as a share of the value."""
     common: int = 0
     """Images in both."""
     only_first: int = 0
@@ -87,6 +115,8 @@ class Comparison:
     """Images with another number of regions or another dimension."""
     feature_difference: float = 0.0
     """Largest absolute difference of a feature value."""
+    beyond_rounding: int = 0
+    """Images with a feature that differs by more than `rounding`."""
     box_difference: float = 0.0
     """Largest absolute difference of a box coordinate, in pixels."""
     other_size: int = 0
@@ -94,17 +124,47 @@ class Comparison:
     worst: str = ""
     """Key of the image with the largest feature difference."""
 
-    def same(self, tolerance: float) -> bool:
-        """Whether both hold the same images, with values no further apart than `tolerance`."""
-        counted = self.only_first + self.only_second + self.other_shape + self.other_size
-        return counted == 0 and max(self.feature_difference, self.box_difference) <= tolerance
+    def same(self, tolerance: float | None = None) -> bool:
+        """Whether `reasons` finds none."""
+        return not self.reasons(tolerance)
+
+    def reasons(self, tolerance: float | None = None) -> list[str]:
+        """What makes the collections differ, a phrase each.
+
+        Args:
+            tolerance: absolute difference of feature values and box coordinates that counts as equal; None takes
+                `rounding` for the features and nothing for the boxes.
+        """
+        counts = (
+            (self.only_first, "images only in the first"),
+            (self.only_second, "images only in the second"),
+            (self.other_shape, "images with another number of regions or dimension"),
+            (self.other_size, "images with another picture size"),
+        )
+        found = [f"{count} {what}" for count, what in counts if count]
+        if tolerance is None and self.beyond_rounding:
+            found.append(
+                f"{self.beyond_rounding} images whose features differ by more than rounding (up to "
+                f"{self.feature_difference:.3g}, image {self.worst})"
+            )
+        if tolerance is not None and not self.feature_difference <= tolerance:
+            found.append(f"features differ by {self.feature_difference:.3g} (image {self.worst}), over {tolerance:g}")
+        if not self.box_difference <= (tolerance or 0.0):
+            found.append(f"boxes differ by {self.box_difference:.3g} pixels, over {tolerance or 0.0:g}")
+        return found
+
+
+def rounding_of(dtype: str) -> float:
+    """Largest relative error of rounding to `dtype`; at least that of float32, which values are compared as."""
+    return 2.0**-11 if dtype == "float16" else 2.0**-24
 
 
 def compare(first: RegionSource, second: RegionSource, progress: bool = False) -> Comparison:
     """Read both collections and measure where they differ; images are matched as `KeyIndex` finds them."""
     names = list(first.keys())
     positions = second.index.find(names)
-    result = Comparison(only_first=int((positions < 0).sum()))
+    result = Comparison(max(rounding_of(source.spec.dtype) for source in (first, second)))
+    result.only_first = int((positions < 0).sum())
     result.common = len(names) - result.only_first
     result.only_second = len(second) - len(np.unique(positions[positions >= 0]))
     for name, position in _bar(list(zip(names, positions.tolist())), "compare", progress):
@@ -119,28 +179,64 @@ def _compare_one(result: Comparison, key: str, left: RegionFeatures, right: Regi
     if left.features.shape != right.features.shape:
         result.other_shape += 1
         return
-    difference = float(np.abs(left.features - right.features).max(initial=0.0))
+    differences = np.abs(left.features - right.features)
+    difference = float(differences.max(initial=0.0))
     if difference > result.feature_difference or np.isnan(difference):
         result.feature_difference, result.worst = difference, key
+    if difference:
+        # Below the normal numbers of float16 the error is absolute, half of the smallest one.
+        floor = 2.0**-25 if result.rounding > 1e-6 else 0.0
+        allowed = result.rounding * np.maximum(np.abs(left.features), np.abs(right.features)) + floor
+        result.beyond_rounding += not bool((differences <= allowed).all())
     if left.boxes is not None and right.boxes is not None:
         result.box_difference = max(result.box_difference, float(np.abs(left.boxes - right.boxes).max(initial=0.0)))
 
 
 def find_damage(source: RegionSource, progress: bool = False) -> list[tuple[str, str]]:
-    """(key, what is wrong) of every image that cannot be read, does not fit the spec, or fails its checksum.
+    """(key, what is wrong) of every image that cannot be read, does not fit the spec, fails its checksum, or holds
+    values that are not finite in float32.
 
-    Only packed stores carry checksums; the entries of other formats are decoded and their shapes checked.
+    Only packed stores carry checksums; the entries of other formats are decoded, their shapes and values checked.
     """
     found = []
-    dimension = source.spec.dimension  # read first: a damaged header is an error of its own, not one of every image
+    dimension = _dimension(source)
     for key in _bar(list(source.keys()), "verify", progress):
         try:
             if isinstance(source, PackedRegions):
                 source.check_record(key)
-            if source[key].features.shape[1] != dimension:
-                found.append((key, f"not {dimension}-d"))
+            stored = source.stored(key)
+            if len(stored) and dimension is None:
+                dimension = stored.features.shape[-1]
+            found += [(key, problem) for problem in _problems(stored, dimension)]
         except InputError as error:
             found.append((key, str(error)))
+    return found
+
+
+def _dimension(source: RegionSource) -> int | None:
+    """The dimension that all entries should have; None when it stands in the first entry alone and that is damaged."""
+    read_spec(source.path)  # a damaged header or spec is an error of its own, not one of every image
+    try:
+        return source.spec.dimension
+    except InputError:
+        if isinstance(source, PackedRegions) or not len(source):
+            raise
+        return None
+
+
+def _problems(stored: RegionFeatures, dimension: int | None) -> list[str]:
+    """What is wrong with the shape and the values of one image."""
+    features, found = stored.features, []
+    if len(stored) and (features.ndim != 2 or features.shape[1] != dimension):
+        found.append(f"not {dimension}-d")
+    parts = (("features", features), ("boxes", stored.boxes), ("class probabilities", stored.class_probs))
+    for name, values in parts:
+        if values is None:
+            continue
+        with np.errstate(over="ignore", invalid="ignore"):
+            finite = np.isfinite(np.asarray(values, dtype=np.float32))
+        if not finite.all():
+            found.append(f"{int((~finite).sum())} {name} are NaN, infinite or too large for float32")
     return found
 
 

@@ -116,9 +116,11 @@ class PackedWriter:
             with np.errstate(over="ignore"):
                 target[...] = given
             if not np.isfinite(target).all():
+                wider = target.dtype.itemsize < 4 and name == "features" and bool(np.isfinite(given).all())
+                remedy = "store them as float32, or mend the source" if wider else "mend the source, or leave it out"
                 raise InputError(
                     f"image '{key}': {name} hold values that are not finite in {target.dtype.name} (largest "
-                    f"{np.abs(given).max()}): store them as float32, or mend the source"
+                    f"{np.abs(given).max()}): {remedy}"
                 )
         return record
 

@@ -28,12 +28,14 @@ class Entry(NamedTuple):
 class RegionSource(ABC):
     """Region features of many images, found by key (`KeyIndex` says how).
 
-    Sources open their files lazily, once a process, and can be pickled and forked. Reading a broken entry raises
-    InputError naming file and key.
+    Sources open their files lazily, once a process, and can be pickled and forked. Reading a broken entry, or one with
+    values that are not finite in float32, raises InputError naming file and key.
     """
 
     format: ClassVar[str]
     """Name of the format, as `open_regions` takes it."""
+    checks_values: ClassVar[bool] = True
+    """Whether values are checked to be finite when they are read; not where none but finite ones can be stored."""
 
     def __init__(self, path: str | Path, spec: FeatureSpec | None = None) -> None:
         self.path = Path(path)
@@ -116,13 +118,16 @@ class RegionSource(ABC):
         """The regions of one image as float32 arrays of their own. Raises InputError when it is not there."""
         stored = self._entries([key])[0].decode()
         self._check_width(stored, key)
-        own = {
-            name: None if array is None else np.array(array, dtype=np.float32)
-            for name, array in (("boxes", stored.boxes), ("class_probs", stored.class_probs))
-        }
+        with np.errstate(over="ignore", invalid="ignore"):
+            own = {
+                name: None if array is None else np.array(array, dtype=np.float32)
+                for name, array in (("boxes", stored.boxes), ("class_probs", stored.class_probs))
+            }
         features = np.empty((len(stored), self.spec.dimension), dtype=np.float32)
         if len(stored):
             copy_as_float32(features, stored.features)
+        for name, array in (("features", features), *own.items()):
+            self._check_finite(array, key, name)
         return RegionFeatures(features, own["boxes"], stored.width, stored.height, own["class_probs"])
 
     def read_batch(
@@ -147,7 +152,8 @@ class RegionSource(ABC):
             A RegionBatch with as many rows as the longest image of this batch needs.
 
         Raises:
-            InputError: a key is not there, an entry is broken, or its width is not that of the spec.
+            InputError: a key is not there, an entry is broken, holds values that are not finite in float32, or its
+                width is not that of the spec.
         """
         entries = self._entries(keys)
         lead = int(global_region)
@@ -170,6 +176,9 @@ class RegionSource(ABC):
             sizes[row] = stored.width, stored.height
             _write_features(features[row], stored.features, count, lead)
             _write_boxes(boxes[row], stored, count, lead)
+            # The mean region is the sum of all: it is finite only where they are, and far shorter to look at.
+            self._check_finite(features[row, : lead or count], key, "features")
+            self._check_finite(boxes[row], key, "boxes")
             probs.append(stored.class_probs)
         mask = (np.arange(rows) < np.array(counts, dtype=np.int64)[:, None] + lead).astype(np.int64)
         stacked = self._stack_probs(keys, probs, counts, rows, lead) if class_probs else None
@@ -185,6 +194,23 @@ class RegionSource(ABC):
                 f"{list(stored.features.shape)}"
             )
 
+    def _check_finite(self, values: np.ndarray | None, key: str | int, name: str) -> None:
+        """InputError when one of `values`, any shape, float32, is NaN or infinite. Costs one sum."""
+        if not self.checks_values or values is None:
+            return
+        with np.errstate(over="ignore", invalid="ignore"):
+            if np.isfinite(values.sum()) or np.isfinite(values).all():
+                return
+        raise InputError(
+            f"{self.path}, image '{key}': the {name} hold NaN, infinity or numbers too large for float32. `python -m "
+            f"pyutils.data.features verify {self.path}` names all such images: make their features again, or leave "
+            "them out"
+        )
+
+    def stored(self, key: str | int) -> RegionFeatures:
+        """The regions of one image in the types and with the values they are stored in, unchecked."""
+        return self._entries([key])[0].decode()
+
     def _stack_probs(
         self, keys: Sequence[str | int], probs: list[np.ndarray | None], counts: list[int], rows: int, lead: int
     ) -> np.ndarray:
@@ -193,8 +219,10 @@ class RegionSource(ABC):
             if own is None:
                 raise InputError(f"{self.path}, image '{key}': there are no class probabilities")
         stacked = np.zeros((len(probs), rows, probs[0].shape[1] if probs else 0), dtype=np.float32)
-        for row, (own, count) in enumerate(zip(probs, counts)):
-            stacked[row, lead : lead + count] = own[:count]
+        for row, (key, own, count) in enumerate(zip(keys, probs, counts)):
+            with np.errstate(over="ignore", invalid="ignore"):
+                stacked[row, lead : lead + count] = own[:count]
+            self._check_finite(stacked[row], key, "class probabilities")
         return stacked
 
 
@@ -215,4 +243,5 @@ def _write_boxes(out: np.ndarray, stored: RegionFeatures, count: int, lead: int)
     if lead:
         out[0, 2:] = stored.width, stored.height
     if stored.boxes is not None:
-        out[lead : lead + count] = stored.boxes[:count]
+        with np.errstate(over="ignore", invalid="ignore"):
+            out[lead : lead + count] = stored.boxes[:count]
