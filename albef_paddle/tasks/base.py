@@ -37,6 +37,7 @@ class DataConfig:
         True, "Mirror training images at random, as the original does though texts say left and right."
     )
     exif_rotation: bool = setting(False, "Turn images as their cameras noted.")
+    blind: bool = setting(False, "Withhold the images (zeros instead): the baseline of what texts alone give away.")
     draft_margin: Optional[float] = setting(2.0, "JPEG files may be decoded smaller down to so many times the size.")
 
     def files(self, split: str) -> list[str]:
@@ -156,7 +157,8 @@ class AlbefTask(Task):
     def _source(self, transform: str) -> Images:
         data = self.config.data
         made = albef_transform(transform, self.config.model.vision.image_size, data.flip)
-        return Images(data.images, made, data.draft_margin, data.exif_rotation)
+        kind = BlindImages if data.blind else Images
+        return kind(data.images, made, data.draft_margin, data.exif_rotation)
 
     def caption(self, text: str, max_tokens: int | None = None) -> list[int]:
         """`[CLS]` and the ids of a cleaned text; there is no `[SEP]`, as in the original. At most `max_tokens` ids,
@@ -178,6 +180,16 @@ class AlbefTask(Task):
     def tensors(self, arrays: dict[str, np.ndarray]) -> Batch:
         """A batch that did not come through a loader."""
         return {name: paddle.to_tensor(value) for name, value in arrays.items()}
+
+
+class BlindImages(Images):
+    """Zeros for every image."""
+
+    def read(self, key: str, rng: np.random.Generator | None = None, out: np.ndarray | None = None) -> np.ndarray:
+        """`[3, H, W]` float32 zeros, written to `out` when given; no file is read."""
+        out = np.empty(self.shape, dtype=np.float32) if out is None else out
+        out[...] = 0.0
+        return out
 
 
 def fit_vocabulary(model: AlbefConfig, tokenizer: WordPiece) -> AlbefConfig:

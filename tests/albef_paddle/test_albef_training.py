@@ -213,3 +213,13 @@ def test_evaluating_grounding_leaves_no_gradient(build):
     assert all(parameter.grad is None for parameter in task.model.parameters())
     assert not task.model.temperature.stop_gradient
     assert {record.split for record in task.records("val")} == {"val"}
+
+
+def test_blind_runs_see_no_image(build):
+    batches = []
+    for blind in ("true", "false"):
+        task = build("ve", f"data.blind={blind}")
+        batches.append(task.collate([task.train_records()[n] for n in range(3)], np.random.default_rng(0), True))
+    assert not batches[0]["images"].any()
+    assert batches[1]["images"].any()
+    np.testing.assert_array_equal(batches[0]["labels"], batches[1]["labels"])
