@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from pyutils.checks import one_of
 from pyutils.config import setting
 from pyutils.data.annotations import vqa
@@ -58,3 +60,28 @@ def _read_part(config: VQAConfig, part: VQAFiles) -> RecordTable[VQARecord]:
 def answer_list(config: VQAConfig) -> Path:
     """Where the answer list lies."""
     return Path(config.root).expanduser() / config.answers
+
+
+class SplitOverlaps:
+    """Finds the questions that the training split shares with the others, in whichever order splits are read."""
+
+    def __init__(self) -> None:
+        self._ids: dict[str, np.ndarray] = {}
+
+    def add(self, split: str, records: RecordTable[VQARecord]) -> str:
+        """Take note of a split; returns a warning a line for each pair that shares questions, or "" for none."""
+        self._ids[split] = np.unique(records.column("question_id"))
+        if "train" not in self._ids:
+            return ""
+        others = [name for name in (self._ids if split == "train" else (split,)) if name != "train"]
+        return "\n".join(filter(None, map(self._warning, others)))
+
+    def _warning(self, split: str) -> str:
+        asked = self._ids[split]
+        common = len(np.intersect1d(asked, self._ids["train"], assume_unique=True))
+        if not common:
+            return ""
+        return (
+            f"warning: {common} of the {len(asked)} questions of split {split!r} are in the split 'train' too: the "
+            "accuracy does not tell how well new questions are answered. Change vqa.splits to choose checkpoints by it"
+        )

@@ -201,6 +201,17 @@ def test_wrong_settings_are_named_before_training(vqa_config, overrides, message
         task_of(vqa_config(*overrides))
 
 
+def test_questions_that_are_trained_on_and_evaluated_on_are_counted(vqa_config, capfd):
+    config = vqa_config()
+    splits = config.vqa.splits
+    config = replace(config, vqa=replace(config.vqa, splits={**splits, "train": splits["train"] + splits["val"]}))
+    task = task_of(config)
+    count = len(task.records("val"))
+    assert "warning:" not in capfd.readouterr().err
+    task.train_records()
+    assert f"warning: {count} of the {count} questions of split 'val' are in" in capfd.readouterr().err
+
+
 def test_unknown_and_answerless_splits(vqa_config):
     task = task_of(vqa_config())
     with pytest.raises(InputError, match=r"no split 'vall': did you mean \"val\""):

@@ -14,8 +14,9 @@ from pyutils.checks import at_least
 from pyutils.config import setting
 from pyutils.data.answers import AnswerVocabulary
 from pyutils.data.records import VQARecord
-from pyutils.data.vqa_splits import VQAConfig, answer_list, read_split
+from pyutils.data.vqa_splits import SplitOverlaps, VQAConfig, answer_list, read_split
 from pyutils.engine.evaluation import predict_all
+from pyutils.engine.run_log import say
 from pyutils.engine.task import Batch
 from pyutils.errors import InputError
 from pyutils.losses import kl_unnormalised, vqa_bce
@@ -50,13 +51,18 @@ class VisualBertVQA(VisualBertTask):
 
     def __init__(self, config: VisualBertVQAConfig):
         super().__init__(config)
+        self.overlaps = SplitOverlaps()
         self.answers = AnswerVocabulary.load(answer_list(config.vqa))
         self.model = VisualBertForQuestionAnswering(self.config.model, len(self.answers))
         self.last_answers: SplitAnswers | None = None
 
     def read(self, split: str) -> Sequence[VQARecord]:
-        """See VisualBertTask."""
-        return self.regions.shown(self.regions.available(read_split(self.config.vqa, split), "image"))
+        """See VisualBertTask. Says when training and evaluation share questions."""
+        records = self.regions.available(read_split(self.config.vqa, split), "image")
+        warning = self.overlaps.add(split, records)
+        if warning:
+            say(warning)
+        return self.regions.shown(records)
 
     def collate(self, records: list[VQARecord], rng: np.random.Generator, training: bool) -> dict[str, np.ndarray]:
         """See the class for the batch."""
