@@ -152,7 +152,7 @@ class RegionSource(ABC):
             A RegionBatch with as many rows as the longest image of this batch needs.
 
         Raises:
-            InputError: a key is not there, an entry is broken, holds values that are not finite in float32, or its
+            InputError: a key is not there, an entry is broken, holds features that are not finite in float32, or its
                 width is not that of the spec.
         """
         entries = self._entries(keys)
@@ -178,7 +178,6 @@ class RegionSource(ABC):
             _write_boxes(boxes[row], stored, count, lead)
             # The mean region is the sum of all: it is finite only where they are, and far shorter to look at.
             self._check_finite(features[row, : lead or count], key, "features")
-            self._check_finite(boxes[row], key, "boxes")
             probs.append(stored.class_probs)
         mask = (np.arange(rows) < np.array(counts, dtype=np.int64)[:, None] + lead).astype(np.int64)
         stacked = self._stack_probs(keys, probs, counts, rows, lead) if class_probs else None

@@ -42,7 +42,7 @@ def test_values_that_are_not_finite(folder, capsys, part, value):
         warnings.simplefilter("error")
         with pytest.raises(InputError, match=named):
             source["bad"]
-        for global_region in (False, True):
+        for global_region in (False, True) if part == "features" else ():
             with pytest.raises(InputError, match=named):
                 source.read_batch(["good", "bad"], global_region=global_region)
         assert np.isfinite(source.read_batch(["good", "other"], global_region=True).features).all()
