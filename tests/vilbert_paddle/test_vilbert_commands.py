@@ -11,9 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pyutils.config import load_config
+from pyutils.cli import Run
+from pyutils.config import Override, load_config
 from pyutils.engine.checkpoint import read_weights
 from vilbert_paddle.flags import network_settings
+from vilbert_paddle.running import settle
 from vilbert_paddle.tasks.base import with_recipe
 from vilbert_paddle.tasks.multitask import TASKS, MultitaskTask
 from vilbert_paddle.tasks.pretrain import PretrainTask
@@ -107,3 +109,13 @@ def test_two_processes_equal_one(yaml_of, tmp_path):
     for key, value in weights["one"].items():
         np.testing.assert_allclose(weights["two"][key], value, rtol=0, atol=2e-6, err_msg=key)
     assert metrics["one"] == metrics["two"]
+
+
+def test_evaluation_takes_what_training_made_not_where_it_began(yaml_of, tmp_path):
+    config = load_config(TASKS["refer"].config_class, yaml_of("refer"), ("init=start", "trained=published"))
+    assert settle(Run(None), config).init == "start"
+    assert settle(Run(None, evaluate=True), config).init == "published"
+    named = Run(None, (Override("init", "start", "--from_pretrained"),), evaluate=True)
+    assert settle(named, config).init == "start"
+    (tmp_path / "run/best").mkdir(parents=True)
+    assert settle(Run(None, evaluate=True), config).init == ""
