@@ -6,25 +6,25 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
-from typing import Any, Literal, Optional
+from typing import Literal, Optional
 
 import numpy as np
 import paddle
 
 from albef_paddle.config import AlbefConfig
 from albef_paddle.weights import NEW_HEADS
-from pyutils.config import setting, to_yaml
+from pyutils.config import setting
 from pyutils.data.images import Images
 from pyutils.data.order import TrainOrder
 from pyutils.data.transforms import albef_transform
 from pyutils.engine import distributed
 from pyutils.engine.run import RunConfig
-from pyutils.engine.task import Batch, State, Task
+from pyutils.engine.split_task import SplitTask, vocabulary_size
+from pyutils.engine.task import Batch, State
 from pyutils.errors import InputError, nearest
 from pyutils.text.cleaning import clean_caption
 from pyutils.text.sequences import pad
-from pyutils.text.tokenizer import WordPiece, load_tokenizer
+from pyutils.text.tokenizer import load_tokenizer
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class AlbefRunConfig(RunConfig):
     )
 
 
-class AlbefTask(Task):
+class AlbefTask(SplitTask):
     """Everything but the objective. A subclass reads its splits (`read`), collates, sets `model` and adds the loss.
 
     `transform`: of training images, see `pyutils.data.transforms.albef_transform`.
@@ -76,33 +76,15 @@ class AlbefTask(Task):
     transform = "finetune"
 
     def __init__(self, config: AlbefRunConfig):
-        self.tokenizer: WordPiece = load_tokenizer(config.tokenizer, special_in_text=True)
-        self.config = replace(config, model=fit_vocabulary(config.model, self.tokenizer))
-        self.config_text = to_yaml(self.config)
-        self._splits: dict[str, Sequence[Any]] = {}
+        tokenizer = load_tokenizer(config.tokenizer, special_in_text=True)
+        words = vocabulary_size(config.model.text.vocab_size, tokenizer, "model.text.vocab_size")
+        text = replace(config.model.text, vocab_size=words)
+        super().__init__(replace(config, model=replace(config.model, text=text)), tokenizer)
         self._step, self._teacher_is_due = 0, True
-
-    @abstractmethod
-    def read(self, split: str) -> Sequence[Any]:
-        """The records of `split` from its lists."""
 
     @abstractmethod
     def training_loss(self, batch: Batch, alpha: float) -> tuple[paddle.Tensor, dict[str, paddle.Tensor]]:
         """The loss of a batch and its parts; `alpha`: the teacher's weight at this step."""
-
-    def records(self, split: str) -> Sequence[Any]:
-        """The records of `split`, read once."""
-        if split not in self._splits:
-            self._splits[split] = self.read(split)
-        return self._splits[split]
-
-    def train_records(self) -> Sequence[Any]:
-        """See Task."""
-        return self.records("train")
-
-    def eval_records(self, split: str) -> Sequence[Any]:
-        """See Task."""
-        return self.records(split)
 
     def loss(self, batch: Batch) -> tuple[paddle.Tensor, dict[str, paddle.Tensor]]:
         """See Task. The teacher follows the model once an optimizer step, before its first batch."""
@@ -137,10 +119,6 @@ class AlbefTask(Task):
         train, world, rank = self.config.train, distributed.world_size(), distributed.rank()
         records = len(self.train_records())
         return TrainOrder(records, train.batch_size, world, rank, train.accumulation_steps, train.seed).steps_per_epoch
-
-    def checkpoint_files(self) -> Sequence[Path]:
-        """The vocabulary: with it a checkpoint predicts on its own."""
-        return (self.tokenizer.path,)
 
     def images(self, training: bool) -> Images:
         """The image source, transformed at random while training."""
@@ -190,16 +168,3 @@ class BlindImages(Images):
         out = np.empty(self.shape, dtype=np.float32) if out is None else out
         out[...] = 0.0
         return out
-
-
-def fit_vocabulary(model: AlbefConfig, tokenizer: WordPiece) -> AlbefConfig:
-    """`model` with the tokenizer's vocabulary size where its own is 0; InputError when it is too small."""
-    size, own = tokenizer.vocab_size, model.text.vocab_size
-    if own == 0:
-        return replace(model, text=replace(model.text, vocab_size=size))
-    if own < size:
-        raise InputError(
-            f"{tokenizer.path}: {size} pieces, but model.text.vocab_size is {own}: take the vocab.txt the "
-            "checkpoint was made with, or set model.text.vocab_size to 0 to follow the vocabulary"
-        )
-    return model

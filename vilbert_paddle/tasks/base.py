@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,14 +12,15 @@ import paddle
 from paddle import nn
 
 from pyutils.compat import has_gpu
-from pyutils.config import setting, to_yaml
+from pyutils.config import setting
 from pyutils.data.region_inputs import RegionConfig
 from pyutils.data.table import RecordTable
 from pyutils.engine.run import RunConfig
-from pyutils.engine.task import Batch, Task
+from pyutils.engine.split_task import SplitTask, vocabulary_size
+from pyutils.engine.task import Batch
 from pyutils.errors import InputError, nearest
 from pyutils.layers.dropout import Dropout
-from pyutils.text.tokenizer import WordPiece, load_tokenizer
+from pyutils.text.tokenizer import load_tokenizer
 from vilbert_paddle.config import VilbertConfig
 from vilbert_paddle.data.regions import PictureReader
 from vilbert_paddle.heads import HEAD_DROPOUT, VilbertForTasks
@@ -43,7 +43,7 @@ class VilbertRunConfig(RunConfig):
     new_head_lr: float = setting(NEW_HEAD_LR, "Learning rate of heads that pre-training does not have.")
 
 
-class VilbertTask(Task):
+class VilbertTask(SplitTask):
     """Everything but the data. A subclass names its objective, reads its splits (`read`), collates and evaluates.
 
     Args:
@@ -66,14 +66,13 @@ class VilbertTask(Task):
         class_probs: bool = False,
         model: nn.Layer | None = None,
     ):
-        self.tokenizer: WordPiece = load_tokenizer(config.tokenizer)
-        self.config = replace(config, model=fit_vocabulary(config.model, self.tokenizer))
-        self.config_text = to_yaml(self.config)
+        tokenizer = load_tokenizer(config.tokenizer)
+        words = vocabulary_size(config.model.vocab_size, tokenizer)
+        super().__init__(replace(config, model=replace(config.model, vocab_size=words)), tokenizer)
         self.multiple = 8 if has_gpu() else 1  # tensor cores
         self.reader = self.open_regions(annotated, class_probs)
         self.outputs = {head: (outputs or {}).get(head) for head in self.heads_of(config)}
         self.model = self.network() if model is None else model
-        self._splits: dict[str, Sequence[Any]] = {}
 
     @classmethod
     def heads_of(cls, config: VilbertRunConfig) -> tuple[str, ...]:
@@ -88,24 +87,6 @@ class VilbertTask(Task):
         """The reader of the task's region features."""
         dimension = self.config.model.region_dim
         return PictureReader(self.config.regions, dimension, self.multiple, annotated, class_probs)
-
-    @abstractmethod
-    def read(self, split: str) -> Sequence[Any]:
-        """The records of `split` from its files; InputError names the known splits when it is none of them."""
-
-    def records(self, split: str) -> Sequence[Any]:
-        """The records of `split`, read once."""
-        if split not in self._splits:
-            self._splits[split] = self.read(split)
-        return self._splits[split]
-
-    def train_records(self) -> Sequence[Any]:
-        """See Task."""
-        return self.records("train")
-
-    def eval_records(self, split: str) -> Sequence[Any]:
-        """See Task."""
-        return self.records(split)
 
     def seen(self, records: RecordTable, *fields: str) -> Sequence[Any]:
         """`records` whose pictures, named by `fields`, have features; pictures dealt out anew for that baseline."""
@@ -124,10 +105,6 @@ class VilbertTask(Task):
     def loss(self, batch: Batch) -> tuple[paddle.Tensor, dict[str, paddle.Tensor]]:
         """See Task."""
         return OBJECTIVES[self.objective].loss(self.scores(batch), batch["labels"]), {}
-
-    def checkpoint_files(self) -> Sequence[Path]:
-        """The vocabulary: with it a checkpoint predicts on its own."""
-        return (self.tokenizer.path,)
 
 
 def task_network(config: VilbertRunConfig, outputs: Mapping[str, int | None]) -> VilbertForTasks:
@@ -148,16 +125,3 @@ def split_path(root: str, splits: Mapping[str, str], name: str, section: str) ->
     if name not in splits:
         raise InputError(f"{section}.splits has no split {name!r}: {nearest(name, splits)}")
     return Path(root).expanduser() / splits[name]
-
-
-def fit_vocabulary(model: VilbertConfig, tokenizer: WordPiece) -> VilbertConfig:
-    """`model` with the tokenizer's vocabulary size where its own is 0; InputError when the two disagree."""
-    size = tokenizer.vocab_size
-    if model.vocab_size == 0:
-        return replace(model, vocab_size=size)
-    if model.vocab_size < size:
-        raise InputError(
-            f"{tokenizer.path}: {size} pieces, but model.vocab_size is {model.vocab_size}: take the vocab.txt the "
-            "checkpoint was made with, or set model.vocab_size to 0 to follow the vocabulary"
-        )
-    return model

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from pyutils.compat import has_gpu
-from pyutils.config import setting, to_yaml
+from pyutils.config import setting
 from pyutils.data.region_inputs import RegionConfig, RegionInputs
 from pyutils.engine.run import RunConfig
-from pyutils.engine.task import Batch, Task
-from pyutils.errors import InputError
+from pyutils.engine.split_task import SplitTask, vocabulary_size
+from pyutils.engine.task import Batch
 from pyutils.text import sequences
 from pyutils.text.sequences import TextSequence
-from pyutils.text.tokenizer import WordPiece, load_tokenizer
+from pyutils.text.tokenizer import load_tokenizer
 from visualbert_paddle.config import VisualBertConfig
 
 NOT_INPUTS = ("labels", "index")
@@ -42,41 +39,18 @@ class VisualBertRunConfig(RunConfig):
     max_text: int = setting(128, "Most tokens of a text; batches are padded to their own longest.")
 
 
-class VisualBertTask(Task):
+class VisualBertTask(SplitTask):
     """Everything but the objective. A subclass reads its splits (`read`), collates and sets `model`.
 
     `dimension`: of the features on disk, where it is not the network's `visual_dim`.
     """
 
     def __init__(self, config: VisualBertRunConfig, dimension: int | None = None):
-        self.tokenizer: WordPiece = load_tokenizer(config.tokenizer)
-        self.config = replace(config, model=fit_vocabulary(config.model, self.tokenizer))
-        self.config_text = to_yaml(self.config)
+        tokenizer = load_tokenizer(config.tokenizer)
+        words = vocabulary_size(config.model.vocab_size, tokenizer)
+        super().__init__(replace(config, model=replace(config.model, vocab_size=words)), tokenizer)
         self.multiple = 8 if has_gpu() else 1  # tensor cores
         self.regions = RegionInputs(config.regions, dimension or config.model.visual_dim, self.multiple, RECIPES)
-        self._splits: dict[str, Sequence[Any]] = {}
-
-    @abstractmethod
-    def read(self, split: str) -> Sequence[Any]:
-        """The records of `split` from its files; InputError names the known splits when it is none of them."""
-
-    def records(self, split: str) -> Sequence[Any]:
-        """The records of `split` whose pictures have features, read once."""
-        if split not in self._splits:
-            self._splits[split] = self.read(split)
-        return self._splits[split]
-
-    def train_records(self) -> Sequence[Any]:
-        """See Task."""
-        return self.records("train")
-
-    def eval_records(self, split: str) -> Sequence[Any]:
-        """See Task."""
-        return self.records(split)
-
-    def checkpoint_files(self) -> Sequence[Path]:
-        """The vocabulary: with it a checkpoint predicts on its own."""
-        return (self.tokenizer.path,)
 
     def text_arrays(self, texts: Sequence[TextSequence]) -> dict[str, np.ndarray]:
         """`input_ids`, `text_mask`, `token_type_ids`, each `[b, t]` int64."""
@@ -96,16 +70,3 @@ class VisualBertTask(Task):
 def network_inputs(batch: Batch, without: Sequence[str] = NOT_INPUTS) -> Batch:
     """The entries of a batch that the network takes."""
     return {name: value for name, value in batch.items() if name not in without}
-
-
-def fit_vocabulary(model: VisualBertConfig, tokenizer: WordPiece) -> VisualBertConfig:
-    """`model` with the tokenizer's vocabulary size where its own is 0; InputError when the two disagree."""
-    size = tokenizer.vocab_size
-    if model.vocab_size == 0:
-        return replace(model, vocab_size=size)
-    if model.vocab_size < size:
-        raise InputError(
-            f"{tokenizer.path}: {size} pieces, but model.vocab_size is {model.vocab_size}: take the vocab.txt the "
-            "checkpoint was made with, or set model.vocab_size to 0 to follow the vocabulary"
-        )
-    return model
