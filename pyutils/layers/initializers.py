@@ -42,9 +42,20 @@ def linear(inputs: int, outputs: int, init_std: float = 0.02, bias: bool = True)
     return Linear(inputs, outputs, weight_attr=normal(init_std), bias_attr=bias_attr)
 
 
-def layer_norm(size: int, epsilon: float = 1e-12) -> nn.LayerNorm:
+class LayerNorm(nn.LayerNorm):
+    """LayerNorm whose input gradient stays right when its weight is frozen: on the CPU Paddle's own kernel then leaves
+    the weight out of it, so a frozen one scales and shifts outside the kernel."""
+
+    def forward(self, states: paddle.Tensor) -> paddle.Tensor:
+        """`[…, size]` → the same shape."""
+        if not self.weight.stop_gradient or not states.place.is_cpu_place() or not paddle.is_grad_enabled():
+            return super().forward(states)
+        return F.layer_norm(states, self._normalized_shape, epsilon=self._epsilon) * self.weight + self.bias
+
+
+def layer_norm(size: int, epsilon: float = 1e-12) -> LayerNorm:
     """LayerNorm over the last axis with weight one and bias zero."""
-    return nn.LayerNorm(size, epsilon=epsilon)
+    return LayerNorm(size, epsilon=epsilon)
 
 
 def embedding(rows: int, size: int, init_std: float = 0.02) -> nn.Embedding:

@@ -7,7 +7,7 @@ import paddle
 import pytest
 
 from pyutils.layers.attention import attention_bias, attention_weights, spread_bias
-from pyutils.layers.initializers import linear
+from pyutils.layers.initializers import layer_norm, linear
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -40,3 +40,24 @@ def test_a_spread_bias_gives_the_same_weights():
         attention_weights(queries, keys, bias).numpy(), attention_weights(queries, keys, wide).numpy()
     )
     assert spread_bias(None, 3, 4) is None
+
+
+@pytest.mark.parametrize("frozen", [("weight",), ("bias",), ("weight", "bias")])
+def test_a_frozen_layer_norm_passes_the_same_gradient(frozen):
+    paddle.seed(0)
+    norm, probe = layer_norm(8), paddle.randn([2, 5, 8])
+    norm.weight.set_value(paddle.randn([8]))
+    norm.bias.set_value(paddle.randn([8]))
+    gradients, outputs = [], []
+    states = paddle.randn([2, 5, 8])
+    for names in ((), frozen):
+        for name in names:
+            getattr(norm, name).stop_gradient = True
+        given = states.clone().detach()
+        given.stop_gradient = False
+        out = norm(given)
+        (out * probe).sum().backward()
+        gradients.append(given.grad.numpy())
+        outputs.append(out.numpy())
+    np.testing.assert_allclose(gradients[1], gradients[0], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(outputs[1], outputs[0], rtol=1e-5, atol=1e-6)
