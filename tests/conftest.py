@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import signal
+import threading
+
 import pytest
 
 import pyutils  # noqa: F401 - before Paddle
+
+# A shell that starts the tests in the background makes them ignore Ctrl-C, and every process they start as well; the
+# tests of Ctrl-C need the usual handler.
+if threading.current_thread() is threading.main_thread():
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
