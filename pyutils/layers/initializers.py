@@ -48,7 +48,7 @@ class LayerNorm(nn.LayerNorm):
 
     def forward(self, states: paddle.Tensor) -> paddle.Tensor:
         """`[…, size]` → the same shape."""
-        if not self.weight.stop_gradient or not states.place.is_cpu_place() or not paddle.is_grad_enabled():
+        if not self.training or not self.weight.stop_gradient or not states.place.is_cpu_place():
             return super().forward(states)
         return F.layer_norm(states, self._normalized_shape, epsilon=self._epsilon) * self.weight + self.bias
 
