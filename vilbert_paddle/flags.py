@@ -53,6 +53,8 @@ def _at(node: Any, key: str) -> Any:
 COMMON_FLAGS = [
     Flag("--from_pretrained", "init", help="weights to start from, or with --evaluate to measure"),
     Flag("--config_file", network_settings, help="JSON of the original or YAML of configs/vilbert/model"),
+    Flag("--tasks_file", None, help="vilbert_tasks.yml of the original, whose entry --tasks is to be run"),
+    Flag("--tasks", None, help="entries of the task file: TASK10 or 10; for run_multitask.py several: 1-5-10"),
     Flag("--bert_model", "tokenizer", help="vocabulary: bert-base-uncased, or a vocab.txt"),
     Flag("--do_lower_case", None, type=bool, choices=(True,), help="accepted as the original has it"),
     Flag("--save_name", None, help="folder below --output_dir for this run"),

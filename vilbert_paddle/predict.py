@@ -22,6 +22,7 @@ from pyutils.engine.run_log import markdown_table, say
 from pyutils.errors import InputError, nearest
 from pyutils.metrics.grounding import best_regions
 from vilbert_paddle.data.classification import ENTAILMENT_CLASSES
+from vilbert_paddle.task_file import read_tasks
 from vilbert_paddle.tasks.base import VilbertTask
 from vilbert_paddle.tasks.multitask import TASKS
 from vilbert_paddle.weights import load_initial
@@ -66,7 +67,10 @@ def load_task(run: Run, checkpoint: Path) -> tuple[str, VilbertTask]:
         if member not in content["tasks"]:
             raise InputError(f"{path} has several tasks, --member names one: {nearest(member, content['tasks'])}")
         network = tuple(Override(key, value, str(path)) for key, value in _leaves(content["model"], "model"))
-        path = Path(content["tasks"][member]["config"])
+        own = content["tasks"][member]
+        if own.get("tasks_file"):
+            network += tuple(read_tasks(own["tasks_file"], own["tasks_entry"])[0].overrides())
+        path = Path(own["config"])
         content = _read(path)
     kinds = [kind for section, kind in SECTIONS.items() if section in content]
     if len(kinds) != 1:

@@ -10,16 +10,40 @@ from pyutils.cli import Flag, Run, standard_parser
 from pyutils.engine.run import run_task
 from pyutils.errors import InputError
 from vilbert_paddle.flags import ACCUMULATION, COMMON_FLAGS, DEFAULT_CONFIGS
+from vilbert_paddle.task_file import multitask_overrides, read_tasks
 from vilbert_paddle.tasks.base import VilbertRunConfig, VilbertTask, with_recipe
+from vilbert_paddle.tasks.multitask import TASKS, MultitaskTask
 from vilbert_paddle.weights import load_initial
 
 
 def main(script: str, recipe: str, task: type[VilbertTask], flags: Sequence[Flag] = ()) -> None:
     """Parse the command line of `script`, whose default configuration is `recipe`, and train or evaluate `task`."""
     parser = standard_parser(script, DEFAULT_CONFIGS / recipe, [*COMMON_FLAGS, *flags], task.config_class)
-    run = parser.parse()
+    run = with_task_file(parser.parse(), DEFAULT_CONFIGS / recipe, task)
     config = settle(run, run.load(task.config_class))
+    if task is MultitaskTask and "tasks_file" in run.extra:  # the file's tasks in place of the recipe's
+        config = replace(config, tasks={name: member for name, member in config.tasks.items() if member.tasks_file})
     run_task(replace(run, output_dir=None), with_recipe(config, task.heads_of(config)), task, load_initial)
+
+
+def with_task_file(run: Run, recipe: Path, task: type[VilbertTask]) -> Run:
+    """`run` with what --tasks_file and --tasks mean under the settings typed: the entry's fields over its recipe, which
+    stands in for the script's own, `recipe`. InputError for an entry of another script."""
+    path, wanted = run.extra.get("tasks_file"), run.extra.get("tasks", "")
+    if path is None:
+        if wanted:
+            raise InputError("--tasks names entries of a task file: give --tasks_file vilbert_tasks.yml with it")
+        return run
+    entries = read_tasks(path, wanted)
+    if task is MultitaskTask:
+        return replace(run, overrides=(*multitask_overrides(path, entries), *run.overrides))
+    if len(entries) > 1:
+        raise InputError(f"--tasks {wanted}: run_multitask.py trains several tasks, this script one")
+    entry = entries[0]
+    if TASKS[entry.kind.task] is not task:
+        raise InputError(f"{entry.origin}: {entry.name} is for run_{entry.kind.task}.py")
+    base = entry.recipe if run.config_path == recipe else run.config_path
+    return replace(run, config_path=base, overrides=(*entry.overrides(), *run.overrides))
 
 
 def settle(run: Run, config: VilbertRunConfig) -> VilbertRunConfig:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pyutils.checks import one_of
+from pyutils.checks import at_least, one_of
 from pyutils.config import setting
 from pyutils.data.annotations import vqa
 from pyutils.data.answers import SCORE_RULES
@@ -22,6 +22,11 @@ class VQAFiles:
 
     questions: str = setting("", "Questions JSON or imdb_*.npy, relative to `vqa.root`.")
     annotations: str = setting("", "Annotations JSON; empty for an imdb and for a test split.")
+    without_last: int = setting(0, "Leave out so many questions with the highest ids; 0: none.")
+    only_last: int = setting(0, "Take only so many questions with the highest ids; 0: all.")
+
+    def __post_init__(self) -> None:
+        at_least(self, 0, "without_last", "only_last")
 
 
 @dataclass(frozen=True)
@@ -52,9 +57,23 @@ def _read_part(config: VQAConfig, part: VQAFiles) -> RecordTable[VQARecord]:
     root = Path(config.root).expanduser()
     questions = root / part.questions
     if questions.suffix == ".npy":
-        return vqa.read_imdb(questions)
-    annotations = root / part.annotations if part.annotations else None
-    return vqa.read_official(questions, annotations, image_pattern=config.image_pattern)
+        records = vqa.read_imdb(questions)
+    else:
+        annotations = root / part.annotations if part.annotations else None
+        records = vqa.read_official(questions, annotations, image_pattern=config.image_pattern)
+    return _cut(records, part, questions)
+
+
+def _cut(records: RecordTable[VQARecord], part: VQAFiles, path: Path) -> RecordTable[VQARecord]:
+    """What `without_last` and `only_last` leave, in the order of the file. InputError where that is nothing."""
+    if not (part.without_last or part.only_last):
+        return records
+    order = np.argsort(records.column("question_id"), kind="stable")
+    kept = order[: max(0, len(order) - part.without_last)]
+    kept = kept[-part.only_last :] if part.only_last else kept
+    if not len(kept):
+        raise InputError(f"{path}: without_last {part.without_last} leaves none of its {len(records)} questions")
+    return records.select(np.sort(kept))
 
 
 def answer_list(config: VQAConfig) -> Path:

@@ -35,6 +35,7 @@ class VilbertRunConfig(RunConfig):
     model: VilbertConfig = setting(VilbertConfig, "The network.")
     regions: RegionConfig = setting(RegionConfig, "Region features; the global region comes on top of max_regions.")
     tokenizer: str = setting("bert-base-uncased", "vocab.txt, a folder with one, or a name paddlenlp knows.")
+    task_number: int = setting(0, "Row of the task token table; 0: 12-in-1's of the task.")
     max_text: int = setting(20, "Most tokens of a text, [CLS] and [SEP] among them.")
     trained: str = setting("", "Weights that --evaluate takes when the output folder holds no checkpoint.")
     decay: DecayRule = setting("default", "No weight decay on biases and norms; original, inverted: the old rules.")
@@ -95,7 +96,8 @@ class VilbertTask(SplitTask):
     def with_task(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """`batch` with `task_ids` [b, 1] (or [b, choices, 1]) int64 where the network has task tokens."""
         if self.config.model.task_tokens:
-            batch["task_ids"] = np.full((*batch["input_ids"].shape[:-1], 1), self.task_number, dtype=np.int64)
+            number = self.config.task_number or self.task_number
+            batch["task_ids"] = np.full((*batch["input_ids"].shape[:-1], 1), number, dtype=np.int64)
         return batch
 
     def scores(self, batch: Batch) -> paddle.Tensor:

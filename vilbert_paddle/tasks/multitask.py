@@ -15,12 +15,13 @@ import numpy as np
 import paddle
 from paddle import nn
 
-from pyutils.config import load_config, setting, to_yaml
+from pyutils.config import Override, load_config, setting, to_yaml
 from pyutils.engine.evaluation import split_loader
 from pyutils.engine.run_log import say
 from pyutils.engine.task import Batch, State, Task
 from pyutils.errors import InputError, nearest
 from pyutils.schedule import StopAndGo
+from vilbert_paddle.task_file import read_tasks
 from vilbert_paddle.tasks.base import VilbertRunConfig, VilbertTask, task_network
 from vilbert_paddle.tasks.entailment import EntailmentTask
 from vilbert_paddle.tasks.nlvr2 import NLVR2Task
@@ -47,6 +48,15 @@ class Member:
     config: str = setting("", "The task's own YAML; its data is read, its network and training are not.")
     share: int = setting(1, "1: as many records a batch as train.batch_size; 4: a quarter of that.")
     weight: float = setting(1.0, "Factor on the task's loss.")
+    tasks_file: str = setting("", "A vilbert_tasks.yml whose entry is put over `config`; empty: none.")
+    tasks_entry: str = setting("", "The entry of `tasks_file`, e.g. TASK10.")
+
+    def load(self, overrides: Iterable[Override] = ()) -> VilbertRunConfig:
+        """The task's own configuration. InputError for a task that `TASKS` does not have."""
+        given: list[Override] = []
+        if self.tasks_file:
+            given = read_tasks(self.tasks_file, self.tasks_entry)[0].overrides()
+        return load_config(TASKS[self.task].config_class, self.config, (*given, *overrides))
 
 
 @dataclass(frozen=True)
@@ -233,7 +243,7 @@ def member_config(config: MultitaskRunConfig, name: str, member: Member) -> Vilb
         raise InputError(
             f"tasks.{name}.share is {member.share}: expected a divisor of train.batch_size {config.train.batch_size}"
         )
-    own = load_config(TASKS[member.task].config_class, member.config)
+    own = member.load()
     shared = {"model": config.model, "train": config.train, "tokenizer": config.tokenizer}
     return replace(own, **shared, head_dropout=config.head_dropout)
 

@@ -18,6 +18,7 @@ from pyutils.engine.task import Batch
 from pyutils.errors import InputError
 from pyutils.files import write_json
 from pyutils.metrics.retrieval import retrieval_metrics
+from vilbert_paddle.data.caption_lines import read_caption_lines
 from vilbert_paddle.data.hard_negatives import HardNegatives
 from vilbert_paddle.data.retrieval import CHOICES, CaptionTable, four_way_batch, picture_batch
 from vilbert_paddle.gallery import Gallery
@@ -30,6 +31,9 @@ class RetrievalConfig:
     """The `retrieval:` section of a configuration."""
 
     annotations: str = setting("data/flickr30k/dataset_flickr30k.json", "Karpathy's JSON with the splits.")
+    splits: dict[str, str] = setting(
+        {}, "Split -> JSON lines of the original (id, img_path, sentences), in place of `annotations`."
+    )
     hard_negatives: str = setting("", "Pictures that look alike (.npz, or hard_negative.pkl); empty: of the batch.")
     head: Literal["match", "alignment"] = setting("match", "alignment: zero-shot, the head of pre-training.")
     text_block: int = setting(256, "Captions scored at a time in evaluation; memory grows with it.")
@@ -65,7 +69,11 @@ class RetrievalTask(VilbertTask):
 
     def read(self, split: str) -> RecordTable[CaptionRecord]:
         """The pictures of `split` with their captions."""
-        records = karpathy.read(self.config.retrieval.annotations, split)
+        section = self.config.retrieval
+        if split in section.splits:
+            records = read_caption_lines(Path(section.splits[split]).expanduser())
+        else:
+            records = karpathy.read(section.annotations, split)
         return self.seen(records, "image")
 
     def train_records(self) -> CaptionTable:

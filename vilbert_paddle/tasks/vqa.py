@@ -13,8 +13,9 @@ from paddle import nn
 from pyutils.config import setting
 from pyutils.data.answers import AnswerVocabulary
 from pyutils.data.records import VQARecord
-from pyutils.data.vqa_splits import VQAConfig, answer_list, read_split
+from pyutils.data.vqa_splits import SplitOverlaps, VQAConfig, answer_list, read_split
 from pyutils.engine.evaluation import predict_all
+from pyutils.engine.run_log import say
 from pyutils.engine.task import Batch
 from pyutils.errors import InputError
 from pyutils.metrics.vqa import best_answers
@@ -43,10 +44,15 @@ class VQATask(VilbertTask):
         self.answers = AnswerVocabulary.load(answer_list(config.vqa))
         super().__init__(config, {"vqa": len(self.answers)}, model=model)
         self.last_answers: SplitAnswers | None = None
+        self.overlaps = SplitOverlaps()
 
     def read(self, split: str) -> Sequence[VQARecord]:
-        """See VilbertTask."""
-        return self.seen(read_split(self.config.vqa, split), "image")
+        """See VilbertTask. Says when training and evaluation share questions."""
+        records = read_split(self.config.vqa, split)
+        warning = self.overlaps.add(split, records)
+        if warning:
+            say(warning)
+        return self.seen(records, "image")
 
     def collate(self, records: list[VQARecord], rng: np.random.Generator, training: bool) -> dict[str, np.ndarray]:
         """See the class for the batch."""

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
+import pytest
+
 from pyutils.data.annotations import vqa
-from pyutils.data.vqa_splits import SplitOverlaps
+from pyutils.data.vqa_splits import SplitOverlaps, VQAConfig, VQAFiles, read_split
+from pyutils.errors import InputError
 from tests.support import golden
 
 IMDBS = golden("visualbert/data_formats").folder / "datasets/VQA2/annotations"
@@ -21,3 +26,19 @@ def test_shared_questions_are_counted_in_whichever_order_splits_are_read():
 def test_the_recorded_minival_is_part_of_val():
     val, minival = (vqa.read(IMDBS / f"imdb_{name}2014.npy") for name in ("val", "minival"))
     assert set(minival.column("question_id")) < set(val.column("question_id"))
+
+
+def test_a_part_cut_by_ids_leaves_something(tmp_path):
+    questions = [{"question_id": number, "image_id": 1, "question": "what ?"} for number in (30, 10, 20)]
+    (tmp_path / "q.json").write_text(json.dumps({"questions": questions, "data_subtype": "val2014"}))
+
+    def ids(**cut):
+        config = VQAConfig(root=str(tmp_path), splits={"val": [VQAFiles("q.json", **cut)]})
+        return read_split(config, "val").column("question_id").tolist()
+
+    assert ids(without_last=1) == [10, 20]
+    assert ids(only_last=2) == [30, 20]
+    assert ids(without_last=1, only_last=1) == [20]
+    for count in (3, 4):
+        with pytest.raises(InputError, match=f"without_last {count} leaves none of its 3 questions"):
+            ids(without_last=count)
