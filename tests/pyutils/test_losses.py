@@ -173,3 +173,14 @@ def test_teacher_gets_no_gradient():
     losses.distilled_cross_entropy(logits, paddle.to_tensor([1, 2]), teacher, 0.4).backward()
     assert logits.grad is not None
     assert teacher.grad is None
+
+
+def test_log_softmax_keeps_far_apart_logits():
+    rows = np.array([[1e4, 1e4 - 2.0, -3e38, 0.0], [-1e4, -1e4, -1e4, -1e4], [0.5, 1.5, -2.0, 3.0]], np.float32)
+    logits = paddle.to_tensor(rows, stop_gradient=False)
+    found = losses.log_softmax(logits)
+    exact = rows.astype(np.float64) - rows.max(axis=1, keepdims=True)
+    exact -= np.log(np.exp(exact).sum(axis=1, keepdims=True))
+    np.testing.assert_allclose(found.numpy(), exact, rtol=1e-6, atol=1e-6)
+    found[:, 1].sum().backward()
+    np.testing.assert_allclose(logits.grad.numpy(), np.eye(4)[[1, 1, 1]] - np.exp(exact), atol=1e-6)
