@@ -22,6 +22,7 @@ from pyutils.engine.run_log import markdown_table, say
 from pyutils.errors import InputError, nearest
 from pyutils.metrics.grounding import best_regions
 from vilbert_paddle.data.classification import ENTAILMENT_CLASSES
+from vilbert_paddle.predict_vcr import predict_both
 from vilbert_paddle.task_file import read_tasks
 from vilbert_paddle.tasks.base import VilbertTask
 from vilbert_paddle.tasks.multitask import TASKS
@@ -41,6 +42,12 @@ def predict(run: Run) -> None:
         raise InputError("--checkpoint is missing: name a checkpoint folder or the output folder of a run")
     checkpoint = find_checkpoint(extra["checkpoint"])
     kind, task = load_task(run, checkpoint)
+    if "rationale_checkpoint" in extra:
+        if kind != "vcr" or "split" not in extra:
+            raise InputError("--rationale_checkpoint goes with a VCR --checkpoint and --split")
+        output_dir = Path(run.output_dir or extra["checkpoint"])
+        predict_both(task, extra["rationale_checkpoint"], extra["split"], output_dir)
+        return
     if "split" in extra:
         predict_split(task, extra["split"], Path(run.output_dir or extra["checkpoint"]))
         return

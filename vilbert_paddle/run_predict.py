@@ -5,6 +5,8 @@
         --text "the lady with the blue shirt"
     python vilbert_paddle/run_predict.py --checkpoint output/vilbert_nlvr2 --left dev-0-0-img0 --right dev-0-0-img1 \\
         --text "Both images contain a dog."
+    python vilbert_paddle/run_predict.py --checkpoint output/vilbert_vcr_qa --split test \\
+        --rationale_checkpoint output/vilbert_vcr_qar
     python vilbert_paddle/run_predict.py --checkpoint output/vilbert_multitask --member ve --split test
 
 The configuration is the one saved with the checkpoint; `--config` and `--set` change it.
@@ -23,6 +25,7 @@ FLAGS = [
     Flag("--checkpoint", None, help="checkpoint folder, or the output folder of a run"),
     Flag("--member", None, help="the task of a multi-task checkpoint"),
     Flag("--split", None, help="split to predict whole, into the task's result files"),
+    Flag("--rationale_checkpoint", None, help="VCR: the QA→R model beside the Q→A one: leaderboard.csv and Q→AR"),
     Flag("--features", "regions.path", help="region features, where they are not those of the configuration"),
     Flag("--image", None, help="image key, e.g. COCO_val2014_000000262148"),
     Flag("--left", None, help="NLVR2: key of the left image"),

@@ -17,12 +17,12 @@ from pyutils.engine.evaluation import evaluating, split_loader
 from pyutils.engine.precision import autocast
 from pyutils.engine.run_log import markdown_table, say
 from pyutils.errors import InputError
-from pyutils.files import atomic_write, write_json
+from pyutils.files import write_json
 from pyutils.metrics.vcr import combine
+from pyutils.metrics.vcr_results import RESULT_FILE, probabilities, write_leaderboard
 from visualbert_paddle.tasks.vcr import CHOICES, VisualBertVCR, VisualBertVCRConfig
 
 Config, Task = VisualBertVCRConfig, VisualBertVCR
-LEADERBOARD_FILE = "leaderboard.csv"
 Scores = dict[str, list[float]]
 
 
@@ -53,7 +53,7 @@ def _with_rationales(task: VisualBertVCR, answers: Scores, source: str, split: s
         conditioned.append(scores_of(other, split))
     if not distributed.is_main():
         return
-    say(f"for the leaderboard: {write_leaderboard(output_dir / LEADERBOARD_FILE, answers, conditioned)}")
+    say(f"for the leaderboard: {write_leaderboard(output_dir / RESULT_FILE, answers, conditioned)}")
     if records[0].answer_label is None:
         return
     labels = {record.annot_id: (record.answer_label, record.rationale_label) for record in records}
@@ -82,24 +82,6 @@ def scores_of(task: VisualBertVCR, split: str) -> Scores:
     config = task.config.train
     with evaluating(task.model), autocast(config.precision):
         return task.score_split(split_loader(task, config, split), split)
-
-
-def write_leaderboard(path: Path, answers: Scores, conditioned: list[Scores]) -> Path:
-    """VCR's submission: a line a question with probabilities of the answers and of the rationales given each answer."""
-    groups = ["answer", *(f"rationale_conditioned_on_a{number}" for number in range(CHOICES))]
-    header = ["annot_id", *(f"{group}_{choice}" for group in groups for choice in range(CHOICES))]
-    with atomic_write(path) as stream:
-        stream.write(",".join(header) + "\n")
-        for name in answers:
-            rows = [answers[name], *(scores[name] for scores in conditioned)]
-            stream.write(",".join([name, *(f"{value:.6f}" for row in rows for value in probabilities(row))]) + "\n")
-    return path
-
-
-def probabilities(scores: list[float]) -> np.ndarray:
-    """The softmax of `scores` `[4]`."""
-    shares = np.exp(np.array(scores) - max(scores))
-    return shares / shares.sum()
 
 
 def predict_one(task: VisualBertVCR, flags: Mapping[str, Any], output_dir: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 
 import pytest
@@ -15,16 +16,17 @@ from tests.vilbert_paddle.worlds import NETWORK
 from vilbert_paddle.predict import predict
 from vilbert_paddle.tasks.base import with_recipe
 from vilbert_paddle.tasks.multitask import TASKS, MultitaskTask
+from vilbert_paddle.tasks.vcr import VCRTask
 from vilbert_paddle.weights import load_initial
 
 
 @pytest.fixture
 def trained(yaml_of, tmp_path):
-    def train(kind, *overrides):
+    def train(kind, *overrides, output="run"):
         task_class = TASKS[kind]
-        config = load_config(task_class.config_class, yaml_of(kind), ("train.max_steps=1", *overrides))
+        config = load_config(task_class.config_class, yaml_of(kind, output), ("train.max_steps=1", *overrides))
         run_task(Run(None), with_recipe(config, task_class.heads_of(config)), task_class, load_initial)
-        return tmp_path / "run"
+        return tmp_path / output
 
     return train
 
@@ -54,6 +56,32 @@ def test_test_questions_of_vcr_are_scored_for_every_answer(trained, tmp_path):
     one, two = (json.loads((tmp_path / f"test_rationale_{given}.json").read_text()) for given in range(2))
     assert one.keys() == two.keys()
     assert one != two
+
+
+def test_the_leaderboards_file_and_the_three_accuracies(trained, tmp_path):
+    """Two models on the test split, whose labels are hidden, and on one with labels."""
+    answers = trained("vcr", output="answers")
+    both = {
+        "rationale_checkpoint": str(trained("vcr", "vcr.asked=rationale", "model.init_std=0.3", output="rationales"))
+    }
+    ask(answers, tmp_path / "test", split="test", **both)
+    with (tmp_path / "test/leaderboard.csv").open() as stream:
+        lines = list(csv.DictReader(stream))
+    task = VCRTask(load_config(VCRTask.config_class, answers / "config.yaml"))
+    assert [line["annot_id"] for line in lines] == [record.annot_id for record in task.records("test")]
+    assert any(line["rationale_conditioned_on_a0_0"] != line["rationale_conditioned_on_a1_0"] for line in lines)
+    assert not (tmp_path / "test/test_accuracies.json").exists()
+    ask(answers, tmp_path / "val", split="val", **both)
+    found = json.loads((tmp_path / "val/val_accuracies.json").read_text())
+    measured = json.loads((rationales / "metrics.json").read_text())["best"]
+    assert found["qa_r"] == pytest.approx(measured["accuracy"])
+    assert found["q_ar"] <= min(found["q_a"], found["qa_r"])
+    with pytest.raises(InputError, match="must be trained for Q→A"):
+        ask(rationales, tmp_path, split="test", rationale_checkpoint=str(answers))
+    with pytest.raises(InputError, match="must be trained for QA→R"):
+        ask(answers, tmp_path, split="test", rationale_checkpoint=str(answers))
+    with pytest.raises(InputError, match="goes with a VCR --checkpoint and --split"):
+        ask(answers, tmp_path, **both)
 
 
 def test_single_examples(trained, capsys):
