@@ -61,9 +61,8 @@ def test_test_questions_of_vcr_are_scored_for_every_answer(trained, tmp_path):
 def test_the_leaderboards_file_and_the_three_accuracies(trained, tmp_path):
     """Two models on the test split, whose labels are hidden, and on one with labels."""
     answers = trained("vcr", output="answers")
-    both = {
-        "rationale_checkpoint": str(trained("vcr", "vcr.asked=rationale", "model.init_std=0.3", output="rationales"))
-    }
+    rationales = trained("vcr", "vcr.asked=rationale", "model.init_std=0.3", output="rationales")
+    both = {"rationale_checkpoint": str(rationales)}
     ask(answers, tmp_path / "test", split="test", **both)
     with (tmp_path / "test/leaderboard.csv").open() as stream:
         lines = list(csv.DictReader(stream))
