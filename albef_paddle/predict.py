@@ -22,7 +22,7 @@ from pyutils.cli import Run
 from pyutils.config import load_config
 from pyutils.data.transforms import albef_transform
 from pyutils.engine import distributed
-from pyutils.engine.checkpoint import CONFIG_FILE, find_checkpoint, weight_file
+from pyutils.engine.checkpoint import CONFIG_FILE, find_checkpoint
 from pyutils.engine.evaluation import evaluating, split_loader
 from pyutils.engine.run_log import markdown_table, say
 from pyutils.errors import InputError, nearest
@@ -79,7 +79,7 @@ def load_task(run: Run, name: str) -> AlbefTask:
         config = replace(config, answer_list=str(folder / Path(config.answer_list).name))
     distributed.initialize()
     task = kind(config)
-    say(str(load_initial(task.model, str(weight_file(folder)), task.config.model, may_miss=())))
+    say(str(load_initial(task.model, str(folder), task.config.model, may_miss=())))
     return task
 
 

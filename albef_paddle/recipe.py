@@ -22,6 +22,7 @@ from pyutils.engine.run import run_task
 from pyutils.engine.run_log import say
 from pyutils.errors import InputError
 from pyutils.optim.config import NO_DECAY
+from pyutils.weights.places import locate
 
 C = TypeVar("C", bound=AlbefRunConfig)
 _OUT_OF_MEMORY = re.compile(r"out of memory|ResourceExhausted|cannot allocate", re.IGNORECASE)
@@ -80,10 +81,10 @@ def with_decay(config: C) -> C:
 def start_parts(task: AlbefTask, config: AlbefRunConfig) -> None:
     """Start the encoders from the BERT and ViT that the configuration names."""
     if config.init_text:
-        file = weight_file(config.init_text)
+        file = weight_file(locate(config.init_text))
         say(str(load_parts(task.model, from_bert(read_weights(file), task.config.model), str(file))))
     if config.init_vision:
-        file = weight_file(config.init_vision)
+        file = weight_file(locate(config.init_vision))
         say(str(load_parts(task.model, from_vit(read_weights(file)), str(file))))
 
 

@@ -1,30 +1,41 @@
-"""ALBEF's tensor names in the original's checkpoints and here, and how one task's weights start another's model."""
+"""ALBEF's weights in and out: checkpoints of every code base under our names and back, and how one task's weights start
+another's model."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from functools import cache
+from pathlib import Path
 
 import numpy as np
 import paddle
 
 from albef_paddle.config import AlbefConfig
+from albef_paddle.names import (
+    NAMES,
+    SIDES,
+    TORCHMULTIMODAL_MAPS,
+    Layout,
+    authors_map,
+    layer_numbers,
+    layout_of,
+    layout_of_ours,
+    layout_of_theirs,
+    text_rules,
+    torchmultimodal_kind,
+)
 from pyutils.engine.checkpoint import read_weights, weight_file
 from pyutils.engine.loading import LoadReport, load_arrays
-from pyutils.errors import InputError
+from pyutils.errors import InputError, nearest
 from pyutils.layers.vit import adapt_positions
 from pyutils.weights import vit_names
-from pyutils.weights.bert_names import layer_rules, masked_language_rules, text_embedding_rules
-from pyutils.weights.names import TENSOR, Converted, NameMap, Rule
+from pyutils.weights.bert_names import masked_language_rules
+from pyutils.weights.names import Converted, NameMap
+from pyutils.weights.paddlenlp_names import bert_as_hugging_face
+from pyutils.weights.places import locate
 
 Arrays = dict[str, np.ndarray]
 
-SIDES = (("", ""), ("_m", "teacher."))
-"""Suffix of the original's module names, and our prefix: the model itself, and its momentum teacher."""
-
-# Left out in silence: a table 0, 1, 2, …, and the decoder, which is tied to the word table and to the head's bias.
-UNUSED = (r"embeddings\.position_ids$", r"cls\.predictions\.decoder\.(weight|bias)$")
 # Parts of one task that the model of another lacks.
 OTHER_PARTS = (
     r"^(teacher\.)?(words|decoder|classifier|matching|assignment|vision_projection|text_projection)\.",
@@ -35,74 +46,84 @@ CREATED_PARTS = (r"^(teacher|queue)\.",)
 """What a checkpoint need not hold: the teacher starts as a copy of the model, the queue from random features."""
 NEW_HEADS = (r"^(classifier|assignment)\.",)
 """Heads that a task starts from random values when its weights come from pre-training."""
+TOKEN_TYPES = 2
 
 
-def rules(config: AlbefConfig, images: int = 1) -> list[Rule]:
-    """All rules of ALBEF with any of its heads; `images`: how many a text is read with (2: NLVR2).
+def convert(
+    tensors: Mapping[str, np.ndarray], config: AlbefConfig | None = None, origin: str = "checkpoint"
+) -> Converted:
+    """Tensors of a checkpoint of the authors, of LAVIS or of TorchMultimodal, of any task, under our names.
 
-    The original's `.bert.` inside the text encoder of pre-training checkpoints is taken to be removed.
-    """
-    found = [
-        Rule("itm_head", "matching"),
-        Rule("ta_head", "assignment"),
-        Rule("temp", "temperature", TENSOR),
-        Rule("image_queue", "queue.images", TENSOR),
-        Rule("text_queue", "queue.texts", TENSOR),
-        Rule("idx_queue", "queue.identities", TENSOR),
-        Rule("queue_ptr", "queue.pointer", TENSOR),
-    ]
-    first, fusion = config.text.fusion_layer, config.text.num_layers - config.text.fusion_layer
-    for suffix, own in SIDES:
-        decoder = f"text_decoder{suffix}"
-        found += vit_names.vision_rules(f"visual_encoder{suffix}.", f"{own}vision.")
-        found += text_rules(f"text_encoder{suffix}", f"{own}text", first, fusion * images)
-        found += masked_language_rules(f"text_encoder{suffix}.cls.predictions", f"{own}words")
-        found += text_rules(f"{decoder}.bert", f"{own}decoder.text", 0, config.decoder_layers)
-        found += masked_language_rules(f"{decoder}.cls.predictions", f"{own}decoder.words")
-        found += [Rule(f"{kind}_proj{suffix}", f"{own}{kind}_projection") for kind in ("vision", "text")]
-        found += [Rule(f"cls_head{suffix}.{place}", f"{own}classifier.{place}") for place in (0, 2)]
-    return found
-
-
-def text_rules(theirs: str, ours: str, text_layers: int, fusion_layers: int) -> list[Rule]:
-    """Rules of a text encoder: the original numbers its layers through, ours begin anew with the fusion layers."""
-    found = text_embedding_rules(f"{theirs}.embeddings", f"{ours}.embeddings")
-    for number in range(text_layers + fusion_layers):
-        place = (
-            f"text_layers.layers.{number}" if number < text_layers else f"fusion_layers.layers.{number - text_layers}"
-        )
-        found += layer_rules(f"{theirs}.encoder.layer.{number}", f"{ours}.{place}")
-    return found
-
-
-def convert(tensors: Mapping[str, np.ndarray], config: AlbefConfig, origin: str = "checkpoint") -> Converted:
-    """Tensors of one of the original's checkpoints, of any of its tasks, under our names.
-
-    `module.` prefixes and a `{"model": …}` around the tensors are removed. InputError when it is no ALBEF checkpoint;
-    `origin` names the file in the message.
+    `module.` prefixes and a `{"model": …}` around the tensors are removed. Without `config` the numbers of layers are
+    those of the tensors. LAVIS has no token types: they are zeros here. InputError when it is no ALBEF checkpoint, or
+    one whose answer decoder has an output matrix of its own; `origin` names the file in the message.
     """
     plain = {_plain_name(name): value for name, value in unwrap(tensors).items()}
+    kind = torchmultimodal_kind(plain)
+    if kind is not None:
+        return _from_torchmultimodal(plain, kind, origin)
     if "visual_encoder.cls_token" not in plain:
         shown = ", ".join(sorted(plain)[:3])
         raise InputError(
             f"{origin}: not an ALBEF checkpoint: expected visual_encoder.cls_token and text_encoder.…, found "
             f"{len(plain)} tensors, e.g. {shown}"
         )
-    images = 2 if len(_layers(plain, r"^text_encoder\.encoder\.layer\.(\d+)\.")) > config.text.num_layers else 1
-    return _name_map(config, images).to_ours(plain)
+    if config is None:
+        layout = layout_of_theirs(plain)
+    else:
+        layers = layer_numbers(plain, r"^text_encoder\.encoder\.layer\.(\d+)\.")
+        layout = layout_of(config, 2 if len(layers) > config.text.num_layers else 1)
+    converted = authors_map(layout).to_ours(plain)
+    if not any("token_type_embeddings" in name for name in plain):
+        converted.tensors.update(_no_token_types(converted.tensors))
+    return converted
 
 
-def to_original(tensors: Mapping[str, np.ndarray], config: AlbefConfig) -> Arrays:
-    """Tensors of one of our models under the original's names, with everything it stores twice.
+def _from_torchmultimodal(plain: Mapping[str, np.ndarray], kind: str, origin: str) -> Converted:
+    for suffix, _ in SIDES:
+        table = plain.get(f"answer_decoder{suffix}.text_embeddings.word_embeddings.weight")
+        output = plain.get(f"answer_decoder{suffix}.prediction_head.decoder.weight")
+        if table is not None and output is not None and not np.array_equal(table, output):
+            raise InputError(
+                f"{origin}: answer_decoder{suffix}.prediction_head.decoder.weight differs from the word embeddings: it "
+                "was trained apart from them, while ALBEF ties the two; such a decoder cannot be loaded"
+            )
+    return TORCHMULTIMODAL_MAPS[kind].to_ours(plain)
 
-    InputError when a name is not ours.
+
+def _no_token_types(tensors: Mapping[str, np.ndarray]) -> Arrays:
+    """Zeros for the token types of every text encoder in `tensors`."""
+    end, found = "embeddings.words.table.weight", {}
+    for name, table in tensors.items():
+        if name.endswith(end):
+            types = np.zeros((TOKEN_TYPES, *table.shape[1:]), table.dtype)
+            found[f"{name[: -len(end)]}embeddings.token_types.weight"] = types
+    return found
+
+
+def to_names(tensors: Mapping[str, np.ndarray], names: str, config: AlbefConfig | None = None) -> Arrays:
+    """Our tensors under the names of a code base, one of `NAMES`, with everything it stores twice.
+
+    LAVIS has no token types: what ALBEF adds to every word, the first of them, is added to its positions. InputError
+    for an unknown code base, and for tensors that it has no place for.
     """
-    images = (
-        2
-        if len(_layers(tensors, r"^(?:teacher\.)?text\.fusion_layers\.layers\.(\d+)\.")) > _fusion_layers(config)
-        else 1
-    )
-    converted = _name_map(config, images).to_theirs(tensors)
+    if names not in NAMES:
+        raise InputError(f"ALBEF has no names {names!r}: {nearest(names, NAMES)}")
+    if names == "torchmultimodal":
+        return _to_torchmultimodal(tensors)
+    theirs = to_original(tensors, config)
+    return _without_token_types(theirs) if names == "lavis" else theirs
+
+
+def to_original(tensors: Mapping[str, np.ndarray], config: AlbefConfig | None = None) -> Arrays:
+    """`to_names` for the authors' names; with `config`, `tensors` may be some of a model's only."""
+    if config is None:
+        layout = layout_of_ours(tensors)
+    else:
+        layout = layout_of(config)
+        if len(layer_numbers(tensors, r"^(?:teacher\.)?text\.fusion_layers\.layers\.(\d+)\.")) > layout.fusion:
+            layout = layout_of(config, images=2)
+    converted = authors_map(layout).to_theirs(tensors)
     if converted.unmapped:
         raise InputError(
             f"no tensor of ALBEF: {', '.join(converted.unmapped[:5])}; give the state of one of its models"
@@ -112,12 +133,33 @@ def to_original(tensors: Mapping[str, np.ndarray], config: AlbefConfig) -> Array
         result = {
             re.sub(r"^(text_encoder(?:_m)?)\.(embeddings|encoder)\.", r"\1.bert.\2.", n): v for n, v in result.items()
         }
-    return {**result, **_stored_twice(result, config, images)}
+    return {**result, **_stored_twice(result, layout)}
 
 
-@cache
-def _name_map(config: AlbefConfig, images: int) -> NameMap:
-    return NameMap(rules(config, images), UNUSED + _repeated(config, images))
+def _without_token_types(theirs: Arrays) -> Arrays:
+    result = dict(theirs)
+    for name in theirs:
+        if name.endswith("token_type_embeddings.weight"):
+            first, positions = result.pop(name)[0], name.replace("token_type_embeddings", "position_embeddings")
+            if first.any():
+                result[positions] = result[positions] + first
+    return result
+
+
+def _to_torchmultimodal(tensors: Mapping[str, np.ndarray]) -> Arrays:
+    kind = "vqa" if any(name.startswith("decoder.") for name in tensors) else "retrieval"
+    converted = TORCHMULTIMODAL_MAPS[kind].to_theirs(tensors)
+    if converted.unmapped:
+        raise InputError(
+            f"TorchMultimodal has ALBEF for question answering and retrieval only, and no place for "
+            f"{len(converted.unmapped)} tensors, e.g. {converted.unmapped[0]}"
+        )
+    result = converted.tensors
+    for suffix, _ in SIDES:
+        table = f"answer_decoder{suffix}.text_embeddings.word_embeddings.weight"
+        if table in result:
+            result[f"answer_decoder{suffix}.prediction_head.decoder.weight"] = result[table]
+    return result
 
 
 def unwrap(tensors: Mapping) -> Mapping[str, np.ndarray]:
@@ -142,21 +184,23 @@ def for_model(tensors: Mapping[str, np.ndarray], names: Iterable[str]) -> Arrays
                 if target != name:
                     result[target] = value
         layer = rf"^{own}text\.fusion_layers\.layers\.(\d+)\."
-        found, wanted = len(_layers(tensors, layer)), len(_layers(names, layer))
+        found, wanted = len(layer_numbers(tensors, layer)), len(layer_numbers(names, layer))
         if found and wanted == 2 * found:
             result = _in_pairs(result, f"{own}text.fusion_layers.layers.", set(names))
     return result
 
 
 def from_bert(tensors: Mapping[str, np.ndarray], config: AlbefConfig) -> Arrays:
-    """Tensors of a BERT checkpoint with Hugging Face's names (`bert.encoder.layer.0.…`; `gamma` and `beta` of old files
-    too) as text encoder, language head and answer decoder; the last starts from BERT's first layers."""
+    """Tensors of a BERT checkpoint with the names of Hugging Face (`gamma` and `beta` of old files too) or paddlenlp as
+    text encoder, language head and answer decoder; the last starts from BERT's first layers."""
     plain = {}
-    for name, value in unwrap(tensors).items():
+    for name, value in bert_as_hugging_face(unwrap(tensors)).items():
         name = re.sub(r"^(module\.)?(bert\.)?(?=embeddings\.|encoder\.)", "bert.", name)
         plain[name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")] = value
-    text, fusion = config.text.fusion_layer, _fusion_layers(config)
-    encoder = NameMap([*text_rules("bert", "text", text, fusion), *masked_language_rules("cls.predictions", "words")])
+    layout = layout_of(config)
+    encoder = NameMap(
+        [*text_rules("bert", "text", layout.text, layout.fusion), *masked_language_rules("cls.predictions", "words")]
+    )
     decoder = NameMap(
         [
             *text_rules("bert", "decoder.text", 0, config.decoder_layers),
@@ -176,19 +220,31 @@ def load_initial(
 ) -> LoadReport:
     """Put the weights that `source` names, of this task or another, into `model`; returns what happened to each.
 
-    `source`: a checkpoint of ours (folder or file), or a file with the original's names. Position embeddings of another
-    resolution are interpolated; a teacher that the file lacks starts as a copy of the model, a queue it lacks, or has
-    in another size, from random features. `may_miss`: further names that it need not hold; () when the model is to
-    predict. InputError when it does not fit.
+    `source`: a file or folder with weights of ours, of the authors, of LAVIS or of TorchMultimodal, in any format that
+    `pyutils.weights.read` knows, or a name (`pyutils.weights.places.locate`). Position embeddings of another resolution
+    are interpolated; a teacher that the file lacks starts as a copy of the model, a queue it lacks, or has in another
+    size, from random features. `may_miss`: further names that it need not hold; () when the model is to predict.
+    InputError when it does not fit.
     """
-    file = weight_file(source)
+    file = weight_file(locate(source))
+    return load_tensors(model, read_checkpoint(file, config), str(file), may_miss)
+
+
+def is_ours(names: Iterable[str]) -> bool:
+    """Whether tensors of these names are a checkpoint of this package."""
+    return "vision.class_token" in names
+
+
+def read_checkpoint(file: Path, config: AlbefConfig | None = None) -> Arrays:
+    """Tensors of a weight file of ours or of any code base under our names. InputError when it is neither, or holds
+    what has no name here. `config` as in `convert`."""
     tensors = read_weights(file)
-    if "vision.class_token" not in tensors:
-        converted = convert(tensors, config, str(file))
-        if converted.unmapped:
-            raise InputError(f"{file}: no rule for {len(converted.unmapped)} tensors, e.g. {converted.unmapped[0]}")
-        tensors = converted.tensors
-    return load_tensors(model, tensors, str(file), may_miss)
+    if is_ours(tensors):
+        return tensors
+    converted = convert(tensors, config, str(file))
+    if converted.unmapped:
+        raise InputError(f"{file}: no rule for {len(converted.unmapped)} tensors, e.g. {converted.unmapped[0]}")
+    return converted.tensors
 
 
 def load_tensors(
@@ -229,29 +285,11 @@ def _plain_name(name: str) -> str:
     return re.sub(r"^(text_encoder(?:_m)?)\.bert\.", r"\1.", name)
 
 
-def _fusion_layers(config: AlbefConfig) -> int:
-    return config.text.num_layers - config.text.fusion_layer
-
-
 def _any(names: Iterable[str], prefix: str) -> bool:
     return any(name.startswith(prefix) for name in names)
 
 
-def _layers(names: Iterable[str], pattern: str) -> set[int]:
-    """The layer numbers that `pattern` finds."""
-    return {int(match.group(1)) for match in map(re.compile(pattern).match, names) if match}
-
-
-def _repeated(config: AlbefConfig, images: int) -> tuple[str, ...]:
-    """Patterns of the keys and values that the second layer of a pair stores again."""
-    if images == 1:
-        return ()
-    first = config.text.fusion_layer
-    seconds = "|".join(str(first + 2 * pair + 1) for pair in range(_fusion_layers(config)))
-    return (rf"^text_encoder(_m)?\.encoder\.layer\.({seconds})\.crossattention\.self\.(key|value)\.",)
-
-
-def _stored_twice(tensors: Mapping[str, np.ndarray], config: AlbefConfig, images: int) -> Arrays:
+def _stored_twice(tensors: Mapping[str, np.ndarray], layout: Layout) -> Arrays:
     """The tied and shared tensors under their second names, and the position ids."""
     again: Arrays = {}
     for name, value in tensors.items():
@@ -266,7 +304,7 @@ def _stored_twice(tensors: Mapping[str, np.ndarray], config: AlbefConfig, images
         match = re.match(
             r"^(text_encoder(?:_m)?\.encoder\.layer\.)(\d+)(\.crossattention\.self\.(?:key|value)\..+)$", name
         )
-        if match and images == 2:
+        if match and layout.images == 2:
             again[f"{match.group(1)}{int(match.group(2)) + 1}{match.group(3)}"] = value
     return again
 

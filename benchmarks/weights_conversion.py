@@ -20,10 +20,9 @@ MAKERS = {
     "albef": """
 from albef_paddle.config import AlbefConfig
 from albef_paddle.pretraining import AlbefForPretraining
-from albef_paddle.weights import to_original
-config = AlbefConfig()
-model = AlbefForPretraining(config)
-tensors = to_original({name: value.numpy() for name, value in model.state_dict().items()}, config)
+from albef_paddle.weights import to_names
+model = AlbefForPretraining(AlbefConfig())
+tensors = to_names({name: value.numpy() for name, value in model.state_dict().items()}, "authors")
 """,
     "visualbert": """
 from visualbert_paddle.config import VisualBertConfig

@@ -10,7 +10,7 @@ import paddle
 
 from pyutils.engine.checkpoint import read_weights, weight_file
 from pyutils.engine.loading import LoadReport, load_arrays
-from pyutils.errors import InputError
+from pyutils.errors import InputError, nearest
 from pyutils.weights.bert_names import layer_rules, masked_language_rules, text_embedding_rules
 from pyutils.weights.names import (
     MATRIX,
@@ -22,8 +22,8 @@ from pyutils.weights.names import (
     in_paddle_layout,
     prefixed,
 )
+from pyutils.weights.paddlenlp_names import bert_as_hugging_face
 from pyutils.weights.places import locate
-from vilbert_paddle.config import VilbertConfig
 from vilbert_paddle.streams import LOCATION_SIZE
 
 # Heads of the authors' models → ours. Classifiers have rules of their own.
@@ -120,16 +120,23 @@ RULES = [*prefixed(encoder_rules(), "bert.", "encoder."), *head_rules()]
 PORT_RULES = [rule for rule in in_paddle_layout(RULES) if rule.theirs != "cls.predictions.bias"] + [
     Rule("cls.predictions.decoder.bias", "heads.masked_words.bias", TENSOR)
 ]
+NAMES = ("authors", "paddle_port")
 NAME_MAPS = {"authors": NameMap(RULES, UNUSED), "paddle_port": NameMap(PORT_RULES, UNUSED)}
 
 
+def is_ours(names: Iterable[str]) -> bool:
+    """Whether tensors of these names are a checkpoint of this package."""
+    return any(name.startswith("encoder.text_embeddings.") for name in names)
+
+
 def convert(tensors: Mapping[str, np.ndarray], origin: str = "checkpoint") -> Converted:
-    """Tensors of a checkpoint of the authors, of the old Paddle port or of a text-only BERT under our names.
+    """Tensors of a checkpoint of the authors, of the old Paddle port or of a text-only BERT (of Hugging Face or
+    paddlenlp) under our names.
 
     `module.` prefixes of data-parallel training are removed, a missing `bert.` prefix is added, and gamma and beta are
     read as weight and bias. InputError when the names are of no such code base; `origin` names the file in messages.
     """
-    plain = {_plain(name): value for name, value in tensors.items()}
+    plain = bert_as_hugging_face({_plain(name): value for name, value in tensors.items()})
     if not any(name.startswith("bert.") for name in plain):
         plain = {f"bert.{name}" if re.match(_BARE, name) else name: value for name, value in plain.items()}
     if WORD_TABLE not in plain:
@@ -159,28 +166,35 @@ def code_base(tensors: Mapping[str, np.ndarray]) -> str:
     return "paddle_port" if locations is not None and locations.shape[0] == LOCATION_SIZE else "authors"
 
 
-def to_original(tensors: Mapping[str, np.ndarray], config: VilbertConfig) -> dict[str, np.ndarray]:
-    """Our tensors under the authors' names, with what their models hold besides: the tied decoder, and zeros for the
-    q_dense layers, which nothing reads. ValueError on a tensor that has no name there."""
-    converted = NAME_MAPS["authors"].to_theirs(tensors)
+def to_names(tensors: Mapping[str, np.ndarray], names: str) -> dict[str, np.ndarray]:
+    """Our tensors under the names of a code base, one of `NAMES`, with what its models hold besides: the tied decoder,
+    and zeros for the q_dense layers, which nothing reads. InputError for an unknown code base, or for a tensor that has
+    no name there."""
+    if names not in NAMES:
+        raise InputError(f"ViLBERT has no names {names!r}: {nearest(names, NAMES)}")
+    converted = NAME_MAPS[names].to_theirs(tensors)
     if converted.unmapped:
-        raise ValueError(f"no rule for {len(converted.unmapped)} tensors, e.g. {converted.unmapped[0]}")
+        raise InputError(f"no rule for {len(converted.unmapped)} tensors, e.g. {converted.unmapped[0]}")
     theirs = converted.tensors
-    if "cls.predictions.bias" in theirs:
-        theirs[TIED_DECODER] = theirs[WORD_TABLE]
-    for name, shape in unused_shapes(config).items():
-        theirs[name] = np.zeros(shape, "float32")
+    if "heads.masked_words.bias" in tensors:
+        theirs[TIED_DECODER] = theirs[WORD_TABLE] if names == "authors" else theirs[WORD_TABLE].T
+    for name, shape in unused_shapes(tensors).items():
+        theirs[name] = np.zeros(shape if names == "authors" else shape[::-1], "float32")
+    if names == "authors":
+        theirs.update({name: value.reshape([]) for name, value in theirs.items() if name.endswith(".weight_g")})
     return theirs
 
 
-def unused_shapes(config: VilbertConfig) -> dict[str, tuple[int, ...]]:
-    """Name and shape (theirs, `[out, in]`) of the tensors that the authors' models hold and never use."""
+def unused_shapes(tensors: Mapping[str, np.ndarray]) -> dict[str, tuple[int, ...]]:
+    """Name and shape (`[out, in]`) of the tensors that the authors' models hold and never use, for our `tensors`."""
     shapes: dict[str, tuple[int, ...]] = {}
-    for number in range(len(config.text.connect_at)):
-        for layer, stream in (("q_dense1", config.regions), ("q_dense2", config.text)):
-            name = f"bert.encoder.c_layer.{number}.biOutput.{layer}"
-            shapes[f"{name}.weight"] = (stream.hidden_size, config.bridge_size)
-            shapes[f"{name}.bias"] = (stream.hidden_size,)
+    for name, value in tensors.items():
+        match = re.fullmatch(r"encoder\.connections\.(\d+)\.(regions|text)\.attention\.output\.dense\.weight", name)
+        if match:
+            layer = {"regions": "q_dense1", "text": "q_dense2"}[match.group(2)]
+            theirs = f"bert.encoder.c_layer.{match.group(1)}.biOutput.{layer}"
+            shapes[f"{theirs}.weight"] = (value.shape[1], value.shape[0])
+            shapes[f"{theirs}.bias"] = (value.shape[1],)
     return shapes
 
 
@@ -195,7 +209,7 @@ def load_initial(model: paddle.nn.Layer, source: str, may_miss: Iterable[str] = 
     file = weight_file(locate(source))
     tensors = read_weights(file)
     may_miss = list(may_miss)
-    if not any(name.startswith("encoder.text_embeddings.") for name in tensors):
+    if not is_ours(tensors):
         converted = convert(tensors, str(file))
         if converted.unmapped:
             raise InputError(f"{file}: no rule for {len(converted.unmapped)} tensors, e.g. {converted.unmapped[0]}")

@@ -27,6 +27,22 @@ _LARGEST_HEADER = 100 << 20
 _ALIGNMENT = 8
 
 
+class Widened(np.ndarray):
+    """float32 numbers that a file holds as bfloat16: an array like any other, which tells where it comes from."""
+
+    __slots__ = ()
+
+
+def widen_bfloat16(bits: np.ndarray) -> Widened:
+    """The 16 bits of bfloat16 numbers as float32 of the same value and shape."""
+    return (bits.astype(np.uint32) << 16).view(np.float32).view(Widened)
+
+
+def stored_type(array: np.ndarray) -> str:
+    """The type that the numbers of an array have in the file it was read from."""
+    return "bfloat16" if isinstance(array, Widened) else array.dtype.name
+
+
 def write_safetensors(
     path: PathLike,
     arrays: Mapping[str, np.ndarray],
@@ -133,9 +149,4 @@ def _array_of(path: Path, name: str, entry: Mapping[str, Any], data: np.ndarray)
         array = data[start:end].view(dtype).reshape(shape)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: tensor {name!r} is damaged or the file is cut short ({error})") from error
-    return _widened(array) if code == "BF16" else array
-
-
-def _widened(array: np.ndarray) -> np.ndarray:
-    """bfloat16 bit patterns (uint16) as float32."""
-    return (array.astype(np.uint32) << 16).view(np.float32)
+    return widen_bfloat16(array) if code == "BF16" else array

@@ -23,7 +23,7 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_argument("destination", type=Path, help="NAME.safetensors, NAME.pdparams or a folder")
     command.add_argument("--model", required=True, choices=sorted(packages.MODELS))
     command.add_argument("--dtype", choices=converting.DTYPES, help="type of floating-point tensors (default: as read)")
-    command.add_argument("--names", help="write the names of a code base: authors, huggingface, mmf, paddlenlp")
+    command.add_argument("--names", help="write the names of a code base (a wrong one is told)")
     command = commands.add_parser("inspect", help="tensors of a file as a table, and what it looks like")
     command.add_argument("source", help="file, folder or known name")
     command = commands.add_parser("diff", help="tensors in which two files differ (exit 1 when they do)")

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from pyutils.engine.tensor_files import write_pdparams, write_safetensors
+from pyutils.download.progress import human_size
+from pyutils.engine.tensor_files import stored_type, write_pdparams, write_safetensors
 from pyutils.errors import InputError
 from pyutils.weights import packages
-from pyutils.weights.reading import file_format, read
+from pyutils.weights.looks import looks_like
+from pyutils.weights.reading import file_format, named_arrays, read, read_object
 
 DTYPES = ("float32", "float16", "bfloat16")
 _WEIGHTS = "model.safetensors"
@@ -79,16 +82,27 @@ def _cast(array: np.ndarray, dtype: str | None) -> np.ndarray:
 
 def describe(path: Path) -> str:
     """What a weight file holds: a summary and a Markdown table of its tensors in the order of the file."""
-    tensors = read(path)
-    numbers = sum(array.size for array in tensors.values())
+    tensors = named_arrays(read_object(path), str(path))
+    rows = [(name, _shape(array), stored_type(array), _stored_bytes(array)) for name, array in tensors.items()]
+    numbers, sizes = Counter(), Counter()
+    for (_, _, kind, size), array in zip(rows, tensors.values()):
+        numbers[kind] += array.size
+        sizes[kind] += size
+    kinds = "; ".join(f"{numbers[kind]:,} {kind} ({human_size(sizes[kind])})" for kind in numbers)
     lines = [
         f"{path}: {file_format(path)}, {path.stat().st_size:,} bytes",
-        f"{len(tensors)} tensors, {numbers:,} numbers; looks like {packages.looks_like(tensors)}",
+        f"{len(tensors)} tensors, {sum(numbers.values()):,} numbers, {sum(sizes.values()):,} bytes: {kinds}",
+        f"looks like {looks_like({name: array.shape for name, array in tensors.items()})}",
         "",
-        "| tensor | shape | dtype |",
-        "|---|---|---|",
+        "| tensor | shape | dtype | bytes |",
+        "|---|---|---|---|",
     ]
-    return "\n".join(lines + [f"| {name} | {_shape(array)} | {array.dtype.name} |" for name, array in tensors.items()])
+    return "\n".join(lines + [f"| {name} | {shape} | {kind} | {size:,} |" for name, shape, kind, size in rows])
+
+
+def _stored_bytes(array: np.ndarray) -> int:
+    """Bytes of the array in its file."""
+    return array.size * (2 if stored_type(array) == "bfloat16" else array.itemsize)
 
 
 @dataclass(frozen=True)

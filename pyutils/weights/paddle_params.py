@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from pyutils.data.safe_pickle import Misuse, StandIn
+from pyutils.engine.tensor_files import widen_bfloat16
 from pyutils.errors import InputError
 from pyutils.weights import pickles
-from pyutils.weights.torch_tensors import widen_bfloat16
 
 PARAMETER_NAMES = "StructuredToParameterName@@"
 _BIG_TENSORS = "UnpackBigParamInfor@@"

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from pyutils.weights.names import NORM, TENSOR, Rule
+from collections.abc import Mapping
+
+import numpy as np
+
+from pyutils.weights.names import NORM, TENSOR, NameMap, Rule
 
 _DENSE = NORM  # weight and bias, neither transposed
 _ATTENTION = {"query": "q_proj", "key": "k_proj", "value": "v_proj"}
@@ -38,3 +42,36 @@ def masked_language_rules(theirs: str, ours: str) -> list[Rule]:
         Rule(f"{theirs}.transform", f"{ours}.transform.dense", _DENSE),
         Rule(f"{theirs}.layer_norm", f"{ours}.transform.norm", NORM),
     ]
+
+
+_TO_HUGGING_FACE = NameMap(
+    [
+        *(Rule(f"bert.encoder.layers.{{}}.self_attn.{own}", f"bert.encoder.layer.{{}}.attention.self.{part}")
+          for part, own in _ATTENTION.items()),
+        Rule("bert.encoder.layers.{}.self_attn.out_proj", "bert.encoder.layer.{}.attention.output.dense"),
+        Rule("bert.encoder.layers.{}.norm1", "bert.encoder.layer.{}.attention.output.LayerNorm", NORM),
+        Rule("bert.encoder.layers.{}.linear1", "bert.encoder.layer.{}.intermediate.dense"),
+        Rule("bert.encoder.layers.{}.linear2", "bert.encoder.layer.{}.output.dense"),
+        Rule("bert.encoder.layers.{}.norm2", "bert.encoder.layer.{}.output.LayerNorm", NORM),
+        *(Rule(f"bert.embeddings.{table}_embeddings.weight", f"bert.embeddings.{table}_embeddings.weight", TENSOR)
+          for table in ("word", "position", "token_type")),
+        Rule("bert.embeddings.layer_norm", "bert.embeddings.LayerNorm", NORM),
+        Rule("bert.pooler.dense", "bert.pooler.dense"),
+        Rule("cls.predictions.decoder_bias", "cls.predictions.bias", TENSOR),
+        Rule("cls.predictions.decoder_weight", "cls.predictions.decoder.weight", TENSOR),
+        Rule("cls.predictions.transform", "cls.predictions.transform.dense"),
+        Rule("cls.predictions.layer_norm", "cls.predictions.transform.LayerNorm", NORM),
+        Rule("cls.seq_relationship", "cls.seq_relationship"),
+    ]
+)  # fmt: skip
+
+
+def bert_as_hugging_face(tensors: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+    """A BERT of paddlenlp, with or without `bert.` before its names, under the names and in the layout of Hugging Face;
+    tensors of anything else as they are."""
+    if not any(".self_attn.q_proj." in name for name in tensors):
+        return tensors
+    bare = not any(name.startswith("bert.") for name in tensors)
+    found = {f"bert.{name}" if bare and not name.startswith("cls.") else name: value for name, value in tensors.items()}
+    converted = _TO_HUGGING_FACE.to_ours(found)
+    return {**converted.tensors, **{name: found[name] for name in converted.unmapped}}

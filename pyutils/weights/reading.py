@@ -78,6 +78,11 @@ def file_format(path: PathLike) -> str:
 
 def state_dict(content: Any, where: str) -> dict[str, np.ndarray]:
     """The named arrays in `content`, of the model where it holds several things. InputError when there are none."""
+    return {name: value.view(np.ndarray) for name, value in named_arrays(content, where).items()}
+
+
+def named_arrays(content: Any, where: str) -> dict[str, np.ndarray]:
+    """`state_dict` with the arrays as the readers make them, which `stored_type` of `tensor_files` knows."""
     while isinstance(content, Mapping):
         inner = next((content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)), None)
         if inner is None:
@@ -87,7 +92,7 @@ def state_dict(content: Any, where: str) -> dict[str, np.ndarray]:
     if isinstance(content, Mapping):
         for name, value in content.items():
             if isinstance(name, str) and isinstance(value, np.ndarray):
-                arrays[name] = value.view(np.ndarray)
+                arrays[name] = value
     if not arrays:
         held = f"the entries {', '.join(map(str, list(content)[:5]))}" if isinstance(content, Mapping) else ""
         raise InputError(

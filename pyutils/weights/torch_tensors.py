@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from pyutils.data.safe_pickle import Misuse, StandIn
+from pyutils.engine.tensor_files import Widened, widen_bfloat16
 
 _DTYPES = {
     "DoubleStorage": "<f8", "FloatStorage": "<f4", "HalfStorage": "<f2", "BFloat16Storage": "<u2",
@@ -95,9 +96,10 @@ class _Tensor(np.ndarray):
         raise Misuse("a pickle tried to alter a tensor")
 
 
-def widen_bfloat16(bits: np.ndarray) -> np.ndarray:
-    """The 16 bits of bfloat16 numbers as float32 of the same value and shape."""
-    return (bits.astype(np.uint32) << 16).view(np.float32)
+class _WidenedTensor(_Tensor, Widened):
+    """The same of bfloat16 numbers."""
+
+    __slots__ = ()
 
 
 def rebuild(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> np.ndarray:
@@ -111,11 +113,12 @@ def rebuild(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> np.
     last = offset + sum((length - 1) * stride for length, stride in zip(shape, strides)) if elements else -1
     if last >= values.size or elements > values.size:
         raise Misuse(f"tensor of shape {shape} in a storage of {values.size} elements")
+    kind = _WidenedTensor if isinstance(values, Widened) else _Tensor
     if not elements:
-        return np.zeros(shape, values.dtype).view(_Tensor)
+        return np.zeros(shape, values.dtype).view(kind)
     step = values.dtype.itemsize
     array = np.ndarray(shape, values.dtype, values, offset * step, [stride * step for stride in strides])
-    return array.view(_Tensor)
+    return array.view(kind)
 
 
 def _parameter(data: Any, *_: Any) -> np.ndarray:

@@ -9,7 +9,7 @@ from tests.support import Golden, golden
 from vilbert_paddle.config import VilbertConfig, from_original
 from vilbert_paddle.heads import PRETRAINING, VilbertForPretraining, VilbertForTasks
 from vilbert_paddle.model import Vilbert
-from vilbert_paddle.weights import convert, to_original
+from vilbert_paddle.weights import convert, to_names
 
 STATES = {"rtol": 1e-4, "atol": 2e-5}
 GRADIENTS = {"rtol": 1e-3, "atol": 1e-5}
@@ -86,7 +86,7 @@ def tasks_of(case: str, **variant) -> tuple[VilbertForTasks, Golden]:
 
 def originals(model: paddle.nn.Layer, tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Our tensors (values or gradients) of `model` under the authors' names, linear weights `[out, in]`."""
-    return to_original(tensors, model.encoder.config)
+    return to_names(tensors, "authors")
 
 
 def gradients_of(model: paddle.nn.Layer) -> dict[str, np.ndarray]:

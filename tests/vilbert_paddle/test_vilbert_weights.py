@@ -15,7 +15,7 @@ from tests.support import golden
 from tests.vilbert_paddle.support import TASK_HEADS, config_of, inputs_of, tasks_of
 from vilbert_paddle.config import VilbertConfig, from_original
 from vilbert_paddle.heads import PRETRAINING, VilbertForPretraining, VilbertForTasks
-from vilbert_paddle.weights import convert, load_initial, to_original, unused_shapes
+from vilbert_paddle.weights import convert, load_initial, to_names, unused_shapes
 
 ALL_HEADS = dict.fromkeys((*PRETRAINING, *TASK_HEADS))
 TASK_KEYS = "VILBertForVLTasks"
@@ -36,15 +36,15 @@ def test_full_size_names_shapes_and_number_of_parameters(name):
     ours = shapes_only(
         lambda: VilbertForTasks(config, ALL_HEADS) if name == TASK_KEYS else VilbertForPretraining(config)
     )
-    theirs = {key: list(value.shape) for key, value in to_original(ours, config).items()}
+    theirs = {key: list(value.shape) for key, value in to_names(ours, "authors").items()}
     assert theirs == recorded[name]["shapes"]
-    unused = sum(int(np.prod(shape)) for shape in unused_shapes(config).values())
+    unused = sum(int(np.prod(shape)) for shape in unused_shapes(ours).values())
     assert sum(value.size for value in ours.values()) + unused == recorded[name]["parameters"]
 
 
 def test_both_directions_give_the_same_tensors():
     model, recorded = tasks_of("vilbert/vl_tasks")
-    theirs = to_original({name: value.numpy() for name, value in model.state_dict().items()}, model.encoder.config)
+    theirs = to_names({name: value.numpy() for name, value in model.state_dict().items()}, "authors")
     assert set(theirs) == set(recorded.weights)
     for name, value in recorded.weights.items():
         if "q_dense" in name:
@@ -55,7 +55,7 @@ def test_both_directions_give_the_same_tensors():
 
 def test_a_tensor_without_a_name_there():
     with pytest.raises(ValueError, match="no rule for 1 tensors, e.g. encoder.new"):
-        to_original({"encoder.new": np.zeros(1)}, VilbertConfig())
+        to_names({"encoder.new": np.zeros(1)}, "authors")
 
 
 def fresh(kind, config):
@@ -71,7 +71,7 @@ def gamma_and_beta(name):
 def checkpoint(case, config):
     """The names of the recorded checkpoint kind `case` with values."""
     source = fresh("BertForMultiModalPreTraining", config)
-    tensors = to_original({name: value.numpy() + 1.0 for name, value in source.state_dict().items()}, config)
+    tensors = to_names({name: value.numpy() + 1.0 for name, value in source.state_dict().items()}, "authors")
     if case.startswith("BertModel"):
         return {name[5:]: value for name, value in tensors.items() if name.startswith("bert.")}
     if case.startswith("text-only"):
@@ -100,7 +100,7 @@ def test_from_pretrained(case, tmp_path):
     before = {name: value.numpy() for name, value in model.state_dict().items()}
     report = load_initial(model, str(file), may_miss=[r"^heads\."])
     state = {name: value.numpy() for name, value in model.state_dict().items()}
-    copied = to_original({name: state[name] for name in report.matched}, config)
+    copied = to_names({name: state[name] for name in report.matched}, "authors")
     # The copied names of the recorded report, less what nothing reads; a tied decoder is the word table itself.
     counted = {name if name.startswith(("bert.", "cls.")) else f"bert.{name}" for name in entry["copied"]}
     unread = re.compile(r"q_dense|cls\.predictions\.decoder\.weight")
@@ -123,7 +123,7 @@ def test_missing_heads_are_an_error_unless_permitted(tmp_path):
 
 def old_port(model):
     """The tensors of `model` as the old Paddle port saves them."""
-    theirs = to_original({name: value.numpy() for name, value in model.state_dict().items()}, model.encoder.config)
+    theirs = to_names({name: value.numpy() for name, value in model.state_dict().items()}, "authors")
     tables = re.compile(r"embeddings\.(word|position|token_type)_embeddings\.weight$")
     saved = {}
     for name, value in theirs.items():
