@@ -48,10 +48,14 @@ def read_tables(files: ReferFiles) -> ReferTables:
     """Read and check both files. Raises InputError naming the file, the entry and what is wrong with it."""
     with _no_collection():
         refs = safe_pickle.load(files.refs)
-        parsed, spans = read_instances(files.instances)
+        parsed, spans, objects = read_instances(files.instances, columns=True)
+        objects = None if objects is None else _regular(objects, spans)
+        if objects is None:
+            parsed, spans, _ = read_instances(files.instances)
+            objects = _annotations(parsed["annotations"], spans, files)
         tables = ReferTables(
             *_expressions(refs, files),
-            _annotations(parsed["annotations"], spans, files),
+            objects,
             _rows(parsed["images"], ("id", "file_name", "height", "width"), files, "images"),
             _rows(parsed["categories"], ("id", "name"), files, "categories"),
         )
@@ -85,11 +89,19 @@ def _expressions(refs: Any, files: ReferFiles) -> tuple[pa.Table, pa.Table]:
             "sent_id": pa.array([item["sent_id"] for item in sentences], _NUMBER),
             "raw": pa.array([item["raw"] for item in sentences], _TEXT),
             "sent": pa.array([item["sent"] for item in sentences], _TEXT),
-            "tokens": pa.array([item["tokens"] for item in sentences], pa.list_(_TEXT)),
+            "tokens": _lists([item["tokens"] for item in sentences]),
         }
     except (KeyError, TypeError, AttributeError, pa.ArrowException) as error:
         raise InputError(_bad_reference(refs, files)) from error
     return pa.table(columns), pa.table(text)
+
+
+def _lists(rows: list[list[str]]) -> pa.ListArray:
+    """Lists of words as one column. TypeError for a row that is no list, ArrowException for words that are no text."""
+    if not all(type(row) is list for row in rows):
+        raise TypeError("words that are not in a list")
+    ends = np.cumsum([0, *map(len, rows)], dtype=np.int32)
+    return pa.ListArray.from_arrays(pa.array(ends), pa.array(list(chain.from_iterable(rows)), _TEXT))
 
 
 def _bad_reference(refs: list[Any], files: ReferFiles) -> str:
@@ -105,6 +117,22 @@ def _bad_reference(refs: list[Any], files: ReferFiles) -> str:
             if not isinstance(sentence, dict) or not {"sent_id", "raw", "sent", "tokens"} <= sentence.keys():
                 return f"{name}: expected sentences with sent_id, raw, sent and tokens, found {sentence!r}"
     return f"{files.refs}: some reference has an id that is not a whole number, or words that are not text"
+
+
+def _regular(objects: pa.Table, spans: list[tuple[int, int]]) -> pa.Table | None:
+    """`_annotations` of annotations that are columns already; None where some box does not have four numbers."""
+    boxes = objects["bbox"].combine_chunks()
+    values = boxes.flatten()
+    if boxes.null_count or values.null_count or (boxes.value_lengths().to_numpy(zero_copy_only=False) != 4).any():
+        return None
+    columns = {name: objects[name] for name in ("id", "image_id", "category_id")}
+    columns["iscrowd"], columns["area"] = objects["iscrowd"].fill_null(0), objects["area"].fill_null(0.0)
+    columns["bbox"] = pa.FixedSizeListArray.from_arrays(values, 4)
+    places = objects["segmentation"].fill_null(-1).to_numpy()
+    for row, name in enumerate(("outline_start", "outline_stop")):
+        ends = np.array([span[row] for span in spans] + [-1], dtype=np.int64)  # the last one: no outline
+        columns[name] = pa.array(ends[places], _NUMBER)
+    return pa.table(columns)
 
 
 def _annotations(rows: list[dict[str, Any]], spans: list[tuple[int, int]], files: ReferFiles) -> pa.Table:

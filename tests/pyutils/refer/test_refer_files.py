@@ -15,6 +15,7 @@ from pyutils.refer import Refer
 from pyutils.refer.instances import read_instances
 from pyutils.refer.layout import locate
 from pyutils.refer.masks import read_outlines, to_mask
+from pyutils.refer.tables import _annotations
 
 POLYGON = [[1.5, 2, 30, 2, 30, 40.25]]
 RLE = {"size": [48, 64], "counts": [100, 48 * 64 - 100]}
@@ -142,7 +143,7 @@ def test_outlines_are_found_wherever_they_stand(tmp_path, indent):
     ]
     path = tmp_path / "instances.json"
     path.write_text(json.dumps({"images": [], "categories": [], "annotations": rows}, indent=indent), encoding="utf-8")
-    parsed, spans = read_instances(path)
+    parsed, spans, _ = read_instances(path)
     outlines = read_outlines(path, spans)
     for row in parsed["annotations"]:
         if type(row.get("segmentation")) is int:
@@ -207,3 +208,26 @@ def test_large_data_set_opens_quickly_from_the_cache(tmp_path):
     opened = Refer(tmp_path, "refcocog", cache=cache)
     assert len(opened.ref_ids("val")) == 10_000
     assert time.perf_counter() - start < 2.0
+
+
+@pytest.mark.parametrize("irregular", ["", "indent", "brace in a text", "box of integers", "nothing but the ids"])
+def test_columns_and_rows_give_the_same_tables(tmp_path, irregular):
+    refs, instances = world(tmp_path, count=5)
+    instances["annotations"][1].pop("segmentation")
+    instances["annotations"][2].update(segmentation=None, note="}, {" if irregular == "brace in a text" else "")
+    instances["annotations"][3]["bbox"] = [1, 2, 3, 4] if irregular == "box of integers" else [1.5, 2, 3.25, 4]
+    if irregular == "nothing but the ids":
+        for key in ("area", "iscrowd", "segmentation"):
+            instances["annotations"][4].pop(key)
+    write(tmp_path, refs, instances)
+    path = tmp_path / "refcocog" / "instances.json"
+    if irregular == "indent":
+        path.write_text(json.dumps(instances, indent=1), encoding="utf-8")
+    usual = read_instances(path, columns=True)
+    assert (usual.objects is None) == (irregular in ("indent", "brace in a text"))
+    parsed, spans, _ = read_instances(path)
+    opened = Refer(tmp_path, "refcocog", cache=tmp_path / "cache")
+    rows = _annotations(parsed["annotations"], spans, opened.files)
+    assert opened._tables.annotations.to_pydict() == rows.to_pydict()
+    given = [{"area": 0.0, "iscrowd": 0, "segmentation": None, **row} for row in instances["annotations"]]
+    assert opened.annotations() == [{key: value for key, value in row.items() if key != "note"} for row in given]
