@@ -84,6 +84,7 @@ class Vilbert(nn.Layer):
         region_mask: paddle.Tensor | None = None,
         task_ids: paddle.Tensor | None = None,
         pairing: Pairing = "rows",
+        pictures: paddle.Tensor | None = None,
         text: Wanted = "all",
         regions: Wanted = "all",
     ) -> Encoded:
@@ -95,11 +96,15 @@ class Vilbert(nn.Layer):
         the model has task tokens: the text output is then one longer, the task token at position 1.
 
         `pairing`: "rows" row by row; "grouped" n texts a picture or n pictures a text, in consecutive rows, so that
-        what there is less of is embedded once; "every_pair" text i with picture j in row i * pictures + j. `text`,
-        `regions`: which states are read afterwards; no others are computed at the end.
+        what there is less of is embedded once; "every_pair" text i with picture j in row i * pictures + j.
+        `pictures` `[batch]` int64: which picture goes with each text, before `pairing`; a picture is embedded once,
+        with one draw of the dropout up to the first co-attention layer. `text`, `regions`: which states are read
+        afterwards; no others are computed at the end.
         """
         words = self.begin_text(input_ids, text_mask, token_type_ids, task_ids)
         boxes = self.begin_regions(region_features, region_boxes, region_mask, words)
+        if pictures is not None:
+            boxes = Stream(*(part.index_select(pictures) for part in boxes))
         return self.connect(*paired(words, boxes, pairing), text=text, regions=regions)
 
     def begin_text(

@@ -49,6 +49,32 @@ def test_ranks_of_blocks_are_those_of_the_whole_matrix(head, build):
     np.testing.assert_array_equal(found[1], ranks_of(matrix, images))
 
 
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_a_picture_is_embedded_once_where_that_is_exact(dropout, build, monkeypatch):
+    """Without dropout: 2 pictures a record are embedded, not 4, and gradients are those of embedding all of them."""
+    places = ("text.hidden", "text.attention", "regions.hidden", "regions.attention")
+    settings = [f"model.{place}_dropout={dropout}" for place in places]
+    task = build(RetrievalTask, "retrieval", *settings, "head_dropout=0", "model.init_std=0.3")
+    table = task.train_records()
+    batch = task.collate([table[place] for place in range(3)], np.random.default_rng(0), True)
+    tensors = {name: paddle.to_tensor(array) for name, array in batch.items()}
+    embedded = []
+    layer = task.model.encoder.region_embeddings
+    hook = layer.register_forward_pre_hook(lambda _, inputs: embedded.append(inputs[0].shape[0]))
+    found = {}
+    for alike in (task._pictures_embed_alike(), False):
+        monkeypatch.setattr(task, "_pictures_embed_alike", lambda value=alike: value)
+        task.model.clear_gradients()
+        scores = task.scores(tensors)
+        (scores * paddle.arange(12, dtype="float32").reshape([3, 4])).sum().backward()
+        found[len(found)] = [scores.numpy(), *(p.grad.numpy() for p in task.model.parameters() if p.grad is not None)]
+    hook.remove()
+    assert embedded == ([12, 12] if dropout else [6, 12])
+    if not dropout:
+        for one, other in zip(found[0], found[1]):
+            np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5 * np.abs(other).max())
+
+
 def test_four_pairs_are_scored_with_their_own_pictures(build):
     task = build(RetrievalTask, "retrieval")
     task.model.eval()

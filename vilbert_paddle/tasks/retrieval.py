@@ -94,10 +94,21 @@ class RetrievalTask(VilbertTask):
     def scores(self, batch: Batch) -> nn.Layer:
         """Scores [b, 4] of the four pairs of each record."""
         rows = batch["pictures"].reshape([-1])
-        inputs = {name: batch[name] for name in TEXT_INPUTS if name in batch}
-        for name in REGION_INPUTS:
-            inputs[name] = batch[name].index_select(rows).reshape([-1, CHOICES, *batch[name].shape[1:]])
-        return as_choices(self.model(OBJECTIVES[self.objective].head, **network_inputs(inputs)), CHOICES)
+        inputs = {name: batch[name] for name in (*TEXT_INPUTS, *REGION_INPUTS) if name in batch}
+        if self._pictures_embed_alike():
+            inputs = {**network_inputs(inputs), "pairing": "rows", "pictures": rows}
+        else:
+            for name in REGION_INPUTS:
+                inputs[name] = batch[name].index_select(rows).reshape([-1, CHOICES, *batch[name].shape[1:]])
+            inputs = network_inputs(inputs)
+        return as_choices(self.model(OBJECTIVES[self.objective].head, **inputs), CHOICES)
+
+    def _pictures_embed_alike(self) -> bool:
+        """Whether a picture is the same in every pair up to the first co-attention layer: no dropout that is drawn for
+        each pair, no visual layers that read the text. Then it is embedded once."""
+        stream = self.config.model.regions
+        drawn = self.model.training and (stream.hidden_dropout or stream.attention_dropout)
+        return not drawn and not (self.config.model.gated_regions and stream.first_connection)
 
     def evaluate(self, loader: Iterable[Batch], split: str) -> dict[str, float]:
         """Both directions over the whole split; every process scores its own pictures with all captions."""
