@@ -36,6 +36,9 @@ def _parser() -> argparse.ArgumentParser:
     world.add_argument("--seed", type=int, default=0, help="of everything random (default 0)")
     world.add_argument("--only", help="comma-separated parts: vqa, coco, nlvr2, refcoco+, snli-ve, … (default all)")
     world.add_argument("--dimension", type=int, default=192, help="of the region features (default 192)")
+    world.add_argument("--shapes", type=int, default=6, help="different shapes, 2-6 (default 6)")
+    world.add_argument("--colours", type=int, default=8, help="different colours, 4-8 (default 8)")
+    world.add_argument("--sentences", type=int, default=2, help="NLVR2 sentences of every 8 pictures, 1-6 (default 2)")
     world.add_argument("--preview", type=Path, help="also draw a contact sheet of the written files to this PNG")
     world.set_defaults(run=_world)
     return parser
@@ -48,10 +51,20 @@ def _easy_vqa(options: argparse.Namespace) -> bool:
 
 
 def _world(options: argparse.Namespace) -> bool:
+    from pyutils.sample.scenes import Concepts
     from pyutils.sample.world import write_world
 
     only = None if options.only is None else [name.strip() for name in options.only.split(",") if name.strip()]
-    made = write_world(options.output, options.scenes, options.seed, only, options.dimension, options.overwrite)
+    made = write_world(
+        options.output,
+        options.scenes,
+        options.seed,
+        only,
+        options.dimension,
+        options.overwrite,
+        Concepts.first(options.shapes, options.colours),
+        options.sentences,
+    )
     if options.preview is not None:
         from pyutils.sample.preview import draw_preview
 

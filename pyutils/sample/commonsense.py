@@ -11,7 +11,7 @@ import numpy as np
 
 from pyutils.files import atomic_write, write_json
 from pyutils.sample.pool import Picture
-from pyutils.sample.scenes import COLOURS, SIDE, SIZES, Thing
+from pyutils.sample.scenes import EVERYTHING, SIDE, SIZES, Concepts, Thing
 
 Words = list[Union[str, list[int]]]
 _QUESTIONS_PER_PICTURE = 3
@@ -25,10 +25,12 @@ class Choices(NamedTuple):
     rationales: list[Words]
 
 
-def colour_question(things: Sequence[Thing], first: int, second: int, rng: np.random.Generator) -> Choices:
+def colour_question(
+    things: Sequence[Thing], first: int, second: int, rng: np.random.Generator, concepts: Concepts = EVERYTHING
+) -> Choices:
     """Its colour; the reason is its size and the side of the other on which it stands."""
     thing, other = things[first], things[second]
-    names = [thing.colour, *(name for name in rng.permutation(list(COLOURS)) if name != thing.colour)][:4]
+    names = [thing.colour, *(name for name in rng.permutation(list(concepts.colours)) if name != thing.colour)][:4]
     sides = ("left", "right") if thing.is_left_of(other) else ("right", "left")
     sizes = sorted(SIZES, key=lambda size: size != thing.size)
     answers = [[[first], "is", str(name), "."] for name in names]
@@ -36,18 +38,26 @@ def colour_question(things: Sequence[Thing], first: int, second: int, rng: np.ra
     return Choices(["What", "color", "is", [first], "?"], answers, reasons)
 
 
-def place_question(things: Sequence[Thing], first: int, second: int, rng: np.random.Generator) -> Choices:
+def place_question(
+    things: Sequence[Thing], first: int, second: int, rng: np.random.Generator, concepts: Concepts = EVERYTHING
+) -> Choices:
     """Where one stands from the other; the reason is the colours of both, each right or wrong."""
     thing, other = things[first], things[second]
     sides = ("left", "right") if thing.is_left_of(other) else ("right", "left")
     heights = ("above", "below") if thing.is_above(other) else ("below", "above")
     answers = [[[first], "is", side, "of", "and", height, [second], "."] for side in sides for height in heights]
-    colours = [(t.colour, str(rng.choice([c for c in COLOURS if c != t.colour]))) for t in (thing, other)]
+    colours = [(t.colour, str(rng.choice([c for c in concepts.colours if c != t.colour]))) for t in (thing, other)]
     reasons = [[[first], "is", a, "and", [second], "is", b, "."] for a in colours[0] for b in colours[1]]
     return Choices(["Where", "is", [first], "seen", "from", [second], "?"], answers, reasons)
 
 
-def write_questions(path: Path, split: str, pictures: Sequence[Picture], rng: np.random.Generator) -> list[list[str]]:
+def write_questions(
+    path: Path,
+    split: str,
+    pictures: Sequence[Picture],
+    rng: np.random.Generator,
+    concepts: Concepts = EVERYTHING,
+) -> list[list[str]]:
     """Write one split as VCR's JSON lines; returns the words that each question and its choices use.
 
     The four choices differ in two attributes that are each as often right as wrong, and stand in random order, so
@@ -57,7 +67,7 @@ def write_questions(path: Path, split: str, pictures: Sequence[Picture], rng: np
     with atomic_write(path) as stream:
         number = 0
         for picture in pictures:
-            for choices in _choices(picture, rng):
+            for choices in _choices(picture, rng, concepts):
                 stream.write(json.dumps(_line(picture, choices, number, split, rng)) + "\n")
                 texts = (choices.question, *choices.answers, *choices.rationales)
                 words.append([word for text in texts for word in text if isinstance(word, str)])
@@ -65,7 +75,7 @@ def write_questions(path: Path, split: str, pictures: Sequence[Picture], rng: np
     return words
 
 
-def _choices(picture: Picture, rng: np.random.Generator) -> list[Choices]:
+def _choices(picture: Picture, rng: np.random.Generator, concepts: Concepts) -> list[Choices]:
     """Questions about ordered pairs of things that stand clearly apart in both directions."""
     things = picture.scene.things
     pairs = [
@@ -77,7 +87,7 @@ def _choices(picture: Picture, rng: np.random.Generator) -> list[Choices]:
     asked = []
     for turn, place in enumerate(rng.permutation(len(pairs))[:_QUESTIONS_PER_PICTURE]):
         ask = (colour_question, place_question)[(picture.image_id + turn) % 2]
-        asked.append(ask(things, *pairs[place], rng))
+        asked.append(ask(things, *pairs[place], rng, concepts))
     return asked
 
 

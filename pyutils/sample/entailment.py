@@ -12,7 +12,7 @@ from pyutils.files import atomic_write
 from pyutils.sample.balance import balanced
 from pyutils.sample.language import Statement, existence_statements
 from pyutils.sample.pool import Picture
-from pyutils.sample.scenes import Scene
+from pyutils.sample.scenes import EVERYTHING, Concepts, Scene
 
 LABELS = ("entailment", "neutral", "contradiction")
 _PAIRS_PER_PICTURE = 6
@@ -25,9 +25,11 @@ def label_of(statement: Statement, scene: Scene) -> str:
     return "neutral" if scene.hides else "contradiction"
 
 
-def write_entailment(path: Path, pictures: Sequence[Picture], rng: np.random.Generator) -> list[str]:
+def write_entailment(
+    path: Path, pictures: Sequence[Picture], rng: np.random.Generator, concepts: Concepts = EVERYTHING
+) -> list[str]:
     """Write JSON lines with SNLI-VE's keys, every hypothesis equally often under each label; returns the hypotheses."""
-    statements = existence_statements()
+    statements = existence_statements(concepts)
     budget = _PAIRS_PER_PICTURE * len(pictures)
     share = max(3 * budget // (2 * len(statements)), 3)
     rows: list[tuple[Picture, str, str]] = []

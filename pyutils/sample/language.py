@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pyutils.sample.scenes import COLOURS, CRATE, SHAPES, Scene, Thing
+from pyutils.sample.scenes import CRATE, EVERYTHING, Concepts, Scene, Thing
 
 NUMBERS = ("no", "one", "two", "three", "four", "five")
 
@@ -128,14 +128,14 @@ class Statement(NamedTuple):
         return len(scene.select(shape=self.shape, colour=self.colour)) >= self.least
 
 
-def existence_statements() -> list[Statement]:
+def existence_statements(concepts: Concepts = EVERYTHING) -> list[Statement]:
     """Statements that something is there, of every colour, shape and both."""
     found = []
-    for shape in SHAPES:
+    for shape in concepts.shapes:
         found.append(Statement(f"there is {with_article(shape)}", None, shape, 1))
         found.append(Statement(f"there are at least two {plural(shape)}", None, shape, 2))
-        for colour in COLOURS:
+        for colour in concepts.colours:
             found.append(Statement(f"there is {with_article(f'{colour} {shape}')}", colour, shape, 1))
-    for colour in COLOURS:
+    for colour in concepts.colours:
         found.append(Statement(f"something {colour} can be seen", colour, None, 1))
     return found

@@ -14,7 +14,8 @@ from pyutils.sample.language import NUMBERS, plural, with_article
 from pyutils.sample.pool import Picture
 from pyutils.sample.scenes import COLOURS, SHAPES, Scene
 
-_SENTENCES_OF_SET = 2
+# Kinds of sentences, of which a set has one each.
+MOST_SENTENCES = 6
 
 
 class PairStatement(NamedTuple):
@@ -88,11 +89,13 @@ def _coloured() -> list[PairStatement]:
     return found
 
 
-def write_pairs(path: Path, split: str, pictures: Sequence[Picture], rng: np.random.Generator) -> list[str]:
+def write_pairs(
+    path: Path, split: str, pictures: Sequence[Picture], rng: np.random.Generator, most: int = 2
+) -> list[str]:
     """Write one split as JSON lines (identifier `split-set-pair-sentence`); returns the sentences.
 
     Eight pictures in a row are the four pairs of a set. A sentence is used when it is true of two of them, so half of
-    the labels of every sentence are True.
+    the labels of every sentence are True. A set has at most `most` sentences, each of another kind.
     """
     statements, lines, sentences = pair_statements(), [], []
     for start in range(0, len(pictures), 8):
@@ -103,7 +106,7 @@ def write_pairs(path: Path, split: str, pictures: Sequence[Picture], rng: np.ran
             labels = [statements[place].holds(scenes[2 * i], scenes[2 * i + 1]) for i in range(4)]
             if sum(labels) == 2:
                 fitting.append((statements[place], labels))
-        for index, (statement, labels) in enumerate(_different_kinds(fitting)):
+        for index, (statement, labels) in enumerate(_different_kinds(fitting)[:most]):
             sentences.append(statement.sentence)
             for pair, label in enumerate(labels):
                 lines.append(_line(f"{split}-{number}-{pair}-{index}", statement.sentence, label))
@@ -116,7 +119,7 @@ def _different_kinds(fitting: list[tuple[PairStatement, list[bool]]]) -> list[tu
     chosen: dict[str, tuple[PairStatement, list[bool]]] = {}
     for statement, labels in fitting:
         chosen.setdefault(statement.kind, (statement, labels))
-    return list(chosen.values())[:_SENTENCES_OF_SET]
+    return list(chosen.values())
 
 
 def _line(identifier: str, sentence: str, label: bool) -> str:

@@ -13,7 +13,7 @@ from PIL import Image
 from pyutils.sample.detections import DETECTOR, PROVENANCE, detect, true_regions
 from pyutils.sample.language import Caption, captions
 from pyutils.sample.region_files import Regions, write_lmdb, write_npy, write_npz, write_spec
-from pyutils.sample.scenes import Scene, compose, draw
+from pyutils.sample.scenes import Concepts, Scene, compose, draw
 
 # Share of the pictures that become the second and the third split of a source.
 _HELD_OUT = 0.15
@@ -51,7 +51,7 @@ def generator(seed: int, purpose: str) -> np.random.Generator:
     return np.random.default_rng([seed, zlib.crc32(purpose.encode())])
 
 
-def make_pool(source: str, output: Path, scenes: int, seed: int, dimension: int) -> Pool:
+def make_pool(source: str, output: Path, scenes: int, seed: int, dimension: int, concepts: Concepts) -> Pool:
     """Compose, draw and detect the pictures of one source of `SOURCES`, and write pictures and region files.
 
     Files depend on the arguments alone, byte for byte.
@@ -60,7 +60,7 @@ def make_pool(source: str, output: Path, scenes: int, seed: int, dimension: int)
     pool = Pool(output / folder)
     rng = generator(seed, source)
     for number, split in enumerate(_split_of_each(scenes, splits, _PAIRS_IN_SET * 2 if source == "nlvr2" else 1)):
-        scene = compose(rng, crate=crate and number % 2 == 0)
+        scene = compose(rng, crate and number % 2 == 0, concepts)
         name, path = names(split, number)
         pool.pictures.append(Picture(number + 1, name, split, path + suffix, scene, tuple(captions(scene, rng))))
     for picture in pool.pictures:

@@ -10,7 +10,7 @@ import numpy as np
 
 from pyutils.sample.balance import balanced
 from pyutils.sample.language import plural, with_article
-from pyutils.sample.scenes import COLOURS, SHAPES, SIZES, Scene
+from pyutils.sample.scenes import EVERYTHING, SIZES, Concepts, Scene
 from pyutils.sample.vqa_files import ANSWERS_PER_QUESTION, Question, answer_type
 
 QUESTIONS_PER_SCENE = 8
@@ -63,29 +63,30 @@ def _more(first: str, second: str) -> Callable[[Scene], Optional[str]]:
     return answer
 
 
-def question_kinds() -> list[list[Asked]]:
-    """All question texts, one list a kind."""
+def question_kinds(concepts: Concepts = EVERYTHING) -> list[list[Asked]]:
+    """All question texts about these shapes and colours, one list a kind."""
+    shapes, colours = concepts
     existence = [
         Asked(
             f"Is there {with_article(f'{c} {s}')}?",
             "is there a",
             lambda scene, c=c, s=s: _yes(bool(scene.select(s, c))),
         )
-        for c in COLOURS
-        for s in SHAPES
+        for c in colours
+        for s in shapes
     ]
-    colour = [Asked(f"What color is the {s}?", "what color is the", _attribute("colour", shape=s)) for s in SHAPES]
+    colour = [Asked(f"What color is the {s}?", "what color is the", _attribute("colour", shape=s)) for s in shapes]
     colour += [
         Asked(f"What color is the {z} {s}?", "what color is the", _attribute("colour", shape=s, size=z))
-        for s in SHAPES
+        for s in shapes
         for z in SIZES
     ]
-    shape = [Asked(f"What shape is the {c} object?", "what", _attribute("shape", colour=c)) for c in COLOURS]
-    count = [Asked(f"How many {plural(s)} are there?", "how many", _count(shape=s)) for s in SHAPES]
-    count += [Asked(f"How many {c} objects are there?", "how many", _count(colour=c)) for c in COLOURS]
+    shape = [Asked(f"What shape is the {c} object?", "what", _attribute("shape", colour=c)) for c in colours]
+    count = [Asked(f"How many {plural(s)} are there?", "how many", _count(shape=s)) for s in shapes]
+    count += [Asked(f"How many {c} objects are there?", "how many", _count(colour=c)) for c in colours]
     count += [Asked(f"How many {z} objects are there?", "how many", _count(size=z)) for z in SIZES]
     count += [Asked("How many objects are in the picture?", "how many", _count())]
-    pairs = list(permutations(SHAPES, 2))
+    pairs = list(permutations(shapes, 2))
     relation = [Asked(f"Is the {a} left of the {b}?", "is the", _relation("is_left_of", a, b)) for a, b in pairs]
     relation += [Asked(f"Is the {a} above the {b}?", "is the", _relation("is_above", a, b)) for a, b in pairs]
     size = [
@@ -94,7 +95,7 @@ def question_kinds() -> list[list[Asked]]:
             "is the",
             lambda scene, s=s: _yes(t.size == "large") if (t := scene.only(shape=s)) else None,
         )
-        for s in SHAPES
+        for s in shapes
     ]
     more = [Asked(f"Are there more {plural(a)} than {plural(b)}?", "are there", _more(a, b)) for a, b in pairs]
     return [existence, colour, shape, count, relation, size, more]
@@ -108,13 +109,13 @@ class Placed(NamedTuple):
     scene: Scene
 
 
-def ask(placed: Sequence[Placed], rng: np.random.Generator) -> list[Question]:
+def ask(placed: Sequence[Placed], rng: np.random.Generator, concepts: Concepts = EVERYTHING) -> list[Question]:
     """Questions about the scenes of one split, about eight a scene, ordered by picture.
 
     Every text is asked equally often for each of its answers within the split, on pictures that differ in the answer:
     the text alone does not tell it.
     """
-    kinds = question_kinds()
+    kinds = question_kinds(concepts)
     share = max(QUESTIONS_PER_SCENE * len(placed) // len(kinds), 2)
     rows: list[tuple[Placed, Asked, str, tuple[str, ...]]] = []
     for kind in kinds:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Optional
+from typing import NamedTuple, Optional
 
 import numpy as np
 from PIL import Image, ImageDraw
+
+from pyutils.errors import InputError
 
 SIDE = 128
 SHAPES = ("circle", "square", "triangle", "star", "heart", "cross")
@@ -31,6 +33,25 @@ _OVERSAMPLING = 4
 _SAME_SHAPE_SHARE = 0.75
 # Centres nearer than this (pixels) stand neither left of nor above each other.
 _CLEAR_DISTANCE = 14.0
+
+
+class Concepts(NamedTuple):
+    """The shapes and the colours that a world draws; all by default."""
+
+    shapes: tuple[str, ...] = SHAPES
+    colours: tuple[str, ...] = tuple(COLOURS)
+
+    @classmethod
+    def first(cls, shapes: int, colours: int) -> Concepts:
+        """The first so many of `SHAPES` and `COLOURS`. InputError for fewer than two shapes or, as VCR's answers are
+        four colours, than four colours, or for more than there are."""
+        for flag, number, least, known in (("--shapes", shapes, 2, SHAPES), ("--colours", colours, 4, COLOURS)):
+            if not least <= number <= len(known):
+                raise InputError(f"{flag}: expected {least} to {len(known)}, found {number}")
+        return cls(SHAPES[:shapes], tuple(COLOURS)[:colours])
+
+
+EVERYTHING = Concepts()
 
 
 @dataclass(frozen=True)
@@ -81,12 +102,12 @@ class Scene:
         return bool(self.select(shape=CRATE))
 
 
-def compose(rng: np.random.Generator, crate: bool = False) -> Scene:
+def compose(rng: np.random.Generator, crate: bool = False, concepts: Concepts = EVERYTHING) -> Scene:
     """A random scene of 2-5 shapes (no two alike in shape, colour and size), and a closed box if `crate`.
 
     Three scenes in four hold a shape twice, so that naming the shape alone does not single an object out.
     """
-    kinds = _kinds(rng)
+    kinds = _kinds(rng, concepts)
     things: list[Thing] = []
     if crate:
         kinds.append((CRATE, "brown", "large"))
@@ -99,16 +120,17 @@ def compose(rng: np.random.Generator, crate: bool = False) -> Scene:
     return Scene(tuple(things), tint, int(rng.integers(1 << 31)))
 
 
-def _kinds(rng: np.random.Generator) -> list[tuple[str, str, str]]:
+def _kinds(rng: np.random.Generator, concepts: Concepts) -> list[tuple[str, str, str]]:
     """Two to five distinct (shape, colour, size)."""
     count = int(rng.integers(2, 6))
-    shapes = [SHAPES[i] for i in rng.integers(len(SHAPES), size=count)]
+    shapes = [concepts.shapes[i] for i in rng.integers(len(concepts.shapes), size=count)]
     if rng.random() < _SAME_SHAPE_SHARE:
         shapes[1] = shapes[0]
     kinds: list[tuple[str, str, str]] = []
     for shape in shapes:
         while True:
-            kind = (shape, tuple(COLOURS)[rng.integers(len(COLOURS))], SIZES[rng.integers(len(SIZES))])
+            colour = concepts.colours[rng.integers(len(concepts.colours))]
+            kind = (shape, colour, SIZES[rng.integers(len(SIZES))])
             if kind not in kinds:
                 kinds.append(kind)
                 break

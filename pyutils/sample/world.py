@@ -14,15 +14,17 @@ from pyutils.sample.detections import CLASSES
 from pyutils.sample.entailment import write_entailment
 from pyutils.sample.entities import write_entities
 from pyutils.sample.expressions import write_refs
-from pyutils.sample.pairs import write_pairs
+from pyutils.sample.pairs import MOST_SENTENCES, write_pairs
 from pyutils.sample.pool import SOURCES, Picture, Pool, generator, make_pool
 from pyutils.sample.questions import Placed, ask, complementary_pairs
+from pyutils.sample.scenes import EVERYTHING, Concepts
 from pyutils.sample.stamp import make_once
 from pyutils.sample.vocabulary import write_vocabulary
 from pyutils.sample.vqa_files import Question, write_answer_list, write_imdb, write_official
 
 VERSION = 1
 DEFAULT_DIMENSION = 192
+DEFAULT_SENTENCES = 2
 FEWEST_SCENES = 24
 _MINIVAL_SHARE = 0.25
 
@@ -30,9 +32,13 @@ _MINIVAL_SHARE = 0.25
 class World:
     """What the parts share: where to write, the pictures made so far, the training texts met so far."""
 
-    def __init__(self, output: Path, scenes: int, seed: int, dimension: int) -> None:
+    def __init__(
+        self, output: Path, scenes: int, seed: int, dimension: int, concepts: Concepts, sentences: int
+    ) -> None:
         self.output = output
         self.seed = seed
+        self.concepts = concepts
+        self.sentences = sentences
         self.texts: list[str] = []
         self._scenes = scenes
         self._dimension = dimension
@@ -41,7 +47,7 @@ class World:
     def pool(self, source: str) -> Pool:
         """The pictures of a source of `pyutils.sample.pool.SOURCES`, drawn and written at the first call."""
         if source not in self._pools:
-            made = make_pool(source, self.output, self._scenes, self.seed, self._dimension)
+            made = make_pool(source, self.output, self._scenes, self.seed, self._dimension, self.concepts)
             self._pools[source] = made
             first = SOURCES[source][1][0]
             self.texts += [caption.text for picture in made.split(first) for caption in picture.captions]
@@ -55,6 +61,8 @@ def write_world(
     only: Optional[Sequence[str]] = None,
     dimension: int = DEFAULT_DIMENSION,
     overwrite: bool = False,
+    concepts: Concepts = EVERYTHING,
+    sentences: int = DEFAULT_SENTENCES,
 ) -> bool:
     """Write the world below `output`; nothing is done when the same one is there already.
 
@@ -67,12 +75,15 @@ def write_world(
         only: names out of `PARTS`; all when None.
         dimension: of the region features. 192 is what the descriptor gives, more adds zeros, less projects.
         overwrite: replace a world that other arguments made, which is an error otherwise.
+        concepts: the shapes and colours to draw and to talk about.
+        sentences: of every set of eight NLVR2 pictures, 1 to 6, as far as that many kinds of sentences fit it.
 
     Returns:
         True when files were written, False when they were there.
 
     Raises:
-        InputError: an unknown part, too few scenes, a dimension below 1, a foreign folder, or another world.
+        InputError: an unknown part, too few scenes, a dimension below 1, sentences out of range, a foreign folder, or
+            another world.
     """
     names = list(PARTS) if only is None else [name for name in PARTS if name in set(only)]
     for name in only or ():
@@ -82,10 +93,17 @@ def write_world(
         raise InputError(f"--scenes: expected at least {FEWEST_SCENES} (every split needs pictures), found {scenes}")
     if dimension < 1:
         raise InputError(f"--dimension: expected at least 1, found {dimension}")
-    parameters = {"sample": "world", "version": VERSION, "scenes": scenes, "seed": seed, "only": names}
+    if not 1 <= sentences <= MOST_SENTENCES:
+        raise InputError(f"--sentences: expected 1 to {MOST_SENTENCES}, found {sentences}")
+    parameters: dict[str, Any] = {"sample": "world", "version": VERSION, "scenes": scenes, "seed": seed, "only": names}
+    # What has its default is not recorded, so that a world whose stamp does not know of it stays complete.
+    if concepts != EVERYTHING:
+        parameters |= {"shapes": len(concepts.shapes), "colours": len(concepts.colours)}
+    if sentences != DEFAULT_SENTENCES:
+        parameters["sentences"] = sentences
 
     def make(folder: Path) -> dict[str, Any]:
-        world = World(folder, scenes, seed, dimension)
+        world = World(folder, scenes, seed, dimension, concepts, sentences)
         content = {name: PARTS[name](world) for name in names}
         write_vocabulary(folder / "vocab.txt", world.texts)
         write_json(folder / "objects_vocab.json", list(CLASSES))
@@ -99,7 +117,7 @@ def _write_vqa(world: World) -> dict[str, int]:
     asked: dict[str, list[Question]] = {}
     for split in ("train2014", "val2014", "test2015"):
         placed = [Placed(picture.image_id, picture.name, picture.scene) for picture in pool.split(split)]
-        asked[split] = ask(placed, generator(world.seed, f"vqa {split}"))
+        asked[split] = ask(placed, generator(world.seed, f"vqa {split}"), world.concepts)
         write_official(annotations, split, asked[split], "drawn world")
         write_json(annotations / f"v2_mscoco_{split}_complementary_pairs.json", complementary_pairs(asked[split]), None)
     known = write_answer_list(world.output / "VQA2/extras/vocabs/answers_vqa.txt", asked["train2014"])
@@ -129,7 +147,8 @@ def _write_nlvr2(world: World) -> dict[str, int]:
     pool, counts = world.pool("nlvr2"), {}
     for split in ("train", "dev", "test1"):
         path = world.output / "NLVR2/annotations" / f"{split}.json"
-        sentences = write_pairs(path, split, pool.split(split), generator(world.seed, f"nlvr2 {split}"))
+        rng = generator(world.seed, f"nlvr2 {split}")
+        sentences = write_pairs(path, split, pool.split(split), rng, world.sentences)
         world.texts += sentences if split == "train" else []
         counts[split] = 4 * len(sentences)
     return counts
@@ -147,7 +166,8 @@ def _write_snli_ve(world: World) -> dict[str, int]:
     pool, counts = world.pool("flickr30k"), {}
     for source, name in (("train", "train"), ("val", "dev"), ("test", "test")):
         path = world.output / "SNLI-VE" / f"snli_ve_{name}.jsonl"
-        hypotheses = write_entailment(path, pool.split(source), generator(world.seed, f"snli_ve {source}"))
+        rng = generator(world.seed, f"snli_ve {source}")
+        hypotheses = write_entailment(path, pool.split(source), rng, world.concepts)
         world.texts += hypotheses if source == "train" else []
         counts[name] = len(hypotheses)
     return counts
@@ -166,7 +186,8 @@ def _write_vcr(world: World) -> dict[str, int]:
     write_metadata(pool.folder, pool.pictures)
     for split in ("train", "val", "test"):
         rng = generator(world.seed, f"vcr {split}")
-        words = write_questions(world.output / "vcr" / f"{split}.jsonl", split, pool.split(split), rng)
+        path = world.output / "vcr" / f"{split}.jsonl"
+        words = write_questions(path, split, pool.split(split), rng, world.concepts)
         world.texts += [word for question in words for word in question] if split == "train" else []
         counts[split] = len(words)
     return counts

@@ -288,6 +288,9 @@ def test_resize_keeps_what_it_can():
         (["--only", "vqa,nlvr"], ["nlvr", "nlvr2"]),
         (["--scenes", "5"], ["--scenes", "24", "5"]),
         (["--dimension", "0"], ["--dimension", "0"]),
+        (["--shapes", "7"], ["--shapes", "2 to 6", "7"]),
+        (["--colours", "3"], ["--colours", "4 to 8", "3"]),
+        (["--sentences", "0"], ["--sentences", "1 to 6", "0"]),
     ],
 )
 def test_bad_input_is_named(tmp_path, capsys, arguments, words):
@@ -295,6 +298,28 @@ def test_bad_input_is_named(tmp_path, capsys, arguments, words):
     message = capsys.readouterr().err
     assert all(word in message for word in words)
     assert not (tmp_path / "x").exists()
+
+
+def test_a_world_of_few_concepts_draws_and_says_no_others(tmp_path, capsys):
+    parts = ["--only", "vqa,coco,nlvr2,vcr,entities,snli-ve"]
+    arguments = ["world", "--output", str(tmp_path / "x"), "--scenes", "48", *parts]
+    few = ["--shapes", "3", "--colours", "4", "--sentences", "6"]
+    assert main([*arguments, *few]) == 0
+    stamp = read(tmp_path / "x/sample.json")
+    assert {name: stamp["parameters"][name] for name in ("shapes", "colours", "sentences")} == {
+        "shapes": 3, "colours": 4, "sentences": 6,
+    }  # fmt: skip
+    objects = read(tmp_path / "x/COCO/annotations/instances_train2014.json")
+    assert {annotation["category_id"] for annotation in objects["annotations"]} == {1, 2, 3}
+    words = set((tmp_path / "x/vocab.txt").read_text(encoding="utf-8").split())
+    assert {"circle", "square", "triangle", "red", "green", "blue", "yellow"} <= words
+    assert not words & {"star", "stars", "heart", "cross", "purple", "orange", "black", "cyan"}
+    sets = Counter(line["identifier"].rsplit("-", 2)[0] for line in lines(tmp_path / "x/NLVR2/annotations/train.json"))
+    assert max(sets.values()) > 4 * 2
+    assert main([*arguments, *few]) == 0
+    assert "already complete" in capsys.readouterr().out
+    assert main(arguments) == 2
+    assert "shapes 3 instead of unknown" in capsys.readouterr().err
 
 
 def test_another_world_does_not_replace_this_one(tmp_path, capsys):
