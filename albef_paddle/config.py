@@ -31,6 +31,7 @@ class VisionConfig:
     attention_dropout: float = setting(0.0, "Dropout of attention weights.")
     drop_path: float = setting(0.0, "Chance that a sample skips a sub-layer of the last block; linear in depth.")
     layer_norm_eps: float = setting(1e-6, "Epsilon of LayerNorm.")
+    init_std: float = setting(0.02, "Standard deviation of initial weights.")
 
     def shape(self) -> VisionShape:
         """The same as the layer wants it."""

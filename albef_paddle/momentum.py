@@ -31,8 +31,9 @@ class Teacher(nn.Layer):
     @paddle.no_grad()
     def update(self, student: nn.Layer) -> None:
         """teacher ← momentum · teacher + (1 - momentum) · student, one kernel a tensor and no temporary ones."""
+        share = paddle.to_tensor(1.0 - self.momentum)  # a number would become a tensor for each parameter anew
         for slow, fast in self._pairs(student):
-            slow.lerp_(fast, 1.0 - self.momentum)
+            slow.lerp_(fast, share)
 
     @paddle.no_grad()
     def copy_from(self, student: nn.Layer) -> None:

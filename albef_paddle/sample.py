@@ -1,16 +1,23 @@
-"""ALBEF's lists of the drawn world:  python -m albef_paddle.sample --world sample_data/world
+"""ALBEF's lists of the sample data:
 
-Links the world's files where `python -m pyutils.data.prepare` looks for the official ones (`WORLD/albef_data`), and
-makes every list below `WORLD/albef_data/albef`.
+    python -m albef_paddle.sample --world sample_data/world
+    python -m albef_paddle.sample --easy-vqa sample_data/easy_vqa
+
+For the drawn world: links its files where `python -m pyutils.data.prepare` looks for the official ones
+(`WORLD/albef_data`), and makes every list below `WORLD/albef_data/albef`. For easy-VQA: `vqa_{train,val,test}.json` and
+`answer_list.json` below `FOLDER/albef`.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from pathlib import Path
 
 from pyutils.cli import run_main
+from pyutils.data.annotations import vqa as official
 from pyutils.data.prepare.__main__ import main as prepare
+from pyutils.data.prepare.lists import Lists
 from pyutils.errors import InputError
 
 # below the data folder: below the world
@@ -27,6 +34,8 @@ LINKS = {
     "vqa": "VQA2/annotations",
 }
 FOLDER = "albef_data"
+# easy-VQA: list, and the split of its official files
+EASY_VQA = {"vqa_train.json": "train2014", "vqa_val.json": "val2014", "vqa_test.json": "test2015"}
 
 
 def make_lists(world: Path) -> Path:
@@ -46,11 +55,47 @@ def make_lists(world: Path) -> Path:
     return folder
 
 
+def make_easy_vqa_lists(data: Path) -> Path:
+    """The lists of easy-VQA in `data`; returns their folder. The test list keeps its answers, which the set publishes.
+
+    Answers to rank: all that the training questions have, the most frequent first. InputError when `data` lacks files.
+    """
+    annotations, lists = data / "VQA2" / "annotations", Lists(data / "albef")
+    for name, split in EASY_VQA.items():
+        questions = annotations / f"v2_OpenEnded_mscoco_{split}_questions.json"
+        answers = annotations / f"v2_mscoco_{split}_annotations.json"
+        for file in (questions, answers):
+            if not file.exists():
+                raise InputError(f"{file} is missing; write it with python -m pyutils.sample easy-vqa --output {data}")
+        records = official.read(questions, answers)
+        entries = [
+            {
+                "question_id": record.question_id,
+                "question": record.question,
+                "image": f"{split}/{record.image}.png",
+                "dataset": "vqa",
+                "answer": list(record.answers),
+            }
+            for record in records
+        ]
+        lists.write(name, entries, data / "images")
+        if split == "train2014":
+            counts = Counter(record.answers[0] for record in records)
+            lists.write_value("answer_list.json", [answer for answer, _ in counts.most_common()], len(counts))
+    return lists.folder
+
+
 def main() -> None:
     """Parse the command line and make the lists."""
-    parser = argparse.ArgumentParser(prog="python -m albef_paddle.sample", description=__doc__)
-    parser.add_argument("--world", type=Path, default=Path("sample_data/world"), help="the world's folder")
-    print(f"lists are in {make_lists(parser.parse_args().world) / 'albef'}")
+    parser = argparse.ArgumentParser(
+        prog="python -m albef_paddle.sample", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    sets = parser.add_mutually_exclusive_group()
+    sets.add_argument("--world", type=Path, default=Path("sample_data/world"), help="the world's folder")
+    sets.add_argument("--easy-vqa", type=Path, help="easy-VQA's folder")
+    options = parser.parse_args()
+    folder = make_easy_vqa_lists(options.easy_vqa) if options.easy_vqa else make_lists(options.world) / "albef"
+    print(f"lists are in {folder}")
 
 
 if __name__ == "__main__":

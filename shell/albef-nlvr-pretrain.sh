@@ -4,29 +4,9 @@
 #   CONFIG        another configuration file
 #   MODEL         weights to start from (default: what the configuration says)
 #   TEXT_ENCODER  vocab.txt or the folder with it (default bert-base-uncased)
-#   LOG_DIR       checkpoints, logs, results (default ./output/NLVR_pretrain)
+#   LOG_DIR       checkpoints, logs, results (default ./output/NLVR_pretrain; with DATA=sample output/tiny_nlvr_pretrain of the repository)
 #   GPUS, NPROC   devices, see shell/launch.sh
 set -e
 . "$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)/launch.sh"
-LOG_DIR=${LOG_DIR:-./output/NLVR_pretrain}
-
-if [ "${DATA:-}" = sample ]; then
-    cd "$ROOT"
-    "$PYTHON" -m pyutils.sample world --output sample_data/world
-    "$PYTHON" -m albef_paddle.sample --world sample_data/world
-    launch albef_paddle/run_nlvr_pretrain.py --config configs/albef/tiny/nlvr_pretrain.yaml --output_dir "$LOG_DIR" "$@"
-    exit
-fi
-
-CONFIG=${CONFIG:-$ROOT/configs/albef/nlvr_pretrain.yaml}
-if [ "$CONFIG" = "$ROOT/configs/albef/nlvr_pretrain.yaml" ] && [ ! -e data/albef/coco_pretrain.json ]; then
-    cat >&2 <<EOF
-albef-nlvr-pretrain.sh: data/albef/coco_pretrain.json is missing.
-  Make the lists from the official files with  python -m pyutils.data.prepare  (docs/data_albef.md), in this folder.
-  To try the recipe without them:  DATA=sample sh shell/albef-nlvr-pretrain.sh
-EOF
-    exit 2
-fi
-[ -z "${MODEL:-}" ] || set -- --checkpoint "$MODEL" "$@"
-launch albef_paddle/run_nlvr_pretrain.py --config "$CONFIG" --output_dir "$LOG_DIR" \
-    --text_encoder "${TEXT_ENCODER:-bert-base-uncased}" "$@"
+. "$ROOT/shell/albef-recipe.sh"
+albef_recipe nlvr_pretrain nlvr_pretrain coco_pretrain.json NLVR_pretrain "$@"

@@ -6,15 +6,17 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Literal, Optional
 
 import numpy as np
 import paddle
+from PIL import Image, ImageOps
 
 from albef_paddle.config import AlbefConfig
 from albef_paddle.weights import NEW_HEADS
 from pyutils.config import setting
-from pyutils.data.images import Images
+from pyutils.data.images import Images, as_rgb
 from pyutils.data.order import TrainOrder
 from pyutils.data.transforms import albef_transform
 from pyutils.engine import distributed
@@ -36,8 +38,14 @@ class DataConfig:
     flip: bool = setting(
         True, "Mirror training images at random, as the original does though texts say left and right."
     )
+    augment: Literal["original", "crop", "none"] = setting(
+        "original",
+        "Of training images: the task's crop and RandAugment; the crop alone, for data whose texts name "
+        "colours; or neither.",
+    )
     exif_rotation: bool = setting(False, "Turn images as their cameras noted.")
     blind: bool = setting(False, "Withhold the images (zeros instead): the baseline of what texts alone give away.")
+    keep_decoded: bool = setting(False, "Keep decoded images in memory; for sets of small pictures.")
     draft_margin: Optional[float] = setting(2.0, "JPEG files may be decoded smaller down to so many times the size.")
 
     def files(self, split: str) -> list[str]:
@@ -135,7 +143,9 @@ class AlbefTask(SplitTask):
     def _source(self, transform: str) -> Images:
         data = self.config.data
         made = albef_transform(transform, self.config.model.vision.image_size, data.flip)
-        kind = BlindImages if data.blind else Images
+        if data.augment != "original":
+            made = replace(made, augment=None, crop_scale=made.crop_scale if data.augment == "crop" else None)
+        kind = BlindImages if data.blind else KeptImages if data.keep_decoded else Images
         return kind(data.images, made, data.draft_margin, data.exif_rotation)
 
     def caption(self, text: str, max_tokens: int | None = None) -> list[int]:
@@ -158,6 +168,22 @@ class AlbefTask(SplitTask):
     def tensors(self, arrays: dict[str, np.ndarray]) -> Batch:
         """A batch that did not come through a loader."""
         return {name: paddle.to_tensor(value) for name, value in arrays.items()}
+
+
+class KeptImages(Images):
+    """Each file is decoded once, in full, and kept: width · height · 3 bytes an image in every data worker."""
+
+    @cached_property
+    def _decoded(self) -> dict[Path, Image.Image]:
+        return {}
+
+    def _pixels(self, path: Path, rng: np.random.Generator | None) -> np.ndarray:
+        if path not in self._decoded:
+            with Image.open(path) as image:
+                turned = ImageOps.exif_transpose(image) if self.exif_rotation else image
+                self._decoded[path] = as_rgb(turned).copy()
+        image = self._decoded[path]
+        return self._scaled(image, self.transform.crop(*image.size, rng), 1)
 
 
 class BlindImages(Images):

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
+
+from albef_paddle.sample import make_easy_vqa_lists
+from albef_paddle.tasks.vqa import AlbefVQA, AlbefVQAConfig
+from pyutils.config import load_config
+from pyutils.data.annotations import albef_vqa
+from pyutils.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -72,3 +81,106 @@ def test_every_script_runs(world, write_yaml, tmp_path, script, images, lists, e
     path = write_yaml(images, world.lists(**lists), **entries)
     command(script, "--config", path, "--device", "cpu", "--output_dir", tmp_path / "out", "--seed", 3)
     assert (tmp_path / "out" / "best" / "model.safetensors").is_file()
+
+
+RECIPES = ("grounding", "nlvr-pretrain", "nlvr", "pretrain", "retrieval", "ve", "vqa")
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_recipe_without_data_says_what_is_missing(recipe, tmp_path):
+    script = ROOT / "shell" / f"albef-{recipe}.sh"
+    environment = {**os.environ, "PYTHON": sys.executable, "DATA": "", "CONFIG": ""}
+    done = subprocess.run(["sh", str(script)], capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert done.returncode == 2
+    assert f"is missing below {tmp_path}" in done.stderr
+    assert "python -m pyutils.data.prepare" in done.stderr
+    assert f"DATA=sample sh {script}" in done.stderr
+
+
+def test_the_small_recipes_start_from_what_others_write():
+    lines = [line for path in (ROOT / "configs/albef/tiny").glob("*.yaml") for line in path.read_text().splitlines()]
+    starts = {line.split()[1] for line in lines if line.startswith("init: ")}
+    written = {line.split()[1] + "/best" for line in lines if line.startswith("output_dir: ")}
+    assert starts and starts <= written
+
+
+def write_easy_vqa(folder: Path) -> Path:
+    """Three splits of one picture and two questions in easy-VQA's official files; returns `folder`."""
+    annotations = folder / "VQA2" / "annotations"
+    annotations.mkdir(parents=True)
+    for number, split in enumerate(("train2014", "val2014", "test2015"), start=1):
+        (folder / "images" / split).mkdir(parents=True)
+        Image.new("RGB", (64, 64), (40 * number, 0, 0)).save(folder / f"images/{split}/COCO_{split}_{number:012d}.png")
+        questions, answers = [], []
+        for place, (question, answer) in enumerate((("is there a circle?", "yes"), ("what color?", "red"))):
+            key = {"question_id": 10 * number + place, "image_id": number}
+            questions.append({**key, "question": question})
+            given = [{"answer": answer, "answer_id": n, "answer_confidence": "yes"} for n in range(1, 11)]
+            kind = {"question_type": "is", "answer_type": "other", "multiple_choice_answer": answer}
+            answers.append({**key, **kind, "answers": given})
+        for name, content in (
+            (f"v2_OpenEnded_mscoco_{split}_questions.json", {"questions": questions, "data_subtype": split}),
+            (f"v2_mscoco_{split}_annotations.json", {"annotations": answers, "data_subtype": split}),
+        ):
+            (annotations / name).write_text(json.dumps(content), encoding="utf-8")
+    return folder
+
+
+def test_lists_of_easy_vqa_name_its_pictures_and_answers(tmp_path):
+    data = write_easy_vqa(tmp_path / "easy")
+    lists = make_easy_vqa_lists(data)
+    for name in ("vqa_train.json", "vqa_val.json", "vqa_test.json"):
+        records = albef_vqa.read([lists / name])
+        assert [record.answers for record in records] == [("yes",), ("red",)]
+        assert all((data / "images" / record.image).is_file() for record in records)
+    assert albef_vqa.read_answer_list(lists / "answer_list.json") == ("yes", "red")
+
+
+def test_lists_of_an_incomplete_easy_vqa_say_how_to_write_it(tmp_path):
+    data = write_easy_vqa(tmp_path / "easy")
+    missing = data / "VQA2/annotations/v2_mscoco_val2014_annotations.json"
+    missing.unlink()
+    with pytest.raises(InputError, match=f"{missing.name} is missing; .*pyutils.sample easy-vqa --output"):
+        make_easy_vqa_lists(data)
+
+
+@pytest.fixture
+def easy_task(tmp_path):
+    """Makes AlbefVQA on the small easy-VQA with `data` settings: `easy_task(augment="none")`."""
+    data = write_easy_vqa(tmp_path / "easy")
+    lists = make_easy_vqa_lists(data)
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "is", "there", "a", "circle", "?", "what", "color", "yes"]
+    (data / "vocab.txt").write_text("\n".join([*words, "red"]), encoding="utf-8")
+
+    def make(**settings: object) -> AlbefVQA:
+        overrides = {
+            "tokenizer": data / "vocab.txt",
+            "answer_list": lists / "answer_list.json",
+            "data.images": f"[{data / 'images'}]",
+            "data.splits": f"{{train: [{lists / 'vqa_train.json'}]}}",
+            **{f"data.{name}": value for name, value in settings.items()},
+        }
+        path = ROOT / "configs/albef/tiny/easy_vqa.yaml"
+        return AlbefVQA(load_config(AlbefVQAConfig, path, [f"{name}={value}" for name, value in overrides.items()]))
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("augment", "crop", "recoloured"), [("original", True, True), ("crop", True, False), ("none", False, False)]
+)
+def test_augmentation_can_be_reduced(easy_task, augment, crop, recoloured):
+    task = easy_task(augment=augment)
+    transform = task.images(training=True).transform
+    assert (transform.crop_scale is not None, transform.augment is not None) == (crop, recoloured)
+    assert not task.images(training=False).transform.random
+
+
+def test_kept_pictures_are_those_of_the_file_and_read_once(easy_task):
+    plain, kept = (easy_task(keep_decoded=keep).images(training=True) for keep in ("false", "true"))
+    key = easy_task().train_records()[0].image
+    expected = plain.read(key, np.random.default_rng(1))
+    np.testing.assert_array_equal(kept.read(key, np.random.default_rng(1)), expected)
+    Image.new("RGB", (64, 64), (0, 255, 0)).save(kept.path(key))
+    np.testing.assert_array_equal(kept.read(key, np.random.default_rng(1)), expected)
+    assert not np.array_equal(plain.read(key, np.random.default_rng(1)), expected)

@@ -20,6 +20,7 @@ from pyutils.errors import InputError
 
 CLASSES = {
     "vqa": AlbefVQAConfig,
+    "easy_vqa": AlbefVQAConfig,
     "ve": AlbefRunConfig,
     "nlvr": AlbefRunConfig,
     "nlvr_pretrain": AlbefRunConfig,

@@ -1,0 +1,58 @@
+# Sourced by the recipes of ALBEF after launch.sh; defines
+#
+#   albef_recipe NAME CONFIG LIST FOLDER ARGUMENTS…
+#
+# which trains run_NAME.py with configs/albef/CONFIG.yaml, or with configs/albef/tiny/NAME.yaml on the drawn world when
+# DATA=sample. LIST: the file of data/albef that must be there. FOLDER: below ./output, for checkpoints and results.
+# Relative paths in LOG_DIR, MODEL and the arguments are the caller's; with DATA=sample those of the arguments are
+# relative to the repository, whose sample_data and output are used.
+
+SAMPLE_WORLD=sample_data/small_world
+caller=$PWD
+
+albef_path() { case $1 in /*) printf '%s\n' "$1" ;; *) printf '%s\n' "$caller/$1" ;; esac; }
+
+albef_sample_data() {
+    cd "$ROOT"
+    "$PYTHON" -m pyutils.sample world --output "$SAMPLE_WORLD" --scenes 4000 --shapes 3 --colours 4 --sentences 6
+    "$PYTHON" -m albef_paddle.sample --world "$SAMPLE_WORLD"
+}
+
+# Trains what the tiny recipe NAME starts from, unless it is there.
+albef_sample_start() {
+    case $1 in pretrain) return ;; nlvr) albef_before=nlvr_pretrain ;; *) albef_before=pretrain ;; esac
+    [ ! -e "output/tiny_$albef_before/best" ] || return 0
+    echo "$recipe: output/tiny_$albef_before is not there: training it first"
+    (
+        albef_sample_start "$albef_before"
+        launch "albef_paddle/run_$albef_before.py" --config "configs/albef/tiny/$albef_before.yaml"
+    )
+}
+
+albef_recipe() {
+    recipe=$(basename -- "$0") name=$1 config=$2 list=$3 folder=$4
+    shift 4
+    if [ -n "${MODEL:-}" ]; then
+        [ ! -e "$MODEL" ] || MODEL=$(albef_path "$MODEL")
+        set -- --checkpoint "$MODEL" "$@"
+    fi
+    if [ "${DATA:-}" = sample ]; then
+        albef_sample_data
+        [ -n "${MODEL:-}" ] || albef_sample_start "$name"
+        [ -z "${LOG_DIR:-}" ] || set -- --output_dir "$(albef_path "$LOG_DIR")" "$@"
+        launch "albef_paddle/run_$name.py" --config "configs/albef/tiny/$name.yaml" "$@"
+        return
+    fi
+    CONFIG=${CONFIG:-$ROOT/configs/albef/$config.yaml}
+    if [ "$CONFIG" = "$ROOT/configs/albef/$config.yaml" ] && [ ! -e "data/albef/$list" ]; then
+        cat >&2 <<EOF
+$recipe: data/albef/$list is missing below $caller.
+  Put the official files below data/ as docs/data_albef.md says and make the lists, in this folder:
+    python -m pyutils.data.prepare
+  To try the recipe without them, on drawn pictures:  DATA=sample sh $ROOT/shell/$recipe
+EOF
+        exit 2
+    fi
+    launch "albef_paddle/run_$name.py" --config "$CONFIG" --output_dir "${LOG_DIR:-./output/$folder}" \
+        --text_encoder "${TEXT_ENCODER:-bert-base-uncased}" "$@"
+}
