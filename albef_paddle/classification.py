@@ -7,13 +7,14 @@ from paddle import nn
 
 from albef_paddle.config import AlbefConfig
 from albef_paddle.momentum import Teacher
+from albef_paddle.pretrained import PretrainedAlbef
 from albef_paddle.text_encoder import text_encoder
 from pyutils.layers.initializers import linear
 from pyutils.layers.vit import VisionTransformer
 from pyutils.losses import distilled_cross_entropy, masked_cross_entropy
 
 
-class PairClassifier(nn.Layer):
+class PairClassifier(PretrainedAlbef, nn.Layer):
     """Classes of a sentence read with `images` images: an MLP on the first token's state.
 
     Call `teacher.update(model)` before the first forward pass of every optimizer step, and `teacher.copy_from(model)`
@@ -68,6 +69,8 @@ class PairClassifier(nn.Layer):
 
 class AlbefForEntailment(PairClassifier):
     """SNLI-VE: does the image entail the sentence (section 4.4)? `config.num_classes` classes."""
+
+    has_classes = True
 
     def __init__(self, config: AlbefConfig):
         super().__init__(config, config.num_classes, images=1)

@@ -12,6 +12,7 @@ from paddle import nn
 from albef_paddle.config import AlbefConfig
 from albef_paddle.momentum import Teacher
 from albef_paddle.negatives import Negatives, draw_negatives
+from albef_paddle.pretrained import PretrainedAlbef
 from albef_paddle.queues import FeatureQueue
 from albef_paddle.text_encoder import text_encoder
 from pyutils.engine.precision import fp32_island
@@ -75,7 +76,7 @@ def encode_pairs(parts: nn.Layer, images: paddle.Tensor, input_ids: paddle.Tenso
     )
 
 
-class ContrastiveModel(nn.Layer):
+class ContrastiveModel(PretrainedAlbef, nn.Layer):
     """Image and text towers, the queue, and the matching head (class 1 = they match). A subclass adds `teacher`, which
     holds momentum copies of the towers at least.
 

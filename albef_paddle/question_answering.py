@@ -11,6 +11,7 @@ from paddle import nn
 
 from albef_paddle.config import AlbefConfig
 from albef_paddle.momentum import Teacher
+from albef_paddle.pretrained import PretrainedAlbef
 from albef_paddle.text_encoder import TextDecoder, labelled_positions, next_words, take_flat, text_encoder
 from pyutils.engine.precision import fp32_island
 from pyutils.layers.attention import KeyValue
@@ -26,7 +27,7 @@ class RankedAnswers(NamedTuple):
     probabilities: paddle.Tensor
 
 
-class AlbefForQuestionAnswering(nn.Layer):
+class AlbefForQuestionAnswering(PretrainedAlbef, nn.Layer):
     """The question is read with the image; the decoder writes answers from its states. Call `teacher.update(model)`
     before the first forward pass of every optimizer step."""
 

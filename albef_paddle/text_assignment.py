@@ -11,6 +11,7 @@ from paddle import nn
 from albef_paddle.config import AlbefConfig
 from albef_paddle.contrast import unit_feature
 from albef_paddle.negatives import sample_rows
+from albef_paddle.pretrained import PretrainedAlbef
 from albef_paddle.text_encoder import text_encoder
 from pyutils.errors import InputError
 from pyutils.layers.initializers import linear
@@ -60,7 +61,7 @@ def draw_assignment(weights: paddle.Tensor) -> Assignment:
     return Assignment(first, second, labels)
 
 
-class AlbefForTextAssignment(nn.Layer):
+class AlbefForTextAssignment(PretrainedAlbef, nn.Layer):
     """Three classes: the text belongs to the first image, the second, neither. There is no teacher."""
 
     def __init__(self, config: AlbefConfig):

@@ -6,19 +6,21 @@ A model has the heads it is built with, and a call computes one of them and no m
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Callable, NamedTuple
+from typing import Any, Callable, NamedTuple
 
+import numpy as np
 import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
-from pyutils.errors import nearest
+from pyutils.errors import InputError, nearest
 from pyutils.layers.attention import MASKED_SCORE
 from pyutils.layers.dropout import Dropout
 from pyutils.layers.heads import HeadTransform, MaskedLanguageHead
 from pyutils.layers.initializers import linear
 from vilbert_paddle.config import VilbertConfig
 from vilbert_paddle.model import Encoded, Vilbert
+from vilbert_paddle.pretrained import PretrainedTasks
 from vilbert_paddle.streams import Wanted
 
 HEAD_DROPOUT = 0.1  # fixed in the original, whatever the configuration says
@@ -104,7 +106,7 @@ class RegionDecoder(nn.Layer):
         return self.decoder(self.transform(states))
 
 
-class VilbertForTasks(nn.Layer):
+class VilbertForTasks(PretrainedTasks, nn.Layer):
     """The encoder and some heads of `HEADS`; `heads`: their names, or name → number of outputs (None: the usual)."""
 
     def __init__(self, config: VilbertConfig, heads: Iterable[str] | Mapping[str, int | None]):
@@ -151,6 +153,13 @@ class VilbertForPretraining(VilbertForTasks):
 
     def __init__(self, config: VilbertConfig):
         super().__init__(config, PRETRAINING)
+
+    @classmethod
+    def build(cls, config: VilbertConfig, tensors: Mapping[str, np.ndarray], **choice: Any) -> VilbertForPretraining:
+        """See `Pretrained`."""
+        if choice.get("heads") is not None:
+            raise InputError("the heads of pre-training are fixed: take VilbertForTasks to choose some")
+        return cls(config)
 
     def forward(
         self, word_positions: paddle.Tensor | None = None, region_positions: paddle.Tensor | None = None, **inputs

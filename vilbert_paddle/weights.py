@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 
 import numpy as np
 import paddle
@@ -201,19 +202,24 @@ def unused_shapes(tensors: Mapping[str, np.ndarray]) -> dict[str, tuple[int, ...
 def load_initial(model: paddle.nn.Layer, source: str, may_miss: Iterable[str] = ()) -> LoadReport:
     """Put the weights that `source` names into a `VilbertForTasks` or `VilbertForPretraining`; report on every tensor.
 
-    `source`: a checkpoint of ours (folder or file), or a `.safetensors` / `.pdparams` file with the names of the
-    authors, of the old Paddle port or of a text-only BERT, which fills the text stream. `may_miss`: regular expressions
-    of our names that it need not hold (new heads: `^heads\\.`); heads that this model lacks are passed over. InputError
-    when it does not fit.
+    `source`: a file or folder with weights of ours, of the authors, of the old Paddle port or of a text-only BERT (it
+    fills the text stream), in any format of `pyutils.weights.read`, or a name (`pyutils.weights.places.locate`).
+    `may_miss`: regular expressions of our names that it need not hold (new heads: `^heads\\.`); heads that this model
+    lacks are passed over. InputError when it does not fit.
     """
     file = weight_file(locate(source))
+    tensors, lacking = read_checkpoint(file)
+    return load_arrays(model, tensors, str(file), [*may_miss, *lacking], OTHER_HEADS)
+
+
+def read_checkpoint(file: Path) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Tensors of a weight file of ours or of any code base under our names, and patterns of what it rightly lacks (all
+    but the text stream, where it is a text-only BERT). InputError when it is neither, or has tensors without a rule."""
     tensors = read_weights(file)
-    may_miss = list(may_miss)
-    if not is_ours(tensors):
-        converted = convert(tensors, str(file))
-        if converted.unmapped:
-            raise InputError(f"{file}: no rule for {len(converted.unmapped)} tensors, e.g. {converted.unmapped[0]}")
-        tensors = converted.tensors
-        if not any(name.startswith("encoder.region_embeddings.") for name in tensors):
-            may_miss += BEYOND_TEXT
-    return load_arrays(model, tensors, str(file), may_miss, OTHER_HEADS)
+    if is_ours(tensors):
+        return tensors, []
+    converted = convert(tensors, str(file))
+    if converted.unmapped:
+        raise InputError(f"{file}: no rule for {len(converted.unmapped)} tensors, e.g. {converted.unmapped[0]}")
+    text_only = not any(name.startswith("encoder.region_embeddings.") for name in converted.tensors)
+    return converted.tensors, list(BEYOND_TEXT) if text_only else []

@@ -42,6 +42,7 @@ class PretrainedVisualBert(Pretrained):
 
     config_class = VisualBertConfig
     other_heads = OTHER_HEADS
+    unchecked = ("num_heads",)
     head_size_from: str | None = None
 
     @classmethod
@@ -80,7 +81,7 @@ class PretrainedVisualBert(Pretrained):
         return {**known, "region_token_type": 1}
 
     @classmethod
-    def build(cls, config: VisualBertConfig, tensors: Arrays) -> Any:
+    def build(cls, config: VisualBertConfig, tensors: Arrays, **choice: Any) -> Any:
         """See `Pretrained`."""
         if cls.head_size_from is None:
             return cls(config)

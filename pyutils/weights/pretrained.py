@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import is_dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -18,15 +18,22 @@ from pyutils.errors import InputError, nearest
 from pyutils.files import PathLike
 
 Arrays = Mapping[str, np.ndarray]
-_YAML = "config.yaml"
+_YAML, _VOCABULARY = "config.yaml", "vocab.txt"
 _JSON = ("config.json", "model_config.json")  # Hugging Face, paddlenlp
 
 
 class Pretrained:
-    """Mixin of models. A model package fills in the five hooks below."""
+    """Mixin of models. A model package fills in the hooks below. Fields of a configuration inside another are dotted.
+
+    config_class: a dataclass. other_heads: regular expressions of names in a file that this model need not have.
+    unchecked: fields that shapes do not tell for certain, or that may differ from the file's. vocabulary: the vocab.txt
+    that came with the weights, which `save_pretrained` sends along.
+    """
 
     config_class: ClassVar[type]
     other_heads: ClassVar[tuple[str, ...]] = ()
+    unchecked: ClassVar[tuple[str, ...]] = ()
+    vocabulary: Path | None = None
 
     @classmethod
     def read_tensors(cls, file: Path) -> tuple[dict[str, np.ndarray], list[str]]:
@@ -44,9 +51,17 @@ class Pretrained:
         raise NotImplementedError
 
     @classmethod
-    def build(cls, config: Any, tensors: Arrays) -> Any:
-        """Hook: a new model; the sizes of its heads are those in `tensors`."""
-        raise NotImplementedError
+    def build(cls, config: Any, tensors: Arrays, **choice: Any) -> Any:
+        """Hook: a new model; the sizes of its heads are those in `tensors`. `choice`: what a subclass lets one choose
+        in its own `from_pretrained`."""
+        return cls(config)
+
+    @classmethod
+    def fill(cls, model: Any, tensors: Arrays, origin: str, may_miss: list[str]) -> None:
+        """Hook: put `tensors` of the file `origin` into `model`, strictly but for the names `may_miss`."""
+        from pyutils.engine.loading import load_arrays
+
+        load_arrays(model, tensors, origin, may_miss, cls.other_heads)
 
     def own_config(self) -> Any:
         """Hook: the configuration this model was made from."""
@@ -61,29 +76,36 @@ class Pretrained:
                 code base that the package has a map for. The configuration is the `config.yaml` or `config.json` beside
                 the weights; without one, the sizes are read from the tensors.
             may_miss: regular expressions of our names that the file need not hold (a new head).
-            changes: fields of the configuration to set otherwise, e.g. `hidden_dropout=0.0`.
+            changes: fields of the configuration to set otherwise: `hidden_dropout=0.0`, `**{"vision.image_size": 384}`.
 
         Raises:
             InputError: no such checkpoint, a damaged file, weights of another model, a configuration that does not fit
                 the weights (the field is named).
         """
+        return cls._from_pretrained(source, may_miss, changes)
+
+    @classmethod
+    def _from_pretrained(
+        cls, source: PathLike, may_miss: Iterable[str], changes: Mapping[str, Any], **choice: Any
+    ) -> Any:
         from pyutils.engine.checkpoint import weight_file
-        from pyutils.engine.loading import load_arrays
         from pyutils.weights.places import locate
 
         file = weight_file(locate(str(source)))
         tensors, lacking = cls.read_tensors(file)
-        config = cls._config_for(file, tensors)
-        _check_changes(config, changes)
-        model = cls.build(replace(config, **changes), tensors)
-        load_arrays(model, tensors, str(file), [*may_miss, *lacking], cls.other_heads)
+        config = _with_fields(cls._config_for(file, tensors), changes)
+        model = cls.build(config, tensors, **choice)
+        cls.fill(model, tensors, str(file), [*may_miss, *lacking])
         model.eval()
+        if file.with_name(_VOCABULARY).is_file():
+            model.vocabulary = file.with_name(_VOCABULARY)
         return model
 
     def save_pretrained(
         self, folder: PathLike, vocabulary: PathLike | None = None, weights_format: str = "safetensors"
     ) -> None:
-        """Write weights, `config.yaml` and, if given, the file `vocabulary` as a checkpoint folder.
+        """Write weights, `config.yaml` and the vocabulary (the file `vocabulary`; None: the one that came with the
+        weights, if any) as a checkpoint folder.
 
         `weights_format`: "safetensors" or "pdparams". A folder that is there is replaced in one step; InputError when
         it cannot be written.
@@ -91,6 +113,7 @@ class Pretrained:
         from pyutils.engine.checkpoint import save_checkpoint
 
         text = "model:\n" + textwrap.indent(to_yaml(self.own_config()), "  ")
+        vocabulary = self.vocabulary if vocabulary is None else vocabulary
         files = [Path(vocabulary)] if vocabulary is not None else []
         save_checkpoint(folder, self, text, files, weights_format=weights_format)
 
@@ -101,9 +124,11 @@ class Pretrained:
         for path in (file.with_name(name) for name in (_YAML, *_JSON)):
             if path.is_file():
                 config = cls._read_config(path)
-                _check_sizes(config, sizes, path, file)
+                open_fields = {field: size for field, size in sizes.items() if _is_open(config, field)}
+                config = _with_fields(config, open_fields)
+                cls._check_sizes(config, sizes, path, file)
                 return config
-        return replace(cls.config_class(), **sizes)
+        return _with_fields(cls.config_class(), sizes)
 
     @classmethod
     def _read_config(cls, path: Path) -> Any:
@@ -117,20 +142,42 @@ class Pretrained:
         fields = values.get("model", values) if path.name == _YAML else cls.from_foreign(values)
         return parse_config(cls.config_class, yaml.safe_dump(fields), str(path))
 
-
-def _check_sizes(config: Any, sizes: Mapping[str, Any], path: Path, file: Path) -> None:
-    for field, found in sizes.items():
-        if field == "num_heads":  # shapes do not tell
-            continue
-        told = getattr(config, field)
-        if told != found:
-            raise InputError(
-                f"{path}: model.{field} is {told}, but the weights in {file.name} are made for {found}: take the "
-                "configuration that was saved with them, or set the field to what they have"
-            )
+    @classmethod
+    def _check_sizes(cls, config: Any, sizes: Mapping[str, Any], path: Path, file: Path) -> None:
+        for field, found in sizes.items():
+            told = _field(config, field)
+            if field not in cls.unchecked and told != found:
+                raise InputError(
+                    f"{path}: model.{field} is {told}, but the weights in {file.name} are made for {found}: take the "
+                    "configuration that was saved with them, or set the field to what they have"
+                )
 
 
-def _check_changes(config: Any, changes: Mapping[str, Any]) -> None:
-    for field in changes:
-        if not hasattr(config, field):
-            raise InputError(f"unknown configuration field {field!r}: {nearest(field, vars(config))}")
+def _field(config: Any, name: str) -> Any:
+    """The value of a dotted field. InputError naming the nearest where there is none."""
+    for part in name.split("."):
+        if not is_dataclass(config) or part not in vars(config):
+            known = vars(config) if is_dataclass(config) else ()
+            raise InputError(f"unknown configuration field {part!r}: {nearest(part, known)}")
+        config = getattr(config, part)
+    return config
+
+
+def _with_fields(config: Any, values: Mapping[str, Any]) -> Any:
+    """`config` with other values of dotted fields, all at once: some are valid together only."""
+    own: dict[str, Any] = {}
+    inner: dict[str, dict[str, Any]] = {}
+    for name, value in values.items():
+        _field(config, name)
+        first, _, rest = name.partition(".")
+        if rest:
+            inner.setdefault(first, {})[rest] = value
+        else:
+            own[first] = value
+    nested = {first: _with_fields(getattr(config, first), fields) for first, fields in inner.items()}
+    return replace(config, **own, **nested)
+
+
+def _is_open(config: Any, field: str) -> bool:
+    """Whether the configuration leaves the size of the vocabulary to vocab.txt."""
+    return field.rpartition(".")[2] == "vocab_size" and _field(config, field) == 0
