@@ -1,20 +1,8 @@
 #!/bin/sh
-# Train one ViLBERT on several tasks (12-in-1). Settings come from the environment; further arguments go to run_multitask.py.
-#   CONFIG       the recipe (default configs/vilbert/multitask.yaml; its paths are relative to the folder you are in)
-#   DATA_DIR     `sample` tries the recipe on drawn scenes
-#   MODEL        weights to start from (default: those of the recipe)
-#   LOG_DIR      checkpoints, logs, result files (default: output/ in the recipe)
-#   GPUS, NPROC  devices, see shell/launch.sh
+# Train one ViLBERT on several tasks (12-in-1).
+# Settings come from the environment (CONFIG, DATA_DIR, MODEL, LOG_DIR, GPUS, NPROC: see shell/vilbert.sh); further
+# arguments go to run_multitask.py.
 set -e
-. "$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)/launch.sh"
-
-if [ "${DATA_DIR:-}" = sample ]; then
-    cd "$ROOT"
-    "$PYTHON" -m pyutils.sample world --output data/world --scenes "${SCENES:-1000}"
-    set -- --config configs/vilbert/tiny/multitask.yaml "$@"
-else
-    set -- --config "${CONFIG:-$ROOT/configs/vilbert/multitask.yaml}" "$@"
-fi
-[ -z "${MODEL:-}" ] || set -- "$@" --from_pretrained "$MODEL"
-[ -z "${LOG_DIR:-}" ] || set -- "$@" --output_dir "$LOG_DIR"
-launch vilbert_paddle/run_multitask.py "$@"
+. "$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)/vilbert.sh"
+vilbert_recipe run_multitask.py multitask \
+    "data/VQA data/referExpression/refcoco+ data/flickr30k data/nlvr2 data/visual_entailment data/VCR $WEIGHTS" "$@"

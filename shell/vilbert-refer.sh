@@ -6,7 +6,8 @@
 #   LOG_DIR      checkpoints, logs, val_result.json (default checkpoints/DATASET_bert_base_6layer_6conect-pretrained)
 #   GPUS, NPROC  devices, see shell/launch.sh
 set -e
-. "$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)/launch.sh"
+. "$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)/vilbert.sh"
+[ -z "${LOG_DIR:-}" ] || LOG_DIR=$(vilbert_absolute "$LOG_DIR")
 
 if [ "${DATA_DIR:-}" = sample ]; then
     cd "$ROOT"
@@ -18,9 +19,8 @@ fi
 
 DATASET=${DATASET:-refcoco+}
 DATA_DIR=${DATA_DIR:-data/referExpression}
-MODEL=${MODEL:-checkpoints/bert_base_6_layer_6_connect_freeze_0/paddle_model_8.pdparams}
-LMDB=resnet101_faster_rcnn_genome.lmdb
-for needed in "$DATA_DIR/$DATASET" "$DATA_DIR/${DATASET}_$LMDB" "$DATA_DIR/${DATASET}_gt_$LMDB" "$MODEL"; do
+MODEL=$WEIGHTS
+for needed in "$DATA_DIR/$DATASET" "$DATA_DIR/${DATASET}_$FEATURES" "$DATA_DIR/${DATASET}_gt_$FEATURES" "$MODEL"; do
     [ -e "$needed" ] && continue
     cat >&2 <<EOF
 vilbert-refer.sh: $needed is missing.
@@ -32,8 +32,8 @@ done
 launch vilbert_paddle/run_refer.py \
     --config "$ROOT/configs/vilbert/$DATASET.yaml" \
     --data_dir "$DATA_DIR" \
-    --features "$DATA_DIR/${DATASET}_$LMDB" \
-    --gt_features "$DATA_DIR/${DATASET}_gt_$LMDB" \
+    --features "$DATA_DIR/${DATASET}_$FEATURES" \
+    --gt_features "$DATA_DIR/${DATASET}_gt_$FEATURES" \
     --from_pretrained "$MODEL" \
     --output_dir "${LOG_DIR:-checkpoints/${DATASET}_bert_base_6layer_6conect-pretrained}" \
     "$@"

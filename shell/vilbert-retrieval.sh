@@ -1,20 +1,8 @@
 #!/bin/sh
-# Fine-tune ViLBERT on Flickr30k retrieval. Settings come from the environment; further arguments go to run_retrieval.py.
-#   CONFIG       the recipe (default configs/vilbert/retrieval.yaml; its paths are relative to the folder you are in)
-#   DATA_DIR     `sample` tries the recipe on drawn scenes
-#   MODEL        weights to start from (default: those of the recipe)
-#   LOG_DIR      checkpoints, logs, result files (default: output/ in the recipe)
-#   GPUS, NPROC  devices, see shell/launch.sh
+# Fine-tune ViLBERT on Flickr30k retrieval (CONFIG=configs/vilbert/retrieval_coco.yaml: COCO).
+# Settings come from the environment (CONFIG, DATA_DIR, MODEL, LOG_DIR, GPUS, NPROC: see shell/vilbert.sh); further
+# arguments go to run_retrieval.py.
 set -e
-. "$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)/launch.sh"
-
-if [ "${DATA_DIR:-}" = sample ]; then
-    cd "$ROOT"
-    "$PYTHON" -m pyutils.sample world --output data/world --scenes "${SCENES:-1000}"
-    set -- --config configs/vilbert/tiny/retrieval.yaml "$@"
-else
-    set -- --config "${CONFIG:-$ROOT/configs/vilbert/retrieval.yaml}" "$@"
-fi
-[ -z "${MODEL:-}" ] || set -- "$@" --from_pretrained "$MODEL"
-[ -z "${LOG_DIR:-}" ] || set -- "$@" --output_dir "$LOG_DIR"
-launch vilbert_paddle/run_retrieval.py "$@"
+. "$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)/vilbert.sh"
+vilbert_recipe run_retrieval.py retrieval \
+    "data/flickr30k/dataset_flickr30k.json data/flickr30k/flickr30k_$FEATURES $WEIGHTS" "$@"

@@ -25,7 +25,7 @@ from vilbert_paddle.data.classification import ENTAILMENT_CLASSES
 from vilbert_paddle.predict_vcr import predict_both
 from vilbert_paddle.task_file import read_tasks
 from vilbert_paddle.tasks.base import VilbertTask
-from vilbert_paddle.tasks.multitask import TASKS
+from vilbert_paddle.tasks.multitask import TASKS, recipe_path
 from vilbert_paddle.weights import load_initial
 
 # The section that tells a task's configuration from the others'.
@@ -77,7 +77,7 @@ def load_task(run: Run, checkpoint: Path) -> tuple[str, VilbertTask]:
         own = content["tasks"][member]
         if own.get("tasks_file"):
             network += tuple(read_tasks(own["tasks_file"], own["tasks_entry"])[0].overrides())
-        path = Path(own["config"])
+        path = recipe_path(own["config"])
         content = _read(path)
     kinds = [kind for section, kind in SECTIONS.items() if section in content]
     if len(kinds) != 1:

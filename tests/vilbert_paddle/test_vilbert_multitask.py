@@ -14,6 +14,7 @@ from pyutils.engine.checkpoint import read_weights
 from pyutils.engine.run import run_task
 from pyutils.errors import InputError
 from tests.vilbert_paddle.worlds import NETWORK
+from vilbert_paddle.flags import DEFAULT_CONFIGS
 from vilbert_paddle.tasks.base import with_recipe
 from vilbert_paddle.tasks.multitask import MultitaskTask, Rounds
 from vilbert_paddle.weights import load_initial
@@ -113,3 +114,12 @@ def test_bad_members_are_refused(configured, override, message):
 
 def test_rounds_end(configured):
     assert list(Rounds([2, 3])) == [0, 1, 2]
+
+
+def test_members_are_found_from_every_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = load_config(MultitaskTask.config_class, DEFAULT_CONFIGS / "multitask.yaml")
+    assert config.tasks["ve"].load().snli_ve.splits["val"] == "snli_ve_dev.jsonl"
+    (tmp_path / "configs/vilbert").mkdir(parents=True)
+    (tmp_path / "configs/vilbert/ve.yaml").write_text("snli_ve: {splits: {val: own.jsonl}}")
+    assert config.tasks["ve"].load().snli_ve.splits["val"] == "own.jsonl"

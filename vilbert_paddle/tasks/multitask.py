@@ -21,6 +21,7 @@ from pyutils.engine.run_log import say
 from pyutils.engine.task import Batch, State, Task
 from pyutils.errors import InputError, nearest
 from pyutils.schedule import StopAndGo
+from vilbert_paddle.flags import DEFAULT_CONFIGS
 from vilbert_paddle.task_file import read_tasks
 from vilbert_paddle.tasks.base import VilbertRunConfig, VilbertTask, task_network
 from vilbert_paddle.tasks.entailment import EntailmentTask
@@ -40,6 +41,13 @@ TASKS: dict[str, type[VilbertTask]] = {
 }
 
 
+def recipe_path(name: str) -> Path:
+    """The configuration file `name`, relative to the folder the program runs in; what is not there may be one of the
+    repository's, as the recipes name each other."""
+    path, ours = Path(name).expanduser(), DEFAULT_CONFIGS.parents[1] / name
+    return ours if not path.is_file() and ours.is_file() else path
+
+
 @dataclass(frozen=True)
 class Member:
     """One task of a multi-task run."""
@@ -56,7 +64,7 @@ class Member:
         given: list[Override] = []
         if self.tasks_file:
             given = read_tasks(self.tasks_file, self.tasks_entry)[0].overrides()
-        return load_config(TASKS[self.task].config_class, self.config, (*given, *overrides))
+        return load_config(TASKS[self.task].config_class, recipe_path(self.config), (*given, *overrides))
 
 
 @dataclass(frozen=True)
