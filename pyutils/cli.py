@@ -177,11 +177,12 @@ def standard_parser(
     flags: Sequence[Flag] = (),
     config_class: Optional[type] = None,
     description: str = "",
+    without: Sequence[str] = (),
 ) -> CommandLine:
     """The parser of a script: the common flags, `flags`, and `--help-config` where `config_class` is given.
 
     A table may define a common flag anew, e.g. `--seed` or `--output_dir` with a configuration key: the table wins, and
-    that field of `Run` stays None.
+    that field of `Run` stays None. `without` names common flags that the script does not have.
     """
     parser = CommandLine(prog=prog, description=description or None, allow_abbrev=False)
     parser.set_defaults(overrides=[], extra={}, output_dir=None, seed=None, resume=None, evaluate=False)
@@ -196,7 +197,7 @@ def standard_parser(
         (("--evaluate",), {"nargs": "?", "const": True, "type": _bool_argument, "help": "evaluate, do not train"}),
     ]
     for names, options in common:
-        if not own.intersection(names):
+        if not own.intersection(names) and not set(without).intersection(names):
             parser.add_argument(*names, **options)
     if config_class is not None:
         help_text = "list the configuration keys and exit"

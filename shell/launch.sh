@@ -54,6 +54,10 @@ launch() {
         launch_devices=${GPUS-$(launch_find_gpus)}
     fi
     case $launch_devices in
+    *[!0-9,]* | ,* | *, | *,,*)
+        echo "launch.sh: GPUS: expected numbers of GPUs as in GPUS=0,1 (empty: the CPU), found '$launch_devices'" >&2
+        return 2
+        ;;
     *,*)
         "$PYTHON" -m paddle.distributed.launch --gpus "$launch_devices" --log_dir "${LAUNCH_LOG_DIR:-log}" \
             "$launch_target" "$@"

@@ -8,14 +8,14 @@ if [ -n "${MODEL:-}" ] && [ -e "$MODEL" ]; then
     case $MODEL in /*) ;; *) MODEL=$PWD/$MODEL ;; esac
 fi
 
-# Whether DATA_DIR asks for the drawn world. Makes it in SAMPLE_ROOT with SAMPLE_SCENES pictures of each kind and goes to
-# the repository, which the paths of configs/visualbert/tiny are relative to.
-SAMPLE_ROOT=${SAMPLE_ROOT:-sample_data/world}
+# Whether DATA_DIR asks for the drawn world. Makes it in SAMPLE_ROOT with SAMPLE_SCENES pictures of each kind, of few
+# shapes and colours, and goes to the repository, which the paths of configs/visualbert/tiny are relative to.
+SAMPLE_ROOT=${SAMPLE_ROOT:-sample_data/visualbert_world}
 sample_world() {
     case ${DATA_DIR:-} in sample | sample-world) ;; *) return 1 ;; esac
     cd "$ROOT" || exit 2
     "$PYTHON" -m pyutils.sample world --output "$SAMPLE_ROOT" --scenes "${SAMPLE_SCENES:-1000}" \
-        --only vqa,coco,nlvr2,vcr,entities || exit 2
+        --shapes 3 --colours 4 --sentences 6 --only vqa,coco,nlvr2,vcr,entities || exit 2
 }
 
 # Ends the script with status 2 when one of the paths is not there:  recipe_needs "what they are" PATH…

@@ -21,19 +21,20 @@ from visualbert_paddle.tasks.base import VisualBertTask
 class Predictor(NamedTuple):
     """Where a task's prediction is: `module` has `Config`, `Task`, `predict_split` and `predict_one`.
 
-    `single`: the flags that describe one example, the first of which asks for it.
+    `single`: the flags that describe one example, the first of which asks for it; `others`: what else it takes.
     """
 
     module: str
     single: tuple[str, ...]
+    others: tuple[str, ...] = ()
 
 
 # The section that tells a task's configuration from the others'.
 PREDICTORS = {
-    "vqa": Predictor("visualbert_paddle.predict_vqa", ("image", "question")),
+    "vqa": Predictor("visualbert_paddle.predict_vqa", ("image", "question"), ("top", "picture", "allow_unk")),
     "nlvr2": Predictor("visualbert_paddle.predict_nlvr2", ("left", "right", "sentence")),
-    "vcr": Predictor("visualbert_paddle.predict_vcr", ("annot_id",)),
-    "flickr": Predictor("visualbert_paddle.predict_flickr", ("image", "sentence", "phrase")),
+    "vcr": Predictor("visualbert_paddle.predict_vcr", ("annot_id",), ("of_split", "rationale_checkpoint")),
+    "flickr": Predictor("visualbert_paddle.predict_flickr", ("image", "sentence", "phrase"), ("top",)),
 }
 
 
@@ -45,6 +46,12 @@ def predict(run: Run) -> None:
     checkpoint = find_checkpoint(extra["checkpoint"])
     kind = kind_of(run.config_path or checkpoint / CONFIG_FILE)
     single = PREDICTORS[kind].single
+    taken = ("checkpoint", "split", *single, *PREDICTORS[kind].others)
+    for name in extra:
+        if name not in taken:
+            raise InputError(
+                f"--{name} means nothing to {kind}, the task of {checkpoint}; it takes --{' --'.join(taken)}"
+            )
     if ("split" in extra) == (single[0] in extra):
         flags = " ".join(f"--{name}" for name in single)
         raise InputError(f"{kind}: give either --split for a result file, or {flags} for one example")

@@ -9,7 +9,8 @@
     python visualbert_paddle/run_predict.py --checkpoint output/vcr_qa --rationale_checkpoint output/vcr_qar --split val
     python visualbert_paddle/run_predict.py --checkpoint output/flickr --split test          → phrases.json
 
-The configuration is the one saved with the checkpoint; `--config` and `--set` change it.
+The configuration is the one saved with the checkpoint; `--config` and `--set` change it. `--help-config` lists the keys
+that all tasks share; those of a task are in the list of its own script, e.g. `run_vqa2.py --help-config`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,26 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # runs without being installed, too
 
 from pyutils.cli import Flag, run_main, standard_parser
+from pyutils.errors import InputError
+
+
+def at_least_one(text: str) -> int:
+    """A number of things to show. InputError below 1, ValueError for what is no whole number."""
+    if int(text) < 1:
+        raise InputError(f"expected 1 or more, found {text}")
+    return int(text)
+
+
+def picture_file(text: str) -> Path:
+    """The path of a picture. InputError where there is none that Pillow reads."""
+    from PIL import Image
+
+    try:
+        with Image.open(text):
+            return Path(text)
+    except OSError as error:
+        raise InputError(f"expected a picture file, found {text}: {error}") from error
+
 
 FLAGS = [
     Flag("--checkpoint", None, help="checkpoint folder, or the output folder of a run"),
@@ -34,18 +55,20 @@ FLAGS = [
     Flag("--annot_id", None, help="VCR: the question of --of_split to answer"),
     Flag("--of_split", None, help="VCR: split of --annot_id (default val)"),
     Flag("--rationale_checkpoint", None, help="VCR: checkpoint trained for QA→R, beside one for Q→A: gives Q→AR"),
-    Flag("--top", None, type=int, help="answers or boxes to show for --image (default 5)"),
-    Flag("--picture", None, type=Path, help="picture file of --image: draws the answer into output_dir/prediction.png"),
+    Flag("--top", None, type=at_least_one, help="answers or boxes to show for --image (default 5)"),
+    Flag("--picture", None, type=picture_file, help="VQA: picture of --image; draws output_dir/prediction.png"),
     Flag("--allow_unk", None, type=bool, help="VQA: also submit <unk> where it wins, as the authors' code does"),
 ]
 
 
 def main() -> None:
     """Parse the command line and predict."""
-    run = standard_parser("run_predict.py", None, FLAGS, description=__doc__).parse()
     from visualbert_paddle.predict import predict
+    from visualbert_paddle.tasks.base import VisualBertRunConfig
 
-    predict(run)
+    training_only = ("--seed", "--resume", "--evaluate")
+    parser = standard_parser("run_predict.py", None, FLAGS, VisualBertRunConfig, __doc__, without=training_only)
+    predict(parser.parse())
 
 
 if __name__ == "__main__":

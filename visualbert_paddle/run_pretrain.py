@@ -31,13 +31,13 @@ FLAGS = [
 
 def main() -> None:
     """Parse the command line and run."""
-    parser = standard_parser("run_pretrain.py", DEFAULT_CONFIGS / "pretrain.yaml", FLAGS)
-    run = place_regions(parser.parse())
     from pyutils.engine.run import run_task
     from visualbert_paddle.pretraining_texts import VisualBertPretrainingConfig
     from visualbert_paddle.tasks.pretrain import VisualBertPretraining
     from visualbert_paddle.weights import load_initial
 
+    parser = standard_parser("run_pretrain.py", DEFAULT_CONFIGS / "pretrain.yaml", FLAGS, VisualBertPretrainingConfig)
+    run = place_regions(parser.parse())
     run_task(run, run.load(VisualBertPretrainingConfig), VisualBertPretraining, load_initial)
 
 

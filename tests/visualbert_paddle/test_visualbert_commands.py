@@ -92,6 +92,10 @@ def test_prediction_of_a_split_and_of_one_image(vqa_yaml, tmp_path):
     for wrong, message in (
         (["--split", "test", "--image", image], "either --split"),
         (["--image", image], "--question"),
+        (["--image", image, "--question", "what?", "--top", "-3"], "--top: expected 1 or more, found -3"),
+        (["--image", image, "--question", "what?", "--picture", "/nope.png"], "--picture: expected a picture file"),
+        (["--split", "test", "--seed", "1"], "unknown flag --seed"),
+        (["--split", "test", "--of_split", "val"], "--of_split means nothing to vqa"),
     ):
         refused = run(*predict, *wrong)
         assert refused.returncode == 2
@@ -115,6 +119,22 @@ def test_wrong_commands_end_with_status_two(vqa_yaml, arguments, message):
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("name", ["predict", "pretrain", "vcr"])
+def test_scripts_list_their_configuration(name):
+    listed = run(sys.executable, f"visualbert_paddle/run_{name}.py", "--help-config")
+    assert listed.returncode == 0
+    assert "regions.path" in listed.stdout
+
+
+@pytest.mark.parametrize("devices", ["abc", "0,", "0;1"])
+def test_malformed_devices_are_refused(vqa_world, vqa_yaml, tmp_path, devices):
+    places = {"DATA_DIR": f"{vqa_world}/X_COCO", "ANNOTATIONS": f"{vqa_world}/VQA2", "LOG_DIR": str(tmp_path / "logs")}
+    done = run("sh", str(ROOT / "shell/vqa-finetune.sh"), "--config", str(vqa_yaml), env={**places, "GPUS": devices})
+    assert done.returncode == 2
+    assert f"GPUS=0,1 (empty: the CPU), found '{devices}'" in done.stderr
+    assert not (tmp_path / "logs").exists()
 
 
 def test_two_processes_equal_one(vqa_world, tmp_path):
