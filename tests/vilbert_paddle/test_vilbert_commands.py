@@ -14,6 +14,7 @@ import pytest
 from pyutils.cli import Run
 from pyutils.config import Override, load_config
 from pyutils.engine.checkpoint import read_weights
+from tests.vilbert_paddle.worlds import NETWORK
 from vilbert_paddle.flags import network_settings
 from vilbert_paddle.running import settle
 from vilbert_paddle.tasks.base import with_recipe
@@ -88,14 +89,34 @@ def test_the_originals_network_names_need_no_file(tmp_path):
     assert network_settings("config/bert_base_6layer_6conect.json") == {}
 
 
-def test_two_processes_equal_one(yaml_of, tmp_path):
+@pytest.fixture
+def together(yaml_of, world, tmp_path):
+    """Writes the configuration of one task, or with "multitask" of two tasks on one network."""
+
+    def write(kind, output):
+        if kind != "multitask":
+            return yaml_of(kind, output)
+        path = tmp_path / f"multitask_{output}.yaml"
+        tasks = f"""
+tasks:
+  refer: {{task: refer, config: "{yaml_of("refer")}"}}
+  ve: {{task: ve, config: "{yaml_of("ve")}", share: 2, weight: 0.5}}
+"""
+        path.write_text(NETWORK.format(world=world, output=tmp_path / output) + tasks, encoding="utf-8")
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize("kind", ["refer", "multitask"])
+def test_two_processes_equal_one(kind, together, tmp_path):
     weights, metrics = {}, {}
     for name, batch, launcher in (
         ("one", "8", ()),
         ("two", "4", ("-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--log_dir", str(tmp_path / "log"))),
     ):
         done = script(
-            *("run_refer.py", "--config", yaml_of("refer", name), "--batch_size", batch, "--max_steps", "3"),
+            *(f"run_{kind}.py", "--config", together(kind, name), "--batch_size", batch, "--max_steps", "3"),
             *("--set", "train.eval_batch_size=5", "--set", "model.text.hidden_dropout=0"),
             *("--set", "model.text.attention_dropout=0", "--set", "model.regions.hidden_dropout=0"),
             *("--set", "model.regions.attention_dropout=0", "--set", "head_dropout=0"),
