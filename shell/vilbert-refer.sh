@@ -10,8 +10,7 @@ set -e
 [ -z "${LOG_DIR:-}" ] || LOG_DIR=$(vilbert_absolute "$LOG_DIR")
 
 if [ "${DATA_DIR:-}" = sample ]; then
-    cd "$ROOT"
-    "$PYTHON" -m pyutils.sample world --output data/world --scenes "${SCENES:-1000}"
+    vilbert_world
     launch vilbert_paddle/run_refer.py --config configs/vilbert/tiny/refcoco+.yaml \
         --output_dir "${LOG_DIR:-output/vilbert_tiny_refcoco+}" "$@"
     exit
