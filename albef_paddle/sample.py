@@ -4,20 +4,23 @@
     python -m albef_paddle.sample --easy-vqa sample_data/easy_vqa
 
 For the drawn world: links its files where `python -m pyutils.data.prepare` looks for the official ones
-(`WORLD/albef_data`), and makes every list below `WORLD/albef_data/albef`. For easy-VQA: `vqa_{train,val,test}.json` and
-`answer_list.json` below `FOLDER/albef`.
+(`WORLD/albef_data`), and makes every list below `WORLD/albef_data/albef`; the VQA test list gets its answers, which the
+world has. For easy-VQA: `vqa_{train,val,test}.json` and `answer_list.json` below `FOLDER/albef`.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from pyutils.cli import run_main
 from pyutils.data.annotations import vqa as official
 from pyutils.data.prepare.__main__ import main as prepare
 from pyutils.data.prepare.lists import Lists
+from pyutils.data.records import VQARecord
 from pyutils.errors import InputError
 
 # below the data folder: below the world
@@ -52,6 +55,9 @@ def make_lists(world: Path) -> Path:
         if not link.exists():
             link.symlink_to((world / target).resolve())
     prepare(["--root", str(folder)])
+    tested = answered_questions(folder / "vqa", "test2015")
+    if tested:
+        Lists(folder / "albef").write("vqa_test.json", entries_of(tested, "test2015", ".jpg"), folder / "coco")
     return folder
 
 
@@ -60,29 +66,35 @@ def make_easy_vqa_lists(data: Path) -> Path:
 
     Answers to rank: all that the training questions have, the most frequent first. InputError when `data` lacks files.
     """
-    annotations, lists = data / "VQA2" / "annotations", Lists(data / "albef")
+    lists = Lists(data / "albef")
     for name, split in EASY_VQA.items():
-        questions = annotations / f"v2_OpenEnded_mscoco_{split}_questions.json"
-        answers = annotations / f"v2_mscoco_{split}_annotations.json"
-        for file in (questions, answers):
-            if not file.exists():
-                raise InputError(f"{file} is missing; write it with python -m pyutils.sample easy-vqa --output {data}")
-        records = official.read(questions, answers)
-        entries = [
-            {
-                "question_id": record.question_id,
-                "question": record.question,
-                "image": f"{split}/{record.image}.png",
-                "dataset": "vqa",
-                "answer": list(record.answers),
-            }
-            for record in records
-        ]
-        lists.write(name, entries, data / "images")
+        records = answered_questions(data / "VQA2" / "annotations", split)
+        if not records:
+            raise InputError(f"{data}: lacks {split}; write it with python -m pyutils.sample easy-vqa --output {data}")
+        lists.write(name, entries_of(records, split, ".png"), data / "images")
         if split == "train2014":
             counts = Counter(record.answers[0] for record in records)
             lists.write_value("answer_list.json", [answer for answer, _ in counts.most_common()], len(counts))
     return lists.folder
+
+
+def answered_questions(folder: Path, split: str) -> Sequence[VQARecord]:
+    """The questions of `split` with their answers from the official files in `folder`; none where a file is missing."""
+    questions = folder / f"v2_OpenEnded_mscoco_{split}_questions.json"
+    answers = folder / f"v2_mscoco_{split}_annotations.json"
+    return official.read(questions, answers) if questions.exists() and answers.exists() else ()
+
+
+def entries_of(records: Sequence[VQARecord], split: str, suffix: str) -> Iterator[dict[str, Any]]:
+    """The records as entries of ALBEF's list, their images `split`/KEY`suffix`."""
+    for record in records:
+        yield {
+            "question_id": record.question_id,
+            "question": record.question,
+            "image": f"{split}/{record.image}{suffix}",
+            "dataset": "vqa",
+            "answer": list(record.answers),
+        }
 
 
 def main() -> None:

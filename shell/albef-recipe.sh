@@ -7,14 +7,14 @@
 # Relative paths in LOG_DIR, MODEL and the arguments are the caller's; with DATA=sample those of the arguments are
 # relative to the repository, whose sample_data and output are used.
 
-SAMPLE_WORLD=sample_data/small_world
+SAMPLE_WORLD=sample_data/world_small
 caller=$PWD
 
 albef_path() { case $1 in /*) printf '%s\n' "$1" ;; *) printf '%s\n' "$caller/$1" ;; esac; }
 
 albef_sample_data() {
     cd "$ROOT"
-    "$PYTHON" -m pyutils.sample world --output "$SAMPLE_WORLD" --scenes 4000 --shapes 3 --colours 4 --sentences 6
+    "$PYTHON" -m pyutils.sample world --output "$SAMPLE_WORLD" --scenes 2000 --shapes 3 --colours 4 --sentences 6
     "$PYTHON" -m albef_paddle.sample --world "$SAMPLE_WORLD"
 }
 

@@ -138,10 +138,14 @@ def test_lists_of_easy_vqa_name_its_pictures_and_answers(tmp_path):
 
 def test_lists_of_an_incomplete_easy_vqa_say_how_to_write_it(tmp_path):
     data = write_easy_vqa(tmp_path / "easy")
-    missing = data / "VQA2/annotations/v2_mscoco_val2014_annotations.json"
-    missing.unlink()
-    with pytest.raises(InputError, match=f"{missing.name} is missing; .*pyutils.sample easy-vqa --output"):
+    (data / "VQA2/annotations/v2_mscoco_val2014_annotations.json").unlink()
+    with pytest.raises(InputError, match="easy: lacks val2014; write it with python -m pyutils.sample easy-vqa"):
         make_easy_vqa_lists(data)
+
+
+def test_the_worlds_test_questions_have_answers(world):
+    records = albef_vqa.read([world.data / "albef" / "vqa_test.json"])
+    assert all(record.answers and (world.data / "coco" / record.image).is_file() for record in records)
 
 
 @pytest.fixture
