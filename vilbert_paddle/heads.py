@@ -87,7 +87,8 @@ class PairClassifier(AnswerClassifier):
 
     def forward(self, pooled: paddle.Tensor) -> paddle.Tensor:
         """ValueError on an odd number of rows."""
-        if pooled.shape[0] % 2:
+        # In a program to export the number of rows is not known yet.
+        if paddle.in_dynamic_mode() and pooled.shape[0] % 2:
             raise ValueError(f"{pooled.shape[0]} rows: the two images of a pair are two rows")
         return super().forward(pooled.reshape([-1, 2 * pooled.shape[1]]))
 

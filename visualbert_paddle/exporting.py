@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import paddle
-import yaml
 from paddle import nn
 
 from pyutils.data.answers import AnswerVocabulary
 from pyutils.data.features import RegionFeatures
-from pyutils.engine.checkpoint import CONFIG_FILE, weight_file
 from pyutils.errors import InputError
 from pyutils.export import Exportable, Predictor
+from pyutils.export.folders import (
+    VOCABULARY,
+    Answer,
+    beside,
+    checkpoint_folder,
+    paired,
+    ranked,
+    required,
+    run_settings,
+    softmax,
+)
 from pyutils.files import PathLike
 from pyutils.text import sequences
 from pyutils.text.tokenizer import WordPiece
-from pyutils.weights.places import locate
 from visualbert_paddle.heads import VisualBertForQuestionAnswering
 
-VOCABULARY, ANSWERS = "vocab.txt", "answers.txt"
+ANSWERS = "answers.txt"
 _TEXT_INPUTS = ("input_ids", "text_mask", "token_type_ids")
 _MAX_TEXT = 128
 
@@ -52,7 +58,9 @@ def question_answering(checkpoint: PathLike) -> Exportable:
 
     InputError when the checkpoint is no such model.
     """
-    folder = weight_file(locate(str(checkpoint))).parent
+    folder = checkpoint_folder(checkpoint)
+    run = run_settings(folder)
+    answers = beside(folder, (run.get("vqa") or {}).get("answers"), ANSWERS)
     model = VisualBertForQuestionAnswering.from_pretrained(checkpoint)
     config = model.own_config()
     inputs = {name: ([None, None], "int64") for name in (*_TEXT_INPUTS, "region_mask", "region_token_type_ids")}
@@ -72,37 +80,15 @@ def question_answering(checkpoint: PathLike) -> Exportable:
         return arrays
 
     settings = {
-        "max_text": min(_max_text(folder), config.max_positions),
+        "max_text": min(int(run.get("max_text", _MAX_TEXT)), config.max_positions),
         "region_token_type": config.region_token_type,
         "visual_dim": config.visual_dim,
-        "answers": _answer_list(folder).name,
+        "answers": answers.name,
     }
-    files = [path for path in (folder / VOCABULARY, _answer_list(folder)) if path.is_file()]
+    files = [path for path in (folder / VOCABULARY, answers) if path.is_file()]
     return Exportable(
         _QuestionAnswering(model), {name: inputs[name] for name in order}, ["scores"], example, files, settings
     )
-
-
-def _settings_of(folder: Path) -> dict:
-    """The configuration of the run that wrote the checkpoint, as plain values; {} without one."""
-    path = folder / CONFIG_FILE
-    return (yaml.safe_load(path.read_text(encoding="utf-8")) or {}) if path.is_file() else {}
-
-
-def _max_text(folder: Path) -> int:
-    return int(_settings_of(folder).get("max_text", _MAX_TEXT))
-
-
-def _answer_list(folder: Path) -> Path:
-    named = (_settings_of(folder).get("vqa") or {}).get("answers")
-    return folder / Path(named).name if named else folder / ANSWERS
-
-
-class Answer(NamedTuple):
-    """An answer and its probability, the softmax over the answer scores."""
-
-    text: str
-    probability: float
 
 
 class AnsweringPredictor:
@@ -113,25 +99,18 @@ class AnsweringPredictor:
 
     def __init__(self, folder: PathLike, **options) -> None:
         self.predictor = Predictor(folder, **options)
-        folder, settings = Path(folder), self.predictor.settings
-        for name in (VOCABULARY, settings["answers"]):
-            if not (folder / name).is_file():
-                raise InputError(f"{folder}: no {name} there: copy it from the checkpoint, or use Predictor for scores")
+        answers = self.predictor.settings["answers"]
+        folder = required(folder, [VOCABULARY, answers])
         self.tokenizer = WordPiece(folder / VOCABULARY)
-        self.answers = AnswerVocabulary.load(folder / settings["answers"])
+        self.answers = AnswerVocabulary.load(folder / answers)
 
     def answer(self, questions: Sequence[str], regions: Sequence[RegionFeatures], top: int = 1) -> list[list[Answer]]:
         """The `top` answers to each question about the picture whose regions stand at the same place in `regions`."""
-        if len(questions) != len(regions) or not questions:
-            raise InputError(f"{len(questions)} questions and {len(regions)} pictures: give one picture a question")
-        scores = self.predictor(**self._inputs(questions, regions))["scores"].astype(np.float64)
+        paired(questions, regions, "questions")
+        scores = self.predictor(**self._inputs(questions, regions))["scores"]
         if self.answers.unknown is not None:
             scores[:, self.answers.unknown] = -np.inf
-        shares = np.exp(scores - scores.max(axis=1, keepdims=True))
-        shares /= shares.sum(axis=1, keepdims=True)
-        best = np.argsort(-shares, axis=1, kind="stable")[:, :top]
-        return [[Answer(self.answers[place], float(row[place])) for place in row_best]
-                for row, row_best in zip(shares, best)]  # fmt: skip
+        return ranked(softmax(scores), self.answers, top)
 
     def _inputs(self, questions: Sequence[str], regions: Sequence[RegionFeatures]) -> dict[str, np.ndarray]:
         settings = self.predictor.settings

@@ -13,8 +13,19 @@ from pathlib import Path
 
 from pyutils.cli import run_main
 
-# What can be exported → (module, function that makes an Exportable of a checkpoint).
-EXPORTS = {"visualbert-vqa": ("visualbert_paddle.exporting", "question_answering")}
+# What can be exported → (module, function that makes an Exportable of a checkpoint, its further arguments).
+EXPORTS = {
+    "albef-retrieval": ("albef_paddle.exporting", "retrieval", ()),
+    "albef-vqa": ("albef_paddle.exporting", "question_answering", ()),
+    "albef-ve": ("albef_paddle.exporting", "entailment", ()),
+    "albef-nlvr2": ("albef_paddle.exporting", "reasoning", ()),
+    "vilbert-vqa": ("vilbert_paddle.exporting", "exportable", ("vqa",)),
+    "vilbert-nlvr2": ("vilbert_paddle.exporting", "exportable", ("pair",)),
+    "vilbert-ve": ("vilbert_paddle.exporting", "exportable", ("entailment",)),
+    "vilbert-retrieval": ("vilbert_paddle.exporting", "exportable", ("match",)),
+    "vilbert-refer": ("vilbert_paddle.exporting", "exportable", ("region",)),
+    "visualbert-vqa": ("visualbert_paddle.exporting", "question_answering", ()),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,8 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     from pyutils.export.program import export
 
-    module, function = EXPORTS[options.model]
-    item = getattr(importlib.import_module(module), function)(options.checkpoint)
+    module, function, arguments = EXPORTS[options.model]
+    item = getattr(importlib.import_module(module), function)(options.checkpoint, *arguments)
     gap = export(item, options.output, options.onnx, options.tolerance)
     print(f"{options.output}: exported; largest difference from the model {gap:.2g}")
     return 0

@@ -177,9 +177,10 @@ def _grouped(queries: paddle.Tensor, rows: int) -> paddle.Tensor:
     multiple of `rows`.
     """
     batch, heads, tokens, head_dim = queries.shape
-    if batch == rows:
+    known = paddle.in_dynamic_mode()  # in a program to export sizes are not known yet
+    if known and batch == rows:
         return queries
-    if batch % rows:
+    if known and batch % rows:
         raise ValueError(f"a memory of {rows} rows cannot be shared evenly by a batch of {batch}")
     split = queries.reshape([rows, batch // rows, heads, tokens, head_dim])
     return split.transpose([0, 2, 1, 3, 4]).reshape([rows, heads, -1, head_dim])
@@ -188,7 +189,7 @@ def _grouped(queries: paddle.Tensor, rows: int) -> paddle.Tensor:
 def _ungrouped(mixed: paddle.Tensor, batch: int) -> paddle.Tensor:
     """The inverse of `_grouped`: `[rows, heads, n * tokens, head_dim]` → `[batch, heads, tokens, head_dim]`."""
     rows, heads, _, head_dim = mixed.shape
-    if rows == batch:
+    if paddle.in_dynamic_mode() and rows == batch:
         return mixed
     split = mixed.reshape([rows, heads, batch // rows, -1, head_dim])
     return split.transpose([0, 2, 1, 3, 4]).reshape([batch, heads, -1, head_dim])

@@ -69,7 +69,8 @@ class TextEmbeddings(nn.Layer):
         vectors = self.words(input_ids) if word_vectors is None else word_vectors
         length = vectors.shape[1]
         if position_ids is None:
-            if length > self.positions.weight.shape[0]:
+            # In a program to export the length is not known yet.
+            if paddle.in_dynamic_mode() and length > self.positions.weight.shape[0]:
                 raise ValueError(f"text of {length} tokens; the model has {self.positions.weight.shape[0]} positions")
             # [t, hidden] slices broadcast over the batch: no look-up, no index tensor.
             places = self.positions.weight[:length]

@@ -27,6 +27,8 @@ from albef_paddle.weights import (
 from pyutils.engine.checkpoint import save_checkpoint
 from pyutils.engine.tensor_files import write_safetensors
 from pyutils.errors import InputError
+from pyutils.weights import bert_names, paddlenlp_names
+from pyutils.weights.names import NameMap
 from tests.albef_paddle.support import config_of
 from tests.support import golden
 
@@ -223,6 +225,26 @@ def test_bert_and_vit_start_the_encoders():
         np.testing.assert_array_equal(
             part.vision.blocks[1].attention.qkv.weight.numpy(), deit["blocks.1.attn.qkv.weight"].T
         )
+
+
+@pytest.mark.parametrize("prefix", ["bert.", ""])
+def test_a_bert_of_paddlenlp_starts_what_one_of_hugging_face_starts(prefix):
+    settings = config("pretrain")
+    hub = {name.replace("gamma", "weight").replace("beta", "bias"): v for name, v in bert_checkpoint(settings).items()}
+    written = NameMap([
+        *paddlenlp_names.text_embedding_rules(f"{prefix}embeddings", "bert.embeddings"),
+        *paddlenlp_names.layer_rules(f"{prefix}encoder.layers.{{}}", "bert.layers.{}"),
+        *paddlenlp_names.masked_language_rules("cls.predictions", "words"),
+    ]).to_theirs(NameMap([
+        *bert_names.text_embedding_rules("bert.embeddings", "bert.embeddings"),
+        *bert_names.layer_rules("bert.encoder.layer.{}", "bert.layers.{}"),
+        *bert_names.masked_language_rules("cls.predictions", "words"),
+    ]).to_ours(hub).tensors)  # fmt: skip
+    assert written.unmapped == []
+    found, expected = from_bert(written.tensors, settings), from_bert(hub, settings)
+    assert set(found) == set(expected)
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value, err_msg=name)
 
 
 def test_loading_twice_gives_the_same_predictions(tmp_path):

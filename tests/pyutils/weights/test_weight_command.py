@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import pickle
 import subprocess
 import sys
 
@@ -13,7 +14,7 @@ from pyutils.engine.tensor_files import read_safetensors, write_safetensors
 from pyutils.errors import InputError
 from pyutils.weights import converting, packages, read
 from pyutils.weights.__main__ import main
-from tests.pyutils.weights.torch_files import write_zip
+from tests.pyutils.weights.torch_files import BFloat16, write_legacy, write_zip
 from tests.support import golden
 
 NAMES = golden("visualbert/checkpoint_names/vqa").folder
@@ -79,6 +80,83 @@ def test_inspect_names_the_format_the_tensors_and_what_it_is(tmp_path, capsys):
     assert "PyTorch zip" in out and "2 tensors, 7 numbers, 20 bytes: 6 float16 (12 B); 1 int64 (8 B)" in out
     assert "looks like VisualBERT with the names of Hugging Face" in out
     assert "| visual_bert.w | [2, 3] | float16 | 12 |" in out and "| cls.n | [] | int64 | 8 |" in out
+
+
+STORED = np.array([1.0, -2.0, 0.5], "float32")
+
+
+def in_formats(path):
+    """The same bfloat16 numbers in every format that holds them."""
+    bits = (STORED.view("uint32") >> 16).astype("uint16")
+    write_safetensors(path / "x.safetensors", {"w": STORED, "n": np.array([3])}, floats=None)
+    write_safetensors(path / "b.safetensors", {"w": STORED, "n": np.array([3])}, floats="bfloat16")
+    (path / "b.pdparams").write_bytes(pickle.dumps({"w": bits, "n": np.array([3])}, 4))
+    for name, write in (("b.pth", write_zip), ("b.th", write_legacy)):
+        write(path / name, {"model": {"w": BFloat16(bits), "n": np.array([3])}})
+
+
+@pytest.mark.parametrize("name", ["b.safetensors", "b.pdparams", "b.pth", "b.th"])
+def test_inspect_tells_the_stored_type(tmp_path, capsys, name):
+    in_formats(tmp_path)
+    np.testing.assert_array_equal(read(tmp_path / name)["w"], STORED)
+    assert main(["inspect", str(tmp_path / name)]) == 0
+    out = capsys.readouterr().out
+    assert "| w | [3] | bfloat16 | 6 |" in out and "| n | [1] | int64 | 8 |" in out
+    assert "2 tensors, 4 numbers, 14 bytes: 3 bfloat16 (6 B); 1 int64 (8 B)" in out
+    main(["inspect", str(tmp_path / "x.safetensors")])
+    assert "| w | [3] | float32 | 12 |" in capsys.readouterr().out
+
+
+LOOKS = {
+    "albef/pretrain": "ALBEF with the names of its authors; with momentum teacher, queues, masked words, matching",
+    "albef/vqa": "ALBEF with the names of its authors; with momentum teacher, answer decoder",
+    "albef/nlvr_pretrain": "ALBEF with the names of its authors; with text assignment",
+    "albef/vit": "a vision transformer with the names of timm (DeiT)",
+    "albef/bert_mlm": "a BERT with the names of Hugging Face; with masked words",
+    "vilbert/pretrain_vt0": "ViLBERT with the names of its authors; with masked words, masked regions, alignment",
+    "vilbert/vl_tasks": "ViLBERT with the names of its authors; with masked words, masked regions, alignment, VQA, "
+    "GQA, pairs, entailment, matching, regions, words",
+    "visualbert/vqa": "VisualBERT with the names of Hugging Face; with classifier",
+    "visualbert/pretrain": "VisualBERT with the names of Hugging Face; with masked words, sentence-image prediction",
+    "visualbert/flickr": "VisualBERT with the names of Hugging Face; with masked words, sentence-image "
+    "prediction, phrase grounding",
+}
+
+
+@pytest.mark.parametrize("case", LOOKS)
+def test_inspect_says_what_a_checkpoint_is(capsys, case):
+    assert main(["inspect", str(golden(case).folder / "weights.safetensors")]) == 0
+    assert f"looks like {LOOKS[case]}\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("family", "case", "names", "told"),
+    [
+        ("albef", "albef/retrieval", "lavis", "ALBEF with the names of LAVIS; with momentum teacher, queues, matching"),
+        ("albef", "albef/vqa", "torchmultimodal", "ALBEF with the names of TorchMultimodal; with momentum teacher, an"),
+        ("vilbert", "vilbert/vl_tasks", "paddle_port", "ViLBERT with the names of the old Paddle port; with masked wo"),
+        ("visualbert", "visualbert/vqa", "authors", "VisualBERT with the names of its authors; with classifier"),
+        ("visualbert", "visualbert/pretrain", "mmf", "VisualBERT with the names of MMF; with masked words, sentence"),
+        ("visualbert", "visualbert/vqa", "paddlenlp", "VisualBERT with the names of PaddleNLP; with classifier"),
+        ("albef", "albef/ve", None, "ALBEF, ours; with momentum teacher, classifier"),
+        ("vilbert", "vilbert/pretrain_vt1", None, "ViLBERT, ours; with masked words, masked regions, alignment"),
+        ("visualbert", "visualbert/nlvr2", None, "VisualBERT, ours; with classifier"),
+    ],
+)
+def test_inspect_knows_what_is_written_for_other_code_bases(tmp_path, capsys, family, case, names, told):
+    arguments = [str(golden(case).folder / "weights.safetensors"), str(tmp_path / "x.safetensors"), "--model", family]
+    assert main(["convert", *arguments, *(["--names", names] if names else [])]) == 0
+    capsys.readouterr()
+    assert main(["inspect", str(tmp_path / "x.safetensors")]) == 0
+    assert f"looks like {told}" in capsys.readouterr().out
+
+
+def test_inspect_of_an_optimizer_and_of_something_else(tmp_path, capsys):
+    assert main(["inspect", str(golden("weights").folder / "adamw.pdopt")]) == 0
+    assert "looks like the state of an optimizer" in capsys.readouterr().out
+    write_safetensors(tmp_path / "x.safetensors", {"conv1.weight": np.ones(2)})
+    assert main(["inspect", str(tmp_path / "x.safetensors")]) == 0
+    assert "looks like none that is known here" in capsys.readouterr().out
 
 
 def test_diff_tells_shapes_values_and_tolerance(tmp_path, capsys):

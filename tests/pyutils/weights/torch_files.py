@@ -20,6 +20,13 @@ STORAGES = {
 }  # fmt: skip
 
 
+class BFloat16(np.ndarray):
+    """The 16 bits of bfloat16 numbers, uint16, which are to be written as such."""
+
+    def __new__(cls, bits: np.ndarray) -> BFloat16:
+        return np.ascontiguousarray(bits, np.uint16).view(cls)
+
+
 class Opcodes:
     """A pickle written by hand."""
 
@@ -59,7 +66,8 @@ class Opcodes:
         self.storages[key] = np.ascontiguousarray(array).tobytes()
         self.name("torch._utils", "_rebuild_tensor_v2")
         self.stream += b"("
-        self.reference(STORAGES[array.dtype.str], key, array.size, legacy)
+        kind = "BFloat16Storage" if isinstance(array, BFloat16) else STORAGES[array.dtype.str]
+        self.reference(kind, key, array.size, legacy)
         self.number(0)
         self.numbers(array.shape)
         self.numbers(np.cumprod([1, *array.shape[:0:-1]])[::-1][: array.ndim])

@@ -1,0 +1,67 @@
+"""What exporters share: the files that travel from a checkpoint folder to the served one, and ranked answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import yaml
+
+from pyutils.engine.checkpoint import CONFIG_FILE, weight_file
+from pyutils.errors import InputError
+from pyutils.files import PathLike
+from pyutils.weights.places import locate
+
+VOCABULARY = "vocab.txt"
+
+
+class Answer(NamedTuple):
+    """An answer and its probability."""
+
+    text: str
+    probability: float
+
+
+def checkpoint_folder(checkpoint: PathLike) -> Path:
+    """The folder with the weights that `checkpoint` names: a checkpoint or output folder, a file, or a known name."""
+    return weight_file(locate(str(checkpoint))).parent
+
+
+def run_settings(folder: Path) -> dict[str, Any]:
+    """The configuration of the run that wrote the checkpoint `folder`, as plain values; {} without one."""
+    path = folder / CONFIG_FILE
+    return (yaml.safe_load(path.read_text(encoding="utf-8")) or {}) if path.is_file() else {}
+
+
+def beside(folder: Path, named: str | None, usual: str) -> Path:
+    """The copy of the file `named` in a configuration that lies in `folder`; of the name `usual` where none is."""
+    return folder / (Path(named).name if named else usual)
+
+
+def required(folder: PathLike, names: Sequence[str]) -> Path:
+    """`folder`, where all files `names` are; InputError names a missing one."""
+    folder = Path(folder)
+    for name in names:
+        if not (folder / name).is_file():
+            raise InputError(f"{folder}: no {name} there: copy it from the checkpoint, or use Predictor for scores")
+    return folder
+
+
+def paired(first: Sequence[Any], second: Sequence[Any], what: str) -> None:
+    """InputError unless both have the same number of entries, and some; `what` names the first."""
+    if len(first) != len(second) or not first:
+        raise InputError(f"{len(first)} {what} and {len(second)} pictures: give one picture for each of the {what}")
+
+
+def softmax(scores: np.ndarray) -> np.ndarray:
+    """Probabilities along the last axis, float64."""
+    shares = np.exp(scores.astype(np.float64) - scores.max(axis=-1, keepdims=True))
+    return shares / shares.sum(axis=-1, keepdims=True)
+
+
+def ranked(shares: np.ndarray, texts: Sequence[str], top: int) -> list[list[Answer]]:
+    """The `top` best of `texts` for each row of probabilities `[questions, texts]`."""
+    best = np.argsort(-shares, axis=1, kind="stable")[:, :top]
+    return [[Answer(texts[place], float(row[place])) for place in order] for row, order in zip(shares, best)]
