@@ -15,6 +15,8 @@ from albef_paddle.negatives import Negatives, draw_negatives
 from albef_paddle.pretrained import PretrainedAlbef
 from albef_paddle.queues import FeatureQueue
 from albef_paddle.text_encoder import text_encoder
+from pyutils.engine import distributed
+from pyutils.engine.distributed import gather_rows
 from pyutils.engine.precision import fp32_island
 from pyutils.layers.attention import KeyValue
 from pyutils.layers.initializers import linear
@@ -34,15 +36,28 @@ class Encoded(NamedTuple):
     text_feature: paddle.Tensor
 
 
+class Compared(NamedTuple):
+    """The teacher's features that a batch is compared with: `images` and `texts` `[n, embed_dim]` float32 and, with
+    several texts an image, `identities` `[n]` int64; this process's own batch starts at row `first`."""
+
+    images: paddle.Tensor
+    texts: paddle.Tensor
+    identities: paddle.Tensor | None = None
+    first: int = 0
+
+
 class Contrast(NamedTuple):
-    """Similarities over the temperature and their targets, `[batch, batch + queue]` float32 each, the batch first; the
-    loss, a scalar; `positives` `[batch, batch]` bool, pairs of the batch that belong together."""
+    """Similarities over the temperature and their targets, `[batch, n + queue]` float32 each, the n compared rows
+    first; the loss, a scalar; inside this process's batch, `[batch, batch]` each: `image_to_text_within` and
+    `text_to_image_within`, and `positives` (bool), pairs that belong together."""
 
     image_to_text: paddle.Tensor
     text_to_image: paddle.Tensor
     image_targets: paddle.Tensor
     text_targets: paddle.Tensor
     loss: paddle.Tensor
+    image_to_text_within: paddle.Tensor
+    text_to_image_within: paddle.Tensor
     positives: paddle.Tensor
 
 
@@ -76,6 +91,22 @@ def encode_pairs(parts: nn.Layer, images: paddle.Tensor, input_ids: paddle.Tenso
     )
 
 
+def compared(teacher: Encoded, identities: paddle.Tensor | None = None) -> Compared:
+    """What a batch is compared with where no other process takes part; `identities` `[batch]` int64."""
+    return Compared(teacher.image_feature, teacher.text_feature, identities)
+
+
+def gather_compared(teacher: Encoded, identities: paddle.Tensor | None = None) -> Compared:
+    """The same with the rows of every process, so that a step does not depend on how many share its batch. Every
+    process must call it with as many rows."""
+    return Compared(
+        gather_rows(teacher.image_feature),
+        gather_rows(teacher.text_feature),
+        None if identities is None else gather_rows(identities),
+        distributed.rank() * teacher.image_feature.shape[0],
+    )
+
+
 class ContrastiveModel(PretrainedAlbef, nn.Layer):
     """Image and text towers, the queue, and the matching head (class 1 = they match). A subclass adds `teacher`, which
     holds momentum copies of the towers at least.
@@ -98,32 +129,34 @@ class ContrastiveModel(PretrainedAlbef, nn.Layer):
         """A teacher with copies of the parts `names`."""
         return Teacher(self, names, self.config.momentum, self.config.teacher_dropout)
 
-    def contrast(
-        self, own: Encoded, teacher: Encoded, alpha: float, identities: paddle.Tensor | None = None
-    ) -> Contrast:
-        """The contrastive loss of a batch against the teacher's batch and the queue (equations 1, 2 and 6).
+    def contrast(self, own: Encoded, others: Compared, alpha: float) -> Contrast:
+        """The contrastive loss of a batch against the teacher's rows and the queue (equations 1, 2 and 6).
 
-        `alpha`: weight of the teacher's similarities in the targets. `identities` `[batch]` int64: pairs of equal
-        identity belong together (default: each pair is its own).
+        `alpha`: weight of the teacher's similarities in the targets. Pairs of equal identity belong together; without
+        identities each pair is its own.
         """
-        batch = own.image_feature.shape[0]
+        here = slice(others.first, others.first + own.image_feature.shape[0])
         with fp32_island():
-            texts = paddle.concat([teacher.text_feature.t(), self.queue.texts], axis=1)  # [embed_dim, batch + queue]
-            images = paddle.concat([teacher.image_feature.t(), self.queue.images], axis=1)
-            if identities is None:
-                targets = paddle.eye(batch, texts.shape[1])
-            else:
-                known = paddle.concat([identities, self.queue.identities[0]])
-                targets = contrastive_positives(identities, known)
-            positives = targets[:, :batch] > 0
+            texts = paddle.concat([others.texts.t(), self.queue.texts], axis=1)  # [embed_dim, n + queue]
+            images = paddle.concat([others.images.t(), self.queue.images], axis=1)
+            targets = self._positives(others, here)
             image_targets = text_targets = targets
             if self.config.distill:
-                image_targets = self._distilled(teacher.image_feature, texts, targets, alpha)
-                text_targets = self._distilled(teacher.text_feature, images, targets, alpha)
+                image_targets = self._distilled(others.images[here], texts, targets, alpha)
+                text_targets = self._distilled(others.texts[here], images, targets, alpha)
             image_to_text = paddle.matmul(own.image_feature, texts) / self.temperature
             text_to_image = paddle.matmul(own.text_feature, images) / self.temperature
             loss = itc_loss(image_to_text, text_to_image, image_targets, text_targets)
-        return Contrast(image_to_text, text_to_image, image_targets, text_targets, loss, positives)
+        within = (image_to_text[:, here], text_to_image[:, here], targets[:, here] > 0)
+        return Contrast(image_to_text, text_to_image, image_targets, text_targets, loss, *within)
+
+    def _positives(self, others: Compared, here: slice) -> paddle.Tensor:
+        """Which columns belong to the rows `here`: `[batch, n + queue]` float32 whose rows sum to 1."""
+        rows = others.images.shape[0]
+        if others.identities is None:
+            return paddle.eye(rows, rows + self.queue.size)[here]
+        known = paddle.concat([others.identities, self.queue.identities[0]])
+        return contrastive_positives(others.identities[here], known)
 
     def _distilled(
         self, features: paddle.Tensor, others: paddle.Tensor, positives: paddle.Tensor, alpha: float
@@ -155,7 +188,7 @@ class ContrastiveModel(PretrainedAlbef, nn.Layer):
         """
         batch = own.image_feature.shape[0]
         if negatives is None:
-            within = (contrast.image_to_text[:, :batch], contrast.text_to_image[:, :batch])
+            within = (contrast.image_to_text_within, contrast.text_to_image_within)
             negatives = draw_negatives(*within, contrast.positives)
         rows = paddle.arange(batch, dtype="int64")
         image_rows = paddle.concat([rows, negatives.images, rows])

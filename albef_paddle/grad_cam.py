@@ -17,13 +17,23 @@ MODES = ("itm", "itc")
 
 
 def text_maps(
-    model: ContrastiveModel, mode: str, block: int, images: paddle.Tensor, ids: paddle.Tensor, mask: paddle.Tensor
+    model: ContrastiveModel,
+    mode: str,
+    block: int,
+    images: paddle.Tensor,
+    ids: paddle.Tensor,
+    mask: paddle.Tensor,
+    words_only: bool = False,
 ) -> paddle.Tensor:
     """One map a pair, `[batch, grid, grid]` float32: mode `itm` averages `word_maps` over all positions of the text,
-    padding too, which only scales a map; `itc` is `image_maps`. Other arguments as there."""
-    if mode == "itm":
-        return word_maps(model, block, images, ids, mask)[0].mean(axis=1)
-    return image_maps(model, block, images, ids, mask)
+    [CLS] and padding too, or over its words alone; `itc` is `image_maps`. Other arguments as there."""
+    if mode == "itc":
+        return image_maps(model, block, images, ids, mask)
+    maps = word_maps(model, block, images, ids, mask)[0]
+    if not words_only:
+        return maps.mean(axis=1)
+    words = mask.astype(maps.dtype)[:, 1:, None, None]
+    return (maps[:, 1:] * words).sum(axis=1) / paddle.clip(words.sum(axis=1), min=1.0)
 
 
 def check_block(model: ContrastiveModel, mode: str, block: int) -> None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import paddle
 
 from albef_paddle.config import AlbefConfig
-from albef_paddle.contrast import TOWERS, ContrastiveModel, Encoded, encode_pairs
+from albef_paddle.contrast import TOWERS, ContrastiveModel, Encoded, encode_pairs, gather_compared
 from albef_paddle.negatives import Negatives
 from albef_paddle.text_encoder import labelled_positions, language_head, take_flat
 from pyutils.layers.attention import KeyValue
@@ -87,8 +87,9 @@ class AlbefForPretraining(ContrastiveModel):
         own = encode_pairs(self, images, input_ids, text_mask)
         with paddle.no_grad():
             teacher = encode_pairs(self.teacher, images, input_ids, text_mask)
-        contrast = self.contrast(own, teacher, alpha)
-        self.queue.enqueue(teacher.image_feature, teacher.text_feature)
+        others = gather_compared(teacher)
+        contrast = self.contrast(own, others, alpha)
+        self.queue.enqueue(others.images, others.texts)
         memories = self.text.memories(own.image_tokens)
         matching = self.match(own, text_mask, memories, contrast, negatives)
         words = self.masked_words(masked_ids, text_mask, word_labels, memories, teacher, alpha)

@@ -6,8 +6,6 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
-from pyutils.engine.distributed import gather_rows
-
 NO_IDENTITY = -100
 """Identity of the random features that the queue starts with."""
 
@@ -31,14 +29,15 @@ class FeatureQueue(nn.Layer):
 
     @paddle.no_grad()
     def enqueue(self, images: paddle.Tensor, texts: paddle.Tensor, identities: paddle.Tensor | None = None) -> None:
-        """Write the features `[batch, dimension]` (and identities `[batch]` int64) of every process over the oldest.
+        """Write features `[n, dimension]` (and identities `[n]` int64) over the oldest.
 
-        Processes follow one another in order of rank. The end of the queue may fall inside a batch: the rest goes to
-        its start. Of a batch larger than the queue the last `size` stay.
+        Every process writes the rows of all, in order of rank (`gather_compared`), so that the queues stay equal. The
+        end of the queue may fall inside them: the rest goes to its start. Of more rows than the queue holds the last
+        `size` stay.
         """
-        columns = {"images": gather_rows(images).t(), "texts": gather_rows(texts).t()}
+        columns = {"images": images.t(), "texts": texts.t()}
         if self.with_identities:
-            columns["identities"] = gather_rows(identities).unsqueeze(0)
+            columns["identities"] = identities.unsqueeze(0)
         count, start = columns["images"].shape[1], self.pointer.item()
         skipped = max(0, count - self.size)
         first = (start + skipped) % self.size

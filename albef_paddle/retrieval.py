@@ -7,7 +7,7 @@ from typing import NamedTuple
 import paddle
 
 from albef_paddle.config import AlbefConfig
-from albef_paddle.contrast import TOWERS, ContrastiveModel, encode_pairs
+from albef_paddle.contrast import TOWERS, ContrastiveModel, encode_pairs, gather_compared
 from albef_paddle.negatives import Negatives
 
 
@@ -44,7 +44,8 @@ class AlbefForRetrieval(ContrastiveModel):
         own = encode_pairs(self, images, input_ids, text_mask)
         with paddle.no_grad():
             teacher = encode_pairs(self.teacher, images, input_ids, text_mask)
-        contrast = self.contrast(own, teacher, alpha, identities)
-        self.queue.enqueue(teacher.image_feature, teacher.text_feature, identities)
+        others = gather_compared(teacher, identities)
+        contrast = self.contrast(own, others, alpha)
+        self.queue.enqueue(others.images, others.texts, others.identities)
         matching = self.match(own, text_mask, self.text.memories(own.image_tokens), contrast, negatives)
         return RetrievalLosses(contrast.loss, matching.loss)

@@ -31,6 +31,7 @@ class AlbefGroundingConfig(AlbefRunConfig):
     detections: str = setting("", "dets.json, the boxes to choose among; empty: the pointing game alone.")
     mode: Literal["itm", "itc"] = setting("itm", "Grad-CAM on the matching score or on the contrastive similarity.")
     block_num: int = setting(8, "Text layer (itm) or block of the vision transformer (itc) whose attention is read.")
+    words_only: bool = setting(False, "Mode itm: average over the words alone, without [CLS] and padding.")
 
 
 class AlbefGrounding(IdentifiedPairs):
@@ -73,8 +74,9 @@ class AlbefGrounding(IdentifiedPairs):
 
     def maps(self, batch: Batch) -> np.ndarray:
         """Heat maps `[b, grid, grid]` float32."""
-        inputs = (batch[name] for name in ("images", "input_ids", "text_mask"))
-        return text_maps(self.model, self.config.mode, self.config.block_num, *inputs).astype("float32").numpy()
+        config, inputs = self.config, (batch[name] for name in ("images", "input_ids", "text_mask"))
+        maps = text_maps(self.model, config.mode, config.block_num, *inputs, words_only=config.words_only)
+        return maps.astype("float32").numpy()
 
     def evaluate(self, loader: Iterable[Batch], split: str) -> dict[str, float]:
         """Percent of expressions whose chosen detection overlaps the box by half or more (`accuracy`) and whose map is

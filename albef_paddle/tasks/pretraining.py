@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import paddle
 
-from albef_paddle.contrast import encode_pairs
+from albef_paddle.contrast import compared, encode_pairs
 from albef_paddle.pretraining import AlbefForPretraining
 from albef_paddle.tasks.base import AlbefRunConfig
 from albef_paddle.tasks.captions import CaptionTask
@@ -54,7 +54,7 @@ class AlbefPretraining(CaptionTask):
         model = self.model
         own = encode_pairs(model, batch["images"], batch["input_ids"], batch["text_mask"])
         teacher = encode_pairs(model.teacher, batch["images"], batch["input_ids"], batch["text_mask"])
-        contrast = model.contrast(own, teacher, 0.0)
+        contrast = model.contrast(own, compared(teacher), 0.0)
         memories = model.text.memories(own.image_tokens)
         matching = model.match(own, batch["text_mask"], memories, contrast)
         inputs = (batch["masked_ids"], batch["text_mask"], batch["word_labels"])

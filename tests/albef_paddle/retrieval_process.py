@@ -16,14 +16,18 @@ from tests.support import golden
 
 
 def share_of_step(model: AlbefForRetrieval, first: int, last: int) -> dict[str, np.ndarray]:
-    """Losses of the recorded pairs `first` … `last` - 1 (each is the other's negative) and the queue afterwards."""
+    """Losses of the recorded pairs `first` … `last` - 1, neighbours being each other's negatives; the queue afterwards
+    and some gradients."""
     arrays = golden("albef/retrieval").inputs
     names = ("image", "input_ids", "attention_mask", "idx")
-    swapped = paddle.to_tensor([1, 0], dtype="int64")
+    swapped = paddle.to_tensor(np.arange(last - first) ^ 1)  # 1, 0, 3, 2, …
     given = [paddle.to_tensor(arrays[name][first:last]) for name in names]
     losses = model(*given, 0.4, Negatives(swapped, swapped))
+    (losses.contrast + losses.matching).backward()
     queue = {name: tensor.numpy() for name, tensor in model.queue.state_dict().items()}
-    return {"contrast": losses.contrast.numpy(), "matching": losses.matching.numpy(), **queue}
+    parts = {"vision": model.vision.class_token, "text": model.text.word_table, "temperature": model.temperature}
+    gradients = {f"gradient_{name}": parameter.grad.numpy() for name, parameter in parts.items()}
+    return {"contrast": losses.contrast.numpy(), "matching": losses.matching.numpy(), **queue, **gradients}
 
 
 def build() -> AlbefForRetrieval:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from albef_paddle.boxes import choose_box, pixel_iou
-from albef_paddle.grad_cam import check_block, text_maps
+from albef_paddle.grad_cam import check_block, text_maps, word_maps
 from albef_paddle.retrieval import AlbefForRetrieval
 from albef_paddle.weights import convert, load_tensors
 from pyutils.engine.evaluation import evaluating
@@ -34,6 +34,16 @@ def test_maps_equal_the_recorded_ones(model, mode):
     for ours, theirs in zip(found, RECORDED.outputs[f"gradcam_{mode}"]):
         assert np.abs(ours - theirs).max() <= 1e-3 * theirs.max()
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_words_only_leaves_cls_and_padding_out(model):
+    images, ids, mask = tensors(RECORDED.inputs, "image", "input_ids", "attention_mask")
+    block = RECORDED.config["block_num"]
+    with evaluating(model):
+        maps = word_maps(model, block, images, ids, mask)[0].numpy()
+        found = text_maps(model, "itm", block, images, ids, mask, words_only=True).numpy()
+    for ours, every, seen in zip(found, maps, mask.numpy().astype(bool)):
+        np.testing.assert_allclose(ours, every[1:][seen[1:]].mean(axis=0), rtol=1e-5, atol=1e-9)
 
 
 def test_chosen_boxes_and_accuracies_equal_the_recorded_ones():

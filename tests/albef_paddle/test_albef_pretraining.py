@@ -7,7 +7,7 @@ import paddle
 import pytest
 
 from albef_paddle.config import DECAY_PRESETS
-from albef_paddle.contrast import encode_pairs
+from albef_paddle.contrast import compared, encode_pairs
 from albef_paddle.negatives import Negatives, draw_negatives
 from albef_paddle.pretraining import AlbefForPretraining
 from albef_paddle.weights import to_original
@@ -81,7 +81,7 @@ def test_everything_between(model):
     with paddle.no_grad():
         own = encode_pairs(model, images, input_ids, mask)
         teacher = encode_pairs(model.teacher, images, input_ids, mask)
-        contrast = model.contrast(own, teacher, golden(CASE).config["alpha"])
+        contrast = model.contrast(own, compared(teacher), golden(CASE).config["alpha"])
         memories = model.text.memories(own.image_tokens)
         matching = model.match(own, mask, memories, contrast, Negatives(image_rows, text_rows))
         ids = paddle.to_tensor(expected["mlm_input_ids"])

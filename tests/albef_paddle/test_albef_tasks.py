@@ -9,7 +9,7 @@ import paddle
 import pytest
 
 from albef_paddle.classification import AlbefForEntailment, AlbefForReasoning
-from albef_paddle.contrast import encode_pairs, unit_feature
+from albef_paddle.contrast import compared, encode_pairs, unit_feature
 from albef_paddle.negatives import Negatives
 from albef_paddle.question_answering import AlbefForQuestionAnswering
 from albef_paddle.retrieval import AlbefForRetrieval
@@ -81,7 +81,7 @@ def test_everything_between_in_retrieval():
     model.teacher.update(model)
     with paddle.no_grad():
         own, teacher = encode_pairs(model, images, ids, mask), encode_pairs(model.teacher, images, ids, mask)
-        contrast = model.contrast(own, teacher, 0.4, identities)
+        contrast = model.contrast(own, compared(teacher, identities), 0.4)
         negatives = Negatives(*tensors(arrays, "neg_image_idx", "neg_text_idx"))
         matching = model.match(own, mask, model.text.memories(own.image_tokens), contrast, negatives)
         found = {
