@@ -133,7 +133,8 @@ class AlbefForQuestionAnswering(PretrainedAlbef, nn.Layer):
         logits = self.first_word_logits(memories, candidate_ids[0, 0], questions)
         with fp32_island():
             probabilities = F.softmax(logits.astype("float32"), axis=-1)
-        first_words = candidate_ids[:, 1].contiguous()  # 2.6 misreads an index tensor with gaps
+        # Selected, not sliced: 2.6 misreads an index tensor with gaps.
+        first_words = paddle.index_select(candidate_ids, paddle.ones([1], dtype="int64"), axis=1).reshape([-1])
         of_candidates = paddle.index_select(probabilities, first_words, axis=1)
         return paddle.topk(of_candidates, min(k, candidate_ids.shape[0]), axis=1)
 

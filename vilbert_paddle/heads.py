@@ -90,7 +90,8 @@ class PairClassifier(AnswerClassifier):
         # In a program to export the number of rows is not known yet.
         if paddle.in_dynamic_mode() and pooled.shape[0] % 2:
             raise ValueError(f"{pooled.shape[0]} rows: the two images of a pair are two rows")
-        return super().forward(pooled.reshape([-1, 2 * pooled.shape[1]]))
+        # Paddle 2.6 exports no super() without arguments.
+        return AnswerClassifier.forward(self, pooled.reshape([-1, 2 * pooled.shape[1]]))
 
 
 class RegionDecoder(nn.Layer):

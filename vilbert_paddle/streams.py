@@ -62,7 +62,7 @@ class WordEmbeddings(TextEmbeddings):
         if (task_ids is None) != (self.tasks is None):
             needs = "needs" if task_ids is None else "has no task tokens (task_tokens: 0) and takes no"
             raise ValueError(f"this model {needs} task_ids")
-        words = super().summed(input_ids, token_type_ids)
+        words = TextEmbeddings.summed(self, input_ids, token_type_ids)  # Paddle 2.6 exports no super()
         if task_ids is None:
             return words
         return paddle.concat([words[:, :1], self.tasks(task_ids.reshape([-1, 1])), words[:, 1:]], axis=1)
@@ -137,7 +137,7 @@ class StreamLayers(nn.Layer):
                 states, layer_maps = layer(states, stream.bias, need_maps=maps is not None, **options)
                 if maps is not None:
                     maps.append(layer_maps.self_attention)
-            stream = stream._replace(states=states)
+            stream = Stream(states, stream.mask)  # Paddle 2.6 exports no _replace
         return stream
 
 
@@ -188,4 +188,4 @@ class Connection(nn.Layer):
         new_boxes, region_maps = self.regions(boxes, words, maps is not None) if regions else (boxes.states, None)
         if maps is not None:
             maps.append(ConnectionMaps(text_maps, region_maps))
-        return words._replace(states=new_words), boxes._replace(states=new_boxes)
+        return Stream(new_words, words.mask), Stream(new_boxes, boxes.mask)

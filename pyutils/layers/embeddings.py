@@ -67,10 +67,10 @@ class TextEmbeddings(nn.Layer):
         the position table.
         """
         vectors = self.words(input_ids) if word_vectors is None else word_vectors
-        length = vectors.shape[1]
+        known = paddle.in_dynamic_mode()  # in a program to export the length is not
+        length = vectors.shape[1] if known else paddle.shape(vectors)[1]
         if position_ids is None:
-            # In a program to export the length is not known yet.
-            if paddle.in_dynamic_mode() and length > self.positions.weight.shape[0]:
+            if known and length > self.positions.weight.shape[0]:
                 raise ValueError(f"text of {length} tokens; the model has {self.positions.weight.shape[0]} positions")
             # [t, hidden] slices broadcast over the batch: no look-up, no index tensor.
             places = self.positions.weight[:length]

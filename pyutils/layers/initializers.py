@@ -49,7 +49,7 @@ class LayerNorm(nn.LayerNorm):
     def forward(self, states: paddle.Tensor) -> paddle.Tensor:
         """`[…, size]` → the same shape."""
         if not self.training or not self.weight.stop_gradient or not states.place.is_cpu_place():
-            return super().forward(states)
+            return nn.LayerNorm.forward(self, states)  # Paddle 2.6 exports no super() without arguments
         return F.layer_norm(states, self._normalized_shape, epsilon=self._epsilon) * self.weight + self.bias
 
 
