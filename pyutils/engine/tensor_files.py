@@ -79,7 +79,13 @@ def read_safetensors(path: PathLike) -> dict[str, np.ndarray]:
     header, start = _read_header(path)
     size = path.stat().st_size - start
     data = np.memmap(path, dtype=np.uint8, mode="r", offset=start) if size else np.zeros(0, dtype=np.uint8)
-    return {name: _array_of(path, name, entry, data) for name, entry in header.items() if name != "__metadata__"}
+    found, total = {}, 0
+    for name, entry in header.items():
+        if name != "__metadata__":
+            found[name] = _array_of(path, name, entry, data, total)
+            start, end = entry["data_offsets"]
+            total += end - start
+    return found
 
 
 def write_pdparams(path: PathLike, arrays: Mapping[str, np.ndarray]) -> None:
@@ -138,7 +144,9 @@ def _read_header(path: Path) -> tuple[dict[str, Any], int]:
     return header, 8 + length
 
 
-def _array_of(path: Path, name: str, entry: Mapping[str, Any], data: np.ndarray) -> np.ndarray:
+def _array_of(path: Path, name: str, entry: Mapping[str, Any], data: np.ndarray, before: int) -> np.ndarray:
+    """The array of one entry; `before`: bytes of the entries before it. Entries never share bytes: a small file would
+    otherwise grow with every entry that is widened."""
     try:
         code, shape, (start, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
         dtype = np.dtype(_TO_NUMPY[code])
@@ -146,6 +154,8 @@ def _array_of(path: Path, name: str, entry: Mapping[str, Any], data: np.ndarray)
             raise ValueError(f"shape {shape} at {start} to {end}")
         if end > data.size or end - start != dtype.itemsize * math.prod(shape):
             raise ValueError(f"holds {data.size} data bytes, the entry of shape {shape} ends at {end}")
+        if before + end - start > data.size:
+            raise ValueError(f"holds {data.size} data bytes, its entries say more")
         array = data[start:end].view(dtype).reshape(shape)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: tensor {name!r} is damaged or the file is cut short ({error})") from error

@@ -42,8 +42,8 @@ class Exportable:
 def export(item: Exportable, folder: PathLike, onnx: bool = False, tolerance: float = 1e-5) -> float:
     """Write `item` as a Paddle Inference program, with `onnx` as ONNX too; return the largest difference found.
 
-    The written program is run on three batches of different sizes and compared with the model; the difference is a share
-    of the output's largest number where that is above 1. The folder is written whole or not at all.
+    The written program is run on three batches of different sizes and compared with the model; the difference is a
+    share of the output's largest number where that is above 1. The folder is written whole or not at all.
 
     Raises:
         InputError: outputs differ by more than `tolerance`; ONNX is asked for and paddle2onnx is missing; the folder
@@ -134,8 +134,8 @@ def _onnx_runner(item: Exportable, folder: Path) -> list[Callable[..., dict[str,
 
 
 def _gap(found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> float:
-    """The largest difference, as a share of an output's largest number where that is above 1; infinity for another shape
-    or NaN."""
+    """The largest difference, as a share of an output's largest number where that is above 1; infinity for another
+    shape or NaN."""
     gap = 0.0
     for name, told in expected.items():
         if found[name].shape != told.shape:

@@ -27,8 +27,8 @@ def load(path: Path) -> Any:
         content = pickles.load(stream, str(path), path.stat().st_size, _names())
     if isinstance(content, dict):
         content.pop(PARAMETER_NAMES, None)
-        _join_slices(content, str(path))
-    return _widened(content)
+        _join_slices(content, str(path), path.stat().st_size)
+    return _widened(content, {})
 
 
 def _names() -> dict[str, StandIn]:
@@ -56,26 +56,32 @@ def _from_expression(expression: Any, values: Any) -> np.ndarray:
     return values["data"]
 
 
-def _join_slices(content: dict, where: str) -> None:
-    """Put together the tensors whose slices `content` holds."""
+def _join_slices(content: dict, where: str, size: int) -> None:
+    """Put together the tensors whose slices `content`, of a file of `size` bytes, holds."""
     table = content.pop(_BIG_TENSORS, {})
     try:
         for name, entry in table.items():
             parts = [np.ravel(content.pop(part)) for part in entry["slices"]]
+            size -= sum(part.nbytes for part in parts)
+            if size < 0:
+                raise ValueError("together they are larger than the file")
             content[name] = np.concatenate(parts).reshape(entry["OriginShape"])
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{where}: the slices of a large tensor do not fit together ({error})") from error
 
 
-def _widened(content: Any) -> Any:
-    """`content` with uint16 arrays, at its top or one level below, read as bfloat16."""
+def _widened(content: Any, done: dict[int, tuple[np.ndarray, np.ndarray]]) -> Any:
+    """`content` with uint16 arrays, at its top or one level below, read as bfloat16. `done`: by identity, those that
+    have been; a pickle may name one array many times, and each is widened once."""
     if isinstance(content, Mapping):
         for name, value in content.items():
-            if isinstance(value, np.ndarray) and value.dtype == np.uint16:
-                content[name] = widen_bfloat16(value)
-            elif isinstance(value, dict):
-                _widened(value)
+            if isinstance(value, dict):
+                _widened(value, done)
+            else:
+                content[name] = _widened(value, done) if isinstance(value, np.ndarray) else value
         return content
     if isinstance(content, np.ndarray) and content.dtype == np.uint16:
-        return widen_bfloat16(content)
+        if id(content) not in done:
+            done[id(content)] = widen_bfloat16(content), content  # kept: its identity must not be given away
+        return done[id(content)][0]
     return content

@@ -66,13 +66,14 @@ def check_memo(stream: BinaryIO, where: str) -> None:
     stream.seek(start)
 
 
-class _Budget:
-    """Bytes that may still be made by copying."""
+class Budget:
+    """Bytes that may still be made by copying: `size` of them at first."""
 
     def __init__(self, size: int) -> None:
         self.left = size
 
     def take(self, amount: int) -> None:
+        """Use up `amount` bytes; Misuse when they are not left."""
         self.left -= amount
         if self.left < 0:
             raise Misuse("it would grow beyond the size of its file")
@@ -80,7 +81,7 @@ class _Budget:
 
 def _limited(size: int) -> dict[str, StandIn]:
     """Functions of `safe_pickle` that copy their argument, counted; those that no checkpoint needs, refused."""
-    budget = _Budget(size)
+    budget = Budget(size)
 
     def encode(text: Any, encoding: Any = "latin1") -> bytes:
         if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):

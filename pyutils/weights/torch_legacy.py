@@ -42,12 +42,16 @@ def load(path: Path) -> Any:
         data = np.memmap(path, dtype=np.uint8, mode="r")
         storages = {key: Storage(wanted[key].kind, data[begin:end]) for key, (begin, end) in places.items()}
         views: dict[tuple, Storage] = {}
+        budget = pickles.Budget(size)
 
         def storage(identifier: Any) -> Storage:
             reference = StorageRef.parse(identifier)
             if reference.view is None:
                 return storages[reference.key]
-            return views.setdefault((reference.key, reference.view), _part(data, places[reference.key], reference))
+            if (reference.key, reference.view) not in views:
+                budget.take(reference.view[2] * reference.kind.dtype.itemsize)
+                views[reference.key, reference.view] = _part(data, places[reference.key], reference)
+            return views[reference.key, reference.view]
 
         return pickles.load(stream, str(path), size, torch_tensors.names(), storage)
 

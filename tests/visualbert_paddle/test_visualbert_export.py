@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 
@@ -136,7 +137,7 @@ def test_a_program_that_differs_is_not_kept(checkpoint, tmp_path):
     class Noisy(paddle.nn.Layer):
         def __init__(self):
             super().__init__()
-            self.linear = paddle.nn.Linear(2, 2)
+            self.linear = paddle.nn.Linear(2, 2, weight_attr=paddle.nn.initializer.Constant(0.0))
 
         def forward(self, x):
             return self.linear(x) + (0.1 if paddle.in_dynamic_mode() else 0.0)
@@ -145,6 +146,16 @@ def test_a_program_that_differs_is_not_kept(checkpoint, tmp_path):
     with pytest.raises(InputError, match="differs from the model by 0.1, more than 1e-05; it was not kept"):
         export(item, tmp_path / "noisy")
     assert not (tmp_path / "noisy").exists()
+
+
+def test_a_full_disk_leaves_nothing(checkpoint, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("pyutils.export.program._write_program", full)
+    with pytest.raises(InputError, match=r"served: cannot be written \(No space left on device\); nothing was left"):
+        export(question_answering(checkpoint), tmp_path / "served")
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_command_reports_a_lost_checkpoint(tmp_path):

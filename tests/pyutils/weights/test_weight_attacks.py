@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import pickle
 import resource
@@ -194,6 +195,56 @@ def test_nested_tuples_with_an_array_inside_take_no_time(tmp_path):
     with pytest.raises(InputError, match="expected a state dict"):
         read(tmp_path / "x.pdparams")
     assert time.process_time() - begun < 5
+
+
+def test_overlapping_safetensors_are_refused(tmp_path):
+    """Each entry is widened: a thousand names for one megabyte would take four gigabytes."""
+    entry = {"dtype": "BF16", "shape": [1 << 19], "data_offsets": [0, 1 << 20]}
+    header = json.dumps({f"w{number}": entry for number in range(1000)}).encode()
+    (tmp_path / "x.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(1 << 20))
+    with pytest.raises(InputError, match=r"tensor 'w1' is damaged .* its entries say more"):
+        read(tmp_path / "x.safetensors")
+
+
+def test_one_array_under_many_names_is_widened_once(tmp_path):
+    array = np.ones(1 << 18, np.uint16)
+    (tmp_path / "x.pdparams").write_bytes(pickle.dumps(dict.fromkeys(map(str, range(5000)), array), 4))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    found = read(tmp_path / "x.pdparams")
+    assert len(found) == 5000 and found["7"].dtype == np.float32
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # KiB; 5 GiB otherwise
+
+
+def test_slices_that_repeat_an_array_are_refused(tmp_path):
+    array, names = np.ones(1 << 18, "float32"), [f"w@{number}" for number in range(5000)]
+    content = dict.fromkeys(names, array)
+    content["UnpackBigParamInfor@@"] = {"w": {"OriginShape": (5000, 1 << 18), "slices": names}}
+    (tmp_path / "x.pdparams").write_bytes(pickle.dumps(content, 4))
+    with pytest.raises(InputError, match="do not fit together .together they are larger than the file"):
+        read(tmp_path / "x.pdparams")
+
+
+def test_many_parts_of_one_storage_are_refused(tmp_path):
+    """Before PyTorch 0.4 a storage could be a part of another; each bfloat16 one is widened."""
+    written = Opcodes()
+    written.stream += b"}("
+    for number in range(300):
+        written.text(f"w{number}")
+        written.name("torch._utils", "_rebuild_tensor_v2")
+        written.stream += b"("
+        written.reference("BFloat16Storage", "0", 1 << 18, legacy=True)
+        at = written.stream.rindex(b"NtQ")
+        written.stream[at:] = b"("
+        written.text(f"v{number}")
+        written.number(number)
+        written.number((1 << 18) - 300)
+        written.stream += b"ttQ"
+        for group in (0, (4,), (1,)):
+            written.numbers(group) if isinstance(group, tuple) else written.number(group)
+        written.stream += b"\x89NtR"
+    file = legacy_of(tmp_path / "x.th", bytes(written.stream) + b"u.", {"0": bytes(1 << 19)}, [1 << 18])
+    with pytest.raises(InputError, match=r"x\.th.*grow beyond the size of its file"):
+        read(file)
 
 
 def test_compressed_entries_are_refused_unread(tmp_path):
