@@ -128,6 +128,8 @@ def _seeds(folder: Path) -> dict[str, bytes]:
     arrays = {"a.weight": np.arange(12, dtype="float32").reshape(3, 4), "b": np.ones(5, "int64")}
     write_safetensors(folder / "s", arrays)
     seeds = {"safetensors": (folder / "s").read_bytes(), "pdparams 5": pickle.dumps(arrays, 5)}
+    write_safetensors(folder / "b", arrays, floats="bfloat16")
+    seeds["bfloat16"] = (folder / "b").read_bytes()
     seeds["small zip"] = write_zip(folder / "z", arrays).read_bytes()
     seeds["small legacy"] = write_legacy(folder / "l", arrays).read_bytes()
     for name in ("zip.pth", "legacy.th", "protocol2.pdparams", "protocol4.pdparams", "nested.pdparams", "adamw.pdopt"):
