@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pyutils.bert_config import BertConfig
+from pyutils.checks import above, at_least, below, multiple_of, share
 from pyutils.config import setting
-from pyutils.layers.transformer import LayerShape
 from pyutils.layers.vit import VisionShape
 from pyutils.optim.config import NO_DECAY
 
@@ -33,46 +34,27 @@ class VisionConfig:
     layer_norm_eps: float = setting(1e-6, "Epsilon of LayerNorm.")
     init_std: float = setting(0.02, "Standard deviation of initial weights.")
 
+    def __post_init__(self) -> None:
+        at_least(self, 1, "image_size", "patch_size", "width", "depth", "num_heads")
+        multiple_of(self, "image_size", "patch_size")
+        multiple_of(self, "width", "num_heads")
+        share(self, "dropout", "attention_dropout", "drop_path")
+        above(self, 0, "mlp_ratio", "layer_norm_eps")
+
     def shape(self) -> VisionShape:
         """The same as the layer wants it."""
         return VisionShape(**self.__dict__)
 
 
 @dataclass(frozen=True)
-class TextConfig:
+class TextConfig(BertConfig):
     """Sizes of the text encoder; the defaults are bert-base-uncased, cross-attention from layer 6."""
 
-    vocab_size: int = setting(30522, "Entries of the WordPiece vocabulary; 0: as many as vocab.txt has.")
-    hidden_size: int = setting(768, "Width of the text stream.")
-    num_layers: int = setting(12, "Layers: those of the text alone and the fusion layers.")
     fusion_layer: int = setting(6, "First layer with cross-attention to the image.")
-    num_heads: int = setting(12, "Attention heads.")
-    intermediate_size: int = setting(3072, "Width inside the feed-forward part.")
-    hidden_act: str = setting("gelu", "Activation: gelu, relu, swish, tanh.")
-    hidden_dropout: float = setting(0.1, "Dropout of hidden states.")
-    attention_dropout: float = setting(0.1, "Dropout of attention weights.")
-    max_positions: int = setting(512, "Rows of the position table.")
-    token_types: int = setting(2, "Rows of the token type table.")
-    layer_norm_eps: float = setting(1e-12, "Epsilon of LayerNorm.")
-    init_std: float = setting(0.02, "Standard deviation of initial weights.")
 
-    def __post_init__(self):
-        if not 0 <= self.fusion_layer < self.num_layers:
-            raise ValueError(f"fusion_layer {self.fusion_layer} must lie in 0 … num_layers - 1 = {self.num_layers - 1}")
-
-    def layer_shape(self, context_size: int) -> LayerShape:
-        """The shape of a layer that attends to states of width `context_size` (0: without cross-attention)."""
-        return LayerShape(
-            hidden_size=self.hidden_size,
-            num_heads=self.num_heads,
-            intermediate_size=self.intermediate_size,
-            hidden_act=self.hidden_act,
-            hidden_dropout=self.hidden_dropout,
-            attention_dropout=self.attention_dropout,
-            layer_norm_eps=self.layer_norm_eps,
-            init_std=self.init_std,
-            context_size=context_size or None,
-        )
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        below(self, "fusion_layer", "num_layers")
 
 
 @dataclass(frozen=True)

@@ -13,27 +13,14 @@ from albef_paddle.config import AlbefConfig
 from albef_paddle.names import layer_numbers, layout_of_ours
 from albef_paddle.weights import load_tensors, read_checkpoint
 from pyutils.errors import InputError
+from pyutils.weights.bert_names import BERT_FIELDS
 from pyutils.weights.pretrained import Pretrained
 
 Arrays = Mapping[str, np.ndarray]
 
 _HEAD_SIZE = 64  # of every published model
 # Fields of the BERT configuration that the original keeps in a JSON file → ours.
-_FOREIGN_FIELDS = {
-    "vocab_size": "vocab_size",
-    "hidden_size": "hidden_size",
-    "num_hidden_layers": "num_layers",
-    "fusion_layer": "fusion_layer",
-    "num_attention_heads": "num_heads",
-    "intermediate_size": "intermediate_size",
-    "hidden_act": "hidden_act",
-    "hidden_dropout_prob": "hidden_dropout",
-    "attention_probs_dropout_prob": "attention_dropout",
-    "max_position_embeddings": "max_positions",
-    "type_vocab_size": "token_types",
-    "layer_norm_eps": "layer_norm_eps",
-    "initializer_range": "init_std",
-}
+_FOREIGN_FIELDS = {**BERT_FIELDS, "fusion_layer": "fusion_layer"}
 _WORDS, _FEED_FORWARD = "text.embeddings.words.table.weight", "feed_forward.expand.bias"
 
 

@@ -4,29 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from pyutils.bert_config import StackConfig
+from pyutils.checks import at_least, check_transformer, multiple_of
 from pyutils.config import setting
 from pyutils.errors import InputError, nearest
 from pyutils.files import PathLike
+from pyutils.weights.bert_names import BERT_FIELDS
 
 if TYPE_CHECKING:
     from pyutils.layers.transformer import LayerShape
 
 
 @dataclass(frozen=True)
-class StreamConfig:
+class StreamConfig(StackConfig):
     """One of the two streams; the defaults are those of the text stream (bert-base-uncased)."""
 
-    hidden_size: int = setting(768, "Width of the stream.")
-    num_layers: int = setting(12, "Transformer layers of the stream.")
-    num_heads: int = setting(12, "Attention heads.")
-    intermediate_size: int = setting(3072, "Width inside the feed-forward parts.")
-    hidden_act: str = setting("gelu", "Activation: gelu, relu, swish, tanh.")
-    hidden_dropout: float = setting(0.1, "Dropout of hidden states.")
-    attention_dropout: float = setting(0.1, "Dropout of attention weights.")
     connect_at: tuple[int, ...] = setting(
         (6, 7, 8, 9, 10, 11), "How many layers of the stream precede each co-attention layer."
     )
@@ -77,6 +73,10 @@ class VilbertConfig:
     init_std: float = setting(0.02, "Standard deviation of initial weights.")
 
     def __post_init__(self) -> None:
+        check_transformer(self)
+        at_least(self, 1, "region_dim", "region_targets", "bridge_size", "bridge_heads")
+        multiple_of(self, "bridge_size", "bridge_heads")
+        at_least(self, 0, "task_tokens")
         ours, theirs = self.text.connect_at, self.regions.connect_at
         if len(ours) != len(theirs):
             raise InputError(
@@ -98,33 +98,14 @@ class VilbertConfig:
 
     def layer_shape(self, stream: StreamConfig) -> LayerShape:
         """The shape of one ordinary layer of `stream`."""
-        from pyutils.layers.transformer import LayerShape
-
-        return LayerShape(
-            hidden_size=stream.hidden_size,
-            num_heads=stream.num_heads,
-            intermediate_size=stream.intermediate_size,
-            hidden_act=stream.hidden_act,
-            hidden_dropout=stream.hidden_dropout,
-            attention_dropout=stream.attention_dropout,
-            layer_norm_eps=self.layer_norm_eps,
-            init_std=self.init_std,
-        )
+        return stream.shape(self.layer_norm_eps, self.init_std)
 
 
-_STREAM_FIELDS = {
-    "hidden_size": "hidden_size",
-    "num_hidden_layers": "num_layers",
-    "num_attention_heads": "num_heads",
-    "intermediate_size": "intermediate_size",
-    "hidden_act": "hidden_act",
-    "hidden_dropout_prob": "hidden_dropout",
-    "attention_probs_dropout_prob": "attention_dropout",
-}
+_STACK = {theirs: ours for theirs, ours in BERT_FIELDS.items() if ours in {item.name for item in fields(StackConfig)}}
 # Field of the original's JSON → ours (dotted).
 ORIGINAL_FIELDS: dict[str, str] = {
-    **{theirs: f"text.{ours}" for theirs, ours in _STREAM_FIELDS.items()},
-    **{f"v_{theirs}": f"regions.{ours}" for theirs, ours in _STREAM_FIELDS.items()},
+    **{theirs: f"text.{ours}" for theirs, ours in _STACK.items()},
+    **{f"v_{theirs}": f"regions.{ours}" for theirs, ours in _STACK.items()},
     "t_biattention_id": "text.connect_at",
     "v_biattention_id": "regions.connect_at",
     "fixed_t_layer": "text.fixed_layers",

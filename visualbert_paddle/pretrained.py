@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from pyutils.errors import InputError
+from pyutils.weights.bert_names import BERT_FIELDS
 from pyutils.weights.pretrained import Pretrained
 from visualbert_paddle.config import VisualBertConfig
 from visualbert_paddle.weights import OTHER_HEADS, read_checkpoint
@@ -18,22 +19,7 @@ Arrays = Mapping[str, np.ndarray]
 
 _HEAD_SIZE = 64  # of every published model
 # Fields of Hugging Face's and paddlenlp's configurations → ours.
-_FOREIGN_FIELDS = {
-    "vocab_size": "vocab_size",
-    "hidden_size": "hidden_size",
-    "num_hidden_layers": "num_layers",
-    "num_attention_heads": "num_heads",
-    "intermediate_size": "intermediate_size",
-    "hidden_act": "hidden_act",
-    "hidden_dropout_prob": "hidden_dropout",
-    "attention_probs_dropout_prob": "attention_dropout",
-    "max_position_embeddings": "max_positions",
-    "type_vocab_size": "token_types",
-    "visual_embedding_dim": "visual_dim",
-    "layer_norm_eps": "layer_norm_eps",
-    "initializer_range": "init_std",
-    "bypass_transformer": "bypass_encoder",
-}
+_FOREIGN_FIELDS = {**BERT_FIELDS, "visual_embedding_dim": "visual_dim", "bypass_transformer": "bypass_encoder"}
 _EMBEDDINGS, _LAYERS = "encoder.embeddings", "encoder.encoder.layers"
 
 

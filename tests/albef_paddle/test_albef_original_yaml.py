@@ -76,8 +76,14 @@ TORCHMULTIMODAL = {
         "batch_size": 8,
         "num_workers": 3,
     },
-    "vision_encoder_args": {"hidden_size": 64, "image_size": 128, "num_hidden_layers": 3, "mlp_dim": 128},
-    "text_encoder_args": {"hidden_size": 64, "num_hidden_layers": 2, "vocab_size": 900},
+    "vision_encoder_args": {
+        "hidden_size": 64,
+        "image_size": 128,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "mlp_dim": 128,
+    },
+    "text_encoder_args": {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 900},
     "multimodal_encoder_args": {"hidden_size": 64, "num_hidden_layers": 3},
     "projection_args": {"in_features": 64, "out_features": 32},
     "similarity_args": {"embed_size": 32, "queue_size": 512, "temp": 0.07},
@@ -161,3 +167,17 @@ def test_roots_of_questions_are_both_looked_into(load):
 def test_what_does_not_fit_is_named(load, extra, message):
     with pytest.raises(InputError, match=message):
         load({**ORIGINAL, **extra})
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (("model.vision.image_size=100",), r"model\.vision\.image_size: expected a multiple of patch_size \(16\)"),
+        (("model.text.hidden_size=100",), r"model\.text\.hidden_size: expected a multiple of num_heads \(12\)"),
+        (("model.text.fusion_layer=12",), r"model\.text\.fusion_layer: expected 0 or more and less than num_layers"),
+        (("model.vision.drop_path=1.5",), r"model\.vision\.drop_path: expected 0 or more and less than 1"),
+    ],
+)
+def test_sizes_that_no_network_can_have_are_named(load, overrides, message):
+    with pytest.raises(InputError, match=message):
+        load({}, overrides=overrides)
