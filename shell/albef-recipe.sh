@@ -14,19 +14,24 @@ albef_path() { case $1 in /*) printf '%s\n' "$1" ;; *) printf '%s\n' "$caller/$1
 
 albef_sample_data() {
     cd "$ROOT"
-    "$PYTHON" -m pyutils.sample world --output "$SAMPLE_WORLD" --scenes 2000 --shapes 3 --colours 4 --sentences 6
+    "$PYTHON" -m pyutils.sample world --output "$SAMPLE_WORLD" --scenes 2000 --shapes 3 --colours 4 --sentences 6 \
+        --only vqa,nlvr2,refcoco+,snli-ve,retrieval
     "$PYTHON" -m albef_paddle.sample --world "$SAMPLE_WORLD"
 }
 
 # Trains what the tiny recipe NAME starts from, unless it is there.
 albef_sample_start() {
-    case $1 in pretrain) return ;; nlvr) albef_before=nlvr_pretrain ;; *) albef_before=pretrain ;; esac
-    [ ! -e "output/tiny_$albef_before/best" ] || return 0
-    echo "$recipe: output/tiny_$albef_before is not there: training it first"
-    (
-        albef_sample_start "$albef_before"
-        launch "albef_paddle/run_$albef_before.py" --config "configs/albef/tiny/$albef_before.yaml"
-    )
+    case $1 in
+    pretrain) return 0 ;;
+    nlvr_pretrain | retrieval | ve | vqa | grounding) set -- pretrain ;;
+    nlvr)
+        albef_sample_start nlvr_pretrain
+        set -- nlvr_pretrain
+        ;;
+    esac
+    [ ! -e "output/tiny_$1/best" ] || return 0
+    echo "$recipe: output/tiny_$1 is not there: training it first (minutes)"
+    launch "albef_paddle/run_$1.py" --config "configs/albef/tiny/$1.yaml"
 }
 
 albef_recipe() {
