@@ -11,6 +11,8 @@ from safetensors.numpy import save_file
 
 from pyutils.engine.tensor_files import write_pdparams
 from pyutils.errors import InputError
+from pyutils.weights import paddlenlp_names
+from pyutils.weights.names import NameMap
 from tests.support import golden
 from tests.vilbert_paddle.support import TASK_HEADS, config_of, inputs_of, tasks_of
 from vilbert_paddle.config import VilbertConfig, from_original
@@ -195,3 +197,27 @@ def test_other_checkpoints_are_refused(tmp_path):
         load_initial(model, str(file))
     with pytest.raises(InputError, match="no such checkpoint"):
         load_initial(model, str(tmp_path / "nothing"))
+
+
+@pytest.mark.parametrize("prefix", ["bert.", ""])
+def test_a_bert_of_paddlenlp_fills_the_text_stream(prefix, tmp_path):
+    config = config_of(golden("vilbert/names"))
+    source = VilbertForPretraining(config)
+    ours = {name: value.numpy() + 1.0 for name, value in source.state_dict().items()}
+    rules = [
+        *paddlenlp_names.text_embedding_rules(f"{prefix}embeddings", "encoder.text_embeddings"),
+        *paddlenlp_names.layer_rules(f"{prefix}encoder.layers.{{}}", "encoder.text.layers.{}"),
+        *paddlenlp_names.masked_language_rules("cls.predictions", "heads.masked_words"),
+    ]
+    theirs = NameMap(rules).to_theirs(ours).tensors
+    size = config.text.hidden_size
+    theirs |= {
+        f"{prefix}pooler.dense.weight": np.ones([size, size], "float32"),
+        "cls.seq_relationship.bias": np.ones(2),
+    }
+    write_pdparams(tmp_path / "model_state.pdparams", theirs)
+    report = load_initial(source, str(tmp_path))
+    text = re.compile(r"^encoder\.(text_embeddings|text)\.|^heads\.masked_words\.")
+    assert set(report.matched) == {name for name in ours if text.search(name)}
+    for name in report.matched:
+        np.testing.assert_array_equal(source.state_dict()[name].numpy(), ours[name], err_msg=name)
