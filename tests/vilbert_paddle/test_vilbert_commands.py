@@ -140,3 +140,17 @@ def test_evaluation_takes_what_training_made_not_where_it_began(yaml_of, tmp_pat
     assert settle(named, config).init == "start"
     (tmp_path / "run/best").mkdir(parents=True)
     assert settle(Run(None, evaluate=True), config).init == ""
+
+
+@pytest.mark.parametrize("recipe", ["refer", "vqa", "vcr", "retrieval", "nlvr2", "ve", "pretrain", "multitask"])
+def test_recipes_without_data_say_what_is_missing(recipe, tmp_path):
+    kept = {key: value for key, value in os.environ.items() if key not in ("DATA_DIR", "MODEL", "CONFIG", "LOG_DIR")}
+    path = ROOT / "shell" / f"vilbert-{recipe}.sh"
+    environment = {**kept, "PYTHON": sys.executable}
+    done = subprocess.run(["sh", path], capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=60)
+    assert done.returncode == 2
+    first, *_, last = done.stderr.splitlines()
+    assert first.startswith(f"vilbert-{recipe}.sh: ")
+    assert first.endswith(" is missing.")
+    assert "data/" in first
+    assert last.endswith(f"DATA_DIR=sample sh shell/vilbert-{recipe}.sh")
