@@ -135,7 +135,7 @@ def main() -> None:
     from vilbert_paddle.config import VilbertConfig
     from vilbert_paddle.heads import HEADS, VilbertForTasks
 
-    model = VilbertForTasks(VilbertConfig(), HEADS)
+    model = VilbertForTasks(VilbertConfig(), list(HEADS))
     model.train()
     sides = {"ours": our_step(model), "as the original": original_step(model)}
     with tempfile.TemporaryDirectory() as folder:
