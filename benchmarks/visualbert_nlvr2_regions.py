@@ -16,6 +16,7 @@ import statistics
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -40,6 +41,7 @@ def make_batch(pairs: int, regions: int) -> dict[str, np.ndarray]:
 def measure(regions: int, pairs: int, steps: int, threads: int) -> dict[str, float]:
     """Seconds of a step (median) and peak memory in MiB, in this process."""
     os.environ["PYUTILS_CPU_THREADS"] = str(threads)
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # runs without being installed, too
     import paddle
 
     from pyutils.losses import masked_cross_entropy
