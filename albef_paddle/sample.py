@@ -5,7 +5,8 @@
 
 For the drawn world: links its files where `python -m pyutils.data.prepare` looks for the official ones
 (`WORLD/albef_data`), and makes every list below `WORLD/albef_data/albef`; the VQA test list gets its answers, which the
-world has. For easy-VQA: `vqa_{train,val,test}.json` and `answer_list.json` below `FOLDER/albef`.
+world has. For easy-VQA, below `FOLDER/albef`: `vqa_{train,val,test}.json`, `answer_list.json`, and for pre-training
+`captions_{train,val}.json`.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ LINKS = {
     "vqa": "VQA2/annotations",
 }
 FOLDER = "albef_data"
+SHAPES = ("circle", "rectangle", "triangle")
 # easy-VQA: list, and the split of its official files
 EASY_VQA = {"vqa_train.json": "train2014", "vqa_val.json": "val2014", "vqa_test.json": "test2015"}
 
@@ -64,7 +66,8 @@ def make_lists(world: Path) -> Path:
 def make_easy_vqa_lists(data: Path) -> Path:
     """The lists of easy-VQA in `data`; returns their folder. The test list keeps its answers, which the set publishes.
 
-    Answers to rank: all that the training questions have, the most frequent first. InputError when `data` lacks files.
+    Answers to rank: all that the training questions have, the most frequent first. Captions of the training and the
+    validation pictures say what the answered questions of each tell. InputError when `data` lacks files.
     """
     lists = Lists(data / "albef")
     for name, split in EASY_VQA.items():
@@ -72,6 +75,8 @@ def make_easy_vqa_lists(data: Path) -> Path:
         if not records:
             raise InputError(f"{data}: lacks {split}; write it with python -m pyutils.sample easy-vqa --output {data}")
         lists.write(name, entries_of(records, split, ".png"), data / "images")
+        if split != "test2015":
+            lists.write(name.replace("vqa", "captions"), captions_of(records, split, ".png"), data / "images")
         if split == "train2014":
             counts = Counter(record.answers[0] for record in records)
             lists.write_value("answer_list.json", [answer for answer, _ in counts.most_common()], len(counts))
@@ -95,6 +100,24 @@ def entries_of(records: Sequence[VQARecord], split: str, suffix: str) -> Iterato
             "dataset": "vqa",
             "answer": list(record.answers),
         }
+
+
+def captions_of(records: Sequence[VQARecord], split: str, suffix: str) -> Iterator[dict[str, Any]]:
+    """One caption a picture, «a blue circle is in the image», as far as the answers tell its shape and colour."""
+    told: dict[str, dict[str, str]] = {}
+    for record in records:
+        answer, known = record.answers[0], told.setdefault(record.image, {})
+        shapes = [shape for shape in SHAPES if shape in record.question]
+        if answer in SHAPES:
+            known["shape"] = answer
+        elif answer not in ("yes", "no"):
+            known["colour"] = answer
+        elif answer == "yes" and len(shapes) == 1 and not {"not", "no"} & set(record.question.split()):
+            known["shape"] = shapes[0]
+    for image, known in told.items():
+        colour, shape = known.get("colour"), known.get("shape", "shape")
+        caption = f"a {colour} {shape} is in the image" if colour else f"a {shape} is in the image"
+        yield {"image": f"{split}/{image}{suffix}", "caption": caption}
 
 
 def main() -> None:

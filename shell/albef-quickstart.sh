@@ -1,6 +1,7 @@
 #!/bin/sh
-# ALBEF on real pictures, from nothing: makes easy-VQA's files and lists, trains a small ALBEF that writes answers,
-# evaluates it on the test part.  sh shell/albef-quickstart.sh [--blind] [arguments of run_vqa.py…]
+# ALBEF on real pictures, from nothing: makes easy-VQA's files and lists, pre-trains a small ALBEF on captions that the
+# training answers tell, trains it to write answers, evaluates it on the test part.
+#   sh shell/albef-quickstart.sh [--blind] [arguments of run_vqa.py…]
 #   --blind   instead train the same model with the pictures withheld, the baseline
 #   LOG_DIR   checkpoints, logs, results (default output/albef_easy_vqa, with --blind output/albef_easy_vqa_blind)
 #   PYTHON    a Python with requirements.txt and easy-vqa installed (default: as in shell/launch.sh)
@@ -15,6 +16,10 @@ fi
 cd "$ROOT"
 "$PYTHON" -m pyutils.sample easy-vqa --output sample_data/easy_vqa
 "$PYTHON" -m albef_paddle.sample --easy-vqa sample_data/easy_vqa
-set -- --config configs/albef/tiny/easy_vqa.yaml --output_dir "${LOG_DIR:-output/$name}" --set "data.blind=$blind" "$@"
+LOG_DIR=${LOG_DIR:-output/$name}
+launch albef_paddle/run_pretrain.py --config configs/albef/tiny/easy_vqa_pretrain.yaml --output_dir "$LOG_DIR/pretrain" \
+    --set "data.blind=$blind" --resume auto
+set -- --config configs/albef/tiny/easy_vqa.yaml --output_dir "$LOG_DIR" --set "data.blind=$blind" \
+    --set "init=$LOG_DIR/pretrain/last" "$@"
 launch albef_paddle/run_vqa.py "$@"
 launch albef_paddle/run_vqa.py "$@" --evaluate

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from albef_paddle.sample import make_easy_vqa_lists
+from albef_paddle.sample import captions_of, make_easy_vqa_lists
 from albef_paddle.tasks.vqa import AlbefVQA, AlbefVQAConfig
 from pyutils.config import load_config
 from pyutils.data.annotations import albef_vqa
+from pyutils.data.records import VQARecord
 from pyutils.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -134,6 +135,22 @@ def test_lists_of_easy_vqa_name_its_pictures_and_answers(tmp_path):
         assert [record.answers for record in records] == [("yes",), ("red",)]
         assert all((data / "images" / record.image).is_file() for record in records)
     assert albef_vqa.read_answer_list(lists / "answer_list.json") == ("yes", "red")
+    captions = json.loads((lists / "captions_train.json").read_text(encoding="utf-8"))
+    assert captions == [{"image": f"train2014/COCO_train2014_{1:012d}.png", "caption": "a red circle is in the image"}]
+
+
+@pytest.mark.parametrize(
+    ("answered", "caption"),
+    [
+        ([("what shape is in the image?", "triangle"), ("what color is the shape?", "red")], "a red triangle is in"),
+        ([("is there a circle?", "yes"), ("is there a triangle?", "no")], "a circle is in"),
+        ([("is there not a circle?", "yes"), ("what color is the shape?", "teal")], "a teal shape is in"),
+    ],
+)
+def test_captions_of_easy_vqa_say_what_the_answers_tell(answered, caption):
+    records = [VQARecord(number, "COCO_1", *said[:1], answers=said[1:]) for number, said in enumerate(answered)]
+    found = list(captions_of(records, "train2014", ".png"))
+    assert found == [{"image": "train2014/COCO_1.png", "caption": f"{caption} the image"}]
 
 
 def test_lists_of_an_incomplete_easy_vqa_say_how_to_write_it(tmp_path):
