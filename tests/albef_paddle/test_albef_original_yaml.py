@@ -21,6 +21,7 @@ from pyutils.errors import InputError
 CLASSES = {
     "vqa": AlbefVQAConfig,
     "easy_vqa": AlbefVQAConfig,
+    "easy_vqa_pretrain": AlbefPretrainingConfig,
     "ve": AlbefRunConfig,
     "nlvr": AlbefRunConfig,
     "nlvr_pretrain": AlbefRunConfig,
