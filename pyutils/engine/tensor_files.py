@@ -35,7 +35,8 @@ class Widened(np.ndarray):
 
 def widen_bfloat16(bits: np.ndarray) -> Widened:
     """The 16 bits of bfloat16 numbers as float32 of the same value and shape."""
-    return (bits.astype(np.uint32) << 16).view(np.float32).view(Widened)
+    wide = np.asarray(bits.astype(np.uint32) << 16)  # of a single number NumPy makes a scalar, which is no array
+    return wide.view(np.float32).view(Widened)
 
 
 def stored_type(array: np.ndarray) -> str:

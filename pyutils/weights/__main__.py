@@ -30,12 +30,19 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_argument("first")
     command.add_argument("second")
     command.add_argument("--model", choices=sorted(packages.MODELS), help="compare under our names of this model")
-    command.add_argument("--tolerance", type=float, default=0.0, help="difference of values that counts as equal")
+    command.add_argument("--tolerance", type=_tolerance, default=0.0, help="difference of values that counts as equal")
     commands.add_parser("list", help="known checkpoints")
     command = commands.add_parser("fetch", help="download a known checkpoint into the cache")
     command.add_argument("name")
     command.add_argument("--accept_mismatch", action="store_true", help="keep a file of another size or sum")
     return parser
+
+
+def _tolerance(text: str) -> float:
+    number = float(text)
+    if not number >= 0:
+        raise argparse.ArgumentTypeError(f"expected 0 or more, found {text}")
+    return number
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

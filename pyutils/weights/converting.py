@@ -138,7 +138,8 @@ def _largest_gap(left: np.ndarray, right: np.ndarray) -> float:
     if not left.size:
         return 0.0
     with np.errstate(invalid="ignore"):
-        gap = np.abs(left.astype(np.float64) - right.astype(np.float64))
+        gap = np.asarray(np.abs(left.astype(np.float64) - right.astype(np.float64)))
+    gap[gap == 0.0] = 1.0  # different integers beyond 2^53 may be the same float64
     gap[(left == right) | ((left != left) & (right != right))] = 0.0
     return float(np.where(np.isnan(gap), np.inf, gap).max())
 

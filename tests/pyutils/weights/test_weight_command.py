@@ -176,6 +176,39 @@ def test_diff_tells_shapes_values_and_tolerance(tmp_path, capsys):
     assert "value" not in capsys.readouterr().out
 
 
+def test_diff_of_single_numbers_and_of_large_integers(tmp_path, capsys):
+    left = {"same": np.float32(0.07), "single": np.array(1.0), "large": np.array([2**60, 5]), "whole": np.array(2**60)}
+    right = {**left, "single": np.array(1.5), "large": np.array([2**60 + 1, 5])}
+    for name, tensors in (("a", left), ("b", right)):
+        write_safetensors(tmp_path / f"{name}.safetensors", {key: np.asarray(value) for key, value in tensors.items()})
+    first, second = str(tmp_path / "a.safetensors"), str(tmp_path / "b.safetensors")
+    assert main(["diff", first, first]) == 0
+    capsys.readouterr()
+    assert main(["diff", first, second]) == 1
+    assert capsys.readouterr().out.splitlines()[2:] == [
+        "| single | differ by up to 0.5 |",
+        "| large | differ by up to 1 |",
+    ]
+
+
+@pytest.mark.parametrize("tolerance", ["nan", "-1"])
+def test_a_tolerance_that_is_none_is_refused(capsys, tolerance):
+    with pytest.raises(SystemExit):
+        main(["diff", AUTHORS, HUB, f"--tolerance={tolerance}"])
+    assert f"expected 0 or more, found {tolerance}" in capsys.readouterr().err
+
+
+def test_a_single_bfloat16_number_is_read_back(tmp_path, capsys):
+    bits = np.array(np.float32(0.5).view("uint32") >> 16, "uint16")
+    write_safetensors(tmp_path / "x.safetensors", {"temperature": np.array(0.5, "float32")}, floats="bfloat16")
+    (tmp_path / "x.pdparams").write_bytes(pickle.dumps({"temperature": bits}, 4))
+    for name in ("x.safetensors", "x.pdparams"):
+        found = read(tmp_path / name)["temperature"]
+        assert found.shape == () and found.dtype == np.float32 and found == 0.5
+        assert main(["inspect", str(tmp_path / name)]) == 0
+        assert "| temperature | [] | bfloat16 | 2 |" in capsys.readouterr().out
+
+
 def test_other_destinations_and_unknown_names_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"x\.pth: weights are written as \.safetensors"):
         convert(AUTHORS, tmp_path / "x.pth")
