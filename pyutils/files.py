@@ -8,15 +8,18 @@ import os
 import shutil
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Union
+
+from pyutils.errors import InputError
 
 PathLike = Union[str, "os.PathLike[str]"]
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
+_MOST_NAMED = 5
 
 
 @contextmanager
@@ -53,9 +56,13 @@ def atomic_folder(path: PathLike) -> Iterator[Path]:
     """Yield an empty folder beside `path`; on leaving, flush its files and put it in the place of `path`.
 
     One process at a time may write a given `path`. When the body raises, or the disk is full, the new folder is deleted
-    and a previous `path` stays whole. What a killed process left behind is cleared at the next call.
+    and a previous `path` stays whole. What a killed process left behind is cleared at the next call. A link to a folder
+    stays a link. InputError when `path` is a file: it is left alone.
     """
     target = Path(path)
+    if target.is_symlink():
+        target = target.resolve()
+    _check_no_file(target)
     with _naming(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         recover_folder(target)
@@ -70,6 +77,29 @@ def atomic_folder(path: PathLike) -> Iterator[Path]:
             shutil.rmtree(building, ignore_errors=True)
             raise
         _sync_folder(target.parent)
+
+
+def check_replaceable(folder: PathLike, marks: Collection[str], known: Collection[str], what: str) -> None:
+    """InputError unless a writer may put a new folder in the place of `folder` without losing anything of the user's.
+
+    It may where nothing is there, or an empty folder, or an earlier one of its own: that holds one of the files `marks`
+    and nothing but those and the files `known`.
+
+    Args:
+        what: what the writer makes, for the message ("an exported model").
+    """
+    folder = Path(folder)
+    _check_no_file(folder)
+    found = sorted(item.name for item in folder.iterdir()) if folder.is_dir() else []
+    strange = [name for name in found if name not in marks and name not in known]
+    if found and not strange and not any(name in marks for name in found):
+        strange = found
+    if strange:
+        shown = ", ".join(strange[:_MOST_NAMED]) + (", …" if len(strange) > _MOST_NAMED else "")
+        raise InputError(
+            f"{folder}: the folder holds {shown}, which would be lost: it would be replaced as a whole by {what}. Name "
+            "a folder that is new or empty, or move those away"
+        )
 
 
 def recover_folder(path: PathLike) -> None:
@@ -89,6 +119,11 @@ def write_json(path: PathLike, value: Any, indent: int | None = 2) -> None:
     text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
     with atomic_write(path) as stream:
         stream.write(text + "\n")
+
+
+def _check_no_file(target: Path) -> None:
+    if target.exists() and not target.is_dir():
+        raise InputError(f"{target}: is a file, and was left as it is; expected a folder to write: name another")
 
 
 @contextmanager
@@ -156,7 +191,9 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _swap_in(building: Path, target: Path) -> None:
-    """Put `building` at `target`; a folder that was there is deleted after the swap, not before."""
+    """Put `building` at `target`; a folder that was there is deleted after the swap, not before. InputError for a file
+    there, which may have come after the writing began."""
+    _check_no_file(target)
     if not target.exists():
         building.rename(target)
         return

@@ -13,11 +13,12 @@ import paddle
 
 from pyutils.errors import InputError
 from pyutils.export.predictor import DESCRIPTION, PROGRAM, Predictor
-from pyutils.files import PathLike, atomic_folder, write_json
+from pyutils.files import PathLike, atomic_folder, check_replaceable, write_json
 
 ONNX_FILE = "model.onnx"
 _OPSET = 17
 _PARITY_CASES = 3
+_WRITTEN = (*(f"{PROGRAM}{end}" for end in (".json", ".pdmodel", ".pdiparams", ".pdiparams.info")), ONNX_FILE)
 
 
 @dataclass(frozen=True)
@@ -43,12 +44,14 @@ def export(item: Exportable, folder: PathLike, onnx: bool = False, tolerance: fl
     """Write `item` as a Paddle Inference program, with `onnx` as ONNX too; return the largest difference found.
 
     The written program is run on three batches of different sizes and compared with the model; the difference is a
-    share of the output's largest number where that is above 1. The folder is written whole or not at all.
+    share of the output's largest number where that is above 1. The folder is written whole or not at all; one that is
+    there is replaced when it is an earlier export.
 
     Raises:
         InputError: outputs differ by more than `tolerance`; ONNX is asked for and paddle2onnx is missing; the folder
-            cannot be written.
+            cannot be written, or holds anything but an earlier export (a checkpoint, say): then it is left alone.
     """
+    check_replaceable(folder, (DESCRIPTION,), (*_WRITTEN, *(path.name for path in item.files)), "an exported model")
     convert = _onnx_converter() if onnx else None
     item.model.eval()
     cases = [item.example(number) for number in range(_PARITY_CASES)]

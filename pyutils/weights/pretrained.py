@@ -15,7 +15,7 @@ import yaml
 
 from pyutils.config import parse_config, to_yaml
 from pyutils.errors import InputError, nearest
-from pyutils.files import PathLike
+from pyutils.files import PathLike, check_replaceable
 
 Arrays = Mapping[str, np.ndarray]
 _YAML, _VOCABULARY = "config.yaml", "vocab.txt"
@@ -107,14 +107,17 @@ class Pretrained:
         """Write weights, `config.yaml` and the vocabulary (the file `vocabulary`; None: the one that came with the
         weights, if any) as a checkpoint folder.
 
-        `weights_format`: "safetensors" or "pdparams". A folder that is there is replaced in one step; InputError when
-        it cannot be written.
+        `weights_format`: "safetensors" or "pdparams". A checkpoint folder that is there is replaced in one step.
+        InputError when it cannot be written, when it is a file, or holds anything but such a checkpoint: then it is
+        left alone.
         """
-        from pyutils.engine.checkpoint import save_checkpoint
+        from pyutils.engine.checkpoint import METRICS_FILE, WEIGHT_FILES, save_checkpoint
 
         text = "model:\n" + textwrap.indent(to_yaml(self.own_config()), "  ")
         vocabulary = self.vocabulary if vocabulary is None else vocabulary
         files = [Path(vocabulary)] if vocabulary is not None else []
+        known = (_YAML, METRICS_FILE, _VOCABULARY, *(path.name for path in files))
+        check_replaceable(folder, WEIGHT_FILES, known, "a checkpoint")
         save_checkpoint(folder, self, text, files, weights_format=weights_format)
 
     @classmethod

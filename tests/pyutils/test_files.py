@@ -11,7 +11,8 @@ import time
 import pytest
 
 from pyutils import files
-from pyutils.files import atomic_folder, atomic_write, recover_folder, write_json
+from pyutils.errors import InputError
+from pyutils.files import atomic_folder, atomic_write, check_replaceable, recover_folder, write_json
 
 NO_SPACE = OSError(errno.ENOSPC, "No space left on device")
 
@@ -96,6 +97,42 @@ def test_a_failed_swap_leaves_the_previous_folder_whole(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space"), atomic_folder(tmp_path / "last") as folder:
         (folder / "model").write_text("new")
     assert (tmp_path / "last" / "model").read_text() == "old"
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_a_file_in_the_place_of_a_folder_is_left_alone(tmp_path, late):
+    if not late:
+        (tmp_path / "last").write_text("mine")
+    with pytest.raises(InputError, match="last: is a file, and was left as it is"), atomic_folder(tmp_path / "last"):
+        (tmp_path / "last").write_text("mine")
+    assert names(tmp_path) == ["last"] and (tmp_path / "last").read_text() == "mine"
+
+
+def test_a_link_to_a_folder_stays_a_link(tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk" / "old").touch()
+    (tmp_path / "last").symlink_to(tmp_path / "disk")
+    with atomic_folder(tmp_path / "last") as folder:
+        (folder / "new").touch()
+    assert (tmp_path / "last").is_symlink() and names(tmp_path / "disk") == ["new"]
+    assert names(tmp_path) == ["disk", "last"]
+
+
+def test_only_an_own_earlier_folder_may_be_replaced(tmp_path):
+    def check():
+        check_replaceable(tmp_path / "out", ["mark"], ["known"], "an export")
+
+    check()
+    (tmp_path / "out").mkdir()
+    check()
+    (tmp_path / "out" / "known").touch()
+    with pytest.raises(InputError, match="out: the folder holds known, which would be lost"):
+        check()
+    (tmp_path / "out" / "mark").touch()
+    check()
+    (tmp_path / "out" / "thesis.tex").touch()
+    with pytest.raises(InputError, match=r"holds thesis\.tex, .* replaced as a whole by an export\. Name a folder"):
+        check()
 
 
 KILLED = """

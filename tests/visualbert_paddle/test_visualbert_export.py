@@ -148,6 +148,31 @@ def test_a_program_that_differs_is_not_kept(checkpoint, tmp_path):
     assert not (tmp_path / "noisy").exists()
 
 
+def test_an_export_replaces_only_an_earlier_one(checkpoint, tmp_path):
+    def tried(folder):
+        return main(["--model", "visualbert-vqa", "--checkpoint", str(checkpoint), "--output", str(folder)])
+
+    for folder, lost in ((checkpoint, "best"), (checkpoint / "best", "model.safetensors")):
+        with pytest.raises(InputError, match=f"holds .*{lost}"):
+            tried(folder)
+    with pytest.raises(InputError, match="vocab.txt: is a file, and was left as it is"):
+        tried(checkpoint / "vocab.txt")
+    assert (checkpoint / "best" / "model.safetensors").is_file() and (checkpoint / "vocab.txt").is_file()
+    assert tried(tmp_path / "out") == tried(tmp_path / "out") == 0
+
+
+def test_a_saved_model_replaces_only_an_earlier_one(checkpoint, tmp_path):
+    model = VisualBertForQuestionAnswering.from_pretrained(checkpoint)
+    model.save_pretrained(tmp_path / "out")
+    model.save_pretrained(tmp_path / "out", weights_format="pdparams")
+    (tmp_path / "out" / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"out: the folder holds notes\.txt, which would be lost"):
+        model.save_pretrained(tmp_path / "out")
+    with pytest.raises(InputError, match=r"notes\.txt: is a file, and was left as it is"):
+        model.save_pretrained(tmp_path / "out" / "notes.txt")
+    assert (tmp_path / "out" / "notes.txt").read_text() == "mine"
+
+
 def test_a_full_disk_leaves_nothing(checkpoint, tmp_path, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
