@@ -24,7 +24,9 @@ _TO_NUMPY = {
 _FROM_NUMPY = {np.dtype(code): name for name, code in _TO_NUMPY.items() if name != "BF16"}
 _FLOATS = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 _LARGEST_HEADER = 100 << 20
+_NOT_IN_PADDLE = ("uint16", "uint32", "uint64", "float128")
 _ALIGNMENT = 8
+_LARGEST_BFLOAT16 = 3.38e38
 
 
 class Widened(np.ndarray):
@@ -54,7 +56,7 @@ def write_safetensors(
 
     `floats`: "float32", "float16" or "bfloat16" stores every floating-point array as that, rounded to nearest even. The
     file itself is written in place: call inside `pyutils.files.atomic_folder`. Raises OSError on a full disk,
-    InputError for a number that float16 cannot hold.
+    InputError for a number that the type cannot hold.
     """
     header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
     end = 0
@@ -89,10 +91,25 @@ def read_safetensors(path: PathLike) -> dict[str, np.ndarray]:
     return found
 
 
+def cast_floats(name: str, array: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """`array` as `dtype`, rounded to nearest even. InputError names the tensor with a number beyond it."""
+    with np.errstate(over="ignore"):
+        cast = array.astype(dtype, copy=False)
+    if dtype.kind == "f" and dtype != array.dtype:
+        _check_range(name, array, np.isinf(cast), dtype.name)
+    return cast
+
+
 def write_pdparams(path: PathLike, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write named arrays as `paddle.save` does, for programs that read `.pdparams`."""
+    """Write named arrays as `paddle.save` does, for programs that read `.pdparams`.
+
+    InputError for a type that Paddle lacks, or takes for another (the bits of uint16 for bfloat16).
+    """
     import paddle
 
+    for name, array in arrays.items():
+        if array.dtype.kind not in "biuf" or array.dtype.name in _NOT_IN_PADDLE:
+            raise InputError(f"tensor {name!r} has dtype {array.dtype}, which .pdparams cannot hold; take .safetensors")
     paddle.save({name: paddle.to_tensor(array) for name, array in arrays.items()}, str(path))
 
 
@@ -101,21 +118,26 @@ def _dtype_name(name: str, array: np.ndarray, floats: str | None) -> str:
         return _FLOATS[floats]
     dtype = array.dtype.newbyteorder("<")
     if dtype not in _FROM_NUMPY:
-        raise TypeError(f"tensor {name!r} has dtype {array.dtype}, which safetensors cannot hold")
+        raise InputError(f"tensor {name!r} has dtype {array.dtype}, which safetensors cannot hold")
     return _FROM_NUMPY[dtype]
 
 
 def _stored(name: str, array: np.ndarray, code: str) -> bytes:
-    """The array's bytes as the type `code`."""
-    if code == "BF16":
-        return _narrowed(np.ascontiguousarray(array, dtype="<f4")).tobytes()
+    """The array's bytes as the type `code`. InputError as in `cast_floats`."""
+    if code != "BF16":
+        return np.ascontiguousarray(cast_floats(name, array, np.dtype(_TO_NUMPY[code]))).tobytes()
     with np.errstate(over="ignore"):
-        stored = np.ascontiguousarray(array, dtype=_TO_NUMPY[code])
-    if code == "F16" and np.isinf(stored).sum() != np.isinf(array).sum():
-        raise InputError(
-            f"tensor {name!r} holds {np.abs(array[np.isfinite(array)]).max():.3g}, more than float16 can; take bfloat16"
-        )
-    return stored.tobytes()
+        bits = _narrowed(np.ascontiguousarray(array, dtype="<f4"))
+    _check_range(name, array, (bits & 0x7FFF) == 0x7F80, "bfloat16")
+    return bits.tobytes()
+
+
+def _check_range(name: str, array: np.ndarray, infinite: np.ndarray, dtype: str) -> None:
+    """InputError when more numbers are infinite than in `array`, which was cast to `dtype`."""
+    if np.count_nonzero(infinite) != np.count_nonzero(np.isinf(array)):
+        largest = np.abs(array[np.isfinite(array)]).max()
+        advice = "take bfloat16" if largest < _LARGEST_BFLOAT16 else "leave the tensors as they are"
+        raise InputError(f"tensor {name!r} holds {largest:.3g}, more than {dtype} can; {advice}")
 
 
 def _narrowed(array: np.ndarray) -> np.ndarray:

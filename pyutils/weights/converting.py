@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from pyutils.download.progress import human_size
-from pyutils.engine.tensor_files import stored_type, write_pdparams, write_safetensors
+from pyutils.engine.tensor_files import cast_floats, stored_type, write_pdparams, write_safetensors
 from pyutils.errors import InputError
 from pyutils.weights import packages
 from pyutils.weights.looks import looks_like
@@ -69,15 +69,15 @@ def _write(target: Path, tensors: Mapping[str, np.ndarray], dtype: str | None) -
     with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
         written = Path(folder) / target.name
         if target.suffix == ".pdparams":
-            cast = {name: _cast(value, dtype) for name, value in tensors.items()}
+            cast = {name: _cast(name, value, dtype) for name, value in tensors.items()}
             write_pdparams(written, cast)
         else:
             write_safetensors(written, tensors, {"format": "pd"}, dtype)
         written.replace(target)
 
 
-def _cast(array: np.ndarray, dtype: str | None) -> np.ndarray:
-    return array.astype(dtype) if dtype is not None and array.dtype.kind == "f" else array
+def _cast(name: str, array: np.ndarray, dtype: str | None) -> np.ndarray:
+    return cast_floats(name, array, np.dtype(dtype)) if dtype is not None and array.dtype.kind == "f" else array
 
 
 def describe(path: Path) -> str:

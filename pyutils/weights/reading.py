@@ -31,6 +31,7 @@ _OTHERS = (
     (b"{", "JSON text, perhaps a config.json"),
 )
 _WRAPPERS = ("model", "state_dict", "model_state_dict", "model_state", "module", "net")
+_WIDEST = 8  # bytes a number
 _PICKLE_PROTOCOLS = (b"\x02", b"\x03", b"\x04", b"\x05")
 
 
@@ -77,8 +78,18 @@ def file_format(path: PathLike) -> str:
 
 
 def state_dict(content: Any, where: str) -> dict[str, np.ndarray]:
-    """The named arrays in `content`, of the model where it holds several things. InputError when there are none."""
-    return {name: value.view(np.ndarray) for name, value in named_arrays(content, where).items()}
+    """The named arrays in `content`, of the model where it holds several things.
+
+    InputError when there are none, and for one of anything but whole and floating-point numbers of at most 64 bits.
+    """
+    arrays = named_arrays(content, where)
+    for name, value in arrays.items():
+        if value.dtype.kind not in "biuf" or value.itemsize > _WIDEST:
+            raise InputError(
+                f"{where}: tensor {name!r} holds {value.dtype}, which no model here has: expected whole or "
+                "floating-point numbers of at most 64 bits. Save the file without it"
+            )
+    return {name: value.view(np.ndarray) for name, value in arrays.items()}
 
 
 def named_arrays(content: Any, where: str) -> dict[str, np.ndarray]:

@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 
-from pyutils.engine.tensor_files import read_safetensors, write_safetensors
+from pyutils.engine.tensor_files import read_safetensors, write_pdparams, write_safetensors
 from pyutils.errors import InputError
 from pyutils.weights import converting, packages, read
 from pyutils.weights.__main__ import main
@@ -68,9 +68,25 @@ def test_precision_of_safetensors(tmp_path, dtype):
     np.testing.assert_allclose(found["d"], 0.1, rtol=2**-8)
 
 
-def test_numbers_beyond_float16_are_named(tmp_path):
-    with pytest.raises(InputError, match="'w' holds 1e.05, more than float16 can; take bfloat16"):
-        write_safetensors(tmp_path / "x", {"w": np.array([1e5], "float32")}, floats="float16")
+@pytest.mark.parametrize(
+    ("number", "dtype", "advice"),
+    [
+        (1e5, "float16", "take bfloat16"),
+        (1e300, "float16", "leave the tensors as they are"),
+        (1e300, "float32", "leave the tensors as they are"),
+        (-1e300, "bfloat16", "leave the tensors as they are"),
+        (3.4e38, "bfloat16", "leave the tensors as they are"),
+    ],
+)
+@pytest.mark.parametrize("name", ["x.safetensors", "x.pdparams"])
+def test_numbers_beyond_a_type_are_named(tmp_path, number, dtype, advice, name):
+    if name == "x.pdparams" and dtype == "bfloat16":
+        return
+    tensors = {**read(HUB), "cls.bias": np.full(read(HUB)["cls.bias"].shape, number)}
+    write_safetensors(tmp_path / "source.safetensors", tensors)
+    with pytest.raises(InputError, match=f"'classifier.bias' holds .*, more than {dtype} can; {advice}"):
+        convert(tmp_path / "source.safetensors", tmp_path / name, "--dtype", dtype)
+    assert [item.name for item in tmp_path.iterdir()] == ["source.safetensors"]
 
 
 def test_inspect_names_the_format_the_tensors_and_what_it_is(tmp_path, capsys):
@@ -207,6 +223,25 @@ def test_a_single_bfloat16_number_is_read_back(tmp_path, capsys):
         assert found.shape == () and found.dtype == np.float32 and found == 0.5
         assert main(["inspect", str(tmp_path / name)]) == 0
         assert "| temperature | [] | bfloat16 | 2 |" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("value", [np.ones(2, "complex64"), np.array(["a", "b"]), np.ones(2, "longdouble")])
+def test_tensors_of_other_things_than_numbers_are_named(tmp_path, value):
+    file = tmp_path / "x.pdparams"
+    file.write_bytes(pickle.dumps({"encoder.embeddings.text.words.table.weight": np.ones(2), "odd": value}, 4))
+    told = r"x\.pdparams: tensor 'odd' holds .*: expected whole or floating-point numbers"
+    with pytest.raises(InputError, match=told):
+        convert(file, tmp_path / "y.safetensors")
+    with pytest.raises(InputError, match=told):
+        main(["diff", str(file), str(file)])
+    assert main(["inspect", str(file)]) == 0
+
+
+def test_types_that_pdparams_lacks_are_named(tmp_path):
+    with pytest.raises(InputError, match="'n' has dtype uint16, which .pdparams cannot hold; take .safetensors"):
+        write_pdparams(tmp_path / "x.pdparams", {"n": np.ones(2, "uint16")})
+    with pytest.raises(InputError, match="'n' has dtype complex64, which safetensors cannot hold"):
+        write_safetensors(tmp_path / "x.safetensors", {"n": np.ones(2, "complex64")})
 
 
 def test_other_destinations_and_unknown_names_are_refused(tmp_path):
