@@ -54,7 +54,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _convert(options: argparse.Namespace) -> int:
     source = weight_file(locate(options.source))
     written = converting.convert(source, options.destination, options.model, options.dtype, options.names)
-    print(f"{len(written)} tensors of {source} written to {options.destination}")
+    told = f"{len(written)} tensors of {source} written to {options.destination}"
+    along = ", ".join(path.name for path in converting.companions(source))
+    if along and converting.is_folder(options.destination):
+        told += f", with {along}"
+    elif along:
+        told += f"; {along} stayed in {source.parent}: name a folder to take them along"
+    print(told)
     return 0
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,13 +14,19 @@ import numpy as np
 
 from pyutils.download.progress import human_size
 from pyutils.engine.tensor_files import cast_floats, stored_type, write_pdparams, write_safetensors
-from pyutils.errors import InputError
+from pyutils.errors import InputError, closest
 from pyutils.weights import packages
 from pyutils.weights.looks import looks_like
+from pyutils.weights.places import ENDINGS
 from pyutils.weights.reading import file_format, named_arrays, read, read_object
 
 DTYPES = ("float32", "float16", "bfloat16")
 _WEIGHTS = "model.safetensors"
+_WRITTEN = (".safetensors", ".pdparams")
+_FILE_ENDINGS = (*ENDINGS, ".pdopt", ".pkl", ".ckpt", ".h5", ".npz", ".npy", ".onnx", ".zip", ".tar", ".gz")
+_OURS = ("config.yaml", "metrics.json")  # in every checkpoint folder of ours
+_LEFT_BEHIND = ("metrics.json", "state.json")
+_COMPANIONS = ("config.yaml", "config.json", "model_config.json", "vocab.txt")
 
 
 def convert(
@@ -27,7 +35,8 @@ def convert(
     """Write the weights of `source` to `destination` under our names, or those of another code base.
 
     Args:
-        destination: `NAME.safetensors`, `NAME.pdparams`, or a folder for model.safetensors.
+        destination: `NAME.safetensors`, `NAME.pdparams`, or a folder for model.safetensors and the `companions` of
+            `source`, without which `from_pretrained` would have to guess the settings that no shape tells.
         model: "albef", "vilbert" or "visualbert".
         dtype: one of DTYPES for all floating-point tensors; None: each as it is.
         names: the code base whose names are written; None: ours.
@@ -42,19 +51,38 @@ def convert(
         tensors = packages.to_theirs(model, tensors, names)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        _write(target, tensors, dtype)
+        _write(target, tensors, dtype, companions(source) if is_folder(destination) else [])
     except OSError as error:
+        room = "Make room or choose" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "Choose"
         raise InputError(
-            f"{target}: cannot be written ({error.strerror or error}); nothing was left there. Make room or choose "
-            "another place"
+            f"{target}: cannot be written ({error.strerror or error}); nothing was left there. {room} another place"
         ) from error
     return tensors
 
 
+def is_folder(destination: Path) -> bool:
+    """Whether `convert` takes `destination` for a folder: one that is there, or a name that ends like no file of
+    weights."""
+    ending = destination.suffix.lower()
+    return destination.is_dir() or (ending not in _FILE_ENDINGS and closest(ending, _WRITTEN) is None)
+
+
+def companions(source: Path) -> list[Path]:
+    """The files that belong to the weights `source`: configuration and vocabulary beside them, and in a checkpoint
+    folder of ours the others that the task sent along (lists of answers), but not metrics and the state of the run."""
+    folder = source.parent
+    if not all((folder / name).is_file() for name in _OURS):
+        return [folder / name for name in _COMPANIONS if (folder / name).is_file()]
+    own = sorted(item for item in folder.iterdir() if item.is_file() and not item.name.startswith("."))
+    return [item for item in own if item.suffix not in ENDINGS and item.name not in _LEFT_BEHIND]
+
+
 def _target(destination: Path, dtype: str | None) -> Path:
-    if destination.is_dir() or not destination.suffix:
+    if is_folder(destination):
+        if destination.exists() and not destination.is_dir():
+            raise InputError(f"{destination}: is a file; name a folder, NAME.safetensors or NAME.pdparams")
         return destination / _WEIGHTS
-    if destination.suffix not in (".safetensors", ".pdparams"):
+    if destination.suffix not in _WRITTEN:
         raise InputError(
             f"{destination}: weights are written as .safetensors, .pdparams or into a folder; PyTorch reads the first "
             "with safetensors.torch.load_file"
@@ -64,16 +92,19 @@ def _target(destination: Path, dtype: str | None) -> Path:
     return destination
 
 
-def _write(target: Path, tensors: Mapping[str, np.ndarray], dtype: str | None) -> None:
-    """Write beside `target` and rename, so that it is whole or not there."""
+def _write(target: Path, tensors: Mapping[str, np.ndarray], dtype: str | None, along: Sequence[Path]) -> None:
+    """Write beside `target` and rename, so that it is whole or not there; copies of the files `along` come with it."""
     with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
         written = Path(folder) / target.name
+        for path in along:
+            shutil.copyfile(path, written.with_name(path.name))
         if target.suffix == ".pdparams":
             cast = {name: _cast(name, value, dtype) for name, value in tensors.items()}
             write_pdparams(written, cast)
         else:
             write_safetensors(written, tensors, {"format": "pd"}, dtype)
-        written.replace(target)
+        for path in (*along, written):
+            written.with_name(path.name).replace(target.with_name(path.name))
 
 
 def _cast(name: str, array: np.ndarray, dtype: str | None) -> np.ndarray:
