@@ -28,9 +28,11 @@ def checkpoint(tmp_path):
     config = VisualBertConfig(
         vocab_size=11, hidden_size=8, num_layers=1, num_heads=HEADS, intermediate_size=8, max_positions=6, visual_dim=5
     )
-    (tmp_path / "vocab.txt").write_text("[PAD]\n")
+    vocabulary = tmp_path / "bert/vocab.txt"
+    vocabulary.parent.mkdir()
+    vocabulary.write_text("[PAD]\n")
     folder = tmp_path / "run/best"
-    VisualBertForQuestionAnswering(config, 3).save_pretrained(folder, tmp_path / "vocab.txt")
+    VisualBertForQuestionAnswering(config, 3).save_pretrained(folder, vocabulary)
     for name in ("answers_vqa.txt", "state.json", "state.safetensors"):
         (folder / name).write_text("x")
     return folder
