@@ -57,12 +57,12 @@ def atomic_folder(path: PathLike) -> Iterator[Path]:
 
     One process at a time may write a given `path`. When the body raises, or the disk is full, the new folder is deleted
     and a previous `path` stays whole. What a killed process left behind is cleared at the next call. A link to a folder
-    stays a link. InputError when `path` is a file: it is left alone.
+    stays a link. InputError when `path` is a file, or has no name (`.`): it is left alone.
     """
     target = Path(path)
     if target.is_symlink():
         target = target.resolve()
-    _check_no_file(target)
+    _check_place(target)
     with _naming(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         recover_folder(target)
@@ -89,7 +89,7 @@ def check_replaceable(folder: PathLike, marks: Collection[str], known: Collectio
         what: what the writer makes, for the message ("an exported model").
     """
     folder = Path(folder)
-    _check_no_file(folder)
+    _check_place(folder)
     found = sorted(item.name for item in folder.iterdir()) if folder.is_dir() else []
     strange = [name for name in found if name not in marks and name not in known]
     if found and not strange and not any(name in marks for name in found):
@@ -109,9 +109,8 @@ def recover_folder(path: PathLike) -> None:
     `atomic_folder` call it first.
     """
     target = Path(path)
-    previous = _previous_name(target)
-    if previous.is_dir() and not target.exists():
-        previous.rename(target)
+    if not target.exists() and _previous_name(target).is_dir():
+        _previous_name(target).rename(target)
 
 
 def write_json(path: PathLike, value: Any, indent: int | None = 2) -> None:
@@ -121,7 +120,9 @@ def write_json(path: PathLike, value: Any, indent: int | None = 2) -> None:
         stream.write(text + "\n")
 
 
-def _check_no_file(target: Path) -> None:
+def _check_place(target: Path) -> None:
+    if target.name in ("", ".."):
+        raise InputError(f"{target}: a folder is written as a whole, so it needs a name of its own: name one inside it")
     if target.exists() and not target.is_dir():
         raise InputError(f"{target}: is a file, and was left as it is; expected a folder to write: name another")
 
@@ -193,7 +194,7 @@ def _sync_folder(folder: Path) -> None:
 def _swap_in(building: Path, target: Path) -> None:
     """Put `building` at `target`; a folder that was there is deleted after the swap, not before. InputError for a file
     there, which may have come after the writing began."""
-    _check_no_file(target)
+    _check_place(target)
     if not target.exists():
         building.rename(target)
         return

@@ -20,6 +20,8 @@ def locate(source: str) -> Path:
     usual name, else the only one with weights); a name of the registry, which is downloaded on first use. InputError
     when it is none of them, naming the nearest known name, and in the cases of `registry.bring`.
     """
+    if not source.strip():
+        raise InputError("an empty name of a checkpoint: expected a file, a folder or a known name")
     path, named = Path(source).expanduser(), MODELS_HOME.expanduser() / source
     if path.exists():
         return path

@@ -183,3 +183,13 @@ def test_write_json(tmp_path):
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(tmp_path / "m.json", {"loss": float("nan")})
     assert json.loads((tmp_path / "m.json").read_text(encoding="utf-8")) == {"naïve": [1, 2.5, None]}
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "/"])
+def test_places_without_a_name_are_refused_and_left_alone(tmp_path, monkeypatch, name):
+    (tmp_path / "inner").mkdir()
+    monkeypatch.chdir(tmp_path / "inner")
+    recover_folder(name)
+    with pytest.raises(InputError, match="needs a name of its own"), atomic_folder(name):
+        pass
+    assert [item.name for item in tmp_path.iterdir()] == ["inner"]

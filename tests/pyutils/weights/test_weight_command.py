@@ -275,6 +275,17 @@ def test_errors_are_one_line_with_status_2(tmp_path):
     assert done.returncode == 2 and "\nerror: " in "\n" + done.stderr and "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("source", [".", "/"])
+def test_folders_without_a_name_hold_no_checkpoint(tmp_path, monkeypatch, source):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="no checkpoint here"):
+        main(["inspect", source])
+    with pytest.raises(InputError, match="an empty name of a checkpoint"):
+        main(["inspect", ""])
+    write_safetensors("model.safetensors", {"w": np.ones(2)})
+    assert main(["inspect", "."]) == 0
+
+
 def test_known_checkpoints_are_listed(capsys):
     assert main(["list"]) == 0
     assert "| visualbert-vqa-pre |" in capsys.readouterr().out
