@@ -26,6 +26,8 @@ import numpy as np
 from pyutils.errors import InputError
 
 _KINDS = "biufcSUO?"
+_MOST_AXES = 64  # of NumPy 2
+_LONGEST_TOLD = 60
 _BROKEN = (
     *(pickle.UnpicklingError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError, ImportError),
     *(MemoryError, OverflowError, RecursionError, SystemError),
@@ -142,17 +144,34 @@ class _Reader(pickle.Unpickler):
         if full in _STAND_INS:
             return _STAND_INS[full]
         raise _Refused(
-            f"{self._where}: the pickle asks for '{full}', which is not data; it was refused and nothing was run. Do "
-            "not load this file elsewhere either unless you trust who made it"
+            f"{self._where}: the pickle asks for {told(full)}, which is not data; it was refused and nothing was run. "
+            "Do not load this file elsewhere either unless you trust who made it"
         )
 
     def persistent_load(self, identifier: Any) -> Any:
         """An object kept outside the pickle."""
         if self._persistent is None:
             raise _Refused(
-                f"{self._where}: the pickle refers to data outside itself ({identifier!r}), which is refused"
+                f"{self._where}: the pickle refers to data outside itself ({told(identifier)}), which is refused"
             )
         return self._persistent(identifier)
+
+
+def told(value: Any) -> str:
+    """A value of a pickle for an error text: short, and made in no time whatever the value is.
+
+    Text, bytes and numbers as Python writes them, cut; of everything else the type, and the length of a container: the
+    text of a tuple that holds one tuple twice, and that another one twice, would not end.
+    """
+    if isinstance(value, (str, bytes)):
+        shown = repr(value[:_LONGEST_TOLD])
+        return shown if len(value) <= _LONGEST_TOLD else f"{shown}…"
+    if isinstance(value, int) and not -(1 << 128) < value < 1 << 128:
+        return "a huge number"
+    if value is None or isinstance(value, (int, float)):
+        return repr(value)
+    length = f" of {len(value)}" if isinstance(value, (tuple, list, dict, set, frozenset)) else ""
+    return f"a {type(value).__name__}{length}"
 
 
 class StandIn:
@@ -180,7 +199,7 @@ class _DType:
             description = description.decode("ascii", errors="replace")
         short = isinstance(description, str) and 1 < len(description) < 12
         if not short or description[0] not in _KINDS or not description[1:].isdigit():
-            raise Misuse(f"unusual data type {description!r}")
+            raise Misuse(f"unusual data type {told(description)}")
         object.__setattr__(self, "dtype", np.dtype(description))
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -212,9 +231,12 @@ class _PendingArray(np.ndarray):
 
 
 def _size(shape: Any) -> int:
-    """Number of elements of a shape."""
-    if not isinstance(shape, tuple) or any(not isinstance(length, int) or length < 0 for length in shape):
-        raise Misuse(f"array of shape {shape!r}")
+    """Number of elements of a shape. The number of axes is looked at first: a product of very many takes hours."""
+    if not isinstance(shape, tuple) or len(shape) > _MOST_AXES:
+        raise Misuse(f"array whose shape is {told(shape)}")
+    for length in shape:
+        if not isinstance(length, int) or not 0 <= length < 1 << 128:
+            raise Misuse(f"array with an axis of {told(length)}")
     size = 1
     for length in shape:
         size *= length
@@ -224,7 +246,7 @@ def _size(shape: Any) -> int:
 def _encode(text: Any, encoding: Any = "latin1") -> bytes:
     """`_codecs.encode`, by which Python 3 writes bytes into protocol 2; other codecs can do far more than encode."""
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
-        raise Misuse(f"encoding with {encoding!r}")
+        raise Misuse(f"encoding with {told(encoding)}")
     return text.encode("latin1")
 
 

@@ -26,6 +26,7 @@ _FLOATS = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 _LARGEST_HEADER = 100 << 20
 _NOT_IN_PADDLE = ("uint16", "uint32", "uint64", "float128")
 _ALIGNMENT = 8
+_MOST_AXES = 64  # the product of very many would take hours
 _LARGEST_BFLOAT16 = 3.38e38
 
 
@@ -173,8 +174,10 @@ def _array_of(path: Path, name: str, entry: Mapping[str, Any], data: np.ndarray,
     try:
         code, shape, (start, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
         dtype = np.dtype(_TO_NUMPY[code])
-        if not all(type(number) is int and number >= 0 for number in (start, end, *shape)):
-            raise ValueError(f"shape {shape} at {start} to {end}")
+        if len(shape) > _MOST_AXES:
+            raise ValueError(f"its shape has {len(shape)} axes")
+        if not all(type(number) is int and 0 <= number < 1 << 62 for number in (start, end, *shape)):
+            raise ValueError("its shape or its place is not one of whole numbers")
         if end > data.size or end - start != dtype.itemsize * math.prod(shape):
             raise ValueError(f"holds {data.size} data bytes, the entry of shape {shape} ends at {end}")
         if before + end - start > data.size:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pyutils.data.safe_pickle import Misuse, StandIn
+from pyutils.data.safe_pickle import Misuse, StandIn, told
 from pyutils.engine.tensor_files import widen_bfloat16
 from pyutils.errors import InputError
 from pyutils.weights import pickles
 
 PARAMETER_NAMES = "StructuredToParameterName@@"
 _BIG_TENSORS = "UnpackBigParamInfor@@"
+_MOST_AXES = 64
 
 
 def load(path: Path) -> Any:
@@ -28,7 +28,7 @@ def load(path: Path) -> Any:
     if isinstance(content, dict):
         content.pop(PARAMETER_NAMES, None)
         _join_slices(content, str(path), path.stat().st_size)
-    return _widened(content, {})
+    return _widened(content)
 
 
 def _names() -> dict[str, StandIn]:
@@ -61,27 +61,53 @@ def _join_slices(content: dict, where: str, size: int) -> None:
     table = content.pop(_BIG_TENSORS, {})
     try:
         for name, entry in table.items():
-            parts = [np.ravel(content.pop(part)) for part in entry["slices"]]
+            parts = [_slice(content, part) for part in entry["slices"]]
             size -= sum(part.nbytes for part in parts)
             if size < 0:
                 raise ValueError("together they are larger than the file")
-            content[name] = np.concatenate(parts).reshape(entry["OriginShape"])
+            content[name] = np.concatenate(parts).reshape(_shape(entry["OriginShape"]))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(f"{where}: the slices of a large tensor do not fit together ({error})") from error
 
 
-def _widened(content: Any, done: dict[int, tuple[np.ndarray, np.ndarray]]) -> Any:
-    """`content` with uint16 arrays, at its top or one level below, read as bfloat16. `done`: by identity, those that
-    have been; a pickle may name one array many times, and each is widened once."""
-    if isinstance(content, Mapping):
-        for name, value in content.items():
-            if isinstance(value, dict):
-                _widened(value, done)
+def _slice(content: dict, name: Any) -> np.ndarray:
+    """The flat array `name`, which `content` loses. Nothing else is touched: a list that names one list twice, and that
+    another one twice, would never be flat."""
+    if not isinstance(name, str) or not isinstance(content.get(name), np.ndarray):
+        raise ValueError(f"{told(name)} is no array of the file")
+    return np.ravel(content.pop(name))
+
+
+def _shape(lengths: Any) -> tuple[int, ...]:
+    plain = isinstance(lengths, (list, tuple)) and len(lengths) <= _MOST_AXES
+    if not plain or not all(isinstance(length, int) and 0 <= length < 1 << 62 for length in lengths):
+        raise ValueError(f"the shape is {told(lengths)}")
+    return tuple(lengths)
+
+
+def _widened(content: Any) -> Any:
+    """`content` with uint16 arrays, at its top or in dictionaries of any depth, read as bfloat16.
+
+    A pickle may name one array or dictionary many times, and a dictionary inside itself: each is seen to once.
+    """
+    done: dict[int, tuple[Any, Any]] = {}  # by identity: what it was, kept so that none is given away, and is now
+
+    def widened(array: np.ndarray) -> np.ndarray:
+        if id(array) not in done:
+            done[id(array)] = array, widen_bfloat16(array) if array.dtype == np.uint16 else array
+        return done[id(array)][1]
+
+    if isinstance(content, np.ndarray):
+        return widened(content)
+    waiting = [content]
+    while waiting:
+        mapping = waiting.pop()
+        if not isinstance(mapping, dict) or id(mapping) in done:
+            continue
+        done[id(mapping)] = mapping, mapping
+        for name, value in mapping.items():
+            if isinstance(value, np.ndarray):
+                mapping[name] = widened(value)
             else:
-                content[name] = _widened(value, done) if isinstance(value, np.ndarray) else value
-        return content
-    if isinstance(content, np.ndarray) and content.dtype == np.uint16:
-        if id(content) not in done:
-            done[id(content)] = widen_bfloat16(content), content  # kept: its identity must not be given away
-        return done[id(content)][0]
+                waiting.append(value)
     return content

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from pyutils.data.safe_pickle import told
 from pyutils.engine.tensor_files import read_safetensors
 from pyutils.errors import InputError
 from pyutils.files import PathLike
@@ -32,6 +33,8 @@ _OTHERS = (
 )
 _WRAPPERS = ("model", "state_dict", "model_state_dict", "model_state", "module", "net")
 _WIDEST = 8  # bytes a number
+_MOST_WRAPPERS = 8
+_LONGEST_NAME = 100
 _PICKLE_PROTOCOLS = (b"\x02", b"\x03", b"\x04", b"\x05")
 
 
@@ -94,8 +97,10 @@ def state_dict(content: Any, where: str) -> dict[str, np.ndarray]:
 
 def named_arrays(content: Any, where: str) -> dict[str, np.ndarray]:
     """`state_dict` with the arrays as the readers make them, which `stored_type` of `tensor_files` knows."""
-    while isinstance(content, Mapping):
-        inner = next((content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)), None)
+    for _ in range(_MOST_WRAPPERS):  # a dictionary may lie inside itself
+        inner = None
+        if isinstance(content, Mapping):
+            inner = next((content[key] for key in _WRAPPERS if isinstance(content.get(key), Mapping)), None)
         if inner is None:
             break
         content = inner
@@ -105,9 +110,14 @@ def named_arrays(content: Any, where: str) -> dict[str, np.ndarray]:
             if isinstance(name, str) and isinstance(value, np.ndarray):
                 arrays[name] = value
     if not arrays:
-        held = f"the entries {', '.join(map(str, list(content)[:5]))}" if isinstance(content, Mapping) else ""
+        held = f"the entries {', '.join(map(_shown, list(content)[:5]))}" if isinstance(content, Mapping) else ""
         raise InputError(
             f"{where}: expected a state dict of named arrays, found {held or type(content).__name__}; save the model's "
             "state_dict() itself"
         )
     return arrays
+
+
+def _shown(name: Any) -> str:
+    """The name of an entry for a message, without marks where it is plain text."""
+    return name[:_LONGEST_NAME] if isinstance(name, str) and name.isprintable() else told(name)

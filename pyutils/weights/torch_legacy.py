@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from pyutils.data.safe_pickle import Misuse
+from pyutils.data.safe_pickle import Misuse, told
 from pyutils.errors import InputError
 from pyutils.weights import pickles, torch_tensors
 from pyutils.weights.torch_tensors import Storage, StorageRef
@@ -32,8 +32,12 @@ def load(path: Path) -> Any:
         stream.seek(len(MAGIC))
         protocol = pickles.load(stream, str(path), size)
         machine = pickles.load(stream, str(path), size)
-        if protocol != _PROTOCOL or not isinstance(machine, dict) or not machine.get("little_endian", True):
-            raise InputError(f"{path}: PyTorch file of protocol {protocol!r} for {machine!r}, which is not read here")
+        if protocol != _PROTOCOL or not isinstance(machine, dict):
+            raise InputError(
+                f"{path}: PyTorch file of protocol {told(protocol)} for {told(machine)}, which is not read here"
+            )
+        if not machine.get("little_endian", True):
+            raise InputError(f"{path}: written on a big-endian machine; save it again on a usual one")
         start = stream.tell()
         wanted = _references(stream, str(path), size)
         keys = pickles.load(stream, str(path), size)

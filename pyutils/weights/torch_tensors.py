@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pyutils.data.safe_pickle import Misuse, StandIn
+from pyutils.data.safe_pickle import Misuse, StandIn, told
 from pyutils.engine.tensor_files import Widened, widen_bfloat16
 
 _DTYPES = {
@@ -17,6 +17,8 @@ _DTYPES = {
     "LongStorage": "<i8", "IntStorage": "<i4", "ShortStorage": "<i2", "CharStorage": "|i1",
     "ByteStorage": "|u1", "BoolStorage": "|b1", "UntypedStorage": "|u1",
 }  # fmt: skip
+_MOST_AXES = 64  # PyTorch's own limit, and NumPy's
+_LONGEST_KEY = 100
 
 
 class StorageType:
@@ -55,15 +57,15 @@ class StorageRef:
     def parse(cls, identifier: Any) -> StorageRef:
         """From a persistent identifier. Misuse where it is none of PyTorch's."""
         if not isinstance(identifier, tuple) or len(identifier) not in (5, 6) or identifier[0] != "storage":
-            raise Misuse(f"reference {str(identifier)[:80]}")
+            raise Misuse(f"reference {told(identifier)}")
         _, kind, key, _, count = identifier[:5]
         view = identifier[5] if len(identifier) == 6 else None
-        if not isinstance(kind, StorageType) or not isinstance(key, str) or not _is_size(count):
-            raise Misuse(f"reference {str(identifier)[:80]}")
+        if not isinstance(kind, StorageType) or not _is_key(key) or not _is_size(count):
+            raise Misuse(f"reference of {told(kind)}, {told(key)} and {told(count)}")
         if view is not None and not (
-            isinstance(view, tuple) and len(view) == 3 and isinstance(view[0], str) and all(map(_is_size, view[1:]))
+            isinstance(view, tuple) and len(view) == 3 and _is_key(view[0]) and all(map(_is_size, view[1:]))
         ):
-            raise Misuse(f"reference {str(identifier)[:80]}")
+            raise Misuse(f"reference to a part that is {told(view)}")
         return cls(kind, key, count, view)
 
 
@@ -105,7 +107,9 @@ class _WidenedTensor(_Tensor, Widened):
 def rebuild(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> np.ndarray:
     """`torch._utils._rebuild_tensor_v2`: a view of `storage`. Misuse where it would reach beyond it or repeat it."""
     plain = isinstance(shape, tuple) and isinstance(strides, tuple) and len(shape) == len(strides)
-    if not isinstance(storage, Storage) or not plain or not all(map(_is_size, (offset, *shape, *strides))):
+    if not isinstance(storage, Storage) or not plain or len(shape) > _MOST_AXES:
+        raise Misuse("tensor with unusual arguments")
+    if not all(map(_is_size, (offset, *shape, *strides))):
         raise Misuse("tensor with unusual arguments")
     values, elements = storage.values, 1
     for length in shape:
@@ -144,6 +148,11 @@ def names(build: Callable[..., Any] = rebuild) -> dict[str, Any]:
     table["torch._utils._rebuild_parameter"] = StandIn(_parameter)
     table["torch.Size"] = StandIn(_shape)
     return table
+
+
+def _is_key(value: Any) -> bool:
+    """PyTorch's keys of storages are numbers in decimal. Control characters would reach the terminal with errors."""
+    return isinstance(value, str) and len(value) <= _LONGEST_KEY and value.isprintable()
 
 
 def _is_size(value: Any) -> bool:
