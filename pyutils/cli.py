@@ -82,7 +82,12 @@ def parse_bool(text: str) -> bool:
 
 
 class CommandLine(argparse.ArgumentParser):
-    """An ArgumentParser without abbreviations whose errors are one line and name the nearest flag."""
+    """An ArgumentParser without abbreviations whose errors are one line and name the nearest flag.
+
+    `default_config`: the configuration where none is typed and `--evaluate` finds no run in the output folder.
+    """
+
+    default_config: Optional[Path] = None
 
     def parse(self, arguments: Optional[Sequence[str]] = None) -> Run:
         """Parse `arguments` (default: the program's own); ends the program with status 2 where they are wrong."""
@@ -93,7 +98,7 @@ class CommandLine(argparse.ArgumentParser):
             what = f"unknown flag {flag}: {nearest(flag, known)}" if flag.startswith("-") else f"unexpected {flag!r}"
             self.error(what)
         return Run(
-            config_path=found.config,
+            config_path=found.config or self._config_of_run(found) or self.default_config,
             overrides=tuple(found.overrides),
             output_dir=found.output_dir,
             seed=found.seed,
@@ -101,6 +106,11 @@ class CommandLine(argparse.ArgumentParser):
             evaluate=found.evaluate,
             extra=found.extra,
         )
+
+    def _config_of_run(self, found: argparse.Namespace) -> Optional[Path]:
+        """With `--evaluate` and `--output_dir`, the configuration that the run there saved."""
+        saved = Path(found.output_dir) / "config.yaml" if found.evaluate and found.output_dir else None
+        return saved if saved and saved.is_file() else None
 
     def error(self, message: str) -> NoReturn:
         """Print `message` and where help is, without the long usage, and exit with status 2."""
@@ -187,9 +197,9 @@ def standard_parser(
     parser = CommandLine(prog=prog, description=description or None, allow_abbrev=False)
     parser.set_defaults(overrides=[], extra={}, output_dir=None, seed=None, resume=None, evaluate=False)
     own = {name for flag in flags for name in flag.spellings}
-    default = Path(default_config) if default_config is not None else None
+    parser.default_config = default = Path(default_config) if default_config is not None else None
     common = [
-        (("--config",), {"type": Path, "default": default, "metavar": "FILE", "help": f"YAML file, default {default}"}),
+        (("--config",), {"type": Path, "metavar": "FILE", "help": f"YAML file, default {default}"}),
         (("--set",), {"action": _Set, "metavar": "KEY=VALUE", "dest": "set_", "help": "set one configuration key"}),
         (("--output_dir",), {"help": "folder for checkpoints, logs and results"}),
         (("--seed",), {"type": int, "help": "seed of every random choice"}),

@@ -61,11 +61,11 @@ class Override(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Override:
-        """The override `train.optimizer.lr=1e-5`; the value is read as YAML."""
+        """The override `train.optimizer.lr=1e-5`; the value is read as YAML, nothing (`init=`) as the empty text."""
         key, equals, value = text.partition("=")
         if not equals or not all(key.strip().split(".")):
             raise InputError(f"--set {text}: expected key=value, e.g. --set train.optimizer.lr=1e-5")
-        return cls(key.strip(), parse_yaml(value, f"--set {text}"), f"--set {text}")
+        return cls(key.strip(), parse_yaml(value, f"--set {text}") if value.strip() else "", f"--set {text}")
 
 
 class SettingRow(NamedTuple):

@@ -36,6 +36,13 @@ finetune() {
         "$@"
 }
 
+case ${MODE:-} in
+"" | q_a | qa_r) ;;
+*)
+    echo "vcr-finetune.sh: MODE=$MODE: expected q_a or qa_r, or nothing for both" >&2
+    exit 2
+    ;;
+esac
 sample=no
 if sample_world; then
     sample=yes

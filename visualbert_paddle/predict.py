@@ -13,6 +13,7 @@ from pyutils.cli import Run
 from pyutils.config import load_config
 from pyutils.engine import distributed
 from pyutils.engine.checkpoint import CONFIG_FILE, find_checkpoint, load_weights
+from pyutils.engine.run import check_output_dir
 from pyutils.engine.run_log import say
 from pyutils.errors import InputError
 from visualbert_paddle.tasks.base import VisualBertTask
@@ -58,9 +59,11 @@ def predict(run: Run) -> None:
     for name in single[1:]:
         if single[0] in extra and name not in extra:
             raise InputError(f"--{single[0]} needs a --{name}")
+    # A split's files go to a folder of its own: those of another split, written while training, stay.
+    output_dir = Path(run.output_dir) if run.output_dir else Path(extra["checkpoint"], extra.get("split", ""))
+    check_output_dir(output_dir)
     module = import_module(PREDICTORS[kind].module)
-    task = load_task(run, checkpoint, module.Config, module.Task)
-    output_dir = Path(run.output_dir or extra["checkpoint"])
+    task = load_task(run, checkpoint, module.Config, module.Task, extra.get("split"))
     (module.predict_split if "split" in extra else module.predict_one)(task, extra, output_dir)
 
 
@@ -79,8 +82,13 @@ def kind_of(config_path: Path) -> str:
     return sections[0]
 
 
-def load_task(run: Run, checkpoint: Path, config_class: type, task_class: type) -> VisualBertTask:
-    """The task of a checkpoint with its weights. The vocabulary and lists saved with it stand in for lost ones."""
+def load_task(
+    run: Run, checkpoint: Path, config_class: type, task_class: type, split: str | None = None
+) -> VisualBertTask:
+    """The task of a checkpoint with its weights. The vocabulary and lists saved with it stand in for lost ones.
+
+    The records of `split` are read before the weights, so that a wrong name costs no time.
+    """
     config: Any = load_config(config_class, run.config_path or checkpoint / CONFIG_FILE, run.overrides)
     vocabulary = checkpoint / "vocab.txt"
     if vocabulary.is_file():
@@ -90,5 +98,7 @@ def load_task(run: Run, checkpoint: Path, config_class: type, task_class: type) 
         config = replace(config, vqa=replace(config.vqa, answers=str(answers.resolve())))
     distributed.initialize()
     task = task_class(config)
+    if split is not None:
+        task.eval_records(split)
     say(str(load_weights(task.model, checkpoint)))
     return task

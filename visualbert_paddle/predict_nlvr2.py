@@ -14,6 +14,7 @@ from pyutils.engine import distributed
 from pyutils.engine.evaluation import evaluating, split_loader
 from pyutils.engine.precision import autocast
 from pyutils.engine.run_log import markdown_table, say
+from pyutils.errors import InputError
 from visualbert_paddle.tasks.nlvr2 import VisualBertNLVR2, VisualBertNLVR2Config
 
 Config, Task = VisualBertNLVR2Config, VisualBertNLVR2
@@ -33,9 +34,12 @@ def predict_split(task: VisualBertNLVR2, flags: Mapping[str, Any], output_dir: P
 
 
 def predict_one(task: VisualBertNLVR2, flags: Mapping[str, Any], output_dir: Path) -> None:
-    """Print whether `--sentence` is true of the images `--left` and `--right`, and how probable that is."""
+    """Print whether `--sentence` is true of the images `--left` and `--right`, and how probable that is. InputError for
+    an empty sentence."""
+    if not flags["sentence"].strip():
+        raise InputError("--sentence is empty: give the sentence to judge")
     share = probability(task, flags["left"], flags["right"], flags["sentence"])
-    say(markdown_table([{"sentence": flags["sentence"], "true": share > 0.5, "probability": f"{share:.4f}"}]))
+    say(markdown_table([{"sentence": flags["sentence"], "true": share > 0.5, "probability of true": f"{share:.4f}"}]))
 
 
 def probability(task: VisualBertNLVR2, left: str, right: str, sentence: str) -> float:

@@ -29,13 +29,13 @@ Scores = dict[str, list[float]]
 def predict_split(task: VisualBertVCR, flags: Mapping[str, Any], output_dir: Path) -> None:
     """Write the scores of `--split`; with `--rationale_checkpoint` also Q→AR and the leaderboard's file."""
     split = flags["split"]
+    if "rationale_checkpoint" in flags and task.config.mode != "q_a":
+        raise InputError("--checkpoint must be trained for Q→A when --rationale_checkpoint is given")
     own = scores_of(task, split)
     if distributed.is_main():
         write_json(output_dir / f"scores_{task.config.mode}.json", own)
         say(f"scores of {len(own)} questions written to {output_dir / f'scores_{task.config.mode}.json'}")
     if "rationale_checkpoint" in flags:
-        if task.config.mode != "q_a":
-            raise InputError("--checkpoint must be trained for Q→A when --rationale_checkpoint is given")
         _with_rationales(task, own, flags["rationale_checkpoint"], split, output_dir)
     elif distributed.is_main() and task.records(split)[0].answer_label is not None:
         labels = [task.label_of(record) for record in task.records(split)]

@@ -103,20 +103,27 @@ def load_dataset(
 
     Raises:
         InputError: an unknown name or split, a file of another sum or kind, or one that is not there and could not be
-            downloaded: where it goes, and what was tried.
+            downloaded: where it goes, and what was tried; a sum for a file that is not read; a file without records.
     """
     if name not in DATASETS:
         raise InputError(f"load_dataset knows no {name!r}: {nearest(name, DATASETS)}")
     known = DATASETS[name]
-    if split is not None and split not in known.splits:
-        raise InputError(f"{name} has no split {split!r}: {nearest(split, known.splits)}")
+    if split is not None and (not isinstance(split, str) or split not in known.splits):
+        raise InputError(f"{name} has no split {split!r}: {nearest(str(split), known.splits)}")
     folder = Path(home or HOME).expanduser() / known.folder
     wanted = list(known.splits) if split is None else [split]
     files = [known.splits[one] for one in wanted]
+    names = [Path(file).name for file in (*files, *known.extras)]
+    for file in md5 or {}:
+        if file not in names:
+            raise InputError(f"md5: {file!r} is no file of what is read, {', '.join(names)}: {nearest(file, names)}")
     for file in (*files, *known.extras):
         _find(name, folder, file, download, accept_mismatch)
         _check_sum(folder / file, (md5 or {}).get(Path(file).name), accept_mismatch)
     tables = {one: known.read(folder / file) for one, file in zip(wanted, files)}
+    for one, file in zip(wanted, files):
+        if not len(tables[one]):
+            raise InputError(f"{folder / file}: holds no record; remove it, and it is downloaded again")
     return tables if split is None else tables[split]
 
 

@@ -54,7 +54,8 @@ class RegionInputs:
         if found.dimension != dimension and found.dimension in (recipes or {}):
             raise InputError(
                 f"expected {dimension}-d regions, {config.path} holds {found.dimension}-d ones of detector "
-                f"'{found.detector}': give the features this configuration is for, or take {recipes[found.dimension]}"
+                f"'{found.detector}': give the features this configuration is for, take {recipes[found.dimension]}, or "
+                f"train new weights for them with --set model.visual_dim={found.dimension}"
             )
         self.source.check(dimension, config.detector or None)
 

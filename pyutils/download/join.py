@@ -72,11 +72,19 @@ def _glob_literal(text: str) -> str:
     return re.sub(r"([*?\[])", r"[\1]", text)
 
 
+def _at_least_one(text: str) -> int:
+    if int(text) < 1:
+        raise ValueError
+    return int(text)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line: check the parts, join them, open the result, unpack it where asked."""
     parser = argparse.ArgumentParser(prog="python -m pyutils.download.join", description=__doc__)
     parser.add_argument("part", type=Path, help="one of the parts, NAME.part00")
-    parser.add_argument("--parts", type=int, help="how many there must be (default: as the highest number says)")
+    parser.add_argument(
+        "--parts", type=_at_least_one, help="how many there must be (default: as the highest number says)"
+    )
     parser.add_argument("--output", type=Path, help="the archive to write (default: NAME beside the parts)")
     parser.add_argument("--md5", help="sum that the archive must have")
     parser.add_argument("--sha256", help="sum that the archive must have")
@@ -89,7 +97,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.check:
         return 0
     target = options.output or options.part.with_name(_PART.match(options.part.name)["stem"])
-    join_pieces(parts, target, size=total, sha256=options.sha256, md5=options.md5)
+    try:
+        join_pieces(parts, target, size=total, sha256=options.sha256, md5=options.md5)
+    except InputError as error:
+        if options.parts is not None:
+            raise
+        raise InputError(
+            f"{error}. Parts after {parts[-1].name} may be missing: --parts N says how many there are"
+        ) from error
     print(f"written {target}")
     if options.unpack is not None:
         if not is_archive(target.name):

@@ -11,6 +11,7 @@ import numpy as np
 
 from pyutils.engine.checkpoint import STATE_VALUES, RunState, find_checkpoint, load_state
 from pyutils.engine.identity import REQUIRED
+from pyutils.engine.run_log import say
 from pyutils.errors import InputError
 from pyutils.files import recover_folder
 
@@ -47,7 +48,10 @@ def resume_folder(resume: str | None, output_dir: Path) -> Path | None:
     recover_folder(last)
     if last.is_dir():
         return last
-    return None if resume == AUTO else find_checkpoint(base)
+    if resume == AUTO:
+        say(f"nothing to resume in {base}: starting anew")
+        return None
+    return find_checkpoint(base)
 
 
 def load_run(folder: Path) -> RunState:

@@ -74,14 +74,18 @@ def run_task(run: Run, config: RunConfig, build: Callable[[RunConfig], Task], in
 
 
 def check_output_dir(path: PathLike) -> None:
-    """InputError when `path`, or what should be a folder above it, is a file."""
+    """Make the folder `path`. InputError when it, or what should be a folder above it, is a file or cannot be made."""
     for place in (Path(path), *Path(path).parents):
         if place.exists():
             if not place.is_dir():
                 raise InputError(
                     f"--output_dir {path}: {place} is a file; name a folder, which is made where there is none"
                 )
-            return
+            break
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--output_dir {path}: cannot be made ({error.strerror}); name another folder") from error
 
 
 def load_for_use(task: Task, config: RunConfig, initialise: Initialise, typed: bool = False) -> LoadReport:

@@ -221,3 +221,18 @@ def test_shell_recipe_runs(vqa_world, vqa_yaml, home, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "logs/last/model.safetensors").is_file()
+
+
+def test_evaluation_takes_the_configuration_of_the_run_and_prediction_a_folder_of_the_split(vqa_yaml, tmp_path):
+    trained = script("--config", vqa_yaml, "--set", "init=", "--max_steps", "1", "--resume")
+    assert trained.returncode == 0, trained.stderr
+    assert f"nothing to resume in {tmp_path / 'run'}: starting anew" in trained.stderr
+    evaluated = script("--output_dir", str(tmp_path / "run"), "--evaluate")
+    assert evaluated.returncode == 0, evaluated.stderr
+    predict = (sys.executable, str(ROOT / "visualbert_paddle/run_predict.py"), "--checkpoint", str(tmp_path / "run"))
+    assert run(*predict, "--split", "test").returncode == 0
+    assert (tmp_path / "run/test/result.json").is_file()
+    (tmp_path / "file").write_text("mine")
+    refused = run(*predict, "--split", "test", "--output_dir", str(tmp_path / "file"))
+    assert refused.returncode == 2
+    assert "is a file; name a folder" in refused.stderr

@@ -189,6 +189,11 @@ def test_damaged_files(flickr_config, tmp_path):
     (tmp_path / "Annotations/7.xml").write_text("<annotation><size>")
     with pytest.raises(InputError, match=r"7\.xml: not whole XML"):
         task.records("train")
+    edges = "".join(f"<{name}>{value}</{name}>" for name, value in (("xmin", 5), ("ymin", 1), ("xmax", 0), ("ymax", 4)))
+    box = f"<object><name>1</name><bndbox>{edges}</bndbox></object>"
+    (tmp_path / "Annotations/7.xml").write_text(f"<annotation>{box}</annotation>")
+    with pytest.raises(InputError, match=r"7\.xml: a box needs xmin < xmax"):
+        task.records("train")
     with pytest.raises(InputError, match=r"no split 'vall': did you mean \"val\""):
         task.records("vall")
 

@@ -72,6 +72,28 @@ def test_vocabulary_travels_with_the_weights(tmp_path):
     assert load_tokenizer(tmp_path / "m").vocab_size == load_tokenizer(vocabulary).vocab_size
 
 
+def test_saving_names_a_missing_vocabulary_and_an_unknown_format(tmp_path):
+    model = heads.VisualBertForReasoning(config_of(case("nlvr").config))
+    with pytest.raises(InputError, match=r"none\.txt: no such vocabulary"):
+        model.save_pretrained(tmp_path / "m", tmp_path / "none.txt")
+    with pytest.raises(InputError, match="unknown weights_format 'pth': known: pdparams, safetensors"):
+        model.save_pretrained(tmp_path / "m", weights_format="pth")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "told"),
+    [
+        ("hidden_dropout", "x", "hidden_dropout: expected a number, found 'x'"),
+        ("num_heads", "2", "num_heads: expected a whole number, found '2'"),
+        ("hidden_act", 3, "hidden_act: expected text, found 3"),
+    ],
+)
+def test_changes_of_another_type_name_the_field(tmp_path, field, value, told):
+    with pytest.raises(InputError, match=f"from_pretrained: {told}"):
+        heads.VisualBertForReasoning.from_pretrained(hub_folder(tmp_path / "hub", "nlvr"), **{field: value})
+
+
 def test_sizes_are_read_from_the_tensors_where_no_configuration_lies(tmp_path):
     folder = hub_folder(tmp_path / "hub", "nlvr")
     (folder / "config.json").unlink()

@@ -267,3 +267,22 @@ def test_parts_that_are_missing_or_of_the_wrong_size(parts, tmp_path):
         find_parts(tmp_path / "fix_100.tar")
     with pytest.raises(InputError, match="nor any other part"):
         find_parts(tmp_path / "other.tar.part00")
+
+
+def test_named_sets_refuse_unknown_sums_and_empty_files(tmp_path):
+    (tmp_path / "NLVR2/annotations").mkdir(parents=True)
+    (tmp_path / "NLVR2/annotations/dev.json").write_text("")
+    with pytest.raises(InputError, match=r"md5: 'nope\.json' is no file of what is read, dev\.json"):
+        load_dataset("nlvr2", "dev", home=tmp_path, md5={"nope.json": "0" * 32})
+    with pytest.raises(InputError, match="nlvr2 has no split"):
+        load_dataset("nlvr2", ["dev", "test1"], home=tmp_path)
+    with pytest.raises(InputError, match=r"dev\.json: holds no record"):
+        load_dataset("nlvr2", "dev", home=tmp_path)
+
+
+def test_an_unknown_mode_of_vcr_ends_the_script():
+    done = subprocess.run(
+        ["sh", str(ROOT / "shell/vcr-finetune.sh")], env={**os.environ, "MODE": "foo"}, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert "MODE=foo: expected q_a or qa_r" in done.stderr

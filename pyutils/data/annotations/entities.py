@@ -88,6 +88,8 @@ def read_boxes(path: Path) -> Boxes:
             if box is None:
                 continue
             edges = tuple(float(box.findtext(name, "")) for name in ("xmin", "ymin", "xmax", "ymax"))
+            if not (edges[0] < edges[2] and edges[1] < edges[3]):
+                raise InputError(f"{path}: a box needs xmin < xmax and ymin < ymax, found {edges}; mend the file")
             for name in entry.findall("name"):
                 found.setdefault((name.text or "").strip(), []).append(edges)
     except ValueError as error:
