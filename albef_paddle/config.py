@@ -71,3 +71,8 @@ class AlbefConfig:
     teacher_dropout: bool = setting(False, "Dropout in the momentum teacher while training, as the original has it.")
     decoder_layers: int = setting(6, "Layers of the answer decoder (VQA).")
     num_classes: int = setting(3, "Classes of visual entailment.")
+
+    def __post_init__(self) -> None:
+        at_least(self, 1, "embed_dim", "queue_size", "decoder_layers", "num_classes")
+        above(self, 0, "temperature")
+        share(self, "momentum")

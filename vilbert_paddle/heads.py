@@ -20,7 +20,7 @@ from pyutils.layers.heads import HeadTransform, MaskedLanguageHead
 from pyutils.layers.initializers import linear
 from vilbert_paddle.config import VilbertConfig
 from vilbert_paddle.model import Encoded, Vilbert
-from vilbert_paddle.pretrained import PretrainedTasks
+from vilbert_paddle.pretrained import PretrainedTasks, outputs_of
 from vilbert_paddle.streams import Wanted
 
 HEAD_DROPOUT = 0.1  # fixed in the original, whatever the configuration says
@@ -109,14 +109,17 @@ class RegionDecoder(nn.Layer):
 
 
 class VilbertForTasks(PretrainedTasks, nn.Layer):
-    """The encoder and some heads of `HEADS`; `heads`: their names, or name → number of outputs (None: the usual)."""
+    """The encoder and some heads of `HEADS`; `heads`: their names, or name → number of outputs (None: the usual).
+
+    InputError for an unknown head.
+    """
 
     def __init__(self, config: VilbertConfig, heads: Iterable[str] | Mapping[str, int | None]):
         super().__init__()
-        outputs = dict(heads) if isinstance(heads, Mapping) else dict.fromkeys(heads)
+        outputs = outputs_of(heads)
         unknown = [name for name in outputs if name not in HEADS]
         if unknown:
-            raise ValueError(f"no head {unknown[0]!r}: {nearest(unknown[0], HEADS)}")
+            raise InputError(f"no head {unknown[0]!r}: {nearest(unknown[0], HEADS)}")
         self.encoder = Vilbert(config)
         self.heads = nn.LayerDict(
             {name: HEADS[name].build(config, size or HEADS[name].outputs) for name, size in outputs.items()}
@@ -131,7 +134,7 @@ class VilbertForTasks(PretrainedTasks, nn.Layer):
         `[b, r]` (padding at -10000), word `[b, t]`.
         """
         if head not in self.heads:
-            raise ValueError(f"the model was built without the head {head!r}: {nearest(head, self.heads.keys())}")
+            raise InputError(f"the model was built without the head {head!r}: {nearest(head, self.heads.keys())}")
         kind = HEADS[head]
         encoded = self.encoder(text=kind.text, regions=kind.regions, **inputs)
         return kind.score(self, self.heads[head], encoded)

@@ -93,14 +93,27 @@ class PretrainedTasks(PretrainedVilbert):
         heads: Iterable[str] | Mapping[str, int | None] | None = None,
         **changes: Any,
     ) -> Any:
-        """See `Pretrained`. `heads`: as the model takes them; None: those in the file. One that the file lacks is
-        permitted with `may_miss`, e.g. `[r"^heads\\.vqa\\."]`."""
+        """See `Pretrained`.
+
+        `heads`: as the model takes them, with as many outputs as in the file where no number is given; None: those in
+        the file. One that the file lacks is permitted with `may_miss`, e.g. `[r"^heads\\.vqa\\."]`.
+        """
         return cls._from_pretrained(source, may_miss, changes, heads=heads)
 
     @classmethod
     def build(cls, config: VilbertConfig, tensors: Arrays, **choice: Any) -> Any:
         """See `Pretrained`."""
-        return cls(config, heads_in(tensors) if choice.get("heads") is None else choice["heads"])
+        found, heads = heads_in(tensors), choice.get("heads")
+        if heads is None:
+            return cls(config, found)
+        return cls(config, {name: size or found.get(name) for name, size in outputs_of(heads).items()})
+
+
+def outputs_of(heads: Iterable[str] | Mapping[str, int | None]) -> dict[str, int | None]:
+    """Heads by name → number of outputs (None: not given). InputError for a text: names come in a list."""
+    if isinstance(heads, str):
+        raise InputError(f"heads: expected a list of names or a mapping of names to outputs, found {heads!r}")
+    return dict(heads) if isinstance(heads, Mapping) else dict.fromkeys(heads)
 
 
 def heads_in(tensors: Arrays) -> dict[str, int]:

@@ -8,17 +8,19 @@ import textwrap
 from collections.abc import Iterable, Mapping
 from dataclasses import is_dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_type_hints
 
 import numpy as np
 import yaml
 
 from pyutils.config import parse_config, to_yaml
+from pyutils.conversion import Place, convert
 from pyutils.errors import InputError, nearest
 from pyutils.files import PathLike, check_replaceable
 
 Arrays = Mapping[str, np.ndarray]
 _YAML, _VOCABULARY = "config.yaml", "vocab.txt"
+_FORMATS = ("safetensors", "pdparams")
 _JSON = ("config.json", "model_config.json")  # Hugging Face, paddlenlp
 
 
@@ -93,7 +95,7 @@ class Pretrained:
 
         file = weight_file(locate(str(source)))
         tensors, lacking = cls.read_tensors(file)
-        config = _with_fields(cls._config_for(file, tensors), changes)
+        config = _changed(cls._config_for(file, tensors), changes)
         model = cls.build(config, tensors, **choice)
         cls.fill(model, tensors, str(file), [*may_miss, *lacking])
         model.eval()
@@ -109,13 +111,18 @@ class Pretrained:
 
         `weights_format`: "safetensors" or "pdparams". A checkpoint folder that is there is replaced in one step.
         InputError when it cannot be written, when it is a file, or holds anything but such a checkpoint: then it is
-        left alone.
+        left alone; also for another format, and when there is no file `vocabulary`.
         """
         from pyutils.engine.checkpoint import METRICS_FILE, WEIGHT_FILES, save_checkpoint
 
         text = "model:\n" + textwrap.indent(to_yaml(self.own_config()), "  ")
         vocabulary = self.vocabulary if vocabulary is None else vocabulary
         files = [Path(vocabulary)] if vocabulary is not None else []
+        if weights_format not in _FORMATS:
+            raise InputError(f"unknown weights_format {weights_format!r}: {nearest(weights_format, _FORMATS)}")
+        for path in files:
+            if not path.is_file():
+                raise InputError(f"{path}: no such vocabulary; give the vocab.txt that the model was trained with")
         known = (_YAML, METRICS_FILE, _VOCABULARY, *(path.name for path in files))
         check_replaceable(folder, WEIGHT_FILES, known, "a checkpoint")
         save_checkpoint(folder, self, text, files, weights_format=weights_format)
@@ -179,6 +186,18 @@ def _with_fields(config: Any, values: Mapping[str, Any]) -> Any:
             own[first] = value
     nested = {first: _with_fields(getattr(config, first), fields) for first, fields in inner.items()}
     return replace(config, **own, **nested)
+
+
+def _changed(config: Any, changes: Mapping[str, Any]) -> Any:
+    """`_with_fields` of values that a caller gives: their types are checked as those of a file. InputError names the
+    field."""
+    typed = {}
+    for name, value in changes.items():
+        _field(config, name)
+        owner, _, field = name.rpartition(".")
+        hints = get_type_hints(type(_field(config, owner) if owner else config))
+        typed[name] = convert(value, hints[field], Place((name,), {}, "from_pretrained"))
+    return _with_fields(config, typed)
 
 
 def _is_open(config: Any, field: str) -> bool:

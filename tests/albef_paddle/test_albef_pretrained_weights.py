@@ -110,6 +110,29 @@ def test_unknown_fields_are_named(tmp_path):
         AlbefForEntailment.from_pretrained(tmp_path / "m", **{"vision.imagesize": 3})
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "told"),
+    [
+        ("queue_size", -1, "queue_size: expected at least 1, found -1"),
+        ("queue_size", 0, "queue_size: expected at least 1, found 0"),
+        ("temperature", 0, "temperature: expected more than 0, found 0.0"),
+        ("momentum", 1.5, "momentum: expected 0 or more and less than 1, found 1.5"),
+    ],
+)
+def test_settings_that_no_network_can_have_are_named(tmp_path, field, value, told):
+    AlbefForEntailment(config_of(golden("albef/ve").config)).save_pretrained(tmp_path / "m")
+    file = tmp_path / "m" / "config.yaml"
+    file.write_text(re.sub(rf"{field}: \S+", f"{field}: {value}", file.read_text()))
+    with pytest.raises(InputError, match=rf"config\.yaml: {told}"):
+        AlbefForEntailment.from_pretrained(tmp_path / "m")
+
+
+def test_changes_of_another_type_name_the_field(tmp_path):
+    AlbefForEntailment(config_of(golden("albef/ve").config)).save_pretrained(tmp_path / "m")
+    with pytest.raises(InputError, match=r"vision\.image_size: expected a whole number, found '64' \(str\)"):
+        AlbefForEntailment.from_pretrained(tmp_path / "m", **{"vision.image_size": "64"})
+
+
 def test_another_resolution_and_queue_than_the_file_has(tmp_path):
     changes = {**recorded_heads("pretrain"), "vision.image_size": 64, "queue_size": 6}
     model = AlbefForRetrieval.from_pretrained(original_file(tmp_path, "pretrain"), **changes)

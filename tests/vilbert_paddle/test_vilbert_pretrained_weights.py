@@ -80,6 +80,20 @@ def test_heads_are_chosen_and_new_ones_permitted(tmp_path):
     assert model.heads["vqa"].decoder.bias.shape == [7]
 
 
+def test_chosen_heads_have_the_outputs_of_the_file(tmp_path):
+    config = VilbertForTasks.from_pretrained(folder_of(tmp_path, "vl_tasks"), heads=["match"]).own_config()
+    VilbertForTasks(config, {"vqa": 7, "entailment": 5, "region": 1}).save_pretrained(tmp_path / "m")
+    for heads in (["vqa", "region"], {"vqa": None, "region": 1}, iter(["vqa", "region"])):
+        model = VilbertForTasks.from_pretrained(tmp_path / "m", heads=heads)
+        assert set(model.heads.keys()) == {"vqa", "region"} and model.heads["vqa"].decoder.bias.shape == [7]
+    with pytest.raises(InputError, match=r"heads\.vqa\.decoder\.bias: file \[7\], model \[9\]"):
+        VilbertForTasks.from_pretrained(tmp_path / "m", heads={"vqa": 9})
+    with pytest.raises(InputError, match="no head 'vqaa': did you mean \"vqa\""):
+        VilbertForTasks.from_pretrained(tmp_path / "m", heads=["vqaa"])
+    with pytest.raises(InputError, match="heads: expected a list of names or a mapping"):
+        VilbertForTasks.from_pretrained(tmp_path / "m", heads="vqa")
+
+
 @pytest.mark.parametrize(
     ("theirs", "ours"), [("hidden_size", "text.hidden_size"), ("v_feature_size", "region_dim"),
                          ("v_num_hidden_layers", "regions.num_layers"), ("bi_hidden_size", "bridge_size")]
