@@ -86,7 +86,7 @@ def _no_source(target: Path, failures: list[str]) -> str:
     if not failures:
         return f"{target}: no source is known for it"
     told = "\n".join(failures)
-    return f"{target}: no source gave it\n{told}\nput the file there yourself, or name another source with --mirror"
+    return f"{target}: no source gave it\n{told}\nput the file there yourself, or name a mirror in PYUTILS_MIRRORS"
 
 
 def _is_there(target: Path, expected: Expected, accept_mismatch: bool) -> bool:

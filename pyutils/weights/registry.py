@@ -77,7 +77,7 @@ def bring(name: str, accept_mismatch: bool = False) -> Path:
     """The weight file of `name`, downloaded into the cache when it is not there.
 
     Mirrors named in PYUTILS_MIRRORS (addresses or folders that hold `<name>/<file>`) are tried first; HF_ENDPOINT
-    replaces the address of the Hugging Face hub.
+    replaces the address of the Hugging Face hub. PYUTILS_OFFLINE leaves folders only.
 
     Raises InputError: an unknown name, no source, no network or downloads switched off with PYUTILS_OFFLINE, another
     size or sum than the known one, a full disk. The message says which file belongs where.
@@ -89,15 +89,16 @@ def bring(name: str, accept_mismatch: bool = False) -> Path:
     if not entry.sources:
         hint = entry.by_hand or "no public source is known"
         raise InputError(f"{name} cannot be downloaded: {hint}; put the file into {entry.folder}")
-    if os.environ.get(OFFLINE, "") not in ("", "0"):
-        raise InputError(f"{name} is not here and {OFFLINE} forbids downloads.\n{_advice(entry)}")
-    problems = []
+    offline, problems = os.environ.get(OFFLINE, "") not in ("", "0"), []
     for source in entry.sources:
+        addresses = [address for address in _addresses(entry, source) if not offline or _is_local(address)]
         try:
-            return _fetch(entry, source, accept_mismatch)
+            if addresses:
+                return _fetch(entry, source, addresses, accept_mismatch)
         except DownloadError as error:
             problems.append(str(error))
-    raise InputError(f"{name} could not be downloaded:\n" + "\n".join(problems) + f"\n{_advice(entry)}")
+    why = f"is not here and {OFFLINE} forbids downloads" if offline else "could not be downloaded"
+    raise InputError("\n".join([f"{name} {why}:", *problems, _advice(entry)]))
 
 
 def describe() -> str:
@@ -121,13 +122,22 @@ def _is_whole(file: Path, source: Source, accept_mismatch: bool) -> bool:
     return file.is_file() and (accept_mismatch or not Expected(source.size).mismatch(file))
 
 
-def _fetch(entry: Entry, source: Source, accept_mismatch: bool) -> Path:
+def _addresses(entry: Entry, source: Source) -> list[str]:
+    """Where `source` may be had, mirrors first."""
     mirrors = [f"{mirror.rstrip('/')}/{entry.name}/{source.file}" for mirror in os.environ.get(MIRRORS, "").split()]
     url = source.url
     if url.startswith(_HUB_ADDRESS) and os.environ.get(HUB):
         url = os.environ[HUB].rstrip("/") + url[len(_HUB_ADDRESS) :]
+    return [*mirrors, url]
+
+
+def _is_local(address: str) -> bool:
+    return urlsplit(address).scheme.lower() in ("", "file")
+
+
+def _fetch(entry: Entry, source: Source, addresses: list[str], accept_mismatch: bool) -> Path:
     return fetch(
-        [*mirrors, url],
+        addresses,
         entry.folder / source.file,
         size=source.size,
         sha256=source.sha256,

@@ -118,6 +118,19 @@ def test_downloads_can_be_switched_off(monkeypatch, home):
         locate("visualbert-vqa")
 
 
+def test_offline_leaves_mirrors_that_are_folders(tmp_path, monkeypatch, home, weights):
+    use_table(tmp_path, monkeypatch, row("https://example.invalid/w.bin"))
+    monkeypatch.setenv(registry.OFFLINE, "1")
+    monkeypatch.setenv(registry.MIRRORS, f"https://example.invalid/m {tmp_path / 'mirror'}")
+    with pytest.raises(InputError, match="PYUTILS_OFFLINE forbids downloads") as caught:
+        locate("toy")
+    assert f"{tmp_path / 'mirror/toy/w.bin'}: No such file" in str(caught.value)
+    assert "example.invalid/m" not in str(caught.value) and "--mirror" not in str(caught.value)
+    (tmp_path / "mirror/toy").mkdir(parents=True)
+    (tmp_path / "mirror/toy/w.bin").write_bytes(weights)
+    assert locate("toy").read_bytes() == weights
+
+
 def test_mirrors_come_first_and_the_hub_can_be_replaced(tmp_path, monkeypatch, home, weights):
     use_table(tmp_path, monkeypatch, row("https://huggingface.co/x/toy/resolve/main/pytorch_model.bin"))
     (tmp_path / "mirror/toy").mkdir(parents=True)
