@@ -15,6 +15,7 @@ from pyutils.export.folders import (
     VOCABULARY,
     Answer,
     beside,
+    check_answers,
     checkpoint_folder,
     paired,
     ranked,
@@ -51,12 +52,14 @@ class _Head(nn.Layer):
 def exportable(checkpoint: PathLike, head: str) -> Exportable:
     """The head `head` (one of `SERVED`) of the model in a checkpoint folder, an output folder or of a known name.
 
-    InputError when the checkpoint has no such head.
+    InputError when the checkpoint has no such head, or an answer list of another size.
     """
     folder = checkpoint_folder(checkpoint)
     run = run_settings(folder)
     answers = beside(folder, (run.get("vqa") or {}).get("answers"), ANSWERS)
     model = _model(checkpoint, head)
+    if head == "vqa":
+        check_answers(answers, model.heads[head].decoder.bias.shape[0])
     config = model.own_config()
     settings = {
         "max_text": min(int(run.get("max_text", _MAX_TEXT)), config.max_positions),

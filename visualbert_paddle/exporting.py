@@ -16,6 +16,7 @@ from pyutils.export.folders import (
     VOCABULARY,
     Answer,
     beside,
+    check_answers,
     checkpoint_folder,
     paired,
     ranked,
@@ -56,12 +57,13 @@ class _QuestionAnswering(nn.Layer):
 def question_answering(checkpoint: PathLike) -> Exportable:
     """The VQA model of a checkpoint folder (with `vocab.txt` and its answer list), an output folder or a known name.
 
-    InputError when the checkpoint is no such model.
+    InputError when the checkpoint is no such model, or the list of another one.
     """
     folder = checkpoint_folder(checkpoint)
     run = run_settings(folder)
     answers = beside(folder, (run.get("vqa") or {}).get("answers"), ANSWERS)
     model = VisualBertForQuestionAnswering.from_pretrained(checkpoint)
+    check_answers(answers, model.classifier.weight.shape[-1])
     config = model.own_config()
     inputs = {name: ([None, None], "int64") for name in (*_TEXT_INPUTS, "region_mask", "region_token_type_ids")}
     inputs["region_features"] = ([None, None, config.visual_dim], "float32")

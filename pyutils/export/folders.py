@@ -9,12 +9,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import yaml
 
+from pyutils.data.answers import AnswerVocabulary
 from pyutils.engine.checkpoint import CONFIG_FILE, weight_file
 from pyutils.errors import InputError
 from pyutils.files import PathLike
 from pyutils.weights.places import locate
 
 VOCABULARY = "vocab.txt"
+_FEWEST_ANSWERS = 3
 
 
 class Answer(NamedTuple):
@@ -49,6 +51,25 @@ def required(folder: PathLike, names: Sequence[str]) -> Path:
     return folder
 
 
+def check_answers(answers: Path, outputs: int) -> None:
+    """InputError unless a model of so many `outputs` can answer with the list in the file `answers`.
+
+    Without the file the scores can still be served; but two outputs are those of a model that judges sentences.
+    """
+    if answers.is_file():
+        known = len(AnswerVocabulary.load(answers))
+        if known != outputs:
+            raise InputError(
+                f"{answers}: {known} answers, but the model has {outputs} outputs: take the list that it was trained "
+                "with, or a checkpoint of question answering"
+            )
+    elif outputs < _FEWEST_ANSWERS:
+        raise InputError(
+            f"{answers.parent}: no {answers.name} there, and {outputs} outputs, as a model that judges sentences "
+            "(NLVR2) has: name a checkpoint of question answering, or put its answer list there"
+        )
+
+
 def paired(first: Sequence[Any], second: Sequence[Any], what: str) -> None:
     """InputError unless both have the same number of entries, and some; `what` names the first."""
     if len(first) != len(second) or not first:
@@ -62,6 +83,8 @@ def softmax(scores: np.ndarray) -> np.ndarray:
 
 
 def ranked(shares: np.ndarray, texts: Sequence[str], top: int) -> list[list[Answer]]:
-    """The `top` best of `texts` for each row of probabilities `[questions, texts]`."""
+    """The `top` best of `texts` for each row of probabilities `[questions, texts]`. InputError for a `top` below 1."""
+    if top < 1:
+        raise InputError(f"top: expected 1 or more, found {top}")
     best = np.argsort(-shares, axis=1, kind="stable")[:, :top]
     return [[Answer(texts[place], float(row[place])) for place in order] for row, order in zip(shares, best)]

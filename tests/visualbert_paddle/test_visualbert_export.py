@@ -19,7 +19,7 @@ from pyutils.text.tokenizer import WordPiece
 from tests.visualbert_paddle.support import as_tensors
 from visualbert_paddle.config import VisualBertConfig
 from visualbert_paddle.exporting import AnsweringPredictor, question_answering
-from visualbert_paddle.heads import VisualBertForQuestionAnswering
+from visualbert_paddle.heads import VisualBertForQuestionAnswering, VisualBertForReasoning
 
 ANSWERS = ["<unk>", "yes", "no", "red", "two"]
 QUESTIONS = ["what colour is the box ?", "are there two ?", "red ?"]
@@ -120,6 +120,24 @@ def test_pictures_that_do_not_fit_are_named(served):
         predictor.answer(QUESTIONS, pictures()[:1])
     with pytest.raises(InputError, match="expected 8-d regions, picture 0 has 5-d ones"):
         predictor.answer(["red ?"], [RegionFeatures(np.ones((2, 5), "float32"), None)])
+
+
+def test_models_without_their_answers_are_named(checkpoint, tmp_path):
+    config = VisualBertForQuestionAnswering.from_pretrained(checkpoint).own_config()
+    VisualBertForReasoning(config).save_pretrained(tmp_path / "nlvr2")
+    with pytest.raises(InputError, match=r"nlvr2: no answers\.txt there, and 2 outputs, as a model that judges"):
+        question_answering(tmp_path / "nlvr2")
+    VisualBertForQuestionAnswering(config, 4).save_pretrained(tmp_path / "vqa")
+    assert question_answering(tmp_path / "vqa").files == []
+    (tmp_path / "vqa/answers.txt").write_text("\n".join(ANSWERS))
+    with pytest.raises(InputError, match=r"answers\.txt: 5 answers, but the model has 4 outputs"):
+        question_answering(tmp_path / "vqa")
+
+
+@pytest.mark.parametrize("top", [0, -1])
+def test_at_least_one_answer_is_asked_for(served, top):
+    with pytest.raises(InputError, match=f"top: expected 1 or more, found {top}"):
+        AnsweringPredictor(served).answer(QUESTIONS, pictures(), top=top)
 
 
 def test_folders_that_are_no_exported_model_are_named(served, tmp_path):
