@@ -187,7 +187,8 @@ class _Served:
     def pixels(self, files: Sequence[PathLike]) -> np.ndarray:
         """Image files as `[files, 3, size, size]` float32. InputError for a missing or damaged one."""
         transform = albef_transform("evaluate", self.predictor.settings["image_size"])
-        return np.stack([Images(Path(file).parent, transform).read(Path(file).name) for file in files])
+        reader = Images([], transform)
+        return np.stack([reader.read_file(Path(file).expanduser()) for file in files])
 
 
 class AnsweringPredictor(_Served):

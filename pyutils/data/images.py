@@ -105,9 +105,17 @@ class Images:
 
         `rng` gives the random numbers of a random transform. Raises InputError for a missing, damaged or cut-off file.
         """
+        return self.read_file(self.path(key), rng, out)
+
+    def read_file(
+        self, path: PathLike, rng: np.random.Generator | None = None, out: np.ndarray | None = None
+    ) -> np.ndarray:
+        """As `read`, of the file `path`, wherever it lies; no folder is listed."""
         if rng is None and self.transform.random:
             raise ValueError("a random transform needs the batch's random generator (rng)")
-        path = self.path(key)
+        path = Path(path)
+        if not path.is_file():
+            raise InputError(f"{path}: no such image file")
         try:
             pixels = self._pixels(path, rng)
         except UnidentifiedImageError:

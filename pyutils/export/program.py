@@ -12,13 +12,13 @@ import numpy as np
 import paddle
 
 from pyutils.errors import InputError
-from pyutils.export.predictor import DESCRIPTION, PROGRAM, Predictor
+from pyutils.export.predictor import DESCRIPTION, PARAMETERS, PROGRAM, PROGRAMS, Predictor
 from pyutils.files import PathLike, atomic_folder, check_replaceable, write_json
 
 ONNX_FILE = "model.onnx"
 _OPSET = 17
 _PARITY_CASES = 3
-_WRITTEN = (*(f"{PROGRAM}{end}" for end in (".json", ".pdmodel", ".pdiparams", ".pdiparams.info")), ONNX_FILE)
+_WRITTEN = (*PROGRAMS, PARAMETERS, f"{PARAMETERS}.info", ONNX_FILE)
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Exportable:
     """A model ready to be exported.
 
     model: its `forward` takes the inputs in order and returns one tensor, or a tuple of them.
-    inputs: name → (shape with None for any length, dtype).
+    inputs: name → (shape with None for any length, dtype); None in the first place is the length of the batch.
     outputs: names of what it returns.
     example: case number → arrays of those names, of other lengths each time, for the parity check.
     files: copied beside the program (vocabulary, answers). settings: JSON that `Predictor` hands on.
@@ -59,7 +59,7 @@ def export(item: Exportable, folder: PathLike, onnx: bool = False, tolerance: fl
     try:
         with atomic_folder(folder) as building:
             _write_program(item, building)
-            write_json(building / DESCRIPTION, _description(item))
+            write_json(building / DESCRIPTION, _description(item, building))
             for path in item.files:
                 (building / path.name).write_bytes(path.read_bytes())
             runs = [Predictor(building)]
@@ -93,9 +93,11 @@ def _write_program(item: Exportable, folder: Path) -> None:
     paddle.jit.save(program, str(folder / PROGRAM))
 
 
-def _description(item: Exportable) -> dict[str, Any]:
+def _description(item: Exportable, folder: Path) -> dict[str, Any]:
+    """What `Predictor` reads; the sizes of the files tell it later whether they are whole."""
     inputs = {name: {"shape": list(shape), "dtype": dtype} for name, (shape, dtype) in item.inputs.items()}
-    return {"inputs": inputs, "outputs": list(item.outputs), "settings": dict(item.settings)}
+    sizes = {name: (folder / name).stat().st_size for name in (*PROGRAMS, PARAMETERS) if (folder / name).is_file()}
+    return {"inputs": inputs, "outputs": list(item.outputs), "settings": dict(item.settings), "sizes": sizes}
 
 
 def _onnx_converter() -> Callable[..., Any]:
@@ -111,13 +113,11 @@ def _onnx_converter() -> Callable[..., Any]:
 
 
 def _write_onnx(convert: Callable[..., Any], folder: Path) -> None:
-    program = next(
-        folder / f"{PROGRAM}{end}" for end in (".json", ".pdmodel") if (folder / f"{PROGRAM}{end}").is_file()
-    )
+    program = next(folder / name for name in PROGRAMS if (folder / name).is_file())
     # Its own optimiser would install packages by itself: it stays off.
     convert(
         str(program),
-        str(folder / f"{PROGRAM}.pdiparams"),
+        str(folder / PARAMETERS),
         str(folder / ONNX_FILE),
         opset_version=_OPSET,
         optimize_tool="None",

@@ -125,6 +125,20 @@ def test_vocabulary_and_answers_lie_beside_the_program(served):
     assert {"vocab.txt", "list.json", "export.json"} <= {path.name for path in (served("vqa")).iterdir()}
 
 
+def test_a_lost_picture_is_named_without_a_look_around(served, pictures, tmp_path, monkeypatch):
+    def listed(*_):
+        raise AssertionError("a folder was listed")
+
+    monkeypatch.setattr("pyutils.data.images.ImageListing", listed)
+    predictor = AnsweringPredictor(served("vqa"))
+    for lost in ("/nope.png", str(tmp_path), str(tmp_path / "no" / "such" / "key")):
+        with pytest.raises(InputError, match=f"{lost}: no such image file"):
+            predictor.answer(["red ?"], [lost])
+    unnamed = tmp_path / "picture"
+    unnamed.write_bytes(pictures[0].read_bytes())
+    assert predictor.answer(["red ?"], [unnamed]) == predictor.answer(["red ?"], pictures[:1])
+
+
 def test_what_is_missing_is_named(checkpoints, served, pictures, tmp_path):
     with pytest.raises(InputError, match="2 questions and 1 pictures: give one picture for each of the questions"):
         AnsweringPredictor(served("vqa")).answer(QUESTIONS[:2], pictures[:1])
