@@ -81,7 +81,7 @@ def _diff(options: argparse.Namespace) -> int:
         return 0
     print("| tensor | difference |\n|---|---|")
     for difference in found:
-        print(f"| {difference.name} | {difference.what} |")
+        print(f"| {converting.in_table(difference.name)} | {difference.what} |")
     return 1
 
 

@@ -128,7 +128,16 @@ def describe(path: Path) -> str:
         "| tensor | shape | dtype | bytes |",
         "|---|---|---|---|",
     ]
-    return "\n".join(lines + [f"| {name} | {shape} | {kind} | {size:,} |" for name, shape, kind, size in rows])
+    return "\n".join(
+        lines + [f"| {in_table(name)} | {shape} | {kind} | {size:,} |" for name, shape, kind, size in rows]
+    )
+
+
+def in_table(name: str) -> str:
+    """A tensor's name for a Markdown table on a terminal: control characters, which could do anything there, and halves
+    of characters, which cannot be written, appear as escapes; a bar does not end the cell."""
+    shown = (mark if mark.isprintable() else mark.encode("unicode_escape").decode() for mark in name)
+    return "".join(shown).replace("|", "\\|")
 
 
 def _stored_bytes(array: np.ndarray) -> int:
