@@ -65,6 +65,8 @@ def load(
         return _as_plain(value, {}) if _PENDING in reader.used else value
     except _Refused as refusal:
         raise InputError(str(refusal)) from None
+    except NotRead as kind:
+        raise InputError(f"{where}: {kind}") from None
     except Misuse as misuse:
         raise InputError(
             f"{where}: the pickle holds something that is not plain data ({misuse}); it was refused"
@@ -116,6 +118,10 @@ class _Refused(Exception):
 
 class Misuse(Exception):
     """A pickle called an allowed function with arguments that no data has. What `allowed` holds may raise it too."""
+
+
+class NotRead(Misuse):
+    """A pickle holds honest data of a kind that is not read here; the text says which, and what to do."""
 
 
 class _Reader(pickle.Unpickler):

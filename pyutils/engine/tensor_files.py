@@ -26,6 +26,7 @@ _FLOATS = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 _LARGEST_HEADER = 100 << 20
 _NOT_IN_PADDLE = ("uint16", "uint32", "uint64", "float128")
 _ALIGNMENT = 8
+_LONGEST_TYPE = 20
 _MOST_AXES = 64  # the product of very many would take hours
 _LARGEST_BFLOAT16 = 3.38e38
 
@@ -38,7 +39,8 @@ class Widened(np.ndarray):
 
 def widen_bfloat16(bits: np.ndarray) -> Widened:
     """The 16 bits of bfloat16 numbers as float32 of the same value and shape."""
-    wide = np.asarray(bits.astype(np.uint32) << 16)  # of a single number NumPy makes a scalar, which is no array
+    # Of a single number NumPy makes a scalar, which is no array, and before 2.0 an int64 where 16 has no type.
+    wide = np.asarray(bits.astype(np.uint32) << np.uint32(16))
     return wide.view(np.float32).view(Widened)
 
 
@@ -173,6 +175,11 @@ def _array_of(path: Path, name: str, entry: Mapping[str, Any], data: np.ndarray,
     otherwise grow with every entry that is widened."""
     try:
         code, shape, (start, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
+        if code not in _TO_NUMPY:
+            raise InputError(
+                f"{path}: tensor {name!r} has the type {code[:_LONGEST_TYPE]!r}, which is not read here "
+                f"({', '.join(_TO_NUMPY)} are): save it as one of these"
+            )
         dtype = np.dtype(_TO_NUMPY[code])
         if len(shape) > _MOST_AXES:
             raise ValueError(f"its shape has {len(shape)} axes")
@@ -183,6 +190,8 @@ def _array_of(path: Path, name: str, entry: Mapping[str, Any], data: np.ndarray,
         if before + end - start > data.size:
             raise ValueError(f"holds {data.size} data bytes, its entries say more")
         array = data[start:end].view(dtype).reshape(shape)
+    except InputError:
+        raise
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"{path}: tensor {name!r} is damaged or the file is cut short ({error})") from error
     return widen_bfloat16(array) if code == "BF16" else array

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pyutils.data.safe_pickle import Misuse, StandIn, told
+from pyutils.data.safe_pickle import Misuse, NotRead, StandIn, told
 from pyutils.engine.tensor_files import Widened, widen_bfloat16
 
 _DTYPES = {
@@ -17,6 +17,12 @@ _DTYPES = {
     "LongStorage": "<i8", "IntStorage": "<i4", "ShortStorage": "<i2", "CharStorage": "|i1",
     "ByteStorage": "|u1", "BoolStorage": "|b1", "UntypedStorage": "|u1",
 }  # fmt: skip
+# Types that PyTorch has and these models have not: storages, and what its newer rebuild function is given.
+_UNREAD_STORAGES = ("ComplexFloatStorage", "ComplexDoubleStorage", "QInt8Storage", "QUInt8Storage", "QInt32Storage")
+_UNREAD_TYPES = (
+    *("uint16", "uint32", "uint64", "complex32", "complex64", "complex128"),
+    *("float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu"),
+)
 _MOST_AXES = 64  # PyTorch's own limit, and NumPy's
 _LONGEST_KEY = 100
 
@@ -43,6 +49,19 @@ class StorageType:
         return self.name == "BFloat16Storage"
 
 
+class _UnreadType(StorageType):
+    """Stands for a type whose tensors are not read."""
+
+    __slots__ = ()
+
+
+def _unread(kind: _UnreadType) -> NotRead:
+    return NotRead(
+        f"it holds a tensor of the type {kind.name.replace('Storage', '')}, which is not read here: save it as "
+        "float32, bfloat16 or a usual integer type, or leave it out"
+    )
+
+
 @dataclass(frozen=True)
 class StorageRef:
     """A storage as a pickle names it: `key` in the file, `count` elements of `kind`; `view` = (key, offset, count) for
@@ -60,6 +79,8 @@ class StorageRef:
             raise Misuse(f"reference {told(identifier)}")
         _, kind, key, _, count = identifier[:5]
         view = identifier[5] if len(identifier) == 6 else None
+        if isinstance(kind, _UnreadType):
+            raise _unread(kind)
         if not isinstance(kind, StorageType) or not _is_key(key) or not _is_size(count):
             raise Misuse(f"reference of {told(kind)}, {told(key)} and {told(count)}")
         if view is not None and not (
@@ -115,6 +136,11 @@ def rebuild(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> np.
     for length in shape:
         elements *= length
     last = offset + sum((length - 1) * stride for length, stride in zip(shape, strides)) if elements else -1
+    if last < values.size < elements:
+        raise NotRead(
+            f"it holds an expanded tensor: shape {shape} made of {values.size} numbers, which are not repeated here; "
+            "save tensor.contiguous()"
+        )
     if last >= values.size or elements > values.size:
         raise Misuse(f"tensor of shape {shape} in a storage of {values.size} elements")
     kind = _WidenedTensor if isinstance(values, Widened) else _Tensor
@@ -123,6 +149,27 @@ def rebuild(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> np.
     step = values.dtype.itemsize
     array = np.ndarray(shape, values.dtype, values, offset * step, [stride * step for stride in strides])
     return array.view(kind)
+
+
+def _rebuild_newer(storage: Any, offset: Any, shape: Any, strides: Any, *more: Any) -> np.ndarray:
+    """`torch._utils._rebuild_tensor_v3`, which PyTorch uses for types without a storage of their own."""
+    if len(more) < 3 or not isinstance(more[2], _UnreadType):
+        raise Misuse("tensor with unusual arguments")
+    raise _unread(more[2])
+
+
+class _Locked(type):
+    def __setattr__(cls, name: str, value: Any) -> None:
+        raise Misuse("a pickle tried to alter a type")
+
+
+class _Version(metaclass=_Locked):
+    """Stands for `torch.torch_version.TorchVersion`, which is a text: makes just that. Pickles want a class here."""
+
+    def __new__(cls, text: Any = "") -> str:
+        if not isinstance(text, str):
+            raise Misuse("a version that is no text")
+        return text
 
 
 def _parameter(data: Any, *_: Any) -> np.ndarray:
@@ -142,10 +189,13 @@ def _shape(items: Any = ()) -> tuple:
 def names(build: Callable[..., Any] = rebuild) -> dict[str, Any]:
     """What PyTorch's pickles may name, beside plain data. `build` makes the tensors."""
     table: dict[str, Any] = {f"torch.{name}": StorageType(name) for name in _DTYPES}
+    table |= {f"torch.{name}": _UnreadType(name) for name in (*_UNREAD_STORAGES, *_UNREAD_TYPES)}
     table["torch.storage.UntypedStorage"] = table["torch.UntypedStorage"]
     for name in ("_rebuild_tensor_v2", "_rebuild_tensor"):
         table[f"torch._utils.{name}"] = StandIn(build)
     table["torch._utils._rebuild_parameter"] = StandIn(_parameter)
+    table["torch._utils._rebuild_tensor_v3"] = StandIn(_rebuild_newer)
+    table["torch.torch_version.TorchVersion"] = _Version
     table["torch.Size"] = StandIn(_shape)
     return table
 
