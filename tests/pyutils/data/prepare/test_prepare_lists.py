@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -93,9 +94,10 @@ def test_nlvr2(tmp_path):
 
 
 def test_nlvr2_real_files(tmp_path):
-    real = Path("/work/shared/data/nlvr2")
-    if not real.is_dir():
-        pytest.skip("the published NLVR2 annotations are not here")
+    """The published annotations, whose folder NLVR2_ANNOTATIONS names."""
+    real = Path(os.environ.get("NLVR2_ANNOTATIONS", "")).absolute()
+    if not (real / "dev.json").is_file():
+        pytest.skip("NLVR2_ANNOTATIONS names no folder with the published NLVR2 annotations")
     (tmp_path / "nlvr2").symlink_to(real)
     _prepare(tmp_path)
     records = albef_nlvr.read(tmp_path / "albef/nlvr_dev.json")
