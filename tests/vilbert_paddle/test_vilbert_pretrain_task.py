@@ -56,6 +56,15 @@ def test_a_batch_with_nothing_masked_has_a_loss(build):
     assert losses["words"].item() == 0
 
 
+def test_a_blind_model_has_boxes_and_classes_to_predict_but_no_features(build):
+    shown, blind = (batch_of(build(PretrainTask, "pretrain", f"regions.picture={p}")) for p in ("shown", "withheld"))
+    assert shown["region_features"].any() and not blind["region_features"].any()
+    for name in ("region_boxes", "region_mask", "region_labels", "region_targets", "input_ids"):
+        np.testing.assert_array_equal(blind[name], shown[name])
+    losses, _ = build(PretrainTask, "pretrain").losses({name: paddle.to_tensor(array) for name, array in blind.items()})
+    assert losses["regions"].item() > 0
+
+
 def test_training_lowers_the_loss(yaml_of, tmp_path):
     overrides = ("train.epochs=12", "train.eval_every_epochs=12", "train.optimizer.lr=1e-2", "train.log_every=2")
     config = load_config(PretrainTask.config_class, yaml_of("pretrain"), overrides)

@@ -145,7 +145,8 @@ class PretrainTask(VilbertTask):
         names = ["train"] if training else [name for name in self._readers if name != "train"] or ["train"]
         for name in names:
             if name in self._readers and keys[0] in self._readers[name].inputs.source:
-                return self._readers[name].read(keys)
+                # The blind baseline keeps the boxes, so that masked regions still have classes to predict.
+                return self._readers[name].read(keys, keep_boxes=True)
         if records[0].regions is None and any(name in self._readers for name in names):
             raise InputError(f"pretrain.features: no features for image {keys[0]!r} in {self.section.features}")
         regions, limit = [record.regions for record in records], self.config.regions.max_regions
