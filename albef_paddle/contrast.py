@@ -165,13 +165,18 @@ class ContrastiveModel(PretrainedAlbef, nn.Layer):
         return contrastive_targets(similarities, positives, alpha)
 
     def match_scores(
-        self, text_states: paddle.Tensor, text_mask: paddle.Tensor, memories: Sequence[KeyValue]
+        self,
+        text_states: paddle.Tensor,
+        text_mask: paddle.Tensor | None,
+        memories: Sequence[KeyValue],
+        attended: bool = False,
     ) -> paddle.Tensor:
         """Matching logits `[batch, 2]` of text states `[batch, t, hidden]` with the images whose `memories` are given.
 
         Memories of one image serve a batch of texts. Only the state of the first token is computed in the last layer.
+        `attended`: see `TextEncoder.fuse`.
         """
-        return self.matching(self.text.fuse(text_states, text_mask, memories, read_at=0)[:, 0])
+        return self.matching(self.text.fuse(text_states, text_mask, memories, read_at=0, attended=attended)[:, 0])
 
     def match(
         self,

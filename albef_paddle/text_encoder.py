@@ -55,19 +55,26 @@ class TextEncoder(nn.Layer):
         """
         return self.fusion_layers.project_memories(*contexts, biases=[_bias(mask) for mask in masks])
 
+    def before_images(self, states: paddle.Tensor, text_mask: paddle.Tensor | None) -> paddle.Tensor:
+        """What the fusion layers do with text states `[batch, t, hidden]` before they see an image, for texts that are
+        fused with many: the same shape, to `fuse` with `attended`."""
+        return self.fusion_layers.attend_first(states, _bias(text_mask))
+
     def fuse(
         self,
         states: paddle.Tensor,
         text_mask: paddle.Tensor | None,
         memories: Sequence[KeyValue],
         read_at: int | None = None,
+        attended: bool = False,
     ) -> paddle.Tensor:
         """Text states `[batch, t, hidden]` through the fusion layers.
 
         `memories` of fewer rows are shared by consecutive entries of the batch (see `MultiHeadAttention.forward`).
-        `read_at`: the one position that is read afterwards; the result is then `[batch, 1, hidden]`.
+        `read_at`: the one position that is read afterwards; the result is then `[batch, 1, hidden]`. `attended`:
+        `states` come from `before_images`.
         """
-        return self.fusion_layers(states, _bias(text_mask), read_at=read_at, memories=memories)
+        return self.fusion_layers(states, _bias(text_mask), read_at=read_at, memories=memories, attended=attended)
 
     def forward(
         self,

@@ -59,7 +59,8 @@ class Reranked:
 
 class Gallery:
     """Encoded images and texts of one split. `image_features` `[images, embed_dim]` and `text_features` `[texts,
-    embed_dim]` float32 are of all processes; states of texts are here whole, those of images for the own share."""
+    embed_dim]` float32 are of all processes; states of texts (see `TextEncoder.before_images`) are here whole, those of
+    images for the own share."""
 
     def __init__(self, model: ContrastiveModel, scratch: str = ""):
         self.model = model
@@ -83,7 +84,8 @@ class Gallery:
             ids, mask = pad([rows[number] for number in numbers], 0), _mask(lengths)
             states = self.model.text.encode(paddle.to_tensor(ids), mask)
             features[numbers] = unit_feature(self.model.text_projection, states).numpy()
-            for number, length, state in zip(numbers, lengths, _host(states)):
+            # As far as a text goes without an image, so that no image repeats it.
+            for number, length, state in zip(numbers, lengths, _host(self.model.text.before_images(states, mask))):
                 self.text_states.put(int(number), state[:length])
         self.text_features = features
 
@@ -145,7 +147,7 @@ def match_image(gallery: Gallery, image: int, texts: np.ndarray) -> np.ndarray:
     scores = np.empty(len(texts), dtype=np.float32)
     for members in length_groups(lengths):
         states = paddle.to_tensor(store.padded(texts[members].tolist()))
-        logits = model.match_scores(states, _mask(lengths[members].tolist()), memories)
+        logits = model.match_scores(states, _mask(lengths[members].tolist()), memories, attended=True)
         scores[members] = logits[:, 1].astype("float32").numpy()
     return scores
 

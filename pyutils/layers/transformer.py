@@ -117,18 +117,21 @@ class TransformerLayer(nn.Layer):
         wanted: paddle.Tensor | None = None,
         gate: tuple[paddle.Tensor, paddle.Tensor] | None = None,
         need_maps: bool = False,
+        attended: bool = False,
     ) -> tuple[paddle.Tensor, LayerMaps]:
         """Run the layer on `states` `[batch, tokens, hidden_size]`.
 
         `context` `[batch, context tokens, context_size]` or its projection `memory` feeds the cross-attention.
         `wanted` `[batch, n, hidden_size]`: the rows of `states` to compute (default all); the others stay visible as
         keys. Used where the last layer is read at one position. `gate`: of the self-attention, see
-        `MultiHeadAttention.forward`. Returns `[batch, n, hidden_size]` and the maps.
+        `MultiHeadAttention.forward`. `attended`: `states` are what `self.attention` gave, which is not run again.
+        Returns `[batch, n, hidden_size]` and the maps.
         """
         keys_from = None if wanted is None else states
         wanted = states if wanted is None else wanted
-        wanted, self_maps = self.attention(wanted, bias, context=keys_from, gate=gate, need_maps=need_maps)
-        cross_maps = None
+        self_maps = cross_maps = None
+        if not attended:
+            wanted, self_maps = self.attention(wanted, bias, context=keys_from, gate=gate, need_maps=need_maps)
         if self.cross_attention is not None and (context is not None or memory is not None):
             wanted, cross_maps = self.cross_attention(
                 wanted, context_bias, context=context, memory=memory, need_maps=need_maps
@@ -162,19 +165,26 @@ class TransformerEncoder(nn.Layer):
             memories.append(projector.project_memory(contexts[which], biases[which % len(biases)]))
         return memories
 
+    def attend_first(self, states: paddle.Tensor, bias: paddle.Tensor | None = None) -> paddle.Tensor:
+        """The self-attention of the first layer, `[batch, tokens, hidden_size]` → the same shape: what does not depend
+        on the memories yet, so that one pass serves many of them. `forward` goes on from it with `attended`."""
+        return self.layers[0].attention(states, bias)[0]
+
     def forward(
         self,
         states: paddle.Tensor,
         bias: paddle.Tensor | None = None,
         read_at: int | paddle.Tensor | None = None,
         memories: Sequence[KeyValue] | None = None,
+        attended: bool = False,
         **options,
     ) -> paddle.Tensor:
         """`[batch, tokens, hidden_size]` → the states after the last layer, the same shape.
 
         `read_at`: the one position that is read afterwards, an int or `[batch]` int64. The last layer then computes
         only that one and the result is `[batch, 1, hidden_size]`, equal to the full result at that position.
-        `memories`: one for each layer's cross-attention (`project_memories`). `options`: passed to every layer.
+        `memories`: one for each layer's cross-attention (`project_memories`). `attended`: `states` come from
+        `attend_first`. `options`: passed to every layer.
         """
         last = len(self.layers) - 1
         shared = spread_bias(bias, self.layers[0].attention.attend.num_heads, states.shape[1]) if last > 0 else bias
@@ -183,6 +193,7 @@ class TransformerEncoder(nn.Layer):
                 options["wanted"], shared = _rows_at(states, read_at), bias
             if memories is not None:
                 options["memory"] = memories[number]
+            options["attended"] = attended and number == 0
             if self.recompute_layers and self.training:
                 states, _ = recompute(layer, states, shared, **options)
             else:
