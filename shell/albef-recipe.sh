@@ -14,7 +14,7 @@ albef_path() { case $1 in /*) printf '%s\n' "$1" ;; *) printf '%s\n' "$caller/$1
 
 albef_sample_data() {
     cd "$ROOT"
-    "$PYTHON" -m pyutils.sample world --output "$SAMPLE_WORLD" --scenes 2000 --shapes 3 --colours 4 --sentences 6 \
+    "$PYTHON" -m pyutils.sample world --output "$SAMPLE_WORLD" --scenes 4000 --shapes 3 --colours 8 --sentences 6 \
         --only vqa,nlvr2,refcoco+,snli-ve,retrieval
     "$PYTHON" -m albef_paddle.sample --world "$SAMPLE_WORLD"
 }

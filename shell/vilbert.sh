@@ -2,7 +2,8 @@
 #   SCRIPT  of vilbert_paddle;  RECIPE  below configs/vilbert, and below configs/vilbert/tiny for the drawn scenes
 # Settings come from the environment; further arguments go to the script.
 #   CONFIG       another recipe; its paths are relative to the folder you are in
-#   DATA_DIR     `sample` tries the recipe on drawn scenes, SCENES of them (default 2000)
+#   DATA_DIR     `sample` tries the recipe on drawn scenes, SCENES of them (default 2000); pre-training on five times
+#                as many captions
 #   MODEL        weights to start from (default: those of the recipe)
 #   LOG_DIR      checkpoints, logs, result files (default: output/ in the recipe)
 #   GPUS, NPROC  devices, see shell/launch.sh
@@ -29,11 +30,17 @@ EOF
     done
 }
 
-# Makes the drawn scenes that configs/vilbert/tiny is for, and goes to the repository, which its paths are relative to.
+# Makes the drawn scenes that configs/vilbert/tiny/$1.yaml is for, and goes to the repository, which its paths are
+# relative to.
 vilbert_world() {
     cd "$ROOT"
-    "$PYTHON" -m pyutils.sample world --output data/world --scenes "${SCENES:-2000}" --shapes 3 --colours 4 \
-        --sentences 6 --only vqa,nlvr2,refcoco+,snli-ve,retrieval,vcr,concap
+    scenes=${SCENES:-2000}
+    "$PYTHON" -m pyutils.sample world --output data/world --scenes "$scenes" --shapes 3 --colours 4 \
+        --sentences 6 --only vqa,nlvr2,refcoco+,snli-ve,retrieval,vcr
+    if [ "$1" = pretrain ]; then
+        "$PYTHON" -m pyutils.sample world --output data/world_captions --scenes "$((5 * scenes))" --shapes 3 \
+            --colours 4 --only concap
+    fi
 }
 
 vilbert_recipe() {
@@ -44,7 +51,7 @@ vilbert_recipe() {
     if [ -n "${MODEL:-}" ] && [ -e "$MODEL" ]; then MODEL=$(vilbert_absolute "$MODEL"); fi
     [ -z "${MODEL:-}" ] || set -- --from_pretrained "$MODEL" "$@"
     if [ "${DATA_DIR:-}" = sample ]; then
-        vilbert_world
+        vilbert_world "$recipe"
         set -- --config "configs/vilbert/tiny/$recipe.yaml" "$@"
     else
         # What arguments change cannot be told here: then the script says what is missing.
