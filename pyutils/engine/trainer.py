@@ -6,6 +6,7 @@ schedule -> micro-batches -> finite check -> clip and update -> log -> (evaluate
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import paddle
@@ -220,10 +221,23 @@ class Trainer:
         return step == self.total_steps or step % (self.order.steps_per_epoch * cfg.eval_every_epochs) == 0
 
     def _evaluate_if_due(self) -> bool:
-        """Evaluate, keep the best weights, and tell the schedule; whether it was due."""
+        """Whether it was due. An error in it, say of a file that only evaluation reads, costs no step of training."""
         if not self._evaluation_is_due():
             return False
         self._guard.loss_is_finite()
+        before = replace(self.progress)
+        try:
+            self._evaluate()
+        except Exception:
+            self.progress = before
+            if before.step:
+                self._save_last()
+                say(f"the evaluation at step {before.step} failed; {LAST} is kept, --resume auto evaluates it again")
+            raise
+        return True
+
+    def _evaluate(self) -> None:
+        """Evaluate, keep the best weights, and tell the schedule."""
         task, now, split = self.task, self.progress, self.cfg.eval_split
         # A signal ends an evaluation at once: the weights are at a step's end, and a resumed run evaluates first.
         with self._stop.at_once():
@@ -232,8 +246,6 @@ class Trainer:
         now.evaluated_at, now.metrics = now.step, metrics
         if best:
             now.best_step, now.best_metrics = now.step, metrics
-        if now.step and now.step % self.order.steps_per_epoch == 0:
-            self.schedule.observe(metrics[task.best_metric])
         self._log.evaluation(now.step, self._epoch, split, metrics, best)
         if distributed.is_main():
             if best:
@@ -241,8 +253,9 @@ class Trainer:
                 task.write_results(self.output_dir, split)
             summary = {"split": split, "last": {"step": now.step, **metrics}}
             write_json(self.output_dir / METRICS_FILE, {**summary, "best": {"step": now.best_step, **now.best_metrics}})
+        if now.step and now.step % self.order.steps_per_epoch == 0:
+            self.schedule.observe(metrics[task.best_metric])
         distributed.barrier()
-        return True
 
     def _save_if_due(self) -> None:
         step, every = self.progress.step, self.cfg.save_every_steps

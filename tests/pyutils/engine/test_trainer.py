@@ -188,6 +188,23 @@ def test_a_signal_during_evaluation_saves_and_the_resumed_run_evaluates_first(tm
     assert largest_difference(weights(tmp_path / "a/last"), weights(tmp_path / "b/last")) == 0
 
 
+@pytest.mark.parametrize("failing", ["evaluate", "write_results"])
+def test_an_error_in_evaluation_costs_no_training(tmp_path, failing):
+    def broken(task):
+        def fail(*arguments):
+            raise InputError("answers.json: cannot be read")
+
+        setattr(task, failing, fail)
+
+    with pytest.raises(InputError, match="cannot be read"):
+        train(tmp_path / "a", change=broken)
+    assert weights(tmp_path / "a/last")["updates"] == 9
+    train(tmp_path / "a", resume="auto")
+    train(tmp_path / "b")
+    assert (tmp_path / "a/metrics.json").read_text() == (tmp_path / "b/metrics.json").read_text()
+    assert largest_difference(weights(tmp_path / "a/last"), weights(tmp_path / "b/last")) == 0
+
+
 def test_a_second_ctrl_c_gets_out_and_handlers_are_put_back():
     before = signal.getsignal(signal.SIGINT)
     with trainer_module.StopSignals() as stop:
