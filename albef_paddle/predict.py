@@ -20,6 +20,7 @@ from albef_paddle.tasks.vqa import AlbefVQA, AlbefVQAConfig
 from albef_paddle.weights import load_initial
 from pyutils.cli import Run
 from pyutils.config import load_config
+from pyutils.data.images import Images
 from pyutils.data.transforms import albef_transform
 from pyutils.engine import distributed
 from pyutils.engine.checkpoint import CONFIG_FILE, find_checkpoint
@@ -97,12 +98,11 @@ def answer_split(task: AlbefTask, split: str, output_dir: Path) -> None:
 
 
 def read_image(task: AlbefTask, file: str) -> paddle.Tensor:
-    """One image file as the network takes it, `[1, 3, size, size]`."""
-    from pyutils.data.images import Images
-
-    path = Path(file)
+    """One image file as the network takes it, `[1, 3, size, size]`. InputError for a missing or damaged one."""
+    data = task.config.data
     transform = albef_transform("evaluate", task.config.model.vision.image_size)
-    return paddle.to_tensor(Images(path.parent, transform).read(path.name)[None])
+    source = Images([], transform, data.draft_margin, data.exif_rotation)
+    return paddle.to_tensor(source.read_file(Path(file).expanduser())[None])
 
 
 def judge(task: AlbefTask, image: str, text: str, second_image: str, top: int) -> list[Row]:

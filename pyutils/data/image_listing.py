@@ -62,8 +62,8 @@ class ImageListing:
         name = image.replace("\\", "/").rpartition("/")[2]
         if name in self._twice:
             raise InputError(
-                f"image {image!r} may be {' or '.join(self._twice[name])}: write its path from image_root in the "
-                "annotations, or point image_root at the right folder"
+                f"image {image!r} may be {' or '.join(self._twice[name])}: write its path from the image folder in the "
+                "annotations, or point data.images at the right folder"
             )
         return None
 
@@ -72,12 +72,23 @@ class ImageListing:
         return [image for image in dict.fromkeys(images) if image not in self]
 
 
-def _relative_paths(root: Path) -> Iterator[str]:
-    """Every image file below `root`, in name order, with forward slashes. Links to folders are followed."""
-    for folder, subfolders, names in os.walk(root, followlinks=True):
-        subfolders.sort()
-        inside = Path(folder).relative_to(root).as_posix()
-        prefix = "" if inside == "." else f"{inside}/"
-        for name in sorted(names):
-            if name.lower().endswith(IMAGE_SUFFIXES):
-                yield prefix + name
+def _relative_paths(folder: Path, prefix: str = "", above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[str]:
+    """Every image file below `folder`, in name order, with forward slashes, `prefix` before each.
+
+    Links are followed, but not into a folder that they stand in: `above` are device and number of those. Folders that
+    may not be read hold nothing.
+    """
+    try:
+        status = folder.stat()
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError:
+        return
+    inside = above | {(status.st_dev, status.st_ino)}
+    if inside == above:
+        return
+    for entry in entries:
+        if entry.name.lower().endswith(IMAGE_SUFFIXES) and entry.is_file():
+            yield prefix + entry.name
+    for entry in entries:
+        if entry.is_dir():
+            yield from _relative_paths(folder / entry.name, f"{prefix}{entry.name}/", inside)

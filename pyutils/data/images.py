@@ -57,7 +57,7 @@ class Images:
         self.roots = tuple(Path(item).expanduser() for item in roots)
         for folder in self.roots:
             if not folder.is_dir():
-                raise InputError(f"image folder {folder} does not exist: set image_root to where the images are")
+                raise InputError(f"image folder {folder} does not exist: set data.images to where the images are")
         self.transform = transform
         self.draft_margin = draft_margin
         self.exif_rotation = exif_rotation
@@ -77,7 +77,7 @@ class Images:
         found = self._find(key)
         if found is None:
             raise InputError(
-                f"image {key!r} is not below {_joined(self.roots)}: check image_root and that the archive with it is "
+                f"image {key!r} is not below {_joined(self.roots)}: check data.images and that the archive with it is "
                 "unpacked; python -m pyutils.data.prepare --check-images lists what is missing"
             )
         return found

@@ -83,6 +83,14 @@ def test_an_image_without_text_is_named(trained, picture):
         predict(Run(None, extra={"checkpoint": folder, "split": "val"}))
 
 
+def test_only_the_named_image_is_looked_at(trained, picture, tmp_path):
+    folder = trained(AlbefRetrieval, AlbefRetrievalConfig, "flickr30k", "flickr30k_{}.json")
+    (tmp_path / "elsewhere").mkdir()
+    for name in ("other/picture.png", "elsewhere"):
+        with pytest.raises(InputError, match=f"{name}: no such image file"):
+            predict(Run(None, extra={"checkpoint": folder, "image": str(tmp_path / name), "text": "a star"}))
+
+
 def test_heat_is_warm_where_the_map_is_high(tmp_path, picture):
     heat = np.zeros((1, 4, 4), np.float32)
     heat[0, 0, 0] = 1.0

@@ -89,10 +89,19 @@ def test_earlier_roots_win_and_a_name_in_two_folders_is_refused(folder, tmp_path
         Image.new("RGB", (4, 4)).save(folder / part / "1.png")
     source = _source(folder)
     assert source.path("a/1.png") == folder / "a" / "1.png"
-    with pytest.raises(InputError, match="a/1.png or b/1.png.*path from image_root"):
+    with pytest.raises(InputError, match="a/1.png or b/1.png.*path from the image folder"):
         source.path("1")
     assert source.missing(["1", "b/1.png"]) == ["1"]
     assert len(ImageListing([folder])) == 3
+
+
+def test_links_are_followed_once_and_dangling_ones_are_no_images(folder):
+    (folder / "val2014" / "up").symlink_to(folder)
+    (folder / "again").symlink_to(folder / "val2014")
+    (folder / "gone.png").symlink_to(folder / "nowhere.png")
+    listing = ImageListing([folder])
+    name = "COCO_val2014_000000000042.png"
+    assert sorted(listing._paths) == [f"again/{name}", f"val2014/{name}"]
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "CMYK", "RGBA", "LA", "1", "YCbCr"])
@@ -167,10 +176,10 @@ def test_smaller_decoding_keeps_the_place_of_a_crop(tmp_path):
 
 
 def test_missing_image_names_itself_the_folder_and_the_remedy(folder):
-    with pytest.raises(InputError, match=r"'nowhere/7\.jpg' is not below .*check image_root") as caught:
+    with pytest.raises(InputError, match=r"'nowhere/7\.jpg' is not below .*check data.images") as caught:
         _source(folder)["nowhere/7.jpg"]
     assert str(folder) in str(caught.value)
-    with pytest.raises(InputError, match="image folder .*absent does not exist: set image_root"):
+    with pytest.raises(InputError, match="image folder .*absent does not exist: set data.images"):
         _source(folder / "absent")
 
 
