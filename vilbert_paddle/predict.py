@@ -88,6 +88,8 @@ def load_task(run: Run, checkpoint: Path) -> tuple[str, VilbertTask]:
     config: Any = load_config(TASKS[kinds[0]].config_class, path, (*network, *run.overrides))
     if (checkpoint / "vocab.txt").is_file():
         config = replace(config, tokenizer=str(checkpoint / "vocab.txt"))
+    if kinds[0] == "vcr":  # scores are written, not compared
+        config = replace(config, vcr=replace(config.vcr, answer_results=""))
     if kinds[0] == "vqa" and (checkpoint / Path(config.vqa.answers).name).is_file():
         answers = (checkpoint / Path(config.vqa.answers).name).resolve()
         config = replace(config, vqa=replace(config.vqa, answers=str(answers)))

@@ -47,7 +47,7 @@ def rationale_task(task: VCRTask, source: str) -> VCRTask:
     own = task.config
     config = replace(
         config,
-        vcr=replace(own.vcr, asked="rationale"),
+        vcr=replace(own.vcr, asked="rationale", answer_results=""),
         regions=own.regions,
         annotated_regions=own.annotated_regions,
         tokenizer=own.tokenizer,

@@ -75,6 +75,7 @@ PLAIN = {
 }
 _JSON_LINES = {"train_annotations_jsonpath": "train", "val_annotations_jsonpath": "val"}
 _OTHERS = ("name", "type", "loss", "process", "dataroot", "features_h5path2", "max_region_num", "train_split")
+_WORDS = ("name", "type", "loss", "process", "train_split", "val_split")
 FIELDS = (*PLAIN, *_JSON_LINES, *_OTHERS, "val_split", "start_iteration")
 
 
@@ -174,7 +175,8 @@ def read_tasks(path: PathLike, wanted: str) -> list[Entry]:
         raise InputError(f"{path}: cannot be read ({error}); --tasks_file names a vilbert_tasks.yml") from error
     if not isinstance(content, dict) or not all(isinstance(value, dict) for value in content.values()):
         raise InputError(f"{path}: expected entries TASK1, TASK2, … with fields, as vilbert_tasks.yml has them")
-    keys = [f"TASK{word}" if word.isdigit() else word for word in re.split(r"[-,\s]+", wanted.strip()) if word]
+    words = [word for word in re.split(r"[-,\s]+", wanted.strip()) if word]
+    keys = [f"TASK{word}" if word.isdigit() else word if word in content else word.upper() for word in words]
     if not keys:
         raise InputError(f"--tasks is missing: {path} has {_listed(content)}")
     entries = [_entry(path, content, key) for key in keys]
@@ -187,6 +189,10 @@ def read_tasks(path: PathLike, wanted: str) -> list[Entry]:
 def _entry(path: PathLike, content: Mapping[str, Any], key: str) -> Entry:
     if key not in content:
         raise InputError(f"{path}: there is no {key}; it has {_listed(content)}")
+    words = {field: value for field, value in content[key].items() if field in _WORDS and not isinstance(value, str)}
+    if words:
+        field, value = next(iter(words.items()))
+        raise InputError(f"{path}: {key}: {field} is {value!r}, expected a word")
     name = content[key].get("name")
     if name not in KINDS:
         raise InputError(f"{path}: {key}: the task {name!r} is not one of those here: {nearest(str(name), KINDS)}")

@@ -17,14 +17,20 @@ from pyutils.errors import InputError
 
 
 @dataclass(frozen=True)
-class RegionConfig:
-    """The `regions:` section of a configuration."""
+class RegionSourceConfig:
+    """Where region features are."""
 
     path: str = setting("", "Folder, LMDB, HDF5, TSV or packed store of region features.")
     format: str = setting("", "Name of the format; empty: seen from what is there.")
     detector: str = setting("", "Detector the model expects; empty: any.")
-    max_regions: int = setting(100, "Most regions of an image; further ones are cut.")
     missing: Literal["error", "skip"] = setting("error", "Records whose image has no features: refuse, or leave out.")
+
+
+@dataclass(frozen=True)
+class RegionConfig(RegionSourceConfig):
+    """The `regions:` section of a configuration."""
+
+    max_regions: int = setting(100, "Most regions of an image; further ones are cut.")
     picture: Literal["shown", "withheld", "shuffled"] = setting(
         "shown", "Baselines: withheld gives every image one zero region, shuffled the regions of another image."
     )
@@ -59,12 +65,13 @@ class RegionInputs:
             )
         self.source.check(dimension, config.detector or None)
 
-    def available(self, records: RecordTable, *fields: str) -> RecordTable:
-        """The records whose images, named by `fields`, have features; what is missing goes by `config.missing`."""
+    def available(self, records: RecordTable, *fields: str, section: str = "regions") -> RecordTable:
+        """The records whose images, named by `fields`, have features; what is missing goes by `config.missing`, which
+        messages call a setting of `section`."""
         from pyutils.engine.run_log import say
 
         columns = [records.column(name) for name in fields]
-        kept = keep_available(self.source, *columns, policy=self.config.missing, option="regions.missing")
+        kept = keep_available(self.source, *columns, policy=self.config.missing, option=f"{section}.missing")
         if not kept.skipped:
             return records
         say(f"{self.config.path}: {kept.describe()}")

@@ -1,17 +1,27 @@
-"""Decay and rates of every parameter against the groups of the originals' scripts."""
+"""The recipes: decay and rates of every parameter against the groups of the originals' scripts, and the files that the
+shell scripts ask for against those that the configurations name."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+from pathlib import Path
+
 import pytest
 
+from pyutils.config import load_config
 from pyutils.optim import OptimizerConfig
 from pyutils.optim.build import trained_parameters
+from pyutils.refer import SPLITTINGS
 from tests.support import golden
 from tests.vilbert_paddle.support import TASK_HEADS, pretraining_of, tasks_of
 from vilbert_paddle.heads import HEADS, PRETRAINING
 from vilbert_paddle.recipes import with_groups
+from vilbert_paddle.tasks.multitask import TASKS, MultitaskTask
+from vilbert_paddle.tasks.pretrain import PretrainTask
 from vilbert_paddle.weights import NAME_MAPS
 
+ROOT = Path(__file__).resolve().parents[2]
 GROUPS = golden("vilbert/optim").json("param_groups.json")
 CASES = {
     "train_concap(from_pretrained, learning_rate=0.0001)": (PRETRAINING, 1e-4, "none"),
@@ -77,3 +87,85 @@ def test_a_model_without_new_heads_needs_no_pattern():
 def test_patterns_of_the_user_come_last():
     config = with_groups(OptimizerConfig(lr_multipliers={"^heads": 3.0}), ["region"])
     assert list(config.lr_multipliers)[-1] == "^heads"
+
+
+def training_files(recipe):
+    """What training by configs/vilbert/RECIPE.yaml reads, evaluation on `val` included; of patterns one file."""
+    name = recipe.split("_")[0]
+    kind = {"multitask": MultitaskTask, "pretrain": PretrainTask}.get(name) or TASKS[
+        "refer" if name.startswith("refcoco") else name
+    ]
+    config = load_config(kind.config_class, ROOT / f"configs/vilbert/{recipe}.yaml")
+    if name == "multitask":
+        members = {Path(member.config).stem for member in config.tasks.values()}
+        return set().union(*map(training_files, members))
+    if name == "pretrain":
+        return {path.replace("*", "000000") for split in ("train", "val") for path in config.pretrain.splits[split]}
+    files = {config.init, config.regions.path}
+    if name == "vqa":
+        parts = [part for split in ("train", "val") for part in config.vqa.splits[split]]
+        names = {config.vqa.answers, *(name for part in parts for name in (part.questions, part.annotations))}
+        return files | {f"{config.vqa.root}/{name}" for name in names}
+    if name == "retrieval":
+        return files | {config.retrieval.annotations, config.retrieval.hard_negatives}
+    if name.startswith("refcoco") or name == "vcr":
+        files.add(config.annotated_regions.path)
+    if name.startswith("refcoco"):
+        folder = f"{config.refer.root}/{config.refer.dataset}"
+        return files | {f"{folder}/refs({SPLITTINGS[name][0]}).p", f"{folder}/instances.json"}
+    section = getattr(config, {"ve": "snli_ve"}.get(name, name))
+    return files | {f"{section.root}/{section.splits[split]}" for split in ("train", "val")}
+
+
+def started(folder, recipe, *arguments, **settings):
+    """The recipe's script in `folder`, with a Python that prints what it is given."""
+    fake = folder / "python"
+    fake.write_text('#!/bin/sh\necho "$@"\n')
+    fake.chmod(0o755)
+    kept = {key: value for key, value in os.environ.items() if key not in ("DATA_DIR", "MODEL", "CONFIG", "LOG_DIR")}
+    environment = {**kept, "PYTHON": str(fake), "GPUS": "", **settings}
+    name = "refer" if recipe.startswith("refcoco") else recipe
+    if name == "refer":
+        environment["DATASET"] = recipe
+    command = ["sh", str(ROOT / f"shell/vilbert-{name}.sh"), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment, timeout=60)
+
+
+def put(folder, files):
+    for file in files:
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        (folder / file).touch()
+
+
+SCRIPTS = ("vqa", "refcoco", "refcoco+", "refcocog", "retrieval", "nlvr2", "ve", "vcr", "multitask", "pretrain")
+
+
+@pytest.mark.parametrize("recipe", SCRIPTS)
+def test_scripts_ask_for_every_file_of_their_recipe(recipe, tmp_path):
+    files = training_files(recipe)
+    put(tmp_path, files)
+    done = started(tmp_path, recipe)
+    assert done.returncode == 0, done.stderr
+    assert f"configs/vilbert/{recipe}.yaml" in done.stdout
+    for file in files:
+        (tmp_path / file).unlink()
+        done = started(tmp_path, recipe, LOG_DIR="logs")
+        assert done.returncode == 2, f"{file} is not asked for"
+        assert f"{tmp_path / file} is missing".replace("000000", "*") in done.stderr
+        assert str(ROOT / "docs/vilbert.md") in done.stderr
+        put(tmp_path, [file])
+    assert (ROOT / "docs/vilbert.md").is_file()
+
+
+@pytest.mark.parametrize("recipe", ["vqa", "refcoco+"])
+def test_scripts_take_weights_by_name(recipe, tmp_path):
+    files = training_files(recipe)
+    put(tmp_path, {file for file in files if not file.startswith("checkpoints/")})
+    assert started(tmp_path, recipe).returncode == 2
+    done = started(tmp_path, recipe, MODEL="vilbert-cc-6layer")
+    assert "--from_pretrained vilbert-cc-6layer" in done.stdout
+
+
+@pytest.mark.parametrize("recipe", ["vqa", "refcoco+"])
+def test_with_arguments_scripts_leave_the_question_to_the_program(recipe, tmp_path):
+    assert started(tmp_path, recipe, "--features", "elsewhere").returncode == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -121,6 +122,33 @@ def test_a_missing_picture_is_named(build, tmp_path):
     task = build(ReferTask, "refer", f"regions.path={lmdb}")
     with pytest.raises(InputError, match="some.lmdb"):
         task.records("train")
+
+
+@pytest.mark.parametrize("missing", ["error", "skip"])
+def test_a_picture_without_annotated_regions_is_noticed_before_training(build, tmp_path, missing):
+    from tests.vilbert_paddle.data.lmdb_files import picture
+
+    whole = build(ReferTask, "refer").records("train")
+    content = picture(1, 3)
+    content["features"] = np.zeros((3, 32), np.float32)
+    lmdb = write_lmdb(tmp_path / "some_gt.lmdb", {str(whole[0].image): content})
+    task = build(ReferTask, "refer", f"annotated_regions.path={lmdb}", f"annotated_regions.missing={missing}")
+    if missing == "error":
+        with pytest.raises(InputError, match="some_gt.lmdb has no features for .*annotated_regions.missing: skip"):
+            task.records("train")
+    else:
+        assert {record.image for record in task.records("train")} == {whole[0].image}
+    assert len(task.records("val")) == len(build(ReferTask, "refer").records("val"))  # which reads detected ones only
+
+
+def test_an_evaluation_inside_an_epoch_does_not_end_it(yaml_of, capsys):
+    run_task(Run(None), config_of(yaml_of, "train.max_steps=2"), ReferTask, load_initial)
+    assert re.search(r"\*\* \*\* Epoch \{0\}, 16 of \d+ expressions\. Training loss", capsys.readouterr().err)
+
+
+def test_more_tokens_than_positions_are_refused(build):
+    with pytest.raises(InputError, match=r"max_text is 97, but the network has 96 positions"):
+        build(ReferTask, "refer", "max_text=97")
 
 
 def test_regions_of_another_dimension_are_refused(build):

@@ -14,6 +14,7 @@ from pyutils.engine.evaluation import evaluating, split_loader
 from pyutils.engine.run import run_task
 from pyutils.errors import InputError
 from pyutils.metrics.retrieval import Positives, ranks_of
+from vilbert_paddle.data.hard_negatives import HardNegatives
 from vilbert_paddle.gallery import Gallery
 from vilbert_paddle.objectives import network_inputs
 from vilbert_paddle.tasks.base import with_recipe
@@ -98,6 +99,19 @@ def test_training_and_evaluation(yaml_of, tmp_path):
     ranks = json.loads((tmp_path / "run/val_ranks.json").read_text())
     assert metrics["txt_r1"] == pytest.approx(100 * np.mean(np.array(ranks["text_ranks"]) < 1))
     assert metrics["img_r10"] == pytest.approx(100 * np.mean(np.array(ranks["image_ranks"]) < 10))
+
+
+def test_hard_negatives_of_another_data_set_are_refused(build, tmp_path, capsys):
+    records = build(RetrievalTask, "retrieval").records("train")
+    for images, message in (("zzz", "knows none of the"), (str(records[0].image), "knows 1 of")):
+        HardNegatives([images, "yyy"], np.array([[1], [0]])).save(tmp_path / "hard.npz")
+        task = build(RetrievalTask, "retrieval", f"retrieval.hard_negatives={tmp_path}/hard.npz")
+        if "none" in message:
+            with pytest.raises(InputError, match=message):
+                task.train_records()
+        else:
+            task.train_records()
+            assert message in capsys.readouterr().err
 
 
 def test_zero_shot_does_not_train(build):

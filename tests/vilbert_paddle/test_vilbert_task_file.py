@@ -192,6 +192,8 @@ def test_every_task_of_the_original_has_its_recipe(name):
         ({"loss": "CrossEntropyLoss"}, "TASK10: loss of refcoco\\+ is 'CrossEntropyLoss', expected 'BCEWithLogitLoss'"),
         ({"name": "Visual7w"}, "TASK10: the task 'Visual7w' is not one of those here: known: NLVR2"),
         ({"name": "refcoc"}, 'did you mean "refcoco"'),
+        ({"name": ["a"]}, r"TASK10: name is \['a'\], expected a word"),
+        ({"val_split": ["a"]}, r"TASK10: val_split is \['a'\], expected a word"),
         ({"lr": "fast"}, "lr"),
         ({"val_split": "valid"}, "TASK10: val_split 'valid'"),
         ({"train_split": "trainval"}, "TASK10: train_split 'trainval' of refcoco\\+, expected 'train'"),
@@ -213,6 +215,7 @@ def test_files_that_are_wrong(tasks_file, tmp_path):
         read_tasks(path, "")
     with pytest.raises(InputError, match="named more than once"):
         read_tasks(path, "1-1")
+    assert [entry.key for entry in read_tasks(path, "task1-TASK10")] == ["TASK1", "TASK10"]
     with pytest.raises(InputError, match="nowhere.yml: cannot be read"):
         read_tasks(tmp_path / "nowhere.yml", "1")
     (tmp_path / "list.yml").write_text("- 1")

@@ -50,3 +50,20 @@ def test_hidden_labels_and_wrong_results_are_refused(build, tmp_path):
         task.evaluate(split_loader(task, task.config.train, "test"), "test")
     with pytest.raises(InputError, match="answer_results names a SPLIT_answer.json"):
         read_scores(tmp_path / "nothing.json")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "cannot be read"),
+        ('{"val-0": [0, 0, 0, 1]}', r"lacks \d+ of \d+ questions of split 'val'.*val_answer.json"),
+    ],
+)
+def test_wrong_answer_results_are_refused_before_training(yaml_of, tmp_path, content, message):
+    if content:
+        (tmp_path / "answers.json").write_text(content)
+    overrides = ("vcr.asked=rationale", f"vcr.answer_results={tmp_path}/answers.json")
+    config = load_config(VCRTask.config_class, yaml_of("vcr"), overrides)
+    with pytest.raises(InputError, match=message):
+        run_task(Run(None), with_recipe(config, ["match"]), VCRTask, load_initial)
+    assert not (tmp_path / "run/log.jsonl").exists()

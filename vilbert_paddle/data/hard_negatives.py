@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Union
@@ -28,8 +29,10 @@ class HardNegatives:
         self.images = [str(image) for image in images]
         self.neighbours = np.asarray(neighbours)
         self._rows = {canonical(image): row for row, image in enumerate(self.images)}
-        if self.neighbours.ndim != 2 or len(self.neighbours) != len(self.images) or not self.neighbours.shape[1]:
+        if self.neighbours.ndim != 2 or len(self.neighbours) != len(self.images) or not self.neighbours.size:
             raise InputError(f"{source}: {len(self.images)} pictures, but neighbours of shape {self.neighbours.shape}")
+        if self.neighbours.dtype.kind not in "iu":
+            raise InputError(f"{source}: neighbours are {self.neighbours.dtype}, expected positions of pictures (int)")
         if self.neighbours.min() < 0 or self.neighbours.max() >= len(self.images):
             raise InputError(f"{source}: a neighbour is not among the {len(self.images)} pictures")
 
@@ -51,14 +54,15 @@ class HardNegatives:
         if not path.is_file():
             raise InputError(f"{path}: no such file; build one with HardNegatives.build, or leave the setting empty")
         if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as archive:
-                if not {"images", "neighbours"} <= set(archive.files):
-                    raise InputError(f"{path}: expected arrays images and neighbours, found {archive.files}")
-                return cls(archive["images"].tolist(), archive["neighbours"], str(path))
+            return cls(*_arrays(path), str(path))
         content = load(path.read_bytes(), str(path))
         if not isinstance(content, dict) or not {"train_hard_pool", "train_image_list"} <= set(content):
             raise InputError(f"{path}: expected a pickled dict with train_hard_pool and train_image_list")
-        return cls(content["train_image_list"], np.asarray(content["train_hard_pool"])[:, 1:], str(path))
+        try:
+            pool = np.asarray(content["train_hard_pool"])[:, 1:]
+        except (ValueError, IndexError) as error:
+            raise InputError(f"{path}: expected as many pictures in every row of train_hard_pool ({error})") from error
+        return cls(content["train_image_list"], pool, str(path))
 
     def save(self, path: Union[str, Path]) -> None:
         """Write an `.npz`, whole or not at all."""
@@ -81,6 +85,15 @@ class HardNegatives:
             own = np.arange(start, min(start + _BLOCK, len(images)))
             neighbours[own] = most_alike(means[own], means, own, count)
         return cls(images, neighbours)
+
+
+def _arrays(path: Path) -> tuple[list[str], np.ndarray]:
+    """Pictures and neighbours of an `.npz`. InputError naming the file when they cannot be read."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return archive["images"].tolist(), archive["neighbours"]
+    except (OSError, EOFError, ValueError, KeyError, AttributeError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path}: expected an .npz with arrays images and neighbours ({error})") from error
 
 
 def canonical(image: str) -> str:

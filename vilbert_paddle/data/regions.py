@@ -14,7 +14,8 @@ import numpy as np
 
 from pyutils.data.features import RegionBatch, RegionFeatures, RegionSource, normalise_boxes
 from pyutils.data.features.held import HeldRegions
-from pyutils.data.region_inputs import RegionConfig, RegionInputs
+from pyutils.data.region_inputs import RegionConfig, RegionInputs, RegionSourceConfig
+from pyutils.data.table import RecordTable
 from pyutils.errors import InputError
 
 Keep = Literal["detected", "annotated"]
@@ -52,7 +53,7 @@ class PictureReader:
             max_region_num of 101).
         dimension: feature dimension that the model expects.
         multiple: round the rows of a batch up to a multiple (8 on GPUs).
-        annotated: regions of annotated boxes, where a task uses them; its `max_regions` is not used.
+        annotated: regions of annotated boxes, where a task uses them.
         class_probs: require the detector's class distributions (pre-training).
     Raises:
         InputError: nothing there, features of another dimension or detector, or without boxes or class distributions.
@@ -63,16 +64,29 @@ class PictureReader:
         regions: RegionConfig,
         dimension: int,
         multiple: int = 1,
-        annotated: Optional[RegionConfig] = None,
+        annotated: Optional[RegionSourceConfig] = None,
         class_probs: bool = False,
     ) -> None:
         self.inputs = RegionInputs(regions, dimension, multiple)
         self.inputs.source.check(boxes=True, class_probs=class_probs)
-        self.annotated: Optional[RegionSource] = None
+        self._annotated: Optional[RegionInputs] = None
         if annotated is not None and annotated.path:
-            self.annotated = RegionInputs(annotated, dimension, multiple).source
-            self.annotated.check(boxes=True)
+            self._annotated = RegionInputs(RegionConfig(**vars(annotated)), dimension, multiple)
+            self._annotated.source.check(boxes=True)
         self._class_probs = class_probs
+
+    @property
+    def annotated(self) -> Optional[RegionSource]:
+        """Regions of annotated boxes, if there are any."""
+        return self._annotated.source if self._annotated else None
+
+    def available(self, records: RecordTable, *fields: str, annotated: bool = False) -> RecordTable:
+        """The records whose images, named by `fields`, have detected regions and, where `annotated` ones are read too,
+        these; what is missing goes by `missing` of either section. InputError as `keep_available`."""
+        found = self.inputs.available(records, *fields)
+        if not annotated or self._annotated is None:
+            return found
+        return self._annotated.available(found, *fields, section="annotated_regions")
 
     def read(self, keys: Sequence[str], keep_boxes: bool = False) -> Pictures:
         """The detected regions of pictures `keys` (one a row). A picture without any has its global region only, with

@@ -11,9 +11,10 @@ import numpy as np
 import paddle
 from paddle import nn
 
+from pyutils.checks import at_least
 from pyutils.compat import has_gpu
 from pyutils.config import setting
-from pyutils.data.region_inputs import RegionConfig
+from pyutils.data.region_inputs import RegionConfig, RegionSourceConfig
 from pyutils.data.table import RecordTable
 from pyutils.engine.run import RunConfig
 from pyutils.engine.split_task import SplitTask, vocabulary_size
@@ -26,6 +27,8 @@ from vilbert_paddle.data.regions import PictureReader
 from vilbert_paddle.heads import HEAD_DROPOUT, VilbertForTasks
 from vilbert_paddle.objectives import OBJECTIVES, network_inputs
 from vilbert_paddle.recipes import NEW_HEAD_LR, DecayRule, HeadRates, with_groups
+
+FEWEST_TOKENS = 3  # [CLS], a word, [SEP]
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,14 @@ class VilbertRunConfig(RunConfig):
     head_rates: HeadRates = setting("new_heads", "Which parameters train at new_head_lr: new_heads, original, …")
     head_dropout: float = setting(HEAD_DROPOUT, "Dropout before the heads; the originals fix it at 0.1.")
     new_head_lr: float = setting(NEW_HEAD_LR, "Learning rate of heads that pre-training does not have.")
+
+    def __post_init__(self) -> None:
+        at_least(self, FEWEST_TOKENS, "max_text")
+        if self.max_text > self.model.max_positions:
+            raise InputError(
+                f"max_text is {self.max_text}, but the network has {self.model.max_positions} positions for tokens "
+                "(model.max_positions): lower max_text, or max_seq_length in a task file"
+            )
 
 
 class VilbertTask(SplitTask):
@@ -63,7 +74,7 @@ class VilbertTask(SplitTask):
         self,
         config: VilbertRunConfig,
         outputs: Mapping[str, int] | None = None,
-        annotated: RegionConfig | None = None,
+        annotated: RegionSourceConfig | None = None,
         class_probs: bool = False,
         model: nn.Layer | None = None,
     ):
@@ -84,14 +95,15 @@ class VilbertTask(SplitTask):
         """The encoder with the task's heads, new."""
         return task_network(self.config, self.outputs)
 
-    def open_regions(self, annotated: RegionConfig | None, class_probs: bool) -> PictureReader:
+    def open_regions(self, annotated: RegionSourceConfig | None, class_probs: bool) -> PictureReader:
         """The reader of the task's region features."""
         dimension = self.config.model.region_dim
         return PictureReader(self.config.regions, dimension, self.multiple, annotated, class_probs)
 
-    def seen(self, records: RecordTable, *fields: str) -> Sequence[Any]:
-        """`records` whose pictures, named by `fields`, have features; pictures dealt out anew for that baseline."""
-        return self.reader.inputs.shown(self.reader.inputs.available(records, *fields), *fields)
+    def seen(self, records: RecordTable, *fields: str, annotated: bool = False) -> Sequence[Any]:
+        """`records` whose pictures, named by `fields`, have features (and `annotated` ones, where these are read too);
+        pictures dealt out anew for that baseline."""
+        return self.reader.inputs.shown(self.reader.available(records, *fields, annotated=annotated), *fields)
 
     def with_task(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """`batch` with `task_ids` [b, 1] (or [b, choices, 1]) int64 where the network has task tokens."""

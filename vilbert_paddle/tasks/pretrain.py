@@ -14,7 +14,7 @@ from paddle import nn
 from pyutils.config import setting
 from pyutils.data.pairs import Captions, Pair, PairSource, open_pairs
 from pyutils.data.records import CaptionRecord
-from pyutils.data.region_inputs import RegionConfig
+from pyutils.data.region_inputs import RegionSourceConfig
 from pyutils.data.table import RecordTable
 from pyutils.engine.evaluation import predict_all
 from pyutils.engine.task import Batch
@@ -93,7 +93,7 @@ class PretrainTask(VilbertTask):
         """See VilbertTask."""
         return VilbertForPretraining(self.config.model)
 
-    def open_regions(self, annotated: RegionConfig | None, class_probs: bool) -> None:
+    def open_regions(self, annotated: RegionSourceConfig | None, class_probs: bool) -> None:
         """Regions are opened a split at a time, or come with the pairs."""
 
     def _reader(self, path: str) -> PictureReader:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from paddle import nn
 
 from pyutils.config import setting
 from pyutils.data.records import ReferRecord
-from pyutils.data.region_inputs import RegionConfig
+from pyutils.data.region_inputs import RegionSourceConfig
 from pyutils.engine import distributed
 from pyutils.engine.evaluation import predict_all
 from pyutils.engine.run_log import say
@@ -31,8 +30,8 @@ class ReferRunConfig(VilbertRunConfig):
     """Configuration of run_refer.py."""
 
     refer: ReferConfig = setting(ReferConfig, "Expressions and objects.")
-    annotated_regions: RegionConfig = setting(
-        RegionConfig, "Regions of the annotated boxes, mixed in for training; no path: none."
+    annotated_regions: RegionSourceConfig = setting(
+        RegionSourceConfig, "Regions of the annotated boxes, mixed in for training; no path: none."
     )
 
 
@@ -64,8 +63,7 @@ class ReferTask(VilbertTask):
 
     def read(self, split: str) -> Sequence[ReferRecord]:
         """See VilbertTask."""
-        records = self.reader.inputs.available(read_refer_split(self.config.refer, split), "image")
-        return self.reader.inputs.shown(records)
+        return self.seen(read_refer_split(self.config.refer, split), "image", annotated=split == "train")
 
     def collate(self, records: list[ReferRecord], rng: np.random.Generator, training: bool) -> dict[str, np.ndarray]:
         """See the class for the batch."""
@@ -135,9 +133,12 @@ class ReferTask(VilbertTask):
         total = distributed.all_reduce_sum({name: float(value) for name, value in own.items()})
         if not total["batches"]:
             return
-        epoch = max(0, math.ceil(total["seen"] / len(self.records("train"))) - 1)
+        train, records = self.config.train, len(self.records("train"))
+        step = train.batch_size * train.accumulation_steps * distributed.world_size()
+        epochs, rest = divmod(int(total["seen"]), records // step * step)
+        place = f"{{{epochs}}}, {rest} of {records} expressions." if rest else f"{{{epochs - 1}}} done!"
         loss = total["loss"] / total["batches"]
-        say(f"** ** Epoch {{{epoch}}} done! Training loss: {loss:.5f}, Val accuracy: {accuracy:.4f}")
+        say(f"** ** Epoch {place} Training loss: {loss:.5f}, Val accuracy: {accuracy:.4f}")
         if total["cut"]:
             say(
                 f"{int(total['cut'])} annotated regions found no room beside the detected ones "

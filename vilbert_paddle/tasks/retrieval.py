@@ -14,6 +14,7 @@ from pyutils.config import setting
 from pyutils.data.annotations import karpathy
 from pyutils.data.records import CaptionRecord
 from pyutils.data.table import RecordTable
+from pyutils.engine.run_log import say
 from pyutils.engine.task import Batch
 from pyutils.errors import InputError
 from pyutils.files import write_json
@@ -82,7 +83,19 @@ class RetrievalTask(VilbertTask):
             raise InputError("retrieval.head alignment is for zero-shot evaluation: give --evaluate, or train match")
         if "captions" not in self._splits:
             self._splits["captions"] = CaptionTable(self.records("train"))
+            self._check_hard(self._splits["captions"].pictures)
         return self._splits["captions"]
+
+    def _check_hard(self, pictures: RecordTable[CaptionRecord]) -> None:
+        """InputError when the index of hard negatives knows no training picture; says so when it knows some."""
+        if self.hard is None:
+            return
+        path = self.config.retrieval.hard_negatives
+        known = sum(image in self.hard for image in pictures.column("image"))
+        if not known:
+            raise InputError(f"{path}: knows none of the {len(pictures)} training pictures; it is of another data set")
+        if known < len(pictures):
+            say(f"{path}: knows {known} of {len(pictures)} training pictures; the others get random wrong captions")
 
     def collate(self, records: list[CaptionRecord], rng: np.random.Generator, training: bool) -> dict[str, np.ndarray]:
         """See the class for the batches."""

@@ -14,7 +14,7 @@ from paddle import nn
 from pyutils.config import setting
 from pyutils.data.annotations import vcr
 from pyutils.data.records import VCRRecord
-from pyutils.data.region_inputs import RegionConfig
+from pyutils.data.region_inputs import RegionSourceConfig
 from pyutils.engine.evaluation import predict_all
 from pyutils.engine.task import Batch
 from pyutils.errors import InputError
@@ -43,8 +43,8 @@ class VCRRunConfig(VilbertRunConfig):
     """Configuration of run_vcr.py."""
 
     vcr: VCRConfig = setting(VCRConfig, "Questions.")
-    annotated_regions: RegionConfig = setting(
-        RegionConfig, "Regions of the objects that texts point at; no path: none."
+    annotated_regions: RegionSourceConfig = setting(
+        RegionSourceConfig, "Regions of the objects that texts point at; no path: none."
     )
 
 
@@ -62,11 +62,25 @@ class VCRTask(VilbertTask):
         self.name = f"vilbert_vcr_{self.asked}"
         self.task_number = 5 if self.asked == "answer" else 6
         self.last_scores: dict[str, list[float]] = {}
+        results = config.vcr.answer_results if self.asked == "rationale" else ""
+        self._answers = read_scores(Path(results)) if results else {}
 
     def read(self, split: str) -> Sequence[VCRRecord]:
         """See VilbertTask."""
         section = self.config.vcr
-        return self.seen(vcr.read(split_path(section.root, section.splits, split, "vcr")), "image")
+        records = vcr.read(split_path(section.root, section.splits, split, "vcr"))
+        if self._answers and split != "train":
+            self._check_answers(records.column("annot_id"), split)
+        return self.seen(records, "image", annotated=True)
+
+    def _check_answers(self, questions: Sequence[str], split: str) -> None:
+        """InputError when the answers' scores are of another split."""
+        missing = [question for question in questions if question not in self._answers]
+        if missing:
+            raise InputError(
+                f"{self.config.vcr.answer_results}: lacks {len(missing)} of {len(questions)} questions of split "
+                f"{split!r}, among them {missing[0]}; give vcr.answer_results the {split}_answer.json of a Q→A model"
+            )
 
     def collate(self, records: list[VCRRecord], rng: np.random.Generator, training: bool) -> dict[str, np.ndarray]:
         """See the class for the batch."""
@@ -94,9 +108,8 @@ class VCRTask(VilbertTask):
         scores = self.predict(loader, split)
         labels = np.array(list(right.values()))[:, 0 if self.asked == "answer" else 1]
         metrics = {"accuracy": 100.0 * float((scores.argmax(axis=1) == labels).mean())}
-        if self.asked == "rationale" and self.config.vcr.answer_results:
-            answers = read_scores(Path(self.config.vcr.answer_results))
-            metrics["q_ar"] = 100.0 * combine(right, answers, self.last_scores).q_ar
+        if self._answers:
+            metrics["q_ar"] = 100.0 * combine(right, self._answers, self.last_scores).q_ar
         return metrics
 
     def write_results(self, output_dir: Path, split: str) -> None:

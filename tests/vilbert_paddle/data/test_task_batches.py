@@ -235,3 +235,20 @@ def test_the_original_index_is_read(tmp_path):
         HardNegatives(["a", "b"], np.array([[1], [2]]))
     with pytest.raises(InputError, match="2 pictures, but neighbours of shape"):
         HardNegatives(["a", "b"], np.zeros((3, 1)))
+    with pytest.raises(InputError, match="expected positions of pictures"):
+        HardNegatives(["a", "b"], np.array([[0.5], [0.0]]))
+
+
+@pytest.mark.parametrize("pool", [[[0, 1], [1]], [0, 1], [], [["a", "b"], ["b", "a"]], [[0], [1]]])
+def test_damaged_hard_negatives_are_named(tmp_path, pool):
+    path = tmp_path / "hard_negative.pkl"
+    path.write_bytes(pickle.dumps({"train_hard_pool": pool, "train_image_list": ["a", "b"]}))
+    with pytest.raises(InputError, match="hard_negative.pkl"):
+        HardNegatives.load(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"junk", b"PK"])
+def test_a_damaged_index_is_named(tmp_path, content):
+    (tmp_path / "hard.npz").write_bytes(content)
+    with pytest.raises(InputError, match="hard.npz: expected an .npz with arrays"):
+        HardNegatives.load(tmp_path / "hard.npz")
