@@ -29,7 +29,7 @@ albef_sample_start() {
         set -- nlvr_pretrain
         ;;
     esac
-    [ ! -e "output/tiny_$1/best" ] || return 0
+    [ ! -e "output/tiny_$1/last" ] || return 0
     echo "$recipe: output/tiny_$1 is not there: training it first (minutes)"
     launch "albef_paddle/run_$1.py" --config "configs/albef/tiny/$1.yaml"
 }
