@@ -33,6 +33,7 @@ CLASSES = {
     "retrieval_flickr": AlbefRetrievalConfig,
     "retrieval_coco": AlbefRetrievalConfig,
     "zero_shot_flickr": AlbefRetrievalConfig,
+    "zero_shot_coco": AlbefRetrievalConfig,
 }
 ORIGINAL = {
     "train_file": ["data/flickr30k_train.json"],
@@ -108,6 +109,16 @@ def load(tmp_path):
 def test_every_recipe_loads(path):
     config = load_config(CLASSES.get(path.stem, AlbefRunConfig), path)
     assert config.tokenizer
+
+
+@pytest.mark.parametrize(
+    ("name", "checkpoint", "pixels", "k_test"),
+    [("zero_shot_flickr", "mscoco.pth", 384, 128), ("zero_shot_coco", "ALBEF.pth", 256, 256)],
+)
+def test_zero_shot_names_checkpoint_and_resolution(name, checkpoint, pixels, k_test):
+    config = load_config(AlbefRetrievalConfig, DEFAULT_CONFIGS / f"{name}.yaml")
+    assert (config.init, config.model.vision.image_size) == (f"pretrained/{checkpoint}", pixels)
+    assert (config.eval_split, config.k_test) == ("test", k_test)
 
 
 def test_the_originals_file_loads(load):
