@@ -15,6 +15,7 @@ from pyutils.yaml_text import parse_yaml
 Entries = dict[str, Any]
 Rule = Callable[[Any], Entries]
 
+_SPLITS = "data.splits."
 _MARKS = ("image_res", "schedular", "train_file", "test_file", "datamodule_args", "training_args")
 
 
@@ -23,7 +24,7 @@ def _to(key: str) -> Rule:
 
 
 def _files(split: str) -> Rule:
-    return lambda value: {f"data.splits.{split}": [value] if isinstance(value, str) else list(value)}
+    return lambda value: {f"{_SPLITS}{split}": [value] if isinstance(value, str) else list(value)}
 
 
 def _roots(value: Any) -> Entries:
@@ -208,7 +209,24 @@ def as_overrides(path: Path, config_class: type) -> list[Override]:
             if not any(name == item or name.startswith(f"{item}.") for item in known):
                 raise InputError(f"{path}: {key}: {config_class.__name__} has no {name}; take the key out of the file")
             entries[name] = Override(name, value, f"{path}: {key}")
-    return list(entries.values())
+    return _with_own_splits(entries, "answer_list" in {**tree, **tree.get("datamodule_args", {})})
+
+
+def _with_own_splits(entries: dict[str, Override], answers_are_asked: bool) -> list[Override]:
+    """The entries, and no lists for the splits that a file with lists of its own leaves out: the recipe's are not its.
+
+    A file without validation lists evaluates on its test lists, as the original does; not while it trains where these
+    have no answers (VQA).
+    """
+    origin = next((entry.origin for name, entry in entries.items() if name.startswith(_SPLITS)), None)
+    if origin is None:
+        return list(entries.values())
+    missing = [split for split in ("train", "val", "test") if f"{_SPLITS}{split}" not in entries]
+    found = [*entries.values(), *(Override(f"{_SPLITS}{split}", [], origin) for split in missing)]
+    if "val" in missing:
+        tested = "" if "test" in missing or answers_are_asked else "test"
+        found += [Override("train.eval_split", tested, origin), Override("eval_split", "test", origin)]
+    return found
 
 
 def _translated(tree: Mapping, rules: Mapping, where: str, prefix: str) -> Iterator[tuple[str, Entries]]:

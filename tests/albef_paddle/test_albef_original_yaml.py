@@ -136,6 +136,31 @@ def test_the_originals_file_loads(load):
     assert (train.schedule.albef.min_lr, train.schedule.albef.warmup_epochs) == (1e-7, 2)
 
 
+@pytest.mark.parametrize(
+    ("config_class", "keys", "splits", "while_training", "evaluated"),
+    [
+        (AlbefRetrievalConfig, {"train_file": "a.json", "test_file": "b.json"}, {"train", "test"}, "test", "test"),
+        (AlbefRetrievalConfig, {"train_file": "a.json"}, {"train"}, "", "test"),
+        (
+            AlbefVQAConfig,
+            {"train_file": ["a.json"], "test_file": ["b.json"], "answer_list": "answers.json"},
+            {"train", "test"},
+            "",
+            "test",
+        ),
+    ],
+)
+def test_lists_of_the_recipe_do_not_stay_beside_those_of_the_file(
+    tmp_path, config_class, keys, splits, while_training, evaluated
+):
+    path = tmp_path / "own.yaml"
+    path.write_text(yaml.safe_dump({"image_res": 384, **keys}), encoding="utf-8")
+    default = DEFAULT_CONFIGS / ("vqa.yaml" if config_class is AlbefVQAConfig else "retrieval_flickr.yaml")
+    config = load_run_config(Run(path), config_class, default)
+    assert {name for name, files in config.data.splits.items() if files} == splits
+    assert (config.train.eval_split, config.eval_split) == (while_training, evaluated)
+
+
 def test_the_command_line_comes_last(load):
     config = load(ORIGINAL, overrides=[Override("k_test", 9, "--k_test"), Override("train.epochs", 1, "--set")])
     assert (config.k_test, config.train.epochs) == (9, 1)
