@@ -4,5 +4,4 @@
 # arguments go to run_multitask.py.
 set -e
 . "$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)/vilbert.sh"
-vilbert_recipe run_multitask.py multitask \
-    "data/VQA data/referExpression/refcoco+ data/flickr30k data/nlvr2 data/visual_entailment data/VCR $WEIGHTS" "$@"
+vilbert_recipe run_multitask.py multitask "$@"

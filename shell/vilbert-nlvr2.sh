@@ -4,4 +4,4 @@
 # arguments go to run_nlvr2.py.
 set -e
 . "$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)/vilbert.sh"
-vilbert_recipe run_nlvr2.py nlvr2 "data/nlvr2/train.json data/nlvr2/nlvr2_$FEATURES $WEIGHTS" "$@"
+vilbert_recipe run_nlvr2.py nlvr2 "$@"

@@ -4,4 +4,4 @@
 # arguments go to run_pretrain.py.
 set -e
 . "$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)/vilbert.sh"
-vilbert_recipe run_pretrain.py pretrain "data/conceptual_captions" "$@"
+vilbert_recipe run_pretrain.py pretrain "$@"

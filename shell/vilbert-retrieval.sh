@@ -4,5 +4,4 @@
 # arguments go to run_retrieval.py.
 set -e
 . "$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)/vilbert.sh"
-vilbert_recipe run_retrieval.py retrieval \
-    "data/flickr30k/dataset_flickr30k.json data/flickr30k/flickr30k_$FEATURES $WEIGHTS" "$@"
+vilbert_recipe run_retrieval.py retrieval "$@"

@@ -4,4 +4,4 @@
 # arguments go to run_vcr.py.
 set -e
 . "$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)/vilbert.sh"
-vilbert_recipe run_vcr.py vcr "data/VCR/train.jsonl data/VCR/VCR_$FEATURES data/VCR/VCR_gt_$FEATURES $WEIGHTS" "$@"
+vilbert_recipe run_vcr.py vcr "$@"

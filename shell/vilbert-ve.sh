@@ -4,4 +4,4 @@
 # arguments go to run_ve.py.
 set -e
 . "$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)/vilbert.sh"
-vilbert_recipe run_ve.py ve "data/visual_entailment/snli_ve_train.jsonl data/flickr30k/flickr30k_$FEATURES $WEIGHTS" "$@"
+vilbert_recipe run_ve.py ve "$@"

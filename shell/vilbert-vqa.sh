@@ -4,4 +4,4 @@
 # arguments go to run_vqa.py.
 set -e
 . "$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)/vilbert.sh"
-vilbert_recipe run_vqa.py vqa "data/VQA data/coco/coco_$FEATURES $WEIGHTS" "$@"
+vilbert_recipe run_vqa.py vqa "$@"
