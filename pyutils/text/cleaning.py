@@ -24,6 +24,11 @@ def clean_question(question: str, max_words: Optional[int] = None) -> str:
     return _first_words(_spaced(question).rstrip(" "), max_words)
 
 
+def has_words(text: str) -> bool:
+    """Whether there is a letter or a digit, of any script: cleaning may leave nothing of other texts."""
+    return any(map(str.isalnum, text))
+
+
 def _spaced(text: str) -> str:
     return _MARKS.sub("", text.lower()).replace("-", " ").replace("/", " ")
 

@@ -8,6 +8,7 @@ from pyutils.data.annotations.albef_lists import Paths, list_entries, text_of, t
 from pyutils.data.records import CaptionRecord
 from pyutils.data.table import RecordTable
 from pyutils.errors import InputError
+from pyutils.text.cleaning import has_words
 
 
 def read_pretrain(paths: Paths) -> RecordTable[CaptionRecord]:
@@ -37,6 +38,11 @@ def read_retrieval_eval(paths: Paths) -> RecordTable[CaptionRecord]:
 def _records(paths: Paths, one_caption: bool = False) -> Iterator[CaptionRecord]:
     for where, entry in list_entries(paths, ("image", "caption", "image_id") if one_caption else ("image", "caption")):
         captions = texts_of(entry, "caption", where)
+        for caption in captions:
+            if not has_words(caption):
+                raise InputError(
+                    f'{where}: "caption" has no letter or digit: {caption!r}; fill it or take the entry out of the list'
+                )
         if one_caption and len(captions) > 1:
             raise InputError(
                 f"{where}: expected one caption, found {len(captions)}; this looks like an evaluation list, training "

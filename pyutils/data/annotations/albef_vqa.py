@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Union
 
+import numpy as np
+
 from pyutils.data.annotations.albef_lists import Paths, list_entries, text_of, texts_of, whole_number
 from pyutils.data.annotations.files import read_json
 from pyutils.data.records import WeightedVQARecord
@@ -25,6 +27,24 @@ def read(paths: Paths) -> RecordTable[WeightedVQARecord]:
     naming file and entry.
     """
     return RecordTable(WeightedVQARecord, _records(paths))
+
+
+def read_eval(paths: Paths) -> RecordTable[WeightedVQARecord]:
+    """`read` of lists to answer: InputError also for a question id that is listed twice, since results name each once.
+
+    Training lists may repeat ids: those of "vqa" and "vg" are numbered apart.
+    """
+    records = read(paths)
+    ids, counts = np.unique(records.column("question_id"), return_counts=True)
+    repeated = ids[counts > 1]
+    if len(repeated):
+        entries = list_entries(paths, ("question_id",))
+        places = [where for where, entry in entries if whole_number(entry, "question_id", where) == repeated[0]]
+        raise InputError(
+            f"{places[1]}: question_id {repeated[0]} stands in {places[0]} already ({len(repeated)} ids are listed "
+            "more than once); number the questions apart, or take the second ones out"
+        )
+    return records
 
 
 def _records(paths: Paths) -> Iterator[WeightedVQARecord]:

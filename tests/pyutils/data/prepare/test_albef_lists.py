@@ -28,10 +28,29 @@ def test_pretraining_takes_one_caption_or_several(write):
     assert records[0].image_id == "/a/1.jpg"
 
 
+@pytest.mark.parametrize("caption", ["犬", "Собака.", "คน", "कुत्ता", "٣", "7"])
+def test_captions_of_every_script_are_read(write, caption):
+    (record,) = albef_captions.read_pretrain(write([{"image": "1.jpg", "caption": caption}]))
+    assert record.captions == (caption,)
+
+
 def test_visual_genome_answer_weighs_a_half(write):
     entry = {"question_id": "7", "image": "1.jpg", "question": "Is it?", "answer": "yes", "dataset": "vg"}
     (record,) = albef_vqa.read(write([entry]))
     assert (record.question_id, record.answers, record.weights) == (7, ("yes",), (0.5,))
+
+
+def test_a_question_to_answer_is_listed_once(write):
+    entries = [{"question_id": number, "image": "1.jpg", "question": "Is it?"} for number in (3, 7, 5)]
+    first, second = (
+        write(entries),
+        write([{**entries[0], "question_id": 9}, {**entries[0], "question_id": "7"}], "b.json"),
+    )
+    assert len(albef_vqa.read_eval(first)) == 3
+    assert len(albef_vqa.read([first, second])) == 5
+    with pytest.raises(InputError) as caught:
+        albef_vqa.read_eval([first, second])
+    assert str(caught.value).startswith(f"{second}: entry 1: question_id 7 stands in {first}: entry 1 already (1 ids")
 
 
 def test_lists_of_the_original_lack_what_ours_add(write):
@@ -53,6 +72,7 @@ _EXPRESSION = {"image": "a", "text": "t", "ref_id": 1}
         (albef_captions.read_pretrain, _CAPTION, {"image": "a.jpg"}, 'lacks "caption"; found image'),
         (albef_captions.read_pretrain, _CAPTION, {"image": "a", "caption": []}, '"caption" is empty; fill it or take'),
         (albef_captions.read_pretrain, _CAPTION, {"image": "a", "caption": ["x", " "]}, '"caption" is empty'),
+        (albef_captions.read_pretrain, _CAPTION, {"image": "a", "caption": ["x", "?!"]}, "no letter or digit: '?!'"),
         (albef_captions.read_pretrain, _CAPTION, {"image": 3, "caption": "x"}, 'expected text in "image", found int'),
         (
             albef_captions.read_retrieval_train,
