@@ -81,6 +81,13 @@ def parse_bool(text: str) -> bool:
     return words[text.strip().lower()]
 
 
+def positive(text: str) -> int:
+    """A whole number of at least 1, for `Flag.type`. Raises InputError."""
+    if not text.strip().isdecimal() or not int(text):
+        raise InputError(f"expected a whole number of at least 1, found {text!r}")
+    return int(text)
+
+
 class CommandLine(argparse.ArgumentParser):
     """An ArgumentParser without abbreviations whose errors are one line and name the nearest flag.
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # runs without being installed, too
 
-from pyutils.cli import Flag, run_main, standard_parser
+from pyutils.cli import Flag, positive, run_main, standard_parser
 
 FLAGS = [
     Flag("--checkpoint", None, help="checkpoint folder, or the output folder of a run"),
@@ -31,7 +31,7 @@ FLAGS = [
     Flag("--left", None, help="NLVR2: key of the left image"),
     Flag("--right", None, help="NLVR2: key of the right image"),
     Flag("--text", None, help="question, expression, hypothesis or sentence"),
-    Flag("--top", None, type=int, help="answers or regions to show (default 5)"),
+    Flag("--top", None, type=positive, help="answers or regions to show (default 5)"),
 ]
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pyutils.cli import Flag, config_table, parse_bool, print_config, run_main, standard_parser
+from pyutils.cli import Flag, config_table, parse_bool, positive, print_config, run_main, standard_parser
 from pyutils.config import parse_config, setting
 from pyutils.errors import InputError
 
@@ -45,6 +45,7 @@ FLAGS = (
     Flag("--task_name", data_set),
     Flag("--device", "dataset", choices=("cpu", "gpu")),
     Flag("--question", None),
+    Flag("--top", None, type=positive),
 )
 
 
@@ -126,6 +127,8 @@ def test_a_table_may_define_a_common_flag_anew():
         (["--device", "gpus"], "--device: unknown value 'gpus': did you mean \"gpu\"?"),
         (["--set", "lr"], "--set lr: expected key=value"),
         (["--seed", "x"], "--seed: invalid int value: 'x'"),
+        (["--top", "0"], "--top: expected a whole number of at least 1, found '0'"),
+        (["--top", "-3"], "--top: expected a whole number of at least 1, found '-3'"),
         (["--learning_rate"], "--learning_rate: expected one argument"),
     ],
 )

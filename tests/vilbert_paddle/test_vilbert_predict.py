@@ -7,13 +7,14 @@ import json
 
 import pytest
 
-from pyutils.cli import Run
+from pyutils.cli import Run, standard_parser
 from pyutils.config import load_config
 from pyutils.engine.run import run_task
 from pyutils.errors import InputError
 from pyutils.metrics.nlvr2_results import read_predictions
 from tests.vilbert_paddle.worlds import NETWORK
 from vilbert_paddle.predict import predict
+from vilbert_paddle.run_predict import FLAGS
 from vilbert_paddle.tasks.base import with_recipe
 from vilbert_paddle.tasks.multitask import TASKS, MultitaskTask
 from vilbert_paddle.tasks.vcr import VCRTask
@@ -37,6 +38,13 @@ def ask(checkpoint, output=None, **extra):
 
 def rows(capsys):
     return [line for line in capsys.readouterr().err.splitlines() if line.startswith("| ")]
+
+
+@pytest.mark.parametrize("number", ["0", "-3"])
+def test_fewer_than_one_answer_is_refused(capsys, number):
+    with pytest.raises(SystemExit):
+        standard_parser("run_predict.py", None, FLAGS).parse(["--top", number])
+    assert f"--top: expected a whole number of at least 1, found '{number}'" in capsys.readouterr().err
 
 
 def test_questions_without_answers_get_a_result_file(trained, tmp_path):
