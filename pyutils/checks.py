@@ -41,6 +41,14 @@ def at_least(config: Any, least: float, *keys: str) -> None:
             refuse(config, key, f"at least {least}")
 
 
+def at_most(config: Any, most: float, *keys: str) -> None:
+    """Every one of `keys` must be `most` or less; None passes."""
+    for key in keys:
+        value = getattr(config, key)
+        if value is not None and not value <= most:
+            refuse(config, key, f"at most {most}")
+
+
 def above(config: Any, limit: float, *keys: str) -> None:
     """Every one of `keys` must be more than `limit`; None passes."""
     for key in keys:

@@ -14,7 +14,9 @@ import paddle
 from PIL import Image, ImageOps
 
 from albef_paddle.config import AlbefConfig
+from albef_paddle.tasks.image_check import check_images
 from albef_paddle.weights import NEW_HEADS
+from pyutils.checks import at_least, at_most
 from pyutils.config import setting
 from pyutils.data.images import Images, as_rgb
 from pyutils.data.order import TrainOrder
@@ -46,6 +48,7 @@ class DataConfig:
     exif_rotation: bool = setting(False, "Turn images as their cameras noted.")
     blind: bool = setting(False, "Withhold the images (zeros instead): the baseline of what texts alone give away.")
     keep_decoded: bool = setting(False, "Keep decoded images in memory; for sets of small pictures.")
+    check_images: bool = setting(True, "Before training, look whether every image of the splits it uses is there.")
     draft_margin: Optional[float] = setting(2.0, "JPEG files may be decoded smaller down to so many times the size.")
 
     def files(self, split: str) -> list[str]:
@@ -74,14 +77,22 @@ class AlbefRunConfig(RunConfig):
         "default", "default: vectors, temperature, class token and positions do not decay; original: vectors only."
     )
 
+    def __post_init__(self) -> None:
+        at_least(self, 1, "max_words")
+        at_least(self, 0, "alpha")
+        at_most(self, 1, "alpha")
+
 
 class AlbefTask(SplitTask):
     """Everything but the objective. A subclass reads its splits (`read`), collates, sets `model` and adds the loss.
 
-    `transform`: of training images, see `pyutils.data.transforms.albef_transform`.
+    `transform`: of training images, see `pyutils.data.transforms.albef_transform`. `image_fields`: fields of a record
+    that name images. `least_batch`: pairs that a batch must have on every process, so that there are wrong ones.
     """
 
     transform = "finetune"
+    image_fields: tuple[str, ...] = ("image",)
+    least_batch = 1
 
     def __init__(self, config: AlbefRunConfig):
         tokenizer = load_tokenizer(config.tokenizer, special_in_text=True)
@@ -100,6 +111,25 @@ class AlbefTask(SplitTask):
             self.model.teacher.update(self.model)
         self._teacher_is_due = False
         return self.training_loss(batch, self.alpha)
+
+    def before_training(self) -> None:
+        """See Task. What would end a training in its midst is told before it begins."""
+        data, size = self.config.data, self.config.train.batch_size
+        if size < self.least_batch:
+            raise InputError(
+                f"train.batch_size: expected at least {self.least_batch} on every process, for wrong pairs to learn "
+                f"from, found {size}"
+            )
+        if data.check_images and not data.blind:
+            for split in dict.fromkeys(filter(None, ("train", self.held_out))):
+                check_images(self.images(split == "train"), self.records(split), self.image_fields, split)
+
+    @property
+    def held_out(self) -> str:
+        """The split that is evaluated while training; empty: none."""
+        train = self.config.train
+        due = train.eval_every_epochs or train.eval_every_steps or train.evaluate_before_training
+        return train.eval_split if due else ""
 
     def after_step(self, step: int) -> None:
         """See Task."""
@@ -155,7 +185,8 @@ class AlbefTask(SplitTask):
 
     def ids(self, text: str, max_tokens: int | None = None) -> list[int]:
         """`[CLS]` and the ids of `text` as it is, cut as in `caption`."""
-        most = min(max_tokens or self.config.model.text.max_positions, self.config.model.text.max_positions)
+        positions = self.config.model.text.max_positions
+        most = positions if max_tokens is None else min(max_tokens, positions)
         return [self.tokenizer.cls, *self.tokenizer.encode(text, max_words=most - 1)]
 
     def text_arrays(self, rows: Sequence[Sequence[int]], prefix: str = "") -> dict[str, np.ndarray]:

@@ -13,6 +13,7 @@ from pyutils.data.annotations import albef_captions
 from pyutils.data.records import CaptionRecord
 from pyutils.engine import distributed
 from pyutils.engine.task import Batch
+from pyutils.errors import InputError
 
 MAX_TOKENS = 25
 
@@ -20,13 +21,12 @@ MAX_TOKENS = 25
 class CaptionTask(AlbefTask):
     """Batches: `images` `[b, 3, size, size]` float32; `input_ids`, `text_mask` `[b, t]` int64.
 
-    Evaluation gives the mean losses over held-out batches, the last one left out if it is too small for negatives;
+    Evaluation gives the mean losses over held-out batches, the last one left out if it is under `least_batch`;
     `neg_loss`, by which the best checkpoint is chosen, is the negative of their sum.
     """
 
     transform = "pretrain"
     best_metric = "neg_loss"
-    least_batch = 3
 
     def read(self, split: str) -> Sequence[CaptionRecord]:
         """See AlbefTask."""
@@ -38,12 +38,29 @@ class CaptionTask(AlbefTask):
         drawn = [record.captions[int(rng.integers(len(record.captions)))] for record in records]
         return {"images": pictures, **self.text_arrays([self.caption(text, MAX_TOKENS) for text in drawn])}
 
+    def before_training(self) -> None:
+        """See AlbefTask. InputError also when no held-out batch would be large enough."""
+        train = self.config.train
+        if self.held_out:
+            own = -(-len(self.records(self.held_out)) // distributed.world_size())
+            if min(own, train.eval_batch_size or train.batch_size) < self.least_batch:
+                raise self._nothing_measured(self.held_out)
+        super().before_training()
+
+    def _nothing_measured(self, split: str) -> InputError:
+        train = self.config.train
+        return InputError(
+            f"split {split!r}: nothing can be measured on its {len(self.records(split))} records: a batch needs "
+            f"{self.least_batch} pairs, for wrong ones among them. Name a larger list, raise train.eval_batch_size "
+            f"({train.eval_batch_size or train.batch_size}), or evaluate nothing with train.eval_split empty"
+        )
+
     @abstractmethod
     def batch_losses(self, batch: Batch) -> dict[str, paddle.Tensor]:
         """The losses of a held-out batch, scalars; nothing of the model changes."""
 
     def evaluate(self, loader: Iterable[Batch], split: str) -> dict[str, float]:
-        """See the class."""
+        """See the class. InputError when every batch is too small."""
         totals: dict[str, float] = {}
         records = 0
         for batch in loader:
@@ -54,7 +71,9 @@ class CaptionTask(AlbefTask):
             for name, value in self.batch_losses(batch).items():
                 totals[name] = totals.get(name, 0.0) + size * float(value)
         gathered = distributed.all_gather_objects((records, totals))
-        count = max(1, sum(number for number, _ in gathered))
+        count = sum(number for number, _ in gathered)
+        if not count:
+            raise self._nothing_measured(split)
         names = dict.fromkeys(name for _, part in gathered for name in part)
         means = {name: sum(part.get(name, 0.0) for _, part in gathered) / count for name in names}
         return {"neg_loss": -sum(means.values()), **means}

@@ -28,6 +28,7 @@ class AlbefTextAssignment(CaptionTask):
     """Pre-training before NLVR2; batches as `CaptionTask` says."""
 
     name = "albef_nlvr_pretrain"
+    least_batch = 3
 
     def __init__(self, config: AlbefRunConfig):
         super().__init__(config)
@@ -47,6 +48,7 @@ class AlbefNLVR2(AlbefTask):
     `[b]` int64, 1 = True."""
 
     name = "albef_nlvr2"
+    image_fields = ("left", "right")
     best_metric = "accuracy"
 
     def __init__(self, config: AlbefRunConfig):

@@ -11,6 +11,7 @@ from albef_paddle.contrast import compared, encode_pairs
 from albef_paddle.pretraining import AlbefForPretraining
 from albef_paddle.tasks.base import AlbefRunConfig
 from albef_paddle.tasks.captions import CaptionTask
+from pyutils.checks import above, share
 from pyutils.config import setting
 from pyutils.data.records import CaptionRecord
 from pyutils.engine.task import Batch
@@ -23,11 +24,17 @@ class AlbefPretrainingConfig(AlbefRunConfig):
 
     mlm_probability: float = setting(0.15, "Share of the words that are to be predicted.")
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        above(self, 0, "mlm_probability")
+        share(self, "mlm_probability")
+
 
 class AlbefPretraining(CaptionTask):
     """Batches: as `CaptionTask`, and `masked_ids`, `word_labels` `[b, t]` int64."""
 
     name = "albef_pretrain"
+    least_batch = 2
 
     def __init__(self, config: AlbefPretrainingConfig):
         super().__init__(config)

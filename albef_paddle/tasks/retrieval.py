@@ -12,12 +12,12 @@ import paddle
 from albef_paddle.retrieval import AlbefForRetrieval
 from albef_paddle.tasks.base import AlbefRunConfig, AlbefTask
 from albef_paddle.tasks.reranking import Gallery, Reranked, rerank
+from pyutils.checks import at_least
 from pyutils.config import setting
 from pyutils.data.annotations import albef_captions
 from pyutils.data.records import CaptionRecord
 from pyutils.engine.run_log import say
 from pyutils.engine.task import Batch
-from pyutils.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -28,14 +28,21 @@ class AlbefRetrievalConfig(AlbefRunConfig):
     max_tokens: int = setting(30, "Most tokens of a text in evaluation, [CLS] among them; training does not cut.")
     scratch: str = setting("", "Folder of the evaluation's temporary file; empty: the system's.")
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least(self, 1, "k_test")
+        at_least(self, 2, "max_tokens")
+
 
 class IdentifiedPairs(AlbefTask):
     """Training on pairs of which several may show one image. `identity`: the record field that names the image."""
 
     identity: str
+    least_batch = 2
 
     def before_training(self) -> None:
-        """Number the images before data workers start."""
+        """See AlbefTask; the images are numbered before data workers start."""
+        super().before_training()
         self.identities  # noqa: B018
 
     @cached_property
@@ -65,8 +72,6 @@ class AlbefRetrieval(IdentifiedPairs):
 
     def __init__(self, config: AlbefRetrievalConfig):
         super().__init__(config)
-        if config.k_test < 1:
-            raise InputError(f"k_test: expected at least 1, found {config.k_test}")
         self.model = AlbefForRetrieval(self.config.model)
         self.last_scores: Reranked | None = None
 

@@ -11,6 +11,7 @@ import paddle
 
 from albef_paddle.question_answering import AlbefForQuestionAnswering
 from albef_paddle.tasks.base import AlbefRunConfig, AlbefTask
+from pyutils.checks import at_least
 from pyutils.config import setting
 from pyutils.data.annotations import albef_vqa
 from pyutils.data.records import WeightedVQARecord
@@ -33,6 +34,11 @@ class AlbefVQAConfig(AlbefRunConfig):
     k_test: int = setting(128, "Answers of the list that are ranked for a question, those of likeliest first word.")
     max_tokens: int = setting(25, "Most tokens of a question, [CLS] among them.")
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least(self, 1, "k_test")
+        at_least(self, 2, "max_tokens")
+
 
 class AlbefVQA(AlbefTask):
     """Batches: `images` `[b, 3, size, size]` float32; `question_ids`, `question_mask` `[b, t]` int64; in training
@@ -44,15 +50,14 @@ class AlbefVQA(AlbefTask):
 
     def __init__(self, config: AlbefVQAConfig):
         super().__init__(config)
-        if config.k_test < 1:
-            raise InputError(f"k_test: expected at least 1, found {config.k_test}")
         self.answers = albef_vqa.read_answer_list(config.answer_list)
         self.model = AlbefForQuestionAnswering(self.config.model)
         self.last_answers: tuple[list[int], list[str]] | None = None
 
     def read(self, split: str) -> Sequence[WeightedVQARecord]:
         """See AlbefTask."""
-        return albef_vqa.read(self.config.data.files(split))
+        files = self.config.data.files(split)
+        return (albef_vqa.read if split == "train" else albef_vqa.read_eval)(files)
 
     def collate(
         self, records: list[WeightedVQARecord], rng: np.random.Generator, training: bool

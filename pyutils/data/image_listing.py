@@ -72,6 +72,15 @@ class ImageListing:
         return [image for image in dict.fromkeys(images) if image not in self]
 
 
+def file_names(folder: PathLike) -> frozenset[str]:
+    """The names of the files in `folder`, links to files among them; none where it cannot be read."""
+    try:
+        with os.scandir(folder) as entries:
+            return frozenset(entry.name for entry in entries if entry.is_file())
+    except OSError:
+        return frozenset()
+
+
 def _relative_paths(folder: Path, prefix: str = "", above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[str]:
     """Every image file below `folder`, in name order, with forward slashes, `prefix` before each.
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from pyutils.data.image_listing import ImageListing, PathLike
+from pyutils.data.image_listing import ImageListing, PathLike, file_names
 from pyutils.data.transforms import Crop, ImageTransform
 from pyutils.errors import InputError
 
@@ -26,6 +26,7 @@ _SMALLER = (8, 4, 2)
 # Pillow's decoders report damage by any of these.
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
 _MOST_NAMED = 5
+_KEPT_LISTINGS = 16
 
 
 class Images:
@@ -93,8 +94,19 @@ class Images:
         return self._find(key) is not None
 
     def missing(self, keys: Iterable[str]) -> list[str]:
-        """Those of `keys` that are not here, in their order, each once; the folders are listed, not asked per image."""
-        return [key for key in self.listing.missing(keys) if not (Path(key).is_absolute() and Path(key).is_file())]
+        """Those of `keys` that are not here, in their order, each once.
+
+        The folders of the paths are listed, not asked for each image; of keys in the order of their paths few listings
+        are kept at a time. Everything below the roots is listed only where a path is not there.
+        """
+        names_in = lru_cache(_KEPT_LISTINGS)(file_names)
+
+        def is_path(key: str) -> bool:
+            paths = (root / key for root in self.roots)
+            return any(path.suffix and path.name in names_in(path.parent) for path in paths)
+
+        others = [key for key in keys if not is_path(key)]
+        return self.listing.missing(others) if others else []
 
     def __getitem__(self, key: str) -> np.ndarray:
         """[3, H, W] float32 of one image, for transforms without randomness."""

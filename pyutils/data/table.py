@@ -14,6 +14,7 @@ from typing import Any, Callable, Generic, NamedTuple, TypeVar, Union, get_args,
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pyutils.errors import InputError
 
@@ -142,6 +143,17 @@ class RecordTable(Sequence[Record], Generic[Record]):
             if other.cls is not self.cls:
                 raise TypeError(f"cannot join a table of {other.cls.__name__} to a table of {self.cls.__name__}")
         return self._of(self.cls, pa.concat_tables([self._table, *(other._table for other in others)]))
+
+    def distinct(self, *names: str) -> Iterator[str]:
+        """The different values of the text fields `names` together, in the order of their code points.
+
+        Few Python objects are alive at a time. Raises KeyError when the record has no such field.
+        """
+        chunks = [chunk for name in names for chunk in self._table.column(name).chunks]
+        values = pc.unique(pa.chunked_array(chunks, type=_SCALARS[str]))
+        values = values.take(pc.sort_indices(values))
+        for start in range(0, len(values), _CHUNK):
+            yield from values.slice(start, _CHUNK).to_pylist()
 
     def column(self, name: str) -> np.ndarray:
         """One field of all records: [len] int64, float64 or bool; object (str, tuple, None …) for every other type.

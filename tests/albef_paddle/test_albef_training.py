@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -142,6 +143,30 @@ def test_one_pair_is_too_few_for_negatives(build):
         task.loss(batch)
 
 
+@pytest.mark.parametrize(("name", "least"), [("retrieval", 2), ("grounding", 2), ("pretrain", 2), ("nlvr_pretrain", 3)])
+def test_a_batch_without_wrong_pairs_is_refused_before_training(build, name, least):
+    small = f"train.batch_size={least - 1}"
+    message = f"train.batch_size: expected at least {least} on every process, .* found {least - 1}$"
+    with pytest.raises(InputError, match=message):
+        build(name, small, "train.eval_batch_size=8").before_training()
+    build(name, f"train.batch_size={least}").before_training()
+
+
+@pytest.mark.parametrize(
+    ("name", "records", "eval_batch_size"), [("pretrain", 1, 8), ("nlvr_pretrain", 2, 8), ("nlvr_pretrain", 9, 2)]
+)
+def test_a_held_out_split_that_measures_nothing_is_refused(build, tmp_path, name, records, eval_batch_size):
+    held_out = tmp_path / "held_out.json"
+    held_out.write_text(json.dumps(json.loads(Path(build(name).config.data.splits["val"][0]).read_text())[:records]))
+    settings = (f"data.splits.val=[{held_out}]", f"train.eval_batch_size={eval_batch_size}")
+    task = build(name, *settings)
+    with pytest.raises(InputError, match=f"split 'val': nothing can be measured on its {records} records"):
+        task.before_training()
+    with pytest.raises(InputError, match="split 'val': nothing can be measured"):
+        Trainer(task, task.config.train, tmp_path / "run").evaluate("val")
+    build(name, *settings, "train.eval_split=").before_training()
+
+
 def test_a_queue_that_the_batch_does_not_divide_wraps_round(build, tmp_path):
     task = build("retrieval", "model.queue_size=12", "train.batch_size=8")
     Trainer(task, task.config.train, tmp_path / "run").run()
@@ -149,16 +174,29 @@ def test_a_queue_that_the_batch_does_not_divide_wraps_round(build, tmp_path):
     assert (task.model.queue.identities.numpy() >= 0).all()
 
 
-@pytest.mark.parametrize(("content", "message"), [(None, "is not below"), (b"\xff\xd8\xff\xe0", "no image|damaged")])
-def test_a_bad_image_is_named(build, world, tmp_path, content, message):
-    image = tmp_path / "broken.jpg"
-    if content is not None:
-        image.write_bytes(content)
+def test_a_damaged_image_is_named(build, tmp_path):
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0")
     bad = tmp_path / "bad.json"
     bad.write_text(json.dumps([{"image": "broken.jpg", "sentence": "a star", "label": "neutral"}] * 8))
-    task = build("ve", f"data.images=[{tmp_path}]", f"data.splits.train=[{bad}]")
-    with pytest.raises(InputError, match=f"(?s)broken.jpg.*({message})"):
+    task = build("ve", f"data.images=[{tmp_path}]", f"data.splits={{train: [{bad}], val: [{bad}]}}")
+    with pytest.raises(InputError, match="broken.jpg.*(no image|damaged)"):
         Trainer(task, task.config.train, tmp_path / "run").run()
+
+
+@pytest.mark.parametrize(("name", "split"), [("ve", "train"), ("nlvr", "val")])
+def test_missing_images_are_named_before_training(build, tmp_path, name, split):
+    task = build(name)
+    files = task.config.data.splits
+    entries = json.loads(Path(files[split][0]).read_text())
+    fields = {"images": ["dev/here.png", "gone/away.png"]} if name == "nlvr" else {"image": "gone/away.png"}
+    mixed = tmp_path / "mixed.json"
+    mixed.write_text(json.dumps([*entries, {**entries[0], **fields}]))
+    splits = f"data.splits.{split}=[{mixed}]"
+    with pytest.raises(InputError, match=f"split '{split}': . of .* not below data.images .*gone/away.png") as caught:
+        build(name, splits).before_training()
+    assert "data.check_images: false starts without looking" in str(caught.value)
+    for setting in ("data.check_images=false", "data.blind=true"):
+        build(name, splits, setting).before_training()
 
 
 def test_a_label_outside_the_set_is_named(build, tmp_path):
@@ -178,6 +216,24 @@ def test_an_empty_caption_is_named(build, tmp_path):
 def test_an_unknown_split_names_the_known_ones(build):
     with pytest.raises(InputError, match="data.splits has no split 'tests'"):
         build("ve").eval_records("tests")
+
+
+@pytest.mark.parametrize(
+    ("name", "setting", "message"),
+    [
+        ("ve", "alpha=3", "alpha: expected at most 1, found 3"),
+        ("ve", "alpha=-0.1", "alpha: expected at least 0"),
+        ("ve", "max_words=0", "max_words: expected at least 1, found 0"),
+        ("pretrain", "mlm_probability=1.5", "mlm_probability: expected 0 or more and less than 1, found 1.5"),
+        ("pretrain", "mlm_probability=0", "mlm_probability: expected more than 0"),
+        ("retrieval", "max_tokens=0", "max_tokens: expected at least 2, found 0"),
+        ("retrieval", "k_test=0", "k_test: expected at least 1, found 0"),
+        ("vqa", "max_tokens=1", "max_tokens: expected at least 2, found 1"),
+    ],
+)
+def test_settings_without_sense_are_refused(build, name, setting, message):
+    with pytest.raises(InputError, match=message):
+        build(name, setting)
 
 
 def test_a_loss_that_is_not_finite_stops_with_step_and_losses(build, tmp_path):

@@ -72,6 +72,13 @@ def test_columns_are_arrays(table):
         table.column("caption")
 
 
+def test_different_values_of_several_columns():
+    pairs = RecordTable(PairRecord, [PairRecord("0", left, "b", "c", None) for left in ("z", "a", "z")])
+    assert list(pairs.distinct("left", "right")) == ["a", "b", "z"]
+    assert list(pairs[1:2].distinct("left")) == ["a"]
+    assert list(RecordTable(PairRecord).distinct("left")) == []
+
+
 def test_concat_keeps_order_and_refuses_another_class(table):
     joined = concat([table[:2], table[100:101]])
     assert [record.question_id for record in joined] == [0, 1, 100]

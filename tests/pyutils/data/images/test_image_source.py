@@ -95,6 +95,18 @@ def test_earlier_roots_win_and_a_name_in_two_folders_is_refused(folder, tmp_path
     assert len(ImageListing([folder])) == 3
 
 
+def test_paths_that_are_there_are_found_without_listing_everything(folder, monkeypatch):
+    name = "val2014/COCO_val2014_000000000042.png"
+    source = _source([folder / "val2014", folder])
+    assert "listing" not in vars(source)
+    assert source.missing([name, str(folder / name), name]) == []
+    assert "listing" not in vars(source)
+    assert source.missing([name, "val2014/0.png", "train2014/COCO_val2014_000000000042.png", "val2014"]) == [
+        "val2014/0.png",
+        "val2014",
+    ]
+
+
 def test_links_are_followed_once_and_dangling_ones_are_no_images(folder):
     (folder / "val2014" / "up").symlink_to(folder)
     (folder / "again").symlink_to(folder / "val2014")
