@@ -60,6 +60,8 @@ class HardNegatives:
             raise InputError(f"{path}: expected a pickled dict with train_hard_pool and train_image_list")
         try:
             pool = np.asarray(content["train_hard_pool"])[:, 1:]
+            if pool.dtype.kind == "f" and (pool == np.floor(pool)).all():
+                pool = pool.astype(np.int64)  # the original's script fills an array of float64
         except (ValueError, IndexError) as error:
             raise InputError(f"{path}: expected as many pictures in every row of train_hard_pool ({error})") from error
         return cls(content["train_image_list"], pool, str(path))

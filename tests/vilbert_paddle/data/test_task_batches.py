@@ -219,9 +219,10 @@ def test_neighbours_are_the_most_similar(store, tmp_path):
     assert loaded.images == built.images and loaded.neighbours.tolist() == built.neighbours.tolist()
 
 
-def test_the_original_index_is_read(tmp_path):
+@pytest.mark.parametrize("kind", [np.int64, np.float64])
+def test_the_original_index_is_read(tmp_path, kind):
     path = tmp_path / "hard_negative.pkl"
-    content = {"train_hard_pool": np.array([[0, 1, 2], [1, 2, 0], [2, 0, 1]]), "train_image_list": [11, 12, 13]}
+    content = {"train_hard_pool": np.array([[0, 1, 2], [1, 2, 0], [2, 0, 1]], kind), "train_image_list": [11, 12, 13]}
     path.write_bytes(pickle.dumps(content))
     hard = HardNegatives.load(path)
     assert "COCO_train2014_000000000012" in hard and "COCO_train2014_000000000014" not in hard
