@@ -9,11 +9,13 @@ from contextlib import contextmanager
 import paddle
 from paddle import nn
 
+from albef_paddle.config import AlbefConfig
 from albef_paddle.contrast import ContrastiveModel, unit_feature
 from pyutils.errors import InputError
 from pyutils.layers.attention import attention_bias
 
 MODES = ("itm", "itc")
+_PUBLISHED_BLOCK = 8
 
 
 def text_maps(
@@ -36,13 +38,32 @@ def text_maps(
     return (maps[:, 1:] * words).sum(axis=1) / paddle.clip(words.sum(axis=1), min=1.0)
 
 
-def check_block(model: ContrastiveModel, mode: str, block: int) -> None:
-    """InputError when the model has no such block for the mode: text layers with cross-attention for `itm`, blocks of
-    the vision transformer for `itc`, both counted from 0."""
-    text, depth = model.config.text, model.config.vision.depth
-    first, last = (text.fusion_layer, text.num_layers - 1) if mode == "itm" else (0, depth - 1)
-    if not first <= block <= last:
-        raise InputError(f"block_num: mode {mode} of this model has blocks {first} to {last}, found {block}")
+def blocks(config: AlbefConfig, mode: str) -> range:
+    """The blocks that a mode can look at: text layers with cross-attention for `itm`, blocks of the vision transformer
+    for `itc`, both counted from 0."""
+    text = config.text
+    return range(text.fusion_layer, text.num_layers) if mode == "itm" else range(config.vision.depth)
+
+
+def default_block(config: AlbefConfig, mode: str) -> int:
+    """Block 8, as in the paper; in smaller networks the last, for `itm` the one before it where there is one.
+
+    In the last text layer only [CLS] reaches the matching score, so that the words have no maps.
+    """
+    found = blocks(config, mode)
+    last = found[-2] if mode == "itm" and len(found) > 1 else found[-1]
+    return max(found[0], min(_PUBLISHED_BLOCK, last))
+
+
+def check_block(config: AlbefConfig, mode: str, block: int, words_only: bool = False) -> None:
+    """InputError when there is no such block for the mode, or, with `words_only`, one where words have no maps."""
+    found = blocks(config, mode)
+    if block not in found:
+        raise InputError(f"block_num: mode {mode} of this model has blocks {found[0]} to {found[-1]}, found {block}")
+    if words_only and mode == "itm" and block == found[-1]:
+        raise InputError(
+            f"block_num: words_only needs a block before the last ({block}), from which only [CLS] reaches the score"
+        )
 
 
 def word_maps(

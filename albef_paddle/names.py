@@ -8,7 +8,7 @@ torchmultimodal  TorchMultimodal's example: `model.…` (VQA), `model_with_simil
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import cache
 from typing import NamedTuple
 
@@ -64,7 +64,7 @@ def layout_of_theirs(tensors: Mapping[str, np.ndarray]) -> Layout:
     return Layout(first, len(layers) - first, len(decoder), 2 if shared else 1)
 
 
-def layout_of_ours(tensors: Mapping[str, np.ndarray]) -> Layout:
+def layout_of_ours(tensors: Collection[str]) -> Layout:
     """The layout that our names tell. The second layer of a pair has no keys of its own."""
     text, fusion, decoder = (
         len(layer_numbers(tensors, rf"^{part}\.layers\.(\d+)\."))
@@ -72,6 +72,20 @@ def layout_of_ours(tensors: Mapping[str, np.ndarray]) -> Layout:
     )
     alone = fusion > 1 and "text.fusion_layers.layers.1.cross_attention.attend.key.weight" not in tensors
     return Layout(text, fusion, decoder, 2 if alone else 1)
+
+
+def tasks_of(names: Collection[str]) -> tuple[str, ...]:
+    """The tasks that tensors of these names (ours) have the heads for, the one that they were trained for first.
+
+    `nlvr_pretrain` is text assignment. () where there is no head.
+    """
+    heads = {name.partition(".")[0] for name in names}
+    if "classifier" in heads:
+        return ("nlvr",) if layout_of_ours(names).images > 1 else ("ve",)
+    alone = {"assignment": "nlvr_pretrain", "decoder": "vqa"}
+    found = tuple(task for head, task in alone.items() if head in heads)
+    matching = ("retrieval", "grounding") if "matching" in heads else ()
+    return found or (("pretrain",) if "words" in heads else ()) + matching
 
 
 def authors_rules(layout: Layout) -> list[Rule]:

@@ -2,94 +2,99 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import paddle
 
-from albef_paddle.grad_cam import check_block, image_maps, word_maps
+from albef_paddle.grad_cam import blocks, check_block, default_block, image_maps, word_maps
 from albef_paddle.recipe import choose_device
 from albef_paddle.tasks.base import AlbefRunConfig, AlbefTask
 from albef_paddle.tasks.entailment import CLASSES, AlbefEntailment
-from albef_paddle.tasks.grounding import AlbefGrounding, AlbefGroundingConfig
 from albef_paddle.tasks.nlvr2 import AlbefNLVR2
-from albef_paddle.tasks.pretraining import AlbefPretraining, AlbefPretrainingConfig
-from albef_paddle.tasks.retrieval import AlbefRetrieval, AlbefRetrievalConfig
-from albef_paddle.tasks.vqa import AlbefVQA, AlbefVQAConfig
-from albef_paddle.weights import load_initial
+from albef_paddle.tasks.vqa import AlbefVQA
+from albef_paddle.trained import TASKS, load_settings, load_task
 from pyutils.cli import Run
-from pyutils.config import load_config
 from pyutils.data.images import Images
 from pyutils.data.transforms import albef_transform
 from pyutils.engine import distributed
-from pyutils.engine.checkpoint import CONFIG_FILE, find_checkpoint
+from pyutils.engine.checkpoint import weight_file
 from pyutils.engine.evaluation import evaluating, split_loader
+from pyutils.engine.run import check_output_dir
 from pyutils.engine.run_log import markdown_table, say
 from pyutils.errors import InputError, nearest
+from pyutils.text.cleaning import has_words
+from pyutils.weights.places import locate
 
-TASKS: dict[str, tuple[type[AlbefTask], type[AlbefRunConfig]]] = {
-    "retrieval": (AlbefRetrieval, AlbefRetrievalConfig),
-    "pretrain": (AlbefPretraining, AlbefPretrainingConfig),
-    "grounding": (AlbefGrounding, AlbefGroundingConfig),
-    "vqa": (AlbefVQA, AlbefVQAConfig),
-    "ve": (AlbefEntailment, AlbefRunConfig),
-    "nlvr": (AlbefNLVR2, AlbefRunConfig),
-}
+MATCHING = ("retrieval", "pretrain", "grounding")
+"""Tasks that tell how an image and a text fit, and can be drawn."""
 Row = dict[str, str]
 
 
 def predict(run: Run) -> None:
-    """Do what the command line of run_predict.py says. InputError for flags that do not go together."""
+    """Do what the command line of run_predict.py says. InputError for flags that do not go together, before weights are
+    read."""
     extra = run.extra
-    if "checkpoint" not in extra:
-        raise InputError("--checkpoint is missing: name a checkpoint folder, the output folder of a run, or a file")
+    name = check_flags(extra)
     choose_device(run)
-    task = load_task(run, extra.get("task", "retrieval"))
-    output_dir = Path(run.output_dir or task.config.output_dir)
+    file = weight_file(locate(extra["checkpoint"]))
+    config = load_settings(run, name, file)
+    output_dir = Path(run.output_dir or config.output_dir)
+    check_with_settings(extra, config, output_dir)
+    task = load_task(name, config, file)
     with evaluating(task.model):
         if "split" in extra:
             answer_split(task, extra["split"], output_dir)
             return
-        for name in ("image", "text"):
-            if not extra.get(name, "").strip():
-                raise InputError(f"--{name} is missing: give --image and --text, or --split for a file of answers")
-        say(
-            markdown_table(
-                judge(task, extra["image"], extra["text"], extra.get("second_image", ""), extra.get("top", 5))
-            )
-        )
+        rows = judge(task, extra["image"], extra["text"], extra.get("second_image", ""), extra.get("top", 5))
+        say(markdown_table(rows))
         if extra.get("gradcam"):
             say(f"drawn: {draw(task, extra, output_dir)}")
 
 
-def load_task(run: Run, name: str) -> AlbefTask:
-    """Task `name` with the weights of `--checkpoint`. A checkpoint folder brings its configuration, vocabulary and
-    answer list; a file needs `--config`."""
+def check_flags(extra: Mapping[str, Any]) -> str:
+    """The task that is asked for. InputError where a flag is missing, does not suit the task, or names no image."""
+    if "checkpoint" not in extra:
+        raise InputError("--checkpoint is missing: name a checkpoint folder, the output folder of a run, or a file")
+    name = extra.get("task", "retrieval")
     if name not in TASKS:
         raise InputError(f"--task: unknown {name!r}: {nearest(name, TASKS)}")
-    kind, config_class = TASKS[name]
-    source = Path(run.extra["checkpoint"])
-    folder = find_checkpoint(source) if source.is_dir() and run.config_path is None else source
-    if run.config_path is None and not (folder / CONFIG_FILE).is_file():
-        raise InputError(f"{source}: no {CONFIG_FILE} beside the weights: name the recipe's file with --config")
-    config = load_config(config_class, run.config_path or folder / CONFIG_FILE, run.overrides)
-    if (folder / "vocab.txt").is_file():
-        config = replace(config, tokenizer=str(folder / "vocab.txt"))
-    if isinstance(config, AlbefVQAConfig) and (folder / Path(config.answer_list).name).is_file():
-        config = replace(config, answer_list=str(folder / Path(config.answer_list).name))
-    distributed.initialize()
-    task = kind(config)
-    say(str(load_initial(task.model, str(folder), task.config.model, may_miss=())))
-    return task
+    if "split" in extra:
+        if name != "vqa":
+            raise InputError(
+                f"--split answers questions (--task vqa), found task {name}; use its run script's --evaluate"
+            )
+        return name
+    for flag in ("image", "text"):
+        if not extra.get(flag, "").strip():
+            raise InputError(f"--{flag} is missing: give --image and --text, or --split for a file of answers")
+    if not has_words(extra["text"]):
+        raise InputError(f"--text {extra['text']!r} has no letter or digit: write a sentence or a question")
+    if name == "nlvr" and not extra.get("second_image"):
+        raise InputError("--second_image is missing: NLVR2 judges a sentence about two images")
+    for flag in ("image", "second_image") if name == "nlvr" else ("image",):
+        if not Path(extra[flag]).expanduser().is_file():
+            raise InputError(f"--{flag} {extra[flag]}: no such image file")
+    if extra.get("gradcam") and name not in MATCHING:
+        raise InputError(f"--gradcam needs a task that matches images and texts ({', '.join(MATCHING)}), found {name}")
+    return name
 
 
-def answer_split(task: AlbefTask, split: str, output_dir: Path) -> None:
-    """Write `result.json` of a question-answering split. InputError for other tasks."""
-    if not isinstance(task, AlbefVQA):
-        raise InputError(
-            f"--split answers questions (--task vqa), found task {task.name}; use its run script's --evaluate"
-        )
+def check_with_settings(extra: Mapping[str, Any], config: AlbefRunConfig, output_dir: Path) -> None:
+    """InputError where there is no such split or block, or the folder to write to cannot be made."""
+    if "split" in extra:
+        config.data.files(extra["split"])
+    elif not extra.get("gradcam"):
+        return
+    elif "block_num" in extra:
+        check_block(config.model, extra.get("gradcam_mode", "itm"), extra["block_num"])
+    check_output_dir(output_dir)
+
+
+def answer_split(task: AlbefVQA, split: str, output_dir: Path) -> None:
+    """Write `result.json` of a question-answering split."""
     texts = task.answer(split_loader(task, task.config.train, split), split)
     if distributed.is_main():
         ids = [record.question_id for record in task.records(split)]
@@ -112,8 +117,6 @@ def judge(task: AlbefTask, image: str, text: str, second_image: str, top: int) -
     pixels = read_image(task, image)
     inputs = task.tensors(task.text_arrays([task.caption(text)]))
     if isinstance(task, AlbefNLVR2):
-        if not second_image:
-            raise InputError("--second_image is missing: NLVR2 judges a sentence about two images")
         pixels = paddle.stack([pixels, read_image(task, second_image)], axis=1)
     if isinstance(task, (AlbefNLVR2, AlbefEntailment)):
         names = CLASSES if isinstance(task, AlbefEntailment) else ("False", "True")
@@ -145,12 +148,9 @@ def draw(task: AlbefTask, extra: dict, output_dir: Path) -> Path:
 
     mode = extra.get("gradcam_mode", "itm")
     model = task.model
-    if not hasattr(model, "match_scores"):
-        raise InputError("--gradcam needs a model that matches images and texts (retrieval, pretrain, grounding)")
-    first = model.config.text.fusion_layer if mode == "itm" else 0
-    last = model.config.text.num_layers - 1 if mode == "itm" else model.config.vision.depth - 1
-    block = extra.get("block_num", min(last, max(first, 8)))
-    check_block(model, mode, block)
+    block = extra.get("block_num", default_block(model.config, mode))
+    if mode == "itm" and block == blocks(model.config, mode)[-1]:
+        say(f"block {block} is the last: only [CLS] reaches the score from there, the maps of the words are blank")
     ids = task.caption(extra["text"])
     inputs = task.tensors(task.text_arrays([ids]))
     arguments = (model, block, read_image(task, extra["image"]), inputs["input_ids"], inputs["text_mask"])
@@ -159,4 +159,4 @@ def draw(task: AlbefTask, extra: dict, output_dir: Path) -> Path:
     else:
         words = word_maps(*arguments)[0][0].numpy()  # [t, grid, grid]
         maps, names = np.concatenate([words.mean(axis=0)[None], words]), ["sentence", *task.tokenizer.tokens(ids)]
-    return draw_maps(Path(extra["image"]), maps, names, output_dir / "gradcam.png")
+    return draw_maps(Path(extra["image"]).expanduser(), maps, names, output_dir / "gradcam.png")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # runs without being installed, too
 
-from pyutils.cli import Flag, run_main, standard_parser
+from pyutils.cli import Flag, positive, run_main, standard_parser
 
 FLAGS = [
     Flag("--checkpoint", None, help="checkpoint folder, output folder of a run, or weight file"),
@@ -24,11 +24,16 @@ FLAGS = [
     Flag("--image", None, help="image file"),
     Flag("--second_image", None, help="the right image (nlvr)"),
     Flag(("--text", "--question"), None, help="sentence or question about the image"),
-    Flag("--top", None, type=int, help="answers to show (default 5)"),
+    Flag("--top", None, type=positive, help="answers to show (default 5)"),
     Flag("--split", None, help="split of data.splits to answer whole (vqa)"),
     Flag("--gradcam", None, type=bool, help="draw output_dir/gradcam.png: the sentence and each of its words"),
     Flag("--gradcam_mode", None, choices=("itm", "itc"), help="score whose gradient is looked at (default itm)"),
-    Flag("--block_num", None, type=int, help="block whose attention is looked at (default 8 or the last)"),
+    Flag(
+        "--block_num",
+        None,
+        type=int,
+        help="block whose attention is looked at (default 8, in smaller networks one of the last)",
+    ),
 ]
 
 

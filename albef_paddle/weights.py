@@ -252,6 +252,11 @@ def load_tensors(
 ) -> LoadReport:
     """`load_initial` for tensors under our names; `origin` names their file in messages."""
     state = model.state_dict()
+    if layout_of_ours(tensors).images > layout_of_ours(state).images:
+        raise InputError(
+            f"{origin}: this is a network of NLVR2, which reads two images with a text, and this model reads one. Name "
+            "a checkpoint of this task, or the pre-trained one that NLVR2 was started from"
+        )
     tensors = for_model(tensors, state)
     if "queue.images" in state and tensors.get("queue.images", np.empty(0)).shape != tuple(state["queue.images"].shape):
         tensors = {name: value for name, value in tensors.items() if not name.startswith("queue.")}

@@ -46,7 +46,7 @@ class AlbefGrounding(IdentifiedPairs):
         super().__init__(config)
         self.best_metric = "accuracy" if config.detections else "pointing"
         self.model = AlbefForRetrieval(self.config.model)
-        check_block(self.model, config.mode, config.block_num)
+        check_block(config.model, config.mode, config.block_num, config.words_only)
 
     def read(self, split: str) -> Sequence[ExpressionRecord]:
         """See AlbefTask. "val" is the validation part of its list where the list tells parts apart."""

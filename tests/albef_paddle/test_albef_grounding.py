@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from albef_paddle.boxes import choose_box, pixel_iou
-from albef_paddle.grad_cam import check_block, text_maps, word_maps
+from albef_paddle.config import AlbefConfig, TextConfig, VisionConfig
+from albef_paddle.grad_cam import check_block, default_block, text_maps, word_maps
 from albef_paddle.retrieval import AlbefForRetrieval
 from albef_paddle.weights import convert, load_tensors
 from pyutils.engine.evaluation import evaluating
@@ -81,4 +82,20 @@ def test_without_heat_the_first_detection_is_chosen():
 @pytest.mark.parametrize(("mode", "block"), [("itm", 0), ("itm", 3), ("itc", 3), ("itc", -1)])
 def test_a_block_that_is_not_there_is_named(model, mode, block):
     with pytest.raises(InputError, match=f"block_num: mode {mode} of this model has blocks"):
-        check_block(model, mode, block)
+        check_block(model.config, mode, block)
+
+
+@pytest.mark.parametrize(
+    ("mode", "layers", "expected"),
+    [("itm", (6, 12), 8), ("itm", (1, 3), 1), ("itm", (4, 8), 6), ("itm", (2, 3), 2), ("itc", (1, 3), 2)],
+)
+def test_the_block_by_default_lies_where_words_have_maps(mode, layers, expected):
+    config = AlbefConfig(VisionConfig(depth=3), TextConfig(fusion_layer=layers[0], num_layers=layers[1]))
+    assert default_block(config, mode) == expected
+
+
+def test_words_without_maps_are_refused_where_they_alone_count(model):
+    with pytest.raises(InputError, match=r"block_num: words_only needs a block before the last \(2\)"):
+        check_block(model.config, "itm", 2, words_only=True)
+    check_block(model.config, "itm", 1, words_only=True)
+    check_block(model.config, "itc", 2, words_only=True)

@@ -8,13 +8,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from albef_paddle import trained as trained_task
 from albef_paddle.pictures import draw_maps
 from albef_paddle.predict import predict
 from albef_paddle.recipe import with_decay
+from albef_paddle.run_predict import FLAGS
+from albef_paddle.tasks.base import AlbefRunConfig
+from albef_paddle.tasks.entailment import AlbefEntailment
+from albef_paddle.tasks.nlvr2 import AlbefNLVR2
 from albef_paddle.tasks.retrieval import AlbefRetrieval, AlbefRetrievalConfig
 from albef_paddle.tasks.vqa import AlbefVQA, AlbefVQAConfig
-from pyutils.cli import Run
+from albef_paddle.weights import load_tensors
+from pyutils.cli import Run, standard_parser
 from pyutils.config import load_config
+from pyutils.engine.checkpoint import save_checkpoint
 from pyutils.engine.trainer import Trainer
 from pyutils.errors import InputError
 
@@ -66,29 +73,103 @@ def test_questions_are_answered_one_by_one_and_whole(trained, world, picture, tm
     ("extra", "message"),
     [
         ({}, "--checkpoint is missing"),
-        ({"checkpoint": "x.pth"}, "x.pth: no config.yaml beside the weights: name the recipe's file with --config"),
+        (
+            {"checkpoint": "x.pth", "text": "a star"},
+            "x.pth: no such checkpoint: there is neither a file or folder x.pth",
+        ),
+        (
+            {"checkpoint": "weights/x.pth", "text": "a star"},
+            "no config.yaml beside the weights: name the recipe's file",
+        ),
         ({"checkpoint": "x", "task": "vqaa"}, "--task: unknown 'vqaa': did you mean"),
+        ({"checkpoint": "x"}, "--text is missing"),
+        ({"checkpoint": "x", "text": "?!"}, r"--text '\?!' has no letter or digit"),
+        ({"checkpoint": "x", "split": "val"}, "--split answers questions"),
+        ({"checkpoint": "x", "text": "a", "image": "other/picture.png"}, "other/picture.png: no such image file"),
+        ({"checkpoint": "x", "text": "a", "image": "weights"}, "--image .*weights: no such image file"),
+        ({"checkpoint": "x", "text": "a", "task": "nlvr"}, "--second_image is missing"),
+        ({"checkpoint": "x", "text": "a", "task": "ve", "gradcam": True}, "--gradcam needs a task that matches"),
     ],
 )
-def test_wrong_flags_are_named(extra, message):
+def test_wrong_flags_are_named(picture, tmp_path, monkeypatch, extra, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "x.pth").touch()
     with pytest.raises(InputError, match=message):
-        predict(Run(None, extra=extra))
+        predict(Run(None, extra={"image": picture, **extra}))
 
 
-def test_an_image_without_text_is_named(trained, picture):
+@pytest.fixture
+def unread(monkeypatch):
+    """Fails where weights are read."""
+
+    def read(*_):
+        raise AssertionError("weights were read")
+
+    monkeypatch.setattr(trained_task, "read_checkpoint", read)
+
+
+def test_flags_are_checked_against_the_settings_before_weights_are_read(write_yaml, world, picture, tmp_path, unread):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "model.safetensors").touch()
+    path = write_yaml("coco", world.lists(val="vqa_val.json"))
+    matching = {"checkpoint": str(tmp_path / "run"), "image": picture, "text": "a star", "gradcam": True}
+    answering = {"checkpoint": str(tmp_path / "run"), "task": "vqa", "split": "vall"}
+    for extra, message in (
+        ({**matching, "block_num": 3}, "block_num: mode itm of this model has blocks 1 to 2, found 3"),
+        (matching, "--output_dir .*picture.png/x: .* is a file"),
+        (answering, "data.splits has no split 'vall': did you mean \"val\""),
+    ):
+        with pytest.raises(InputError, match=message):
+            predict(Run(path, output_dir=f"{picture}/x", extra=extra))
+
+
+@pytest.mark.parametrize(
+    ("kind", "config_class", "images", "lists", "name", "asked"),
+    [
+        (AlbefVQA, AlbefVQAConfig, "coco", "vqa_{}.json", "vqa", "retrieval"),
+        (AlbefRetrieval, AlbefRetrievalConfig, "flickr30k", "flickr30k_{}.json", "retrieval", "vqa"),
+        (AlbefNLVR2, AlbefRunConfig, "nlvr2", "nlvr_train.json", "nlvr", "ve"),
+    ],
+)
+def test_a_checkpoint_of_another_task_is_named(
+    world, write_yaml, picture, tmp_path, kind, config_class, images, lists, name, asked
+):
+    entries = {"answer_list": str(world.data / "albef" / "answer_list.json")} if name == "vqa" else {}
+    path = write_yaml(images, world.lists(train=lists.format("train")), **entries)
+    task = kind(load_config(config_class, path))
+    save_checkpoint(tmp_path / "saved", task.model, task.config_text, task.checkpoint_files())
+    file = tmp_path / "saved" / "model.safetensors"
+    extra = {"image": picture, "text": "a star", "task": asked}
+    for source in (file, file.parent):
+        with pytest.raises(
+            InputError, match=rf"model.safetensors: this is a checkpoint of task {name}; give --task {name}$"
+        ):
+            predict(Run(None, extra={"checkpoint": str(source), **extra}))
+    predict(Run(None, extra={"checkpoint": str(file), **extra, "second_image": picture, "task": name}))
+
+
+def test_two_image_weights_start_no_network_of_one_image(world, write_yaml, tmp_path):
+    config = load_config(AlbefRunConfig, write_yaml("nlvr2", world.lists(train="nlvr_train.json")))
+    pairs, single = AlbefNLVR2(config), AlbefEntailment(config)
+    tensors = {name: tensor.numpy() for name, tensor in pairs.model.state_dict().items()}
+    with pytest.raises(InputError, match="nlvr.pth: this is a network of NLVR2, which reads two images"):
+        load_tensors(single.model, tensors, "nlvr.pth")
+
+
+def test_the_last_block_says_that_words_are_blank(trained, picture, tmp_path, capsys):
     folder = trained(AlbefRetrieval, AlbefRetrievalConfig, "flickr30k", "flickr30k_{}.json")
-    with pytest.raises(InputError, match="--text is missing"):
-        predict(Run(None, extra={"checkpoint": folder, "image": picture}))
-    with pytest.raises(InputError, match="--split answers questions"):
-        predict(Run(None, extra={"checkpoint": folder, "split": "val"}))
+    extra = {"checkpoint": folder, "image": picture, "text": "a red star", "gradcam": True}
+    for block, said in ((1, False), (2, True)):
+        predict(Run(None, output_dir=str(tmp_path / "out"), extra={**extra, "block_num": block}))
+        assert ("only [CLS] reaches the score" in capsys.readouterr().err) == said
 
 
-def test_only_the_named_image_is_looked_at(trained, picture, tmp_path):
-    folder = trained(AlbefRetrieval, AlbefRetrievalConfig, "flickr30k", "flickr30k_{}.json")
-    (tmp_path / "elsewhere").mkdir()
-    for name in ("other/picture.png", "elsewhere"):
-        with pytest.raises(InputError, match=f"{name}: no such image file"):
-            predict(Run(None, extra={"checkpoint": folder, "image": str(tmp_path / name), "text": "a star"}))
+@pytest.mark.parametrize("number", ["0", "-3"])
+def test_fewer_than_one_answer_is_refused(capsys, number):
+    with pytest.raises(SystemExit):
+        standard_parser("run_predict.py", None, FLAGS).parse(["--top", number])
+    assert f"--top: expected a whole number of at least 1, found '{number}'" in capsys.readouterr().err
 
 
 def test_heat_is_warm_where_the_map_is_high(tmp_path, picture):
