@@ -223,7 +223,8 @@ def load_initial(
     `source`: a file or folder with weights of ours, of the authors, of LAVIS or of TorchMultimodal, in any format that
     `pyutils.weights.read` knows, or a name (`pyutils.weights.places.locate`). Position embeddings of another resolution
     are interpolated; a teacher that the file lacks starts as a copy of the model, a queue it lacks, or has in another
-    size, from random features. `may_miss`: further names that it need not hold; () when the model is to predict.
+    size, from random features. `may_miss`: further names that it need not hold, or may hold in another shape (the head
+    of another task); () when the model is to predict.
     InputError when it does not fit.
     """
     file = weight_file(locate(source))
@@ -260,14 +261,20 @@ def load_tensors(
     tensors = for_model(tensors, state)
     if "queue.images" in state and tensors.get("queue.images", np.empty(0)).shape != tuple(state["queue.images"].shape):
         tensors = {name: value for name, value in tensors.items() if not name.startswith("queue.")}
-    report = load_arrays(
-        model, tensors, origin, (*CREATED_PARTS, *may_miss, *_teacher_of(may_miss)), OTHER_PARTS, adapt_positions
-    )
+    heads = (*may_miss, *_teacher_of(may_miss))
+    tensors = {name: value for name, value in tensors.items() if not _of_another_head(name, value, state, heads)}
+    report = load_arrays(model, tensors, origin, (*CREATED_PARTS, *heads), OTHER_PARTS, adapt_positions)
     with paddle.no_grad():
         for name in report.allowed_missing:
             if name.startswith("teacher."):
                 paddle.assign(state[name[len("teacher.") :]], output=state[name])
     return report
+
+
+def _of_another_head(name: str, value: np.ndarray, state: Mapping[str, paddle.Tensor], heads: Iterable[str]) -> bool:
+    """Whether it belongs to a head that may be new and has another shape here: three classes there, two here."""
+    other = name in state and value.shape != tuple(state[name].shape)
+    return other and any(re.search(pattern, name) for pattern in heads)
 
 
 def load_parts(model: paddle.nn.Layer, tensors: Mapping[str, np.ndarray], origin: str) -> LoadReport:

@@ -25,8 +25,8 @@ albef_sample_start() {
     pretrain) return 0 ;;
     nlvr_pretrain | retrieval | ve | vqa | grounding) set -- pretrain ;;
     nlvr)
-        albef_sample_start nlvr_pretrain
-        set -- nlvr_pretrain
+        albef_sample_start ve
+        set -- ve
         ;;
     esac
     [ ! -e "output/tiny_$1/last" ] || return 0

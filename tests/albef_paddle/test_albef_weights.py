@@ -261,3 +261,18 @@ def test_loading_twice_gives_the_same_predictions(tmp_path):
     again.eval()
     with paddle.no_grad():
         np.testing.assert_array_equal(model(*inputs).numpy(), again(*inputs).numpy())
+
+
+def test_a_head_with_other_outputs_starts_anew(tmp_path):
+    settings = config("ve")
+    first = AlbefForEntailment(settings)
+    save_checkpoint(tmp_path / "entailment", first)
+    second = AlbefForReasoning(settings)
+    fresh = second.classifier[2].weight.numpy()
+    report = load_initial(second, str(tmp_path / "entailment"), settings)
+    assert "classifier.2.weight" in report.allowed_missing
+    np.testing.assert_array_equal(second.classifier[2].weight.numpy(), fresh)
+    np.testing.assert_array_equal(second.teacher.classifier[2].weight.numpy(), fresh)
+    np.testing.assert_array_equal(second.vision.class_token.numpy(), first.vision.class_token.numpy())
+    with pytest.raises(InputError, match=r"other shape: classifier\.2\.weight: file \[3"):
+        load_initial(second, str(tmp_path / "entailment"), settings, may_miss=())
