@@ -16,6 +16,7 @@ import paddle
 
 from albef_paddle.contrast import ContrastiveModel, unit_feature
 from albef_paddle.tasks.state_store import StateStore
+from pyutils.compat import has_gpu
 from pyutils.engine import distributed
 from pyutils.engine.task import Batch
 from pyutils.metrics.retrieval import Positives, ranks_of_candidates, retrieval_metrics, top_items
@@ -23,7 +24,8 @@ from pyutils.text.sequences import pad
 
 NOT_SCORED = -100.0
 _TEXTS_AT_A_TIME = 256
-_TOKENS_AT_A_TIME = 2048
+_TOKENS_AT_A_TIME = 8192
+_TOKENS_IN_CACHE = 512
 _SCORES_AT_A_TIME = 1 << 24
 
 
@@ -145,20 +147,23 @@ def match_image(gallery: Gallery, image: int, texts: np.ndarray) -> np.ndarray:
     memories = model.text.memories(paddle.to_tensor(gallery.image_states.get(image)[None]))
     lengths = np.array([store.rows(int(text)) for text in texts])
     scores = np.empty(len(texts), dtype=np.float32)
-    for members in length_groups(lengths):
+    for members in length_groups(lengths, _TOKENS_AT_A_TIME if has_gpu() else _TOKENS_IN_CACHE):
         states = paddle.to_tensor(store.padded(texts[members].tolist()))
         logits = model.match_scores(states, _mask(lengths[members].tolist()), memories, attended=True)
         scores[members] = logits[:, 1].astype("float32").numpy()
     return scores
 
 
-def length_groups(lengths: np.ndarray) -> Iterator[np.ndarray]:
-    """Positions in `lengths` `[n]`, shortest first, in groups that fit into one pass when padded."""
+def length_groups(lengths: np.ndarray, tokens: int) -> Iterator[np.ndarray]:
+    """Positions in `lengths` `[n]`, shortest first, in groups of at most so many `tokens` when padded, or of one.
+
+    Few on a CPU: attention to an image then stays in its cache, and hardly any text is padded.
+    """
     order = np.argsort(lengths, kind="stable")
     start = 0
     while start < len(order):
         stop = start + 1
-        while stop < len(order) and (stop + 1 - start) * lengths[order[stop]] <= _TOKENS_AT_A_TIME:
+        while stop < len(order) and (stop + 1 - start) * lengths[order[stop]] <= tokens:
             stop += 1
         yield order[start:stop]
         start = stop

@@ -87,7 +87,7 @@ def test_askers_are_the_candidates_turned_round():
 
 def test_texts_of_similar_length_are_grouped():
     lengths = np.array([30, 4, 4, 900, 4, 1200])
-    groups = [group.tolist() for group in length_groups(lengths)]
+    groups = [group.tolist() for group in length_groups(lengths, 2048)]
     assert groups == [[1, 2, 4, 0], [3], [5]]
 
 
