@@ -58,6 +58,12 @@ launch() {
         echo "launch.sh: GPUS: expected numbers of GPUs as in GPUS=0,1 (empty: the CPU), found '$launch_devices'" >&2
         return 2
         ;;
+    esac
+    if [ -n "${GPUS:-}" ] && [ -z "$(launch_find_gpus)" ]; then
+        echo "launch.sh: GPUS=$GPUS, but Paddle finds no GPU here; leave GPUS out for the CPU" >&2
+        return 2
+    fi
+    case $launch_devices in
     *,*)
         "$PYTHON" -m paddle.distributed.launch --gpus "$launch_devices" --log_dir "${LAUNCH_LOG_DIR:-log}" \
             "$launch_target" "$@"

@@ -218,8 +218,8 @@ esac
 """
 
 
-def launch(tmp_path, start, **environment):
-    """What `launch` in a recipe script would run, started from the folder `start`."""
+def launched(tmp_path, start, **environment):
+    """How a recipe script with a `launch` ends, started from the folder `start`."""
     root = tmp_path / "repo root"
     (root / "shell").mkdir(parents=True, exist_ok=True)
     (root / "shell" / "launch.sh").write_bytes((ROOT / "shell" / "launch.sh").read_bytes())
@@ -231,9 +231,14 @@ def launch(tmp_path, start, **environment):
     script = {"root": "shell/recipe.sh", "shell": "recipe.sh", "else": str(root / "shell" / "recipe.sh")}[start]
     folder = {"root": root, "shell": root / "shell", "else": tmp_path}[start]
     variables = {"PATH": "/usr/bin:/bin", "PYTHON": str(python), **environment}
-    done = subprocess.run(["sh", script, "-x"], cwd=folder, env=variables, capture_output=True, text=True, check=False)
+    return subprocess.run(["sh", script, "-x"], cwd=folder, env=variables, capture_output=True, text=True, check=False)
+
+
+def launch(tmp_path, start, **environment):
+    """What `launch` in a recipe script would run."""
+    done = launched(tmp_path, start, **environment)
     assert done.returncode == 0, done.stderr
-    return done.stdout.strip().replace(str(root), "ROOT")
+    return done.stdout.strip().replace(str(tmp_path / "repo root"), "ROOT")
 
 
 @pytest.mark.parametrize("start", ["root", "shell", "else"])
@@ -248,7 +253,10 @@ def test_recipes_run_from_any_folder(tmp_path, start):
         ({"FAKE_GPUS": "0,1"}, "visible=unset args=-m paddle.distributed.launch --gpus 0,1 --log_dir log ROOT/run.py"),
         ({"FAKE_GPUS": "0,1", "GPUS": "1"}, "visible=1 args=ROOT/run.py"),
         ({"FAKE_GPUS": "0,1", "GPUS": ""}, "visible= args=ROOT/run.py"),
-        ({"GPUS": "2,3"}, "visible=unset args=-m paddle.distributed.launch --gpus 2,3 --log_dir log ROOT/run.py"),
+        (
+            {"FAKE_GPUS": "0,1,2,3", "GPUS": "2,3"},
+            "visible=unset args=-m paddle.distributed.launch --gpus 2,3 --log_dir log ROOT/run.py",
+        ),
         (
             {"NPROC": "2", "CUDA_VISIBLE_DEVICES": ""},
             "visible=unset args=-m paddle.distributed.launch --nproc_per_node 2 --log_dir log ROOT/run.py",
@@ -257,6 +265,13 @@ def test_recipes_run_from_any_folder(tmp_path, start):
 )
 def test_devices_of_a_recipe(tmp_path, environment, expected):
     assert launch(tmp_path, "root", **environment) == f"{expected} --name a b -x"
+
+
+@pytest.mark.parametrize("devices", ["0", "0,1"])
+def test_gpus_that_are_asked_for_must_be_there(tmp_path, devices):
+    done = launched(tmp_path, "root", GPUS=devices)
+    assert done.returncode == 2 and not done.stdout
+    assert f"GPUS={devices}, but Paddle finds no GPU here; leave GPUS out for the CPU" in done.stderr
 
 
 FAILING = """
