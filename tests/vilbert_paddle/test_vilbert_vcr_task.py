@@ -56,6 +56,7 @@ def test_hidden_labels_and_wrong_results_are_refused(build, tmp_path):
     ("content", "message"),
     [
         (None, "cannot be read"),
+        ("{}", r"lacks (\d+) of \1 questions of split 'val'"),
         ('{"val-0": [0, 0, 0, 1]}', r"lacks \d+ of \d+ questions of split 'val'.*val_answer.json"),
     ],
 )

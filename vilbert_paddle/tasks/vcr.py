@@ -63,19 +63,19 @@ class VCRTask(VilbertTask):
         self.task_number = 5 if self.asked == "answer" else 6
         self.last_scores: dict[str, list[float]] = {}
         results = config.vcr.answer_results if self.asked == "rationale" else ""
-        self._answers = read_scores(Path(results)) if results else {}
+        self._answers = read_scores(Path(results)) if results else None
 
     def read(self, split: str) -> Sequence[VCRRecord]:
         """See VilbertTask."""
         section = self.config.vcr
         records = vcr.read(split_path(section.root, section.splits, split, "vcr"))
-        if self._answers and split != "train":
-            self._check_answers(records.column("annot_id"), split)
+        if self._answers is not None and split != "train":
+            self._check_answers(self._answers, records.column("annot_id"), split)
         return self.seen(records, "image", annotated=True)
 
-    def _check_answers(self, questions: Sequence[str], split: str) -> None:
+    def _check_answers(self, answers: dict[str, list[float]], questions: Sequence[str], split: str) -> None:
         """InputError when the answers' scores are of another split."""
-        missing = [question for question in questions if question not in self._answers]
+        missing = [question for question in questions if question not in answers]
         if missing:
             raise InputError(
                 f"{self.config.vcr.answer_results}: lacks {len(missing)} of {len(questions)} questions of split "
@@ -108,7 +108,7 @@ class VCRTask(VilbertTask):
         scores = self.predict(loader, split)
         labels = np.array(list(right.values()))[:, 0 if self.asked == "answer" else 1]
         metrics = {"accuracy": 100.0 * float((scores.argmax(axis=1) == labels).mean())}
-        if self._answers:
+        if self._answers is not None:
             metrics["q_ar"] = 100.0 * combine(right, self._answers, self.last_scores).q_ar
         return metrics
 
