@@ -24,9 +24,10 @@ def recorded_model():
     return recorded, model
 
 
-def filled_gallery(recorded, model, sizes=(3, 5)) -> Gallery:
+def filled_gallery(recorded, model, sizes=None) -> Gallery:
     """The recorded gallery, images in batches of `sizes`, texts without their padding."""
     arrays = recorded.inputs
+    sizes = sizes or (3, len(arrays["eval_image"]) - 3)
     gallery = Gallery(model)
     mask = arrays["eval_attention_mask"]
     gallery.add_texts([row[: kept.sum()].tolist() for row, kept in zip(arrays["eval_input_ids"], mask)])
@@ -45,8 +46,8 @@ def test_scores_and_metrics_equal_the_recorded_evaluation():
         similarities = gallery.image_features @ gallery.text_features.T
         found = rerank(gallery, texts["k_test"])
     np.testing.assert_allclose(similarities, expected["eval_sims"], rtol=0, atol=5e-5)
-    np.testing.assert_allclose(found.texts.matrix(16), expected["score_matrix_i2t"], rtol=0, atol=5e-5)
-    np.testing.assert_allclose(found.images.matrix(8), expected["score_matrix_t2i"], rtol=0, atol=5e-5)
+    np.testing.assert_allclose(found.texts.matrix(expected["score_matrix_i2t"].shape[1]), expected["score_matrix_i2t"], rtol=0, atol=5e-5)
+    np.testing.assert_allclose(found.images.matrix(expected["score_matrix_i2t"].shape[0]), expected["score_matrix_t2i"], rtol=0, atol=5e-5)
     metrics = found.metrics(np.array(texts["txt2img"]))
     for name, value in recorded.json("outputs.json")["itm_eval"].items():
         assert metrics[name] == pytest.approx(value, abs=1e-9), name
@@ -55,15 +56,16 @@ def test_scores_and_metrics_equal_the_recorded_evaluation():
 def test_k_beyond_the_gallery_ranks_all_of_it():
     recorded, model = recorded_model()
     arrays = recorded.inputs
+    pictures, captions = len(arrays["eval_image"]), len(arrays["eval_input_ids"])
     with evaluating(model), filled_gallery(recorded, model) as gallery:
         found = rerank(gallery, 1000)
         images, ids, mask = tensors(arrays, "eval_image", "eval_input_ids", "eval_attention_mask")
         states = model.text.encode(ids, mask)
-        for image in range(8):
-            tokens = model.vision(images[image : image + 1]).expand([16, -1, -1])
+        for image in range(pictures):
+            tokens = model.vision(images[image : image + 1]).expand([captions, -1, -1])
             expected = model.matching(model.text.fuse(states, mask, model.text.memories(tokens))[:, 0])[:, 1].numpy()
-            np.testing.assert_allclose(found.texts.matrix(16)[image], expected, rtol=0, atol=5e-5)
-            np.testing.assert_allclose(found.images.matrix(8)[:, image], expected, rtol=0, atol=5e-5)
+            np.testing.assert_allclose(found.texts.matrix(captions)[image], expected, rtol=0, atol=5e-5)
+            np.testing.assert_allclose(found.images.matrix(pictures)[:, image], expected, rtol=0, atol=5e-5)
 
 
 def test_the_split_into_batches_changes_nothing():
@@ -71,7 +73,7 @@ def test_the_split_into_batches_changes_nothing():
     with evaluating(model):
         with filled_gallery(recorded, model) as gallery:
             first = rerank(gallery, 6)
-        with filled_gallery(recorded, model, (1,) * 8) as gallery:
+        with filled_gallery(recorded, model, (1,) * len(recorded.inputs["eval_image"])) as gallery:
             second = rerank(gallery, 6)
     np.testing.assert_array_equal(first.texts.items, second.texts.items)
     np.testing.assert_allclose(first.images.scores, second.images.scores, rtol=0, atol=1e-5)

@@ -79,8 +79,9 @@ def test_without_heat_the_first_detection_is_chosen():
     np.testing.assert_array_equal(choose_box(np.zeros((4, 4), np.float32), 12, 12, boxes).box, boxes[0])
 
 
-@pytest.mark.parametrize(("mode", "block"), [("itm", 0), ("itm", 3), ("itc", 3), ("itc", -1)])
+@pytest.mark.parametrize(("mode", "block"), [("itm", 0), ("itm", "layers"), ("itc", "depth"), ("itc", -1)])
 def test_a_block_that_is_not_there_is_named(model, mode, block):
+    block = {"layers": model.config.text.num_layers, "depth": model.config.vision.depth}.get(block, block)
     with pytest.raises(InputError, match=f"block_num: mode {mode} of this model has blocks"):
         check_block(model.config, mode, block)
 
@@ -95,7 +96,8 @@ def test_the_block_by_default_lies_where_words_have_maps(mode, layers, expected)
 
 
 def test_words_without_maps_are_refused_where_they_alone_count(model):
-    with pytest.raises(InputError, match=r"block_num: words_only needs a block before the last \(2\)"):
-        check_block(model.config, "itm", 2, words_only=True)
-    check_block(model.config, "itm", 1, words_only=True)
-    check_block(model.config, "itc", 2, words_only=True)
+    last = model.config.text.num_layers - 1
+    with pytest.raises(InputError, match=rf"block_num: words_only needs a block before the last \({last}\)"):
+        check_block(model.config, "itm", last, words_only=True)
+    check_block(model.config, "itm", last - 1, words_only=True)
+    check_block(model.config, "itc", model.config.vision.depth - 1, words_only=True)

@@ -87,7 +87,7 @@ def test_the_vocabulary_travels_with_the_weights(tmp_path):
 @pytest.mark.parametrize(
     ("field", "value", "told"),
     [
-        ("hidden_size", 40, "text.hidden_size is 40"),
+        ("hidden_size", 60, "text.hidden_size is 60"),
         ("fusion_layer", 1, "text.fusion_layer is 1"),
         ("depth", 5, "vision.depth is 5"),
         ("patch_size", 4, "vision.patch_size is 4"),

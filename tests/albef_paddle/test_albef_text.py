@@ -35,18 +35,18 @@ def recorded_layers(case: str, layer: paddle.nn.Layer, rules) -> paddle.nn.Layer
 
 
 def recorded_encoder(case: str) -> TextEncoder:
-    config = text_of(golden(case).config["bert"])
+    config, width = text_of(golden(case).config["bert"]), golden(case).config["bert"]["encoder_width"]
     text, fusion = config.fusion_layer, config.num_layers - config.fusion_layer
     rules = [Rule(r.theirs[2:], r.ours[2:], r.kind) for r in text_rules("x", "x", text, fusion)]
     if case.endswith("multimodal"):
         weights = golden(case).weights
         pooled = [Rule("pooler.dense", "pooler.dense")]
         model = paddle.nn.Layer()
-        model.text, model.pooler = text_encoder(config, 40), Pooler(config.hidden_size)
+        model.text, model.pooler = text_encoder(config, width), Pooler(config.hidden_size)
         rules = [Rule(r.theirs, f"text.{r.ours}", r.kind) for r in rules] + pooled
         assert "pooler.dense.weight" in weights
         return recorded_layers(case, model, rules)
-    return recorded_layers(case, text_encoder(config, 40), rules)
+    return recorded_layers(case, text_encoder(config, width), rules)
 
 
 def test_text_mode():
@@ -101,9 +101,9 @@ def test_multimodal_mode():
 
 def test_masked_words_and_their_distillation():
     recorded = golden("albef/bert_mlm")
-    config = text_of(recorded.config["bert"])
+    config, width = text_of(recorded.config["bert"]), recorded.config["bert"]["encoder_width"]
     model = paddle.nn.Layer()
-    model.text, model.words = text_encoder(config, 40), language_head(config)
+    model.text, model.words = text_encoder(config, width), language_head(config)
     text, fusion = config.fusion_layer, config.num_layers - config.fusion_layer
     rules = [*text_rules("bert", "text", text, fusion), *masked_language_rules("cls.predictions", "words")]
     recorded_layers("albef/bert_mlm", model, rules)
@@ -137,8 +137,9 @@ def test_masked_words_and_their_distillation():
 
 @pytest.fixture
 def decoder() -> TextDecoder:
-    config = text_of(golden("albef/bert_lm_decoder").config["bert"])
-    model = TextDecoder(config, 40, config.num_layers)
+    bert = golden("albef/bert_lm_decoder").config["bert"]
+    config = text_of(bert)
+    model = TextDecoder(config, bert["encoder_width"], config.num_layers)
     rules = [
         *text_rules("bert", "text", 0, config.num_layers),
         *masked_language_rules("cls.predictions", "words"),
@@ -159,7 +160,7 @@ def test_answer_decoder(decoder):
         start = decoder.logits(decoder.states(ids[:, :1], None, memories))
         losses = decoder.answer_losses(states, labels)
         positions, _ = labelled_positions(next_words(labels))
-        padded = paddle.concat([soft, paddle.ones([4, 1, soft.shape[2]])], axis=1)
+        padded = paddle.concat([soft, paddle.ones([len(soft), 1, soft.shape[2]])], axis=1)
         teacher = paddle.log(take_flat(padded, positions))
         distilled = decoder.answer_losses(states, labels, teacher, recorded.config["alpha"])
     np.testing.assert_allclose(logits.numpy(), expected["logits"], **STATES)
@@ -180,6 +181,7 @@ def test_a_shared_memory_equals_a_repeated_one(decoder):
     with paddle.no_grad():
         few = decoder.text.memories(context[:2], masks=[context_mask[:2]])
         rows = paddle.to_tensor([0, 0, 1, 1])
+        ids, mask = (paddle.concat([value, value])[:4] for value in (ids, mask))
         shared = decoder.states(ids, mask, few)
         repeated = decoder.states(ids, mask, [memory.gather(rows) for memory in few])
         with pytest.raises(ValueError, match="cannot be shared evenly by a batch of 3"):

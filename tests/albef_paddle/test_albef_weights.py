@@ -143,11 +143,14 @@ def test_a_checkpoint_without_momentum_and_queues(tmp_path):
 def test_a_checkpoint_of_another_resolution_and_queue_size(tmp_path):
     settings = config("pretrain")
     larger = replace(settings, vision=replace(settings.vision, image_size=48), queue_size=10)
+    vision = settings.vision
+    had, has = (vision.image_size // vision.patch_size) ** 2 + 1, (48 // vision.patch_size) ** 2 + 1
+    assert settings.queue_size != 10
     model = AlbefForPretraining(larger)
     report = load_initial(model, str(original_checkpoint(tmp_path, "pretrain")), larger)
     assert report.reshaped == {
-        "vision.positions": ((1, 17, 36), (1, 37, 36)),
-        "teacher.vision.positions": ((1, 17, 36), (1, 37, 36)),
+        "vision.positions": ((1, had, vision.width), (1, has, vision.width)),
+        "teacher.vision.positions": ((1, had, vision.width), (1, has, vision.width)),
     }
     assert sorted(report.allowed_missing) == ["queue.images", "queue.pointer", "queue.texts"]
     assert model.queue.pointer.item() == 0
@@ -212,15 +215,17 @@ def test_bert_and_vit_start_the_encoders():
     bert, recorded = bert_checkpoint(settings), golden("albef/pretrain").weights
     model = AlbefForQuestionAnswering(settings)
     load_parts(model, from_bert(bert, settings), "bert")
-    layer = "bert.encoder.layer.3.intermediate.dense.weight"
-    np.testing.assert_array_equal(model.text.fusion_layers.layers[1].feed_forward.expand.weight.numpy(), bert[layer].T)
+    last = settings.text.num_layers - 1
+    place = last - settings.text.fusion_layer
+    layer = f"bert.encoder.layer.{last}.intermediate.dense.weight"
+    np.testing.assert_array_equal(model.text.fusion_layers.layers[place].feed_forward.expand.weight.numpy(), bert[layer].T)
     np.testing.assert_array_equal(
-        model.decoder.text.fusion_layers.layers[3].feed_forward.expand.weight.numpy(), bert[layer].T
+        model.decoder.text.fusion_layers.layers[last].feed_forward.expand.weight.numpy(), bert[layer].T
     )
     np.testing.assert_array_equal(model.text.embeddings.norm.bias.numpy(), bert["bert.embeddings.LayerNorm.beta"])
     np.testing.assert_array_equal(model.teacher.decoder.words.bias.numpy(), bert["cls.predictions.bias"])
     deit = {n[len("visual_encoder.") :]: v for n, v in recorded.items() if n.startswith("visual_encoder.")}
-    load_parts(model, from_vit({"model": {**deit, "head.weight": np.zeros([5, 36])}}), "deit")
+    load_parts(model, from_vit({"model": {**deit, "head.weight": np.zeros([5, settings.vision.width])}}), "deit")
     for part in (model, model.teacher):
         np.testing.assert_array_equal(
             part.vision.blocks[1].attention.qkv.weight.numpy(), deit["blocks.1.attn.qkv.weight"].T

@@ -18,7 +18,9 @@ TINY = VisionShape(image_size=16, patch_size=8, width=12, depth=2, num_heads=3)
 def recorded_model() -> VisionTransformer:
     vit = golden("albef/vit").config["vit"]
     model = VisionTransformer(
-        VisionShape(vit["image_res"], vit["patch_size"], vit["embed_dim"], vit["depth"], vit["num_heads"])
+        VisionShape(
+            vit["image_res"], vit["patch_size"], vit["embed_dim"], vit["depth"], vit["num_heads"], vit["mlp_ratio"]
+        )
     )
     converted = NameMap(vision_rules("", "")).to_ours(golden("albef/vit").weights)
     assert converted.unmapped == []
@@ -37,11 +39,14 @@ def test_tokens_of_every_block_match():
         patches, features = model.patches(images), model(images)
     expected = recorded.outputs
     np.testing.assert_allclose(patches.numpy(), expected["patch_embed"], **STATES)
-    for number in range(3):
+    vit = recorded.config["vit"]
+    for number in range(vit["depth"]):
         np.testing.assert_allclose(trail[number + 1].numpy(), expected[f"block_{number}"], **STATES)
     np.testing.assert_allclose(features.numpy(), expected["features"], **STATES)
     np.testing.assert_allclose(trail[-1].numpy(), expected["features"], **STATES)
-    assert [list(item.weights.shape) for item in maps] == [[2, 4, 17, 17]] * 3
+    assert [list(item.weights.shape) for item in maps] == [
+        [len(images), vit["num_heads"], trail[0].shape[1], trail[0].shape[1]]
+    ] * vit["depth"]
 
 
 def test_position_embeddings_are_interpolated_as_recorded():
@@ -54,7 +59,7 @@ def test_position_embeddings_are_interpolated_as_recorded():
 
 def test_only_position_embeddings_of_the_same_width_are_adapted():
     small = golden("albef/vit").inputs["pos_embed_small"]
-    assert adapt_positions("vision.positions", small, (1, 37, 36)).shape == (1, 37, 36)
+    assert adapt_positions("vision.positions", small, (1, 37, small.shape[2])).shape == (1, 37, small.shape[2])
     assert adapt_positions("vision.positions", small, (1, 37, 48)) is None
     assert adapt_positions("vision.class_token", small, (1, 37, 36)) is None
     with pytest.raises(ValueError, match="square grid"):

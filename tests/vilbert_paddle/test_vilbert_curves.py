@@ -78,7 +78,11 @@ def test_training_curve(case):
     optimizer = build_optimizer(config, dict(model.named_parameters()))
     steps = len(arrays["batch"])
     linear = ScheduleConfig(name="linear", warmup=settings["warmup_proportion"], first_step=FIRST_STEP[case])
-    schedule = build_schedule(linear, steps, steps, settings["lr"])
+    if settings.get("lr_scheduler") == "mannul":
+        linear = ScheduleConfig(
+            name="vilbert_original", warmup=settings["warmup_proportion"], milestones=[5, 7], gamma=0.2
+        )
+    schedule = build_schedule(linear, steps, settings.get("iterations", steps), settings["lr"])
     start = originals(model, {name: p.numpy() for name, p in model.named_parameters()})
     watched = [name[6:] for name in expected if name.startswith("final.")]
     for step in range(steps):

@@ -14,8 +14,8 @@ from pyutils.optim import OptimizerConfig
 from pyutils.optim.build import trained_parameters
 from pyutils.refer import SPLITTINGS
 from tests.support import golden
-from tests.vilbert_paddle.support import TASK_HEADS, pretraining_of, tasks_of
-from vilbert_paddle.heads import HEADS, PRETRAINING
+from tests.vilbert_paddle.support import TASK_HEADS, config_of, tasks_of
+from vilbert_paddle.heads import HEADS, PRETRAINING, VilbertForPretraining
 from vilbert_paddle.recipes import with_groups
 from vilbert_paddle.tasks.multitask import TASKS, MultitaskTask
 from vilbert_paddle.tasks.pretrain import PretrainTask
@@ -38,7 +38,9 @@ def groups(model, config):
 
 
 def model_for(heads):
-    return (pretraining_of("vilbert/pretrain_vt1") if heads is PRETRAINING else tasks_of("vilbert/vl_tasks"))[0]
+    if heads is PRETRAINING:  # the recorded groups are those of the models of vl_tasks
+        return VilbertForPretraining(config_of(golden("vilbert/vl_tasks")))
+    return tasks_of("vilbert/vl_tasks")[0]
 
 
 @pytest.mark.parametrize("case", sorted(CASES))

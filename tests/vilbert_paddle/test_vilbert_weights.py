@@ -142,8 +142,9 @@ def test_old_paddle_port(prefix, tmp_path):
     source = VilbertForTasks(config, (*PRETRAINING, "vqa", "match", "region", "word"))
     source.heads["vqa"].expand.scale.set_value(np.array([0.7], "float32"))
     saved = old_port(source)
-    assert saved["vil_prediction.main.0.weight_v"].shape == (12, 24)
-    assert saved["bert.v_embeddings.image_location_embeddings.weight"].shape == (5, 48)
+    bridge = config.bridge_size
+    assert saved["vil_prediction.main.0.weight_v"].shape == (bridge, 2 * bridge)
+    assert saved["bert.v_embeddings.image_location_embeddings.weight"].shape == (5, config.regions.hidden_size)
     file = tmp_path / "paddle_model_19.pdparams"
     write_pdparams(file, {prefix + name: np.ascontiguousarray(value) for name, value in saved.items()})
     model = VilbertForTasks(config, ("vqa", "region"))

@@ -14,6 +14,7 @@ from visualbert_paddle import heads
 
 # Repeated in the recorded figures: the rate the optimizer is given is the recorded one, checked on its own with the
 # schedules.
+ANSWERS = golden("visualbert/curve/vqa").config["num_labels"]
 NETWORK = ("input_ids", "attention_mask", "token_type_ids", "visual_embeds", "visual_attention_mask")
 
 
@@ -60,7 +61,7 @@ def clipped_norm(gradients) -> float:
 @pytest.mark.parametrize(
     "case, kind, args, losses_of",
     [
-        ("vqa", heads.VisualBertForQuestionAnswering, (40,), vqa_losses),
+        ("vqa", heads.VisualBertForQuestionAnswering, (ANSWERS,), vqa_losses),
         ("pretrain", heads.VisualBertForPretraining, (), pretraining_losses),
     ],
 )

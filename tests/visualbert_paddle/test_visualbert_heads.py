@@ -65,7 +65,7 @@ def test_pretraining_scores_of_chosen_positions():
     flat = np.flatnonzero(labels != -100)
     with paddle.no_grad():
         chosen = model(word_positions=paddle.to_tensor(flat), **as_tensors(network_inputs(recorded.inputs)))
-    expected = recorded.outputs["prediction_logits"].reshape([-1, 1000])[flat]
+    expected = recorded.outputs["prediction_logits"].reshape([-1, recorded.config["vocab_size"]])[flat]
     np.testing.assert_allclose(chosen.words.numpy(), expected, **SCORES)
 
 
@@ -94,7 +94,9 @@ def test_pretraining_step_after_adamw():
 
 @pytest.mark.parametrize("variant, token_type", [("vt0", 0), ("vt1", 1)])
 def test_question_answering(variant, token_type):
-    model, recorded = loaded(heads.VisualBertForQuestionAnswering, "visualbert/vqa", 40)
+    model, recorded = loaded(
+        heads.VisualBertForQuestionAnswering, "visualbert/vqa", golden("visualbert/vqa").config["num_labels"]
+    )
     arrays, expected = recorded.inputs, recorded.outputs
     inputs = network_inputs(arrays)
     inputs["region_token_type_ids"] = np.full(arrays["visual_attention_mask"].shape, token_type, dtype="int64")

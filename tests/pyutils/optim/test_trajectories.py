@@ -43,6 +43,7 @@ def config(run):
     else:
         name = RULES[run["via"]]
     fields = {key: args[key] for key in ("momentum", "betas", "eps") if args.get(key) is not None}
+    fields.update({key: args[f"opt_{key}"] for key in ("betas", "eps") if args.get(f"opt_{key}") is not None})
     decay = args.get("weight_decay", DECAY)
     everywhere = run["name"] == "novograd_wd_avg"  # that class decays every parameter alike
     options = {key: value for key, value in args.items() if key not in PLAIN}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -14,27 +15,29 @@ from tests.support import golden
 
 CASE = golden("vilbert/refer_api").json("refer_api.json")
 ROOT = golden("vilbert/refer_dataset").folder / "dataroot"
+
+
+def arguments(name: str) -> dict:
+    """The keyword arguments that a recorded query's name spells: `cat_ids=1,split=train`, `ref_ids=[28, 55]`."""
+    found = {}
+    for key, many, word in re.findall(r"(\w+)=(?:\[([^]]*)\]|([^,]+))", name):
+        if many:
+            found[key] = [int(number) for number in many.split(",")]
+        else:
+            found[key] = int(word) if word.isdigit() else word
+    return found
+
+
 CALLS = {
-    "getRefIds": {
-        "all": {},
-        "cat_ids=1": {"cat_ids": 1},
-        "cat_ids=1,split=train": {"cat_ids": [1], "split": "train"},
-        "cat_ids=18": {"cat_ids": [18]},
-        "cat_ids=44": {"cat_ids": [44]},
-        "cat_ids=62": {"cat_ids": [62]},
-        "ref_ids=44": {"ref_ids": 44},
-        "ref_ids=[28, 55]": {"ref_ids": [28, 55]},
-        **{f"split={name}": {"split": name} for name in ("test", "testA", "testAB", "testB", "testC", "train", "val")},
-    },
-    "getAnnIds": {
-        "all": {},
-        "cat_ids=1": {"cat_ids": [1]},
-        "image_ids=115": {"image_ids": 115},
-        "image_ids=[319, 209]": {"image_ids": [319, 209]},
-        "ref_ids=26": {"ref_ids": [26]},
-    },
-    "getImgIds": {"all": {}, "ref_ids=[26, 55, 44]": {"ref_ids": [26, 55, 44]}},
+    method: {name: {} if name == "all" else arguments(name) for name in CASE[method]}
+    for method in ("getRefIds", "getAnnIds", "getImgIds")
 }
+REFS = {ref: image for image, refs in CASE["imgToRefs"].items() for ref in refs}
+PICTURES = {int(image): refs for image, refs in CASE["imgToRefs"].items()}
+SPLITS = tuple(dict.fromkeys(
+    next(s for s in ("train", "val", "testA", "testB") if ref in CASE["getRefIds"][f"split={s}"])
+    for ref in CASE["getRefIds"]["all"]
+))
 
 
 @pytest.fixture(scope="module")
@@ -87,23 +90,27 @@ def test_dictionaries_to_many(original, name, identifier):
 
 def test_what_fails_in_the_original(original):
     """image_ids works; an unknown split and a name for an identifier are errors that say so."""
-    assert original.getRefIds(image_ids=[115]) == [26, 28]
-    with pytest.raises(InputError, match="no split 'nosuch'; it has train, testB, val, testA"):
+    image, refs = next((image, refs) for image, refs in PICTURES.items() if len(refs) == 2)
+    assert sorted(original.getRefIds(image_ids=[image])) == sorted(refs)
+    with pytest.raises(InputError, match=f"no split 'nosuch'; it has {', '.join(SPLITS)}"):
         original.getRefIds(split="nosuch")
     with pytest.raises(InputError, match="whole numbers; found 'x'"):
         original.loadAnns("x")
 
 
 def test_objects_of_references(refer):
-    assert refer.ann_ids(ref_ids=26) == [1377]
-    assert refer.ann_ids(image_ids=[209, 115], ref_ids=[28, 30]) == [1379, 1378]
+    (one, ours), (two, theirs) = list(PICTURES.items())[:2]
+    ann_of = {int(ref): ann for ref, ann in CASE["refToAnn"].items()}
+    assert refer.ann_ids(ref_ids=ours[0]) == [ann_of[ours[0]]]
+    assert refer.ann_ids(image_ids=[two, one], ref_ids=[ours[0], theirs[0]]) == [ann_of[theirs[0]], ann_of[ours[0]]]
     assert refer.ann_ids(image_ids=[]) == []
-    assert refer.ref_ids("train", image_ids=209) == [33, 30]
+    train = CASE["getRefIds"]["split=train"]
+    assert refer.ref_ids("train", image_ids=two) == [ref for ref in train if ref in theirs]
 
 
 def test_splits_of_the_file(refer):
-    assert refer.splits == ("train", "testB", "val", "testA")
-    assert refer.ref_ids("test") == [55, 52]
+    assert refer.splits == SPLITS
+    assert refer.ref_ids("test") == CASE["getRefIds"]["split=test"]
     with pytest.raises(InputError, match=r"refs\(unc\)\.p: there is no split 'testC'; it has .*did you mean \"test"):
         refer.ref_ids("testC")
 
@@ -138,23 +145,26 @@ def _entry(record) -> dict:
 
 
 def test_boxes_keep_the_order_asked_for(refer):
-    boxes = refer.boxes([55, 26])
+    first, second = CASE["getRefIds"]["all"][:2]
+    boxes = refer.boxes([second, first])
     assert boxes.dtype == np.float64
-    assert boxes.tolist() == [CASE["getRefBox"]["55"], CASE["getRefBox"]["26"]]
+    assert boxes.tolist() == [CASE["getRefBox"][str(second)], CASE["getRefBox"][str(first)]]
 
 
 def test_unknown_reference_is_named(refer):
     with pytest.raises(InputError, match="there is no reference 9999"):
-        refer.boxes([26, 9999])
+        refer.boxes([CASE["getRefIds"]["all"][0], 9999])
 
 
 def test_mask_fills_the_polygon(refer, original):
-    mask = refer.mask(30)
-    x, y, width, height = refer.box(30)
-    assert mask.shape == (refer.images(209)[0]["height"], refer.images(209)[0]["width"])
+    one = CASE["getRefIds"]["all"][1]
+    mask = refer.mask(one)
+    x, y, width, height = refer.box(one)
+    picture = refer.images(int(REFS[one]))[0]
+    assert mask.shape == (picture["height"], picture["width"])
     assert set(np.unique(mask)) == {0, 1}
     assert mask.sum() == pytest.approx(width * height / 2, rel=0.03)  # the recorded outlines are half boxes: triangles
-    assert original.getMask(original.Refs[30])["area"] == mask.sum()
+    assert original.getMask(original.Refs[one])["area"] == mask.sum()
 
 
 def test_make_says_that_nothing_is_compiled():

@@ -82,10 +82,12 @@ def test_rates_by_step_as_the_training_scripts_set_them(name):
 
 
 def test_recorded_noise_only_uses_draws_that_fit():
-    schedule = schedule_of(CASES["cosine_noise"], 0.1)
-    plain = EpochSchedule("cosine", 0.1, 10, 1000, schedule.cfg)
-    assert schedule.epoch_rate(4) != plain.epoch_rate(4)
-    assert schedule.epoch_rate(8) == plain.epoch_rate(8)
+    case = CASES["cosine_noise"]
+    schedule = schedule_of(case, case["args"]["lr"])
+    plain = EpochSchedule("cosine", case["args"]["lr"], case["args"]["epochs"], 1000, schedule.cfg)
+    last = max(map(int, case["noise"]))
+    assert schedule.epoch_rate(last) != plain.epoch_rate(last)
+    assert schedule.epoch_rate(last + 1) == plain.epoch_rate(last + 1)
 
 
 def test_own_noise_is_repeatable_and_bounded():
@@ -111,8 +113,9 @@ def test_short_first_epoch_warns_and_says_what_to_set():
 def test_built_schedule_is_the_recorded_one():
     case = CASES["VQA.yaml"]
     cfg = ScheduleConfig(name="albef_cosine", albef=config(case["args"]))
-    schedule = build_schedule(cfg, 8 * 500, 500, 2e-5)
-    rates = [schedule.rate(500 * epoch + 499) for epoch in range(8)]
+    epochs, length = case["args"]["epochs"], 100 * case["args"]["warmup_epochs"] + 100
+    schedule = build_schedule(cfg, epochs * length, length, case["args"]["lr"])
+    rates = [schedule.rate(length * epoch + length - 1) for epoch in range(epochs)]
     np.testing.assert_allclose(rates, case["training_script"]["lr_of_epoch"], rtol=1e-9)
 
 

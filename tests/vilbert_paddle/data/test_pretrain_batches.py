@@ -110,7 +110,9 @@ def same_start(found, expected, padding=0):
     assert (expected[len(found) :] == padding).all()
 
 
-@pytest.mark.parametrize("name", ["sample0", "sample1", "sample2", "sample3", "objective2", "short"])
+@pytest.mark.parametrize(
+    "name", [*(f"sample{number}" for number in range(CASE.config["samples"])), "objective2", "short"]
+)
 def test_each_recorded_pair(name, tokenizer):
     batch, covered = replayed([name], tokenizer)
     expected = {key.split(".")[1]: value for key, value in OUTPUTS.items() if key.startswith(name + ".")}
@@ -139,7 +141,7 @@ def test_targets_may_be_the_features(tokenizer):
 
 
 def test_the_batch_with_its_global_regions_and_the_objective_rule(tokenizer):
-    batch, _ = replayed([f"sample{number}" for number in range(4)], tokenizer)
+    batch, _ = replayed([f"sample{number}" for number in range(CASE.config["samples"])], tokenizer)
     np.testing.assert_allclose(batch["region_features"], OUTPUTS["batch.image_feat"], atol=2e-6, rtol=1e-6)
     np.testing.assert_allclose(batch["region_boxes"], OUTPUTS["batch.image_loc"], atol=1e-6, rtol=0)
     np.testing.assert_array_equal(batch["region_mask"], OUTPUTS["batch.image_mask"])

@@ -19,6 +19,7 @@ from vilbert_paddle.data.regions import PictureReader
 
 CASE = golden("vilbert/refer_dataset")
 FORMATS = ("base64", "array")
+MOST, WORDS = CASE.config["max_region_num"], CASE.config["max_seq_length"]
 RECORDED = {
     "features": "region_features",
     "spatials": "region_boxes",
@@ -47,14 +48,14 @@ def refer_config(held_out: bool = True) -> ReferConfig:
     )
 
 
-def reader(kind: str = "array", most: int = 9, annotated: bool = True, picture: str = "shown", multiple: int = 1):
+def reader(kind: str = "array", most: int = MOST, annotated: bool = True, picture: str = "shown", multiple: int = 1):
     """A reader of the recorded LMDBs; `most` is the original's max_region_num."""
     regions = RegionConfig(path=str(CASE.folder / f"detected_{kind}.lmdb"), max_regions=most - 1, picture=picture)
     second = RegionConfig(path=str(CASE.folder / f"gt_{kind}.lmdb")) if annotated else None
     return PictureReader(regions, 2048, multiple, second)
 
 
-def batch_of(split, tokenizer, own_reader, max_text=12, held_out=False):
+def batch_of(split, tokenizer, own_reader, max_text=WORDS, held_out=False):
     records = list(read_refer_split(refer_config(held_out), split))
     return refer_batch(records, tokenizer, own_reader, max_text, training=split.startswith("train"))
 
@@ -89,12 +90,14 @@ def test_batches_equal_the_original(kind, split, arrays, tokenizer):
 
 def test_padding_is_that_of_the_batch_itself(tokenizer):
     batch = batch_of("val", tokenizer, reader())
-    assert batch["region_features"].shape[1] == batch["region_mask"].sum(axis=1).max() == 5
-    assert batch["input_ids"].shape[1] == batch["text_mask"].sum(axis=1).max() == 12
+    most = int(CASE.outputs["val.image_mask"].sum(axis=1).max())
+    words = int(CASE.outputs["val.input_mask"].sum(axis=1).max())
+    assert batch["region_features"].shape[1] == batch["region_mask"].sum(axis=1).max() == most
+    assert batch["input_ids"].shape[1] == batch["text_mask"].sum(axis=1).max() == words
     rounded = batch_of("val", tokenizer, reader(multiple=8))
-    assert rounded["region_features"].shape[1] == 8 and rounded["input_ids"].shape[1] == 16
-    short = {"input_ids": 12, "text_mask": 12, "token_type_ids": 12}
-    compare({name: rounded[name][:, : short.get(name, 5)] for name in RECORDED.values()}, "val")
+    assert rounded["region_features"].shape[1] == 8 and rounded["input_ids"].shape[1] == -(-words // 8) * 8
+    short = {"input_ids": words, "text_mask": words, "token_type_ids": words}
+    compare({name: rounded[name][:, : short.get(name, most)] for name in RECORDED.values()}, "val")
 
 
 def test_splits_are_those_of_the_original():
@@ -125,21 +128,29 @@ def test_reading_equals_the_original_reader(kind):
 def test_annotated_boxes_that_find_no_room_are_counted(tokenizer):
     batch = batch_of("train", tokenizer, reader())
     roomy = batch_of("train", tokenizer, reader(most=101))
-    assert roomy["annotated_cut"].sum() == 0 and roomy["region_mask"].sum(axis=1).max() == 12
+    counts = CASE.outputs
+    longest = max(
+        int(counts[f"reader_detected.{i}.num_boxes"] + counts[f"reader_gt.{i}.num_boxes"]) - 1
+        for i in set(counts["train.image_id"].tolist())
+    )
+    assert roomy["annotated_cut"].sum() == 0 and roomy["region_mask"].sum(axis=1).max() == longest
     gone = roomy["region_mask"].sum(axis=1) - batch["region_mask"].sum(axis=1)
-    assert batch["annotated_cut"].tolist() == gone.tolist() and gone.max() == 3
+    assert batch["annotated_cut"].tolist() == gone.tolist() and gone.max() == longest - MOST
 
 
 def test_annotated_regions_can_be_kept_instead_of_detected_ones():
-    own = reader()
-    kept = own.read_mixed(["319"], keep="annotated")
-    everything = reader(most=101).read_mixed(["319"])
-    assert kept.mask.sum() == 9 and kept.cut.tolist() == [0]
+    own, counts = reader(), CASE.outputs
+    image = max(CASE.config["image_ids"], key=lambda i: int(counts[f"reader_detected.{i}.num_boxes"]))
+    second = int(counts[f"reader_gt.{image}.num_boxes"]) - 1
+    kept = own.read_mixed([str(image)], keep="annotated")
+    everything = reader(most=101).read_mixed([str(image)])
+    assert everything.mask.sum() > MOST
+    assert kept.mask.sum() == MOST and kept.cut.tolist() == [0]
     annotated = everything.features[0, everything.detected[0] :]
     np.testing.assert_array_equal(kept.features[0, kept.detected[0] :], annotated)
     np.testing.assert_array_equal(kept.features[0, : kept.detected[0]], everything.features[0, : kept.detected[0]])
-    few = reader(most=3).read_mixed(["319"], keep="annotated")
-    assert few.detected.tolist() == [1] and few.cut.tolist() == [2] and few.mask.sum() == 3
+    few = reader(most=3).read_mixed([str(image)], keep="annotated")
+    assert few.detected.tolist() == [1] and few.cut.tolist() == [second - 2] and few.mask.sum() == 3
 
 
 def test_a_longer_expression_keeps_sep_and_one_without_words_is_two_marks(tokenizer):
@@ -160,7 +171,10 @@ def test_withheld_pictures_keep_their_boxes(tokenizer):
 
 
 def test_a_split_that_does_not_exist():
-    with pytest.raises(InputError, match=r"no split 'tset'; it has train, testB, val, testA, mteval") as raised:
+    from pyutils.refer import REFER
+
+    order = list(dict.fromkeys(ref["split"] for ref in REFER(str(CASE.folder / "dataroot"), "refcoco+", "unc").Refs.values()))
+    with pytest.raises(InputError, match=rf"no split 'tset'; it has {', '.join(order)}, mteval") as raised:
         read_refer_split(refer_config(), "tset")
     assert "refs(unc).p" in str(raised.value)
     with pytest.raises(InputError, match="needs refer.held_out_images"):

@@ -10,6 +10,10 @@ from pyutils.errors import InputError
 from tests.support import golden
 
 OFFICIAL = golden("albef/vqa_eval").folder
+QUESTIONS = golden("albef/vqa_eval").json("questions.json")["questions"]
+FIRST, LAST = QUESTIONS[0]["question_id"], QUESTIONS[-1]["question_id"]
+ANNOTATION = golden("albef/vqa_eval").json("annotations.json")["annotations"][0]
+SAID = tuple(answer["answer"] for answer in ANNOTATION["answers"])
 FORMATS = golden("visualbert/data_formats")
 IMDBS = FORMATS.folder / "datasets/VQA2/annotations"
 
@@ -32,8 +36,8 @@ def test_official_files():
     questions = json.loads((OFFICIAL / "questions.json").read_text())["questions"]
     assert [record.question for record in table] == [entry["question"] for entry in questions]
     first = table[0]
-    assert (first.question_id, first.image) == (1000, "COCO_val2014_000000000010")
-    assert (first.answers, first.question_type, first.answer_type) == (("yes",) * 10, "is the", "yes/no")
+    assert (first.question_id, first.image) == (FIRST, "COCO_val2014_000000000010")
+    assert (first.answers, first.question_type, first.answer_type) == (SAID, ANNOTATION["question_type"], "yes/no")
 
 
 def test_a_test_split_has_no_answers_and_test_dev_asks_about_test_images(tmp_path):
@@ -95,13 +99,13 @@ def test_a_file_that_is_no_imdb(tmp_path):
 
 def test_questions_and_annotations_of_different_splits(tmp_path):
     paths = official(tmp_path, None, lambda content: content["annotations"].pop())
-    with pytest.raises(InputError, match=r"question 1057 \(1 in all\) stands in .*questions.json but not in"):
+    with pytest.raises(InputError, match=rf"question {LAST} \(1 in all\) stands in .*questions.json but not in"):
         vqa.read(*paths)
     paths = official(tmp_path, lambda content: content["questions"].pop(0), None)
-    with pytest.raises(InputError, match=r"question 1000 \(1 in all\) stands in .*annotations.json but not in"):
+    with pytest.raises(InputError, match=rf"question {FIRST} \(1 in all\) stands in .*annotations.json but not in"):
         vqa.read(*paths)
     paths = official(tmp_path, None, lambda content: content["annotations"][0].update(image_id=99))
-    with pytest.raises(InputError, match="question 1000 is about image 10 here, but about image 99"):
+    with pytest.raises(InputError, match=f"question {FIRST} is about image 10 here, but about image 99"):
         vqa.read(*paths)
 
 
@@ -112,7 +116,7 @@ def test_malformed_official_files(tmp_path):
     with pytest.raises(InputError, match='annotations.json: expected an object with a list "questions"'):
         vqa.read(annotations)
     questions, annotations = official(tmp_path, lambda c: c["questions"].append(c["questions"][0]))
-    with pytest.raises(InputError, match="question_id 1000 occurs twice"):
+    with pytest.raises(InputError, match=f"question_id {FIRST} occurs twice"):
         vqa.read(questions)
     questions, annotations = official(tmp_path, None, lambda c: c["annotations"][1].update(answers="yes"))
     with pytest.raises(InputError, match="entry 1 of annotations: expected a list of answers"):
