@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pyutils.bert_config import BertConfig
-from pyutils.checks import above, at_least, below, multiple_of, share
 from pyutils.config import setting
+from pyutils.config.checks import above, at_least, below, multiple_of, share
+from pyutils.layers.bert_config import BertConfig
 from pyutils.layers.vit import VisionShape
 from pyutils.optim.config import NO_DECAY
 

@@ -15,8 +15,8 @@ from albef_paddle.negatives import Negatives, draw_negatives
 from albef_paddle.pretrained import PretrainedAlbef
 from albef_paddle.queues import FeatureQueue
 from albef_paddle.text_encoder import text_encoder
-from pyutils.engine import distributed
-from pyutils.engine.distributed import gather_rows
+from pyutils import distributed
+from pyutils.distributed import gather_rows
 from pyutils.engine.precision import fp32_island
 from pyutils.layers.attention import KeyValue
 from pyutils.layers.initializers import linear

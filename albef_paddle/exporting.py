@@ -31,7 +31,7 @@ from pyutils.export.folders import (
     run_settings,
     softmax,
 )
-from pyutils.files import PathLike
+from pyutils.formats.atomic import PathLike
 from pyutils.text.cleaning import clean_caption, clean_question
 from pyutils.text.sequences import pad
 from pyutils.text.tokenizer import WordPiece

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pyutils.cli import Flag
+from pyutils.config.command_line import Flag
 
 DEFAULT_CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "albef"
 

@@ -8,9 +8,10 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pyutils.config import Override, docs_of
+from pyutils.config import Override
+from pyutils.config.loading import docs_of
 from pyutils.errors import InputError, nearest
-from pyutils.yaml_text import parse_yaml
+from pyutils.formats.yaml_text import parse_yaml
 
 Entries = dict[str, Any]
 Rule = Callable[[Any], Entries]

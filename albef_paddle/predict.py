@@ -16,16 +16,16 @@ from albef_paddle.tasks.entailment import CLASSES, AlbefEntailment
 from albef_paddle.tasks.nlvr2 import AlbefNLVR2
 from albef_paddle.tasks.vqa import AlbefVQA
 from albef_paddle.trained import TASKS, load_settings, load_task
-from pyutils.cli import Run
+from pyutils import distributed
+from pyutils.config.command_line import Run
+from pyutils.console import markdown_table, say
 from pyutils.data.images import Images
 from pyutils.data.transforms import albef_transform
-from pyutils.engine import distributed
-from pyutils.engine.checkpoint import weight_file
 from pyutils.engine.evaluation import evaluating, split_loader
 from pyutils.engine.run import check_output_dir
-from pyutils.engine.run_log import markdown_table, say
 from pyutils.errors import InputError, nearest
 from pyutils.text.cleaning import has_words
+from pyutils.weights.checkpoint import weight_file
 from pyutils.weights.places import locate
 
 MATCHING = ("retrieval", "pretrain", "grounding")

@@ -14,14 +14,14 @@ from albef_paddle.config import DECAY_PRESETS
 from albef_paddle.original_yaml import as_overrides, is_original
 from albef_paddle.tasks.base import AlbefRunConfig, AlbefTask
 from albef_paddle.weights import from_bert, from_vit, load_initial, load_parts
-from pyutils.cli import Run
 from pyutils.config import load_config
-from pyutils.engine.checkpoint import read_weights, weight_file
-from pyutils.engine.loading import LoadReport
+from pyutils.config.command_line import Run
+from pyutils.console import say
 from pyutils.engine.run import run_task
-from pyutils.engine.run_log import say
 from pyutils.errors import InputError
 from pyutils.optim.config import NO_DECAY
+from pyutils.weights.checkpoint import read_weights, weight_file
+from pyutils.weights.loading import LoadReport
 from pyutils.weights.places import locate
 
 C = TypeVar("C", bound=AlbefRunConfig)

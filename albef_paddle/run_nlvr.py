@@ -11,7 +11,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # runs without being installed, too
 
 from albef_paddle.flags import COMMON_FLAGS, DEFAULT_CONFIGS
-from pyutils.cli import run_main, standard_parser
+from pyutils.config.command_line import run_main, standard_parser
 
 DEFAULT = DEFAULT_CONFIGS / "nlvr.yaml"
 

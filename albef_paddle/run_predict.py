@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # runs without being installed, too
 
-from pyutils.cli import Flag, positive, run_main, standard_parser
+from pyutils.config.command_line import Flag, positive, run_main, standard_parser
 
 FLAGS = [
     Flag("--checkpoint", None, help="checkpoint folder, output folder of a run, or weight file"),

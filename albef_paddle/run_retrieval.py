@@ -11,7 +11,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # runs without being installed, too
 
 from albef_paddle.flags import COMMON_FLAGS, DEFAULT_CONFIGS
-from pyutils.cli import Flag, run_main, standard_parser
+from pyutils.config.command_line import Flag, run_main, standard_parser
 
 FLAGS = [*COMMON_FLAGS, Flag("--k_test", "k_test", type=int, help="candidates that are ranked")]
 DEFAULT = DEFAULT_CONFIGS / "retrieval_flickr.yaml"

@@ -17,11 +17,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from pyutils.cli import run_main
-from pyutils.data.annotations import vqa as official
+from pyutils.config.command_line import run_main
 from pyutils.data.prepare.__main__ import main as prepare
 from pyutils.data.prepare.lists import Lists
 from pyutils.data.records import VQARecord
+from pyutils.data.vqa import annotations as official
 from pyutils.errors import InputError
 
 # below the data folder: below the world

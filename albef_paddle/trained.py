@@ -14,13 +14,13 @@ from albef_paddle.tasks.pretraining import AlbefPretraining, AlbefPretrainingCon
 from albef_paddle.tasks.retrieval import AlbefRetrieval, AlbefRetrievalConfig
 from albef_paddle.tasks.vqa import AlbefVQA, AlbefVQAConfig
 from albef_paddle.weights import load_tensors, read_checkpoint
-from pyutils.cli import Run
+from pyutils import distributed
 from pyutils.config import load_config
-from pyutils.engine import distributed
-from pyutils.engine.checkpoint import CONFIG_FILE
-from pyutils.engine.run_log import say
+from pyutils.config.command_line import Run
+from pyutils.console import say
 from pyutils.errors import InputError
-from pyutils.yaml_text import parse_yaml
+from pyutils.formats.yaml_text import parse_yaml
+from pyutils.weights.checkpoint import CONFIG_FILE
 
 TASKS: dict[str, tuple[type[AlbefTask], type[AlbefRunConfig]]] = {
     "retrieval": (AlbefRetrieval, AlbefRetrievalConfig),

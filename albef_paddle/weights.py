@@ -24,12 +24,12 @@ from albef_paddle.names import (
     text_rules,
     torchmultimodal_kind,
 )
-from pyutils.engine.checkpoint import read_weights, weight_file
-from pyutils.engine.loading import LoadReport, load_arrays
 from pyutils.errors import InputError, nearest
 from pyutils.layers.vit import adapt_positions
 from pyutils.weights import vit_names
 from pyutils.weights.bert_names import masked_language_rules
+from pyutils.weights.checkpoint import read_weights, weight_file
+from pyutils.weights.loading import LoadReport, load_arrays
 from pyutils.weights.names import Converted, NameMap
 from pyutils.weights.paddlenlp_names import bert_as_hugging_face
 from pyutils.weights.places import locate

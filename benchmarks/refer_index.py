@@ -17,7 +17,7 @@ from time import perf_counter
 
 import numpy as np
 
-from pyutils.refer import Refer
+from pyutils.data.refer import Refer
 
 REFERENCES, EXPRESSIONS, PICTURES, OBJECTS, CATEGORIES = 49_856, 141_564, 19_992, 196_737, 80
 WORDS = ("left", "right", "woman", "man", "red", "blue", "shirt", "standing", "holding", "small", "chair", "dog")

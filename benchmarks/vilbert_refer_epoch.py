@@ -19,9 +19,9 @@ from paddle.io.dataloader.collate import default_collate_fn
 from regions import StraightforwardReader, generate, speed
 
 from pyutils.data.features import open_regions
+from pyutils.data.features.inputs import RegionConfig
 from pyutils.data.features.operations import convert
 from pyutils.data.records import ReferRecord
-from pyutils.data.region_inputs import RegionConfig
 from pyutils.metrics.grounding import box_iou, xyxy
 from pyutils.text.tokenizer import WordPiece
 from vilbert_paddle.data.refer import refer_batch

@@ -100,7 +100,7 @@ def batches(folder: Path, batch: int, count: int) -> tuple[list[Batch], list[flo
     from regions import generate
     from vilbert_refer_epoch import expressions, ours, vocabulary
 
-    from pyutils.data.region_inputs import RegionConfig
+    from pyutils.data.features.inputs import RegionConfig
     from vilbert_paddle.data.regions import PictureReader
 
     records = expressions(generate(folder / "regions.lmdb", batch * count))

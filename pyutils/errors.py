@@ -12,7 +12,7 @@ class InputError(ValueError):
     """Data, a configuration or a command line that the user can put right.
 
     The message names the file, the entry, what was expected, what was found and what to do next. Command lines print it
-    without a traceback and exit with status 2 (`pyutils.cli.run_main`).
+    without a traceback and exit with status 2 (`pyutils.config.command_line.run_main`).
     """
 
 

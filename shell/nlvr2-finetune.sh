@@ -20,7 +20,7 @@ fi
 DATA_DIR=${DATA_DIR:-./X_NLVR/}
 ANNOTATIONS=${ANNOTATIONS:-$DATASETS/NLVR2}
 recipe_needs "Region features (144 x 1024) go to DATA_DIR/data/detectron_fix_144, annotations to ANNOTATIONS:
-  python -m pyutils.data.datasets nlvr2 downloads them (docs/datasets.md)." \
+  python -m pyutils.data.prepare.datasets nlvr2 downloads them (docs/datasets.md)." \
     "$DATA_DIR/data/detectron_fix_144" "$ANNOTATIONS/annotations"
 launch visualbert_paddle/run_nlvr2.py \
     --input_dir "$DATA_DIR" \

@@ -21,7 +21,7 @@ fi
 DATA_DIR=${DATA_DIR:-./X_COCO/}
 ANNOTATIONS=${ANNOTATIONS:-$DATASETS/VQA2}
 recipe_needs "Region features (100 x 2048) go to DATA_DIR/data/detectron_fix_100, annotations to ANNOTATIONS:
-  python -m pyutils.data.datasets vqa2 downloads them (docs/datasets.md)." \
+  python -m pyutils.data.prepare.datasets vqa2 downloads them (docs/datasets.md)." \
     "$DATA_DIR/data/detectron_fix_100" "$ANNOTATIONS/annotations" "$ANNOTATIONS/extras/vocabs"
 launch visualbert_paddle/run_pretrain.py \
     --input_dir "$DATA_DIR" \

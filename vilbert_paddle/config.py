@@ -8,11 +8,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pyutils.bert_config import StackConfig
-from pyutils.checks import at_least, check_transformer, multiple_of
 from pyutils.config import setting
+from pyutils.config.checks import at_least, check_transformer, multiple_of
 from pyutils.errors import InputError, nearest
-from pyutils.files import PathLike
+from pyutils.formats.atomic import PathLike
+from pyutils.layers.bert_config import StackConfig
 from pyutils.weights.bert_names import BERT_FIELDS
 
 if TYPE_CHECKING:

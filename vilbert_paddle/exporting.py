@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from paddle import nn
 
-from pyutils.data.answers import AnswerVocabulary
 from pyutils.data.features import RegionFeatures
+from pyutils.data.vqa.answers import AnswerVocabulary
 from pyutils.errors import InputError, nearest
 from pyutils.export import Exportable, Predictor
 from pyutils.export.folders import (
@@ -22,7 +22,7 @@ from pyutils.export.folders import (
     required,
     run_settings,
 )
-from pyutils.files import PathLike
+from pyutils.formats.atomic import PathLike
 from pyutils.text.tokenizer import WordPiece
 from vilbert_paddle.config import VilbertConfig
 from vilbert_paddle.data.regions import held_pictures

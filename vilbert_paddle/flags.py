@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from pyutils.cli import Flag
+from pyutils.config.command_line import Flag
 from pyutils.errors import InputError
 
 DEFAULT_CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "vilbert"

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import paddle
 
+from pyutils import distributed
 from pyutils.data.records import CaptionRecord
-from pyutils.engine import distributed
 from pyutils.engine.task import Batch
 from pyutils.metrics.retrieval import Positives, RankCounter
 from vilbert_paddle.data.retrieval import caption_batch

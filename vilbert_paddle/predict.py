@@ -11,16 +11,16 @@ import numpy as np
 import paddle
 import yaml
 
-from pyutils.cli import Run
+from pyutils import distributed
 from pyutils.config import Override, load_config
+from pyutils.config.command_line import Run
+from pyutils.console import markdown_table, say
 from pyutils.data.records import EntailmentRecord, PairRecord, ReferRecord, VQARecord
-from pyutils.engine import distributed
-from pyutils.engine.checkpoint import CONFIG_FILE, find_checkpoint
 from pyutils.engine.evaluation import evaluating, split_loader
 from pyutils.engine.precision import autocast
-from pyutils.engine.run_log import markdown_table, say
 from pyutils.errors import InputError, nearest
 from pyutils.metrics.grounding import best_regions
+from pyutils.weights.checkpoint import CONFIG_FILE, find_checkpoint
 from vilbert_paddle.data.classification import ENTAILMENT_CLASSES
 from vilbert_paddle.predict_vcr import predict_both
 from vilbert_paddle.task_file import read_tasks

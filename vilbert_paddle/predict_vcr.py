@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from pyutils import distributed
 from pyutils.config import load_config
-from pyutils.engine import distributed
-from pyutils.engine.checkpoint import CONFIG_FILE, find_checkpoint
+from pyutils.console import markdown_table, say
 from pyutils.engine.evaluation import evaluating, split_loader
 from pyutils.engine.precision import autocast
-from pyutils.engine.run_log import markdown_table, say
 from pyutils.errors import InputError
-from pyutils.files import write_json
+from pyutils.formats.atomic import write_json
 from pyutils.metrics.vcr import CHOICES, combine
 from pyutils.metrics.vcr_results import RESULT_FILE, write_leaderboard
+from pyutils.weights.checkpoint import CONFIG_FILE, find_checkpoint
 from vilbert_paddle.tasks.vcr import VCRRunConfig, VCRTask
 from vilbert_paddle.weights import load_initial
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from pyutils.errors import InputError
-from pyutils.files import PathLike
+from pyutils.formats.atomic import PathLike
 from pyutils.weights.pretrained import Pretrained
 from vilbert_paddle.config import VilbertConfig, from_original
 from vilbert_paddle.weights import OTHER_HEADS, read_checkpoint

@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # runs without being installed, too
 
-from pyutils.cli import Flag, run_main
+from pyutils.config.command_line import Flag, run_main
 
 FLAGS = [
     Flag("--data_dir", "vcr.root", help="folder of train.jsonl, val.jsonl, test.jsonl"),

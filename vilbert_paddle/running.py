@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pyutils.cli import Flag, Run, standard_parser
+from pyutils.config.command_line import Flag, Run, standard_parser
 from pyutils.engine.run import run_task
 from pyutils.errors import InputError
 from vilbert_paddle.flags import ACCUMULATION, COMMON_FLAGS, DEFAULT_CONFIGS

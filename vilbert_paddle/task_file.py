@@ -13,8 +13,8 @@ from typing import Any
 
 from pyutils.config import Override
 from pyutils.errors import InputError, nearest
-from pyutils.files import PathLike
-from pyutils.yaml_text import parse_yaml
+from pyutils.formats.atomic import PathLike
+from pyutils.formats.yaml_text import parse_yaml
 from vilbert_paddle.flags import DEFAULT_CONFIGS
 
 MINIVAL = 3000  # validation questions, the last by id, that the originals' `minval` holds and `trainval` leaves out

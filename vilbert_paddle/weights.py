@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import paddle
 
-from pyutils.engine.checkpoint import read_weights, weight_file
-from pyutils.engine.loading import LoadReport, load_arrays
 from pyutils.errors import InputError, nearest
 from pyutils.weights.bert_names import layer_rules, masked_language_rules, text_embedding_rules
+from pyutils.weights.checkpoint import read_weights, weight_file
+from pyutils.weights.loading import LoadReport, load_arrays
 from pyutils.weights.names import (
     MATRIX,
     NORM,

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pyutils.bert_config import BertConfig
-from pyutils.checks import at_least, below
 from pyutils.config import setting
+from pyutils.config.checks import at_least, below
+from pyutils.layers.bert_config import BertConfig
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ import numpy as np
 import paddle
 from paddle import nn
 
-from pyutils.data.answers import AnswerVocabulary
 from pyutils.data.features import RegionFeatures
+from pyutils.data.vqa.answers import AnswerVocabulary
 from pyutils.errors import InputError
 from pyutils.export import Exportable, Predictor
 from pyutils.export.folders import (
@@ -24,7 +24,7 @@ from pyutils.export.folders import (
     run_settings,
     softmax,
 )
-from pyutils.files import PathLike
+from pyutils.formats.atomic import PathLike
 from pyutils.text import sequences
 from pyutils.text.tokenizer import WordPiece
 from visualbert_paddle.heads import VisualBertForQuestionAnswering

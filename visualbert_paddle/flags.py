@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from pyutils.cli import Flag, Run
 from pyutils.config import Override
+from pyutils.config.command_line import Flag, Run
 
 DEFAULT_CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "visualbert"
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pyutils.data.region_inputs import RegionInputs
+from pyutils.data.features.inputs import RegionInputs
 
 
 def pair_arrays(inputs: RegionInputs, left: Sequence[str], right: Sequence[str]) -> dict[str, np.ndarray]:

@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from pyutils.cli import Run
+from pyutils import distributed
 from pyutils.config import load_config
-from pyutils.engine import distributed
-from pyutils.engine.checkpoint import CONFIG_FILE, find_checkpoint, load_weights
+from pyutils.config.command_line import Run
+from pyutils.console import say
 from pyutils.engine.run import check_output_dir
-from pyutils.engine.run_log import say
 from pyutils.errors import InputError
+from pyutils.weights.checkpoint import CONFIG_FILE, find_checkpoint, load_weights
 from visualbert_paddle.tasks.base import VisualBertTask
 
 

@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 import paddle
 
+from pyutils import distributed
 from pyutils.config import load_config
-from pyutils.engine import distributed
-from pyutils.engine.checkpoint import CONFIG_FILE, find_checkpoint, load_weights
+from pyutils.console import markdown_table, say
 from pyutils.engine.evaluation import evaluating, split_loader
 from pyutils.engine.precision import autocast
-from pyutils.engine.run_log import markdown_table, say
 from pyutils.errors import InputError
-from pyutils.files import write_json
+from pyutils.formats.atomic import write_json
 from pyutils.metrics.vcr import combine
 from pyutils.metrics.vcr_results import RESULT_FILE, probabilities, write_leaderboard
+from pyutils.weights.checkpoint import CONFIG_FILE, find_checkpoint, load_weights
 from visualbert_paddle.tasks.vcr import CHOICES, VisualBertVCR, VisualBertVCRConfig
 
 Config, Task = VisualBertVCRConfig, VisualBertVCR

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import paddle
 
+from pyutils import distributed
+from pyutils.console import markdown_table, say
 from pyutils.data.records import VQARecord
-from pyutils.engine import distributed
 from pyutils.engine.evaluation import evaluating, split_loader
 from pyutils.engine.precision import autocast
-from pyutils.engine.run_log import markdown_table, say
 from pyutils.errors import InputError
 from visualbert_paddle.tasks.vqa import VisualBertVQA, VisualBertVQAConfig
 

@@ -14,13 +14,15 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from pyutils.config import setting
-from pyutils.data import caption_items, nlvr2_splits, vqa_splits
-from pyutils.data.answers import AnswerVocabulary
-from pyutils.data.caption_items import CaptionItem, CaptionItems, CaptionsConfig
-from pyutils.data.nlvr2_splits import NLVR2Config
+from pyutils.data.annotations import nlvr2_splits
+from pyutils.data.annotations.nlvr2_splits import NLVR2Config
+from pyutils.data.features.inputs import RegionInputs
 from pyutils.data.records import PairRecord, VQARecord
-from pyutils.data.region_inputs import RegionInputs
-from pyutils.data.vqa_splits import VQAConfig
+from pyutils.data.vqa import caption_items
+from pyutils.data.vqa import splits as vqa_splits
+from pyutils.data.vqa.answers import AnswerVocabulary
+from pyutils.data.vqa.caption_items import CaptionItem, CaptionItems, CaptionsConfig
+from pyutils.data.vqa.splits import VQAConfig
 from pyutils.errors import InputError
 from pyutils.text import sequences
 from pyutils.text.sequences import TextSequence

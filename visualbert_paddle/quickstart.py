@@ -13,17 +13,18 @@ from pathlib import Path
 
 import numpy as np
 
-from pyutils.cli import run_main
 from pyutils.config import load_config
+from pyutils.config.command_line import run_main
+from pyutils.console import markdown_table, say, write_table
 from pyutils.data.features.__main__ import main as features_command
-from pyutils.engine.checkpoint import load_weights
+from pyutils.data.vqa.classifier import SplitAnswers
 from pyutils.engine.determinism import seed_initial
-from pyutils.engine.run_log import LOG_FILE, markdown_table, say, write_table
+from pyutils.engine.run_log import LOG_FILE
 from pyutils.engine.trainer import Trainer
 from pyutils.sample.easy_vqa import convert
 from pyutils.visualize.contact_sheet import Card, draw_contact_sheet
 from pyutils.visualize.curves import draw_training
-from pyutils.vqa.classifier import SplitAnswers
+from pyutils.weights.checkpoint import load_weights
 from visualbert_paddle.flags import DEFAULT_CONFIGS
 from visualbert_paddle.tasks.vqa import VisualBertVQA, VisualBertVQAConfig
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # runs without being installed, too
 
-from pyutils.cli import Flag, run_main, standard_parser
+from pyutils.config.command_line import Flag, run_main, standard_parser
 from visualbert_paddle.flags import COMMON_FLAGS, DEFAULT_CONFIGS
 
 FLAGS = [

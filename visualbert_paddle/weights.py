@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import paddle
 
-from pyutils.engine.checkpoint import read_weights, weight_file
-from pyutils.engine.loading import LoadReport, load_arrays
 from pyutils.errors import InputError, nearest
+from pyutils.weights.checkpoint import read_weights, weight_file
+from pyutils.weights.loading import LoadReport, load_arrays
 from pyutils.weights.names import Converted
 from pyutils.weights.places import locate
 from visualbert_paddle.names import NAME_MAPS, NAMES, TIED

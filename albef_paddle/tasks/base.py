@@ -16,12 +16,12 @@ from PIL import Image, ImageOps
 from albef_paddle.config import AlbefConfig
 from albef_paddle.tasks.image_check import check_images
 from albef_paddle.weights import NEW_HEADS
-from pyutils.checks import at_least, at_most
+from pyutils import distributed
 from pyutils.config import setting
+from pyutils.config.checks import at_least, at_most
 from pyutils.data.images import Images, as_rgb
 from pyutils.data.order import TrainOrder
 from pyutils.data.transforms import albef_transform
-from pyutils.engine import distributed
 from pyutils.engine.run import RunConfig
 from pyutils.engine.split_task import SplitTask, vocabulary_size
 from pyutils.engine.task import Batch, State

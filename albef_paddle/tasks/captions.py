@@ -9,9 +9,9 @@ import numpy as np
 import paddle
 
 from albef_paddle.tasks.base import AlbefTask
+from pyutils import distributed
 from pyutils.data.annotations import albef_captions
 from pyutils.data.records import CaptionRecord
-from pyutils.engine import distributed
 from pyutils.engine.task import Batch
 from pyutils.errors import InputError
 

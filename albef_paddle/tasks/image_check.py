@@ -6,10 +6,10 @@ import time
 from collections.abc import Iterable, Iterator
 from itertools import count
 
+from pyutils import distributed
+from pyutils.console import say
 from pyutils.data.images import Images
 from pyutils.data.table import RecordTable
-from pyutils.engine import distributed
-from pyutils.engine.run_log import say
 from pyutils.errors import InputError
 
 _SECONDS_BETWEEN_REPORTS = 5.0

@@ -12,9 +12,9 @@ from albef_paddle.classification import AlbefForReasoning
 from albef_paddle.tasks.base import AlbefRunConfig, AlbefTask
 from albef_paddle.tasks.captions import CaptionTask
 from albef_paddle.text_assignment import AlbefForTextAssignment
+from pyutils import distributed
 from pyutils.data.annotations import albef_nlvr
 from pyutils.data.records import PairRecord
-from pyutils.engine import distributed
 from pyutils.engine.evaluation import predict_all
 from pyutils.engine.task import Batch
 from pyutils.errors import InputError

@@ -11,8 +11,8 @@ from albef_paddle.contrast import compared, encode_pairs
 from albef_paddle.pretraining import AlbefForPretraining
 from albef_paddle.tasks.base import AlbefRunConfig
 from albef_paddle.tasks.captions import CaptionTask
-from pyutils.checks import above, share
 from pyutils.config import setting
+from pyutils.config.checks import above, share
 from pyutils.data.records import CaptionRecord
 from pyutils.engine.task import Batch
 from pyutils.text.masking import draw, mask_words

@@ -16,8 +16,8 @@ import paddle
 
 from albef_paddle.contrast import ContrastiveModel, unit_feature
 from albef_paddle.tasks.state_store import StateStore
+from pyutils import distributed
 from pyutils.compat import has_gpu
-from pyutils.engine import distributed
 from pyutils.engine.task import Batch
 from pyutils.metrics.retrieval import Positives, ranks_of_candidates, retrieval_metrics, top_items
 from pyutils.text.sequences import pad

@@ -12,11 +12,11 @@ import paddle
 from albef_paddle.retrieval import AlbefForRetrieval
 from albef_paddle.tasks.base import AlbefRunConfig, AlbefTask
 from albef_paddle.tasks.reranking import Gallery, Reranked, rerank
-from pyutils.checks import at_least
 from pyutils.config import setting
+from pyutils.config.checks import at_least
+from pyutils.console import say
 from pyutils.data.annotations import albef_captions
 from pyutils.data.records import CaptionRecord
-from pyutils.engine.run_log import say
 from pyutils.engine.task import Batch
 
 

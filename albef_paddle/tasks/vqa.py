@@ -11,16 +11,16 @@ import paddle
 
 from albef_paddle.question_answering import AlbefForQuestionAnswering
 from albef_paddle.tasks.base import AlbefRunConfig, AlbefTask
-from pyutils.checks import at_least
 from pyutils.config import setting
+from pyutils.config.checks import at_least
 from pyutils.data.annotations import albef_vqa
 from pyutils.data.records import WeightedVQARecord
+from pyutils.data.vqa.results import write_results
 from pyutils.engine.evaluation import predict_all
 from pyutils.engine.task import Batch
 from pyutils.errors import InputError
 from pyutils.metrics.vqa import evaluate_answers
 from pyutils.text.cleaning import clean_question
-from pyutils.vqa.results import write_results
 
 RESULT_FILE = "result.json"
 HUMAN_ANSWERS = 10

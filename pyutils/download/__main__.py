@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from pyutils.cli import run_main
+from pyutils.config.command_line import run_main
 from pyutils.download.catalogue import DataSet, Part, choose, read_table
 from pyutils.download.problems import DownloadError
 from pyutils.download.progress import human_size

@@ -14,7 +14,7 @@ from pyutils.download.partial import partial_file
 from pyutils.download.problems import DownloadError, SourceFailed
 from pyutils.download.verify import Expected, check_opens
 from pyutils.errors import InputError
-from pyutils.files import PathLike
+from pyutils.formats.atomic import PathLike
 
 _PIECE = re.compile(r"(?P<stem>.+?)[._-](?:part)?(?P<number>\d{2,4})$")
 _COPY = 1 << 22

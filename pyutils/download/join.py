@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from pyutils.cli import run_main
+from pyutils.config.command_line import run_main
 from pyutils.download.archives import is_archive, join_pieces, unpack
 from pyutils.errors import InputError
 

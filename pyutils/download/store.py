@@ -13,7 +13,7 @@ from pyutils.download.catalogue import DataSet, Part
 from pyutils.download.problems import DownloadError
 from pyutils.download.sources import Probe, probe
 from pyutils.download.transfer import Patience, fetch
-from pyutils.files import write_json
+from pyutils.formats.atomic import write_json
 
 
 @dataclass(frozen=True)

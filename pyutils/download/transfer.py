@@ -19,7 +19,7 @@ from pyutils.download.problems import Changed, DownloadError, Interrupted, Sourc
 from pyutils.download.progress import Progress, human_size
 from pyutils.download.sources import Opened, open_source
 from pyutils.download.verify import Expected, check_opens
-from pyutils.files import PathLike
+from pyutils.formats.atomic import PathLike
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from typing import Any, Union
 import numpy as np
 import paddle
 
+from pyutils import distributed
+from pyutils.console import progress
 from pyutils.data.loader import Loader, eval_loader
 from pyutils.data.order import EvalOrder
-from pyutils.engine import distributed
 from pyutils.engine.precision import autocast
-from pyutils.engine.run_log import progress
 from pyutils.engine.settings import TrainConfig
 from pyutils.engine.task import Task
 from pyutils.errors import InputError

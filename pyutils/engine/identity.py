@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from pyutils.config import to_dict
+from pyutils.config.loading import to_dict
 from pyutils.data.order import TrainOrder
 from pyutils.engine.settings import TrainConfig
 from pyutils.engine.task import Task
 from pyutils.errors import InputError
-from pyutils.yaml_text import parse_yaml
+from pyutils.formats.yaml_text import parse_yaml
 
 # Settings of `train` that may change between stop and resume: they alter no step. batch_size counts in the effective
 # batch.

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from pyutils.engine.checkpoint import STATE_VALUES, RunState, find_checkpoint, load_state
+from pyutils.console import say
 from pyutils.engine.identity import REQUIRED
-from pyutils.engine.run_log import say
 from pyutils.errors import InputError
-from pyutils.files import recover_folder
+from pyutils.formats.atomic import recover_folder
+from pyutils.weights.checkpoint import STATE_VALUES, RunState, find_checkpoint, load_state
 
 AUTO = "auto"
 LAST = "last"

@@ -10,19 +10,19 @@ from typing import Any, TypeVar
 
 import paddle
 
-from pyutils.cli import Run, print_config
 from pyutils.config import setting
-from pyutils.engine.checkpoint import CONFIG_FILE, find_checkpoint, load_weights
+from pyutils.config.command_line import Run, print_config
+from pyutils.console import markdown_table, say
 from pyutils.engine.determinism import seed_initial
 from pyutils.engine.identity import flat
-from pyutils.engine.loading import LoadReport
-from pyutils.engine.run_log import markdown_table, say
 from pyutils.engine.settings import TrainConfig
 from pyutils.engine.task import Task
 from pyutils.engine.trainer import Trainer
 from pyutils.errors import InputError
-from pyutils.files import PathLike
-from pyutils.yaml_text import parse_yaml
+from pyutils.formats.atomic import PathLike
+from pyutils.formats.yaml_text import parse_yaml
+from pyutils.weights.checkpoint import CONFIG_FILE, find_checkpoint, load_weights
+from pyutils.weights.loading import LoadReport
 
 _TRAINING_ONLY = re.compile(r"dropout|drop_path|init_std|momentum|distill")
 

@@ -1,4 +1,4 @@
-"""What a run tells: lines or a progress bar on the console, `log.jsonl`, VisualDL curves, tables of metrics.
+"""Log of a run: lines or a progress bar on the console, `log.jsonl`, VisualDL curves.
 
 Only the main process writes. On a terminal the console shows one progress bar; elsewhere it prints a plain line every
 `log_every` steps, so that a log file stays readable.
@@ -9,37 +9,20 @@ from __future__ import annotations
 import importlib
 import json
 import math
-import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
 
-from pyutils.engine import distributed
-from pyutils.files import atomic_write
+from pyutils import distributed
+from pyutils.console import on_terminal, say, short
+from pyutils.formats.atomic import atomic_write
 
 LOG_FILE = "log.jsonl"
 CURVES_FOLDER = "vdl"
-
-
-def on_terminal() -> bool:
-    """Whether the console is a terminal, which can show a progress bar."""
-    return sys.stderr.isatty()
-
-
-def progress(batches: Iterable[Any], title: str) -> Iterator[Any]:
-    """`batches` with a progress bar on the main process's terminal; without one elsewhere."""
-    hidden = not (on_terminal() and distributed.is_main())
-    return iter(tqdm(batches, desc=title, disable=hidden, leave=False, dynamic_ncols=True))
-
-
-def say(message: str) -> None:
-    """Print one line on the main process, above a progress bar if there is one."""
-    if distributed.is_main():
-        tqdm.write(message, file=sys.stderr)
 
 
 class RunLog:
@@ -78,7 +61,7 @@ class RunLog:
         """
         self._write({"kind": "train", "step": step, "epoch": round(epoch, 4), **values, **speed})
         self._plot("train", {**values, **speed}, step)
-        numbers = " ".join(f"{name} {_short(value)}" for name, value in values.items())
+        numbers = " ".join(f"{name} {short(value)}" for name, value in values.items())
         pace = f"{speed['samples_per_second']:.1f} samples/s, data {speed['data_share']:.0%}"
         if self._bar is not None:
             self._bar.set_postfix_str(f"{numbers} {pace}")
@@ -90,7 +73,7 @@ class RunLog:
         """Report the metrics of a split; `best` marks the best result of the run so far."""
         self._write({"kind": "eval", "step": step, "epoch": round(epoch, 4), "split": split, "best": best, **metrics})
         self._plot(split, metrics, step)
-        numbers = ", ".join(f"{name} {_short(value)}" for name, value in metrics.items())
+        numbers = ", ".join(f"{name} {short(value)}" for name, value in metrics.items())
         say(f"step {step}/{self._total} epoch {epoch:.2f} {split}: {numbers}" + (" (best so far)" if best else ""))
 
     def event(self, step: int, message: str) -> None:
@@ -119,28 +102,6 @@ class RunLog:
                 self._curves.add_scalar(f"{group}/{name}", value, step)
 
 
-def markdown_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> str:
-    """Rows of named values as a Markdown table; numbers are right-aligned, missing values empty."""
-    columns = list(columns or dict.fromkeys(name for row in rows for name in row))
-    texts = [[_short(row[name]) if name in row else "" for name in columns] for row in rows]
-    numeric = [all(isinstance(row.get(name, 0), (int, float)) for row in rows) for name in columns]
-    widths = [max(3, len(name), *(len(line[i]) for line in texts)) for i, name in enumerate(columns)]
-    rule = [("-" * (width - 1) + ":") if right else "-" * width for width, right in zip(widths, numeric)]
-
-    def line(cells: Sequence[str]) -> str:
-        padded = [cell.rjust(w) if right else cell.ljust(w) for cell, w, right in zip(cells, widths, numeric)]
-        return "| " + " | ".join(padded) + " |"
-
-    return "\n".join(line(cells) for cells in [columns, rule, *texts]) + "\n"
-
-
-def write_table(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> None:
-    """Write `markdown_table` to a file, on the main process."""
-    if distributed.is_main():
-        with atomic_write(path) as stream:
-            stream.write(markdown_table(rows, columns))
-
-
 def _keep_log_until(path: Path, step: int) -> None:
     """Drop what a log says about steps after `step`, which a resumed run takes again; all of it for a new run."""
     if not path.is_file():
@@ -167,12 +128,6 @@ def _curve_writer(folder: Path) -> Any:
 def _jsonable(entry: Mapping[str, Any]) -> dict[str, Any]:
     """JSON has no NaN or infinity: they are written as text."""
     return {k: str(v) if isinstance(v, float) and not math.isfinite(v) else v for k, v in entry.items()}
-
-
-def _short(value: Any) -> str:
-    if not isinstance(value, float):
-        return str(value)
-    return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e5 else f"{value:.3e}"
 
 
 def _clock(seconds: float) -> str:

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 import paddle
 
-from pyutils.engine import distributed
+from pyutils import distributed
 from pyutils.engine.precision import LossScaler, autocast, gradients_are_finite
 from pyutils.engine.settings import TrainConfig
 from pyutils.engine.task import Batch, Task

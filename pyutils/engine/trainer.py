@@ -11,24 +11,26 @@ from pathlib import Path
 
 import paddle
 
+from pyutils import distributed
 from pyutils.compat import use_cpu_threads
+from pyutils.console import say
 from pyutils.data.loader import train_loader
 from pyutils.data.order import TrainOrder
-from pyutils.engine import distributed, evaluation
-from pyutils.engine.checkpoint import CONFIG_FILE, METRICS_FILE, RunState, load_weights, save_checkpoint
+from pyutils.engine import evaluation
 from pyutils.engine.determinism import seed_step
 from pyutils.engine.identity import check_files, check_identity, run_identity
 from pyutils.engine.meter import Meter
 from pyutils.engine.resume import LAST, Progress, capture, load_run, resume_folder, unpack
-from pyutils.engine.run_log import RunLog, say
+from pyutils.engine.run_log import RunLog
 from pyutils.engine.settings import TrainConfig
 from pyutils.engine.step import FiniteGuard, Stepper, StepWindow
 from pyutils.engine.stop_signals import Stopped, StopSignals
 from pyutils.engine.task import Batch, Task
 from pyutils.errors import InputError
-from pyutils.files import atomic_write, write_json
+from pyutils.formats.atomic import atomic_write, write_json
 from pyutils.optim import build_optimizer
 from pyutils.schedule import build_schedule
+from pyutils.weights.checkpoint import CONFIG_FILE, METRICS_FILE, RunState, load_weights, save_checkpoint
 
 BEST = "best"
 _STEPS_BETWEEN_STOP_CHECKS_ON_GPU = 10

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pyutils.cli import run_main
+from pyutils.config.command_line import run_main
 
 # What can be exported → (module, function that makes an Exportable of a checkpoint, its further arguments).
 EXPORTS = {

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import yaml
 
-from pyutils.data.answers import AnswerVocabulary
-from pyutils.engine.checkpoint import CONFIG_FILE, weight_file
+from pyutils.data.vqa.answers import AnswerVocabulary
 from pyutils.errors import InputError
-from pyutils.files import PathLike
+from pyutils.formats.atomic import PathLike
+from pyutils.weights.checkpoint import CONFIG_FILE, weight_file
 from pyutils.weights.places import locate
 
 VOCABULARY = "vocab.txt"

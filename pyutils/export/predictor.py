@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pyutils.errors import InputError, nearest
-from pyutils.files import PathLike
+from pyutils.formats.atomic import PathLike
 
 DESCRIPTION = "export.json"
 PROGRAM = "model"

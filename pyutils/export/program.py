@@ -13,7 +13,7 @@ import paddle
 
 from pyutils.errors import InputError
 from pyutils.export.predictor import DESCRIPTION, PARAMETERS, PROGRAM, PROGRAMS, Predictor
-from pyutils.files import PathLike, atomic_folder, check_replaceable, write_json
+from pyutils.formats.atomic import PathLike, atomic_folder, check_replaceable, write_json
 
 ONNX_FILE = "model.onnx"
 _OPSET = 17

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pyutils.errors import InputError
-from pyutils.files import atomic_write
+from pyutils.formats.atomic import atomic_write
 
 RESULT_FILE = "predictions.csv"
 _VALUES = {"true": True, "false": False}

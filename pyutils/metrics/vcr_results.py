@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from pyutils.errors import InputError
-from pyutils.files import PathLike, atomic_write
+from pyutils.formats.atomic import PathLike, atomic_write
 from pyutils.metrics.vcr import CHOICES, Scores
 
 RESULT_FILE = "leaderboard.csv"

@@ -9,7 +9,7 @@ from typing import Any, Optional
 import numpy as np
 
 from pyutils.errors import InputError
-from pyutils.vqa.normalise import clean_space, normalise_prediction, strip_human_answer
+from pyutils.metrics.answer_text import clean_space, normalise_prediction, strip_human_answer
 
 _AGREEING = 3
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, Optional
 
-from pyutils.checks import above, at_least, share
 from pyutils.config import setting
+from pyutils.config.checks import above, at_least, share
 
 # Biases, and every parameter of a layer whose name says that it normalises (LayerNorm, norm1, layer_norm …).
 NO_DECAY: tuple[str, ...] = (r"(^|\.)bias$", r"(?i)norm[^.]*\.(weight|bias)$")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pyutils.files import write_json
+from pyutils.formats.atomic import write_json
 from pyutils.sample.pool import Picture
 from pyutils.sample.scenes import CRATE, SHAPES, SIDE, Thing
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Union
 
 import numpy as np
 
-from pyutils.files import atomic_write, write_json
+from pyutils.formats.atomic import atomic_write, write_json
 from pyutils.sample.pool import Picture
 from pyutils.sample.scenes import EVERYTHING, SIDE, SIZES, Concepts, Thing
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pyutils.files import atomic_write
+from pyutils.formats.atomic import atomic_write
 from pyutils.sample.balance import balanced
 from pyutils.sample.language import Statement, existence_statements
 from pyutils.sample.pool import Picture

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
-from pyutils.files import atomic_write
+from pyutils.formats.atomic import atomic_write
 from pyutils.sample.language import Caption, Segment
 from pyutils.sample.pool import Picture
 from pyutils.sample.scenes import SIDE

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pyutils.files import atomic_write
+from pyutils.formats.atomic import atomic_write
 from pyutils.sample.coco_files import annotation_id, category_id, write_instances
 from pyutils.sample.pool import Picture
 from pyutils.sample.scenes import Scene, Thing

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pyutils.files import atomic_write
+from pyutils.formats.atomic import atomic_write
 from pyutils.sample.language import NUMBERS, plural, with_article
 from pyutils.sample.pool import Picture
 from pyutils.sample.scenes import COLOURS, SHAPES, Scene

@@ -13,9 +13,9 @@ from xml.etree import ElementTree
 
 from PIL import Image, ImageDraw, ImageFont
 
-from pyutils.data import safe_pickle
 from pyutils.errors import InputError
-from pyutils.files import atomic_write
+from pyutils.formats import safe_pickle
+from pyutils.formats.atomic import atomic_write
 
 _ACROSS, _CELL, _SCALE = 4, 300, 2
 _TITLE, _GAP, _LINE, _LETTERS = 34, 12, 15, 44

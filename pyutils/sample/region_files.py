@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pyutils.files import write_json
+from pyutils.formats.atomic import write_json
 
 
 @dataclass(frozen=True)

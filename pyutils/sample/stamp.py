@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pyutils.errors import InputError
-from pyutils.files import write_json
+from pyutils.formats.atomic import write_json
 
 STAMP = "sample.json"
 

@@ -7,7 +7,7 @@ import string
 from collections.abc import Iterable
 from pathlib import Path
 
-from pyutils.files import atomic_write
+from pyutils.formats.atomic import atomic_write
 
 # Positions of the special pieces in BERT's own vocabularies: weights and code that count on them keep working.
 _SPECIALS = {0: "[PAD]", 100: "[UNK]", 101: "[CLS]", 102: "[SEP]", 103: "[MASK]"}

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pyutils.files import atomic_write, write_json
+from pyutils.formats.atomic import atomic_write, write_json
 
 UNKNOWN_ANSWER = "<unk>"
 ANSWERS_PER_QUESTION = 10

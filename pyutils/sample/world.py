@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from pyutils.errors import InputError, nearest
-from pyutils.files import write_json
+from pyutils.formats.atomic import write_json
 from pyutils.sample.coco_files import write_caption_pool, write_captions, write_instances, write_karpathy
 from pyutils.sample.commonsense import write_metadata, write_questions
 from pyutils.sample.detections import CLASSES

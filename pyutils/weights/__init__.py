@@ -3,6 +3,6 @@
 `read(path)` gives the arrays of any weight file; `python -m pyutils.weights` converts, inspects and compares.
 """
 
-from pyutils.weights.reading import read, read_object
+from pyutils.formats.weight_files import read, read_object
 
 __all__ = ["read", "read_object"]

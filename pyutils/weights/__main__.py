@@ -7,11 +7,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from pyutils.cli import run_main
-from pyutils.engine.checkpoint import weight_file
+from pyutils.config.command_line import run_main
+from pyutils.formats.weight_files import read
 from pyutils.weights import converting, packages, registry
+from pyutils.weights.checkpoint import weight_file
 from pyutils.weights.places import locate
-from pyutils.weights.reading import read
 
 
 def build_parser() -> argparse.ArgumentParser:

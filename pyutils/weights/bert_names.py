@@ -18,7 +18,7 @@ BERT_FIELDS = {
     "layer_norm_eps": "layer_norm_eps",
     "initializer_range": "init_std",
 }
-"""Field of Hugging Face's and paddlenlp's configurations → ours (`pyutils.bert_config`)."""
+"""Field of Hugging Face's and paddlenlp's configurations → ours (`pyutils.layers.bert_config`)."""
 
 
 def layer_rules(theirs: str, ours: str) -> list[Rule]:

@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from pyutils.download.progress import human_size
-from pyutils.engine.tensor_files import cast_floats, stored_type, write_pdparams, write_safetensors
 from pyutils.errors import InputError, closest
+from pyutils.formats.tensor_files import cast_floats, stored_type, write_pdparams, write_safetensors
+from pyutils.formats.weight_files import file_format, named_arrays, read, read_object
 from pyutils.weights import packages
 from pyutils.weights.looks import looks_like
 from pyutils.weights.places import ENDINGS
-from pyutils.weights.reading import file_format, named_arrays, read, read_object
 
 DTYPES = ("float32", "float16", "bfloat16")
 _WEIGHTS = "model.safetensors"

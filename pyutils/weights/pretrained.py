@@ -13,10 +13,11 @@ from typing import Any, ClassVar, get_type_hints
 import numpy as np
 import yaml
 
-from pyutils.config import parse_config, to_yaml
-from pyutils.conversion import Place, convert
+from pyutils.config import to_yaml
+from pyutils.config.conversion import Place, convert
+from pyutils.config.loading import parse_config
 from pyutils.errors import InputError, nearest
-from pyutils.files import PathLike, check_replaceable
+from pyutils.formats.atomic import PathLike, check_replaceable
 
 Arrays = Mapping[str, np.ndarray]
 _YAML, _VOCABULARY = "config.yaml", "vocab.txt"
@@ -61,7 +62,7 @@ class Pretrained:
     @classmethod
     def fill(cls, model: Any, tensors: Arrays, origin: str, may_miss: list[str]) -> None:
         """Hook: put `tensors` of the file `origin` into `model`, strictly but for the names `may_miss`."""
-        from pyutils.engine.loading import load_arrays
+        from pyutils.weights.loading import load_arrays
 
         load_arrays(model, tensors, origin, may_miss, cls.other_heads)
 
@@ -90,7 +91,7 @@ class Pretrained:
     def _from_pretrained(
         cls, source: PathLike, may_miss: Iterable[str], changes: Mapping[str, Any], **choice: Any
     ) -> Any:
-        from pyutils.engine.checkpoint import weight_file
+        from pyutils.weights.checkpoint import weight_file
         from pyutils.weights.places import locate
 
         file = weight_file(locate(str(source)))
@@ -113,7 +114,7 @@ class Pretrained:
         InputError when it cannot be written, when it is a file, or holds anything but such a checkpoint: then it is
         left alone; also for another format, and when there is no file `vocabulary`.
         """
-        from pyutils.engine.checkpoint import METRICS_FILE, WEIGHT_FILES, save_checkpoint
+        from pyutils.weights.checkpoint import METRICS_FILE, WEIGHT_FILES, save_checkpoint
 
         text = "model:\n" + textwrap.indent(to_yaml(self.own_config()), "  ")
         vocabulary = self.vocabulary if vocabulary is None else vocabulary

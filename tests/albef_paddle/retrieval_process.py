@@ -10,7 +10,7 @@ import paddle
 
 from albef_paddle.negatives import Negatives
 from albef_paddle.retrieval import AlbefForRetrieval
-from pyutils.engine import distributed
+from pyutils import distributed
 from tests.albef_paddle.support import config_of, fill_from_original
 from tests.support import golden
 
@@ -24,8 +24,8 @@ def order(identities: np.ndarray) -> list[int]:
 
 
 def share_of_step(model: AlbefForRetrieval, first: int, last: int) -> dict[str, np.ndarray]:
-    """Losses of the recorded pairs `first` … `last` - 1 (in an order in which neighbours differ), neighbours being each other's negatives; the queue afterwards
-    and some gradients."""
+    """Losses of the recorded pairs `first` … `last` - 1 (in an order in which neighbours differ), neighbours being each
+    other's negatives; the queue afterwards and some gradients."""
     arrays = golden("albef/retrieval").inputs
     names = ("image", "input_ids", "attention_mask", "idx")
     swapped = paddle.to_tensor(np.arange(last - first) ^ 1)  # 1, 0, 3, 2, …

@@ -46,8 +46,12 @@ def test_scores_and_metrics_equal_the_recorded_evaluation():
         similarities = gallery.image_features @ gallery.text_features.T
         found = rerank(gallery, texts["k_test"])
     np.testing.assert_allclose(similarities, expected["eval_sims"], rtol=0, atol=5e-5)
-    np.testing.assert_allclose(found.texts.matrix(expected["score_matrix_i2t"].shape[1]), expected["score_matrix_i2t"], rtol=0, atol=5e-5)
-    np.testing.assert_allclose(found.images.matrix(expected["score_matrix_i2t"].shape[0]), expected["score_matrix_t2i"], rtol=0, atol=5e-5)
+    np.testing.assert_allclose(
+        found.texts.matrix(expected["score_matrix_i2t"].shape[1]), expected["score_matrix_i2t"], rtol=0, atol=5e-5
+    )
+    np.testing.assert_allclose(
+        found.images.matrix(expected["score_matrix_i2t"].shape[0]), expected["score_matrix_t2i"], rtol=0, atol=5e-5
+    )
     metrics = found.metrics(np.array(texts["txt2img"]))
     for name, value in recorded.json("outputs.json")["itm_eval"].items():
         assert metrics[name] == pytest.approx(value, abs=1e-9), name

@@ -14,8 +14,8 @@ from albef_paddle.tasks.grounding import AlbefGroundingConfig
 from albef_paddle.tasks.pretraining import AlbefPretrainingConfig
 from albef_paddle.tasks.retrieval import AlbefRetrievalConfig
 from albef_paddle.tasks.vqa import AlbefVQAConfig
-from pyutils.cli import Run
 from pyutils.config import Override, load_config
+from pyutils.config.command_line import Run
 from pyutils.errors import InputError
 
 CLASSES = {

@@ -19,11 +19,11 @@ from albef_paddle.tasks.nlvr2 import AlbefNLVR2
 from albef_paddle.tasks.retrieval import AlbefRetrieval, AlbefRetrievalConfig
 from albef_paddle.tasks.vqa import AlbefVQA, AlbefVQAConfig
 from albef_paddle.weights import load_tensors
-from pyutils.cli import Run, standard_parser
 from pyutils.config import load_config
-from pyutils.engine.checkpoint import save_checkpoint
+from pyutils.config.command_line import Run, standard_parser
 from pyutils.engine.trainer import Trainer
 from pyutils.errors import InputError
+from pyutils.weights.checkpoint import save_checkpoint
 
 
 @pytest.fixture

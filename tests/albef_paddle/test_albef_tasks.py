@@ -204,7 +204,9 @@ def test_k_larger_than_the_answer_list_ranks_all():
     arrays = recorded.inputs
     question = tensors(arrays, "image", "question_input_ids", "question_attention_mask")
     ranked = model.rank(*question, *tensors(arrays, "candidate_input_ids", "candidate_attention_mask"), k=128)
-    assert np.sort(ranked.answers.numpy(), axis=1).tolist() == [list(range(len(arrays["candidate_input_ids"])))] * len(arrays["image"])
+    assert np.sort(ranked.answers.numpy(), axis=1).tolist() == [list(range(len(arrays["candidate_input_ids"])))] * len(
+        arrays["image"]
+    )
     np.testing.assert_allclose(ranked.probabilities.numpy().sum(1), 1.0, rtol=1e-5)
 
 

@@ -24,10 +24,10 @@ from albef_paddle.weights import (
     load_tensors,
     to_original,
 )
-from pyutils.engine.checkpoint import save_checkpoint
-from pyutils.engine.tensor_files import write_safetensors
 from pyutils.errors import InputError
+from pyutils.formats.tensor_files import write_safetensors
 from pyutils.weights import bert_names, paddlenlp_names
+from pyutils.weights.checkpoint import save_checkpoint
 from pyutils.weights.names import NameMap
 from tests.albef_paddle.support import config_of
 from tests.support import golden
@@ -218,7 +218,9 @@ def test_bert_and_vit_start_the_encoders():
     last = settings.text.num_layers - 1
     place = last - settings.text.fusion_layer
     layer = f"bert.encoder.layer.{last}.intermediate.dense.weight"
-    np.testing.assert_array_equal(model.text.fusion_layers.layers[place].feed_forward.expand.weight.numpy(), bert[layer].T)
+    np.testing.assert_array_equal(
+        model.text.fusion_layers.layers[place].feed_forward.expand.weight.numpy(), bert[layer].T
+    )
     np.testing.assert_array_equal(
         model.decoder.text.fusion_layers.layers[last].feed_forward.expand.weight.numpy(), bert[layer].T
     )

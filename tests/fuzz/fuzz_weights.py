@@ -24,8 +24,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import numpy as np
 
-from pyutils.engine.tensor_files import write_safetensors
 from pyutils.errors import InputError
+from pyutils.formats.tensor_files import write_safetensors
 from pyutils.weights import read_object
 from tests.pyutils.weights.torch_files import legacy_of, write_legacy, write_zip, zip_of
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from pyutils.checks import ACTIVATIONS, above, at_least, below, check_transformer, one_of, share
 from pyutils.config import load_config, setting
-from pyutils.data.region_inputs import RegionConfig
-from pyutils.data.vqa_splits import VQAConfig
+from pyutils.config.checks import ACTIVATIONS, above, at_least, below, check_transformer, one_of, share
+from pyutils.data.features.inputs import RegionConfig
+from pyutils.data.vqa.splits import VQAConfig
 from pyutils.errors import InputError
 from pyutils.layers import initializers
 from pyutils.optim import OptimizerConfig

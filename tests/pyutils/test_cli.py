@@ -11,8 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from pyutils.cli import Flag, config_table, parse_bool, positive, print_config, run_main, standard_parser
-from pyutils.config import parse_config, setting
+from pyutils.config import setting
+from pyutils.config.command_line import (
+    Flag,
+    config_table,
+    parse_bool,
+    positive,
+    print_config,
+    run_main,
+    standard_parser,
+)
+from pyutils.config.loading import parse_config
 from pyutils.errors import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -275,7 +284,7 @@ def test_gpus_that_are_asked_for_must_be_there(tmp_path, devices):
 
 
 FAILING = """
-from pyutils.cli import run_main
+from pyutils.config.command_line import run_main
 from pyutils.errors import InputError
 
 def main():
@@ -291,7 +300,7 @@ def test_a_failing_program_exits_plainly():
 
 
 LISTING = """
-from pyutils.cli import run_main, standard_parser
+from pyutils.config.command_line import run_main, standard_parser
 from pyutils.engine.settings import TrainConfig
 run_main(lambda: standard_parser("x.py", None, (), TrainConfig).parse(["{flag}"]))
 """
@@ -323,7 +332,7 @@ except BaseException as error:
 
 def test_ctrl_c_during_an_import_ends_the_program_plainly(tmp_path):
     (tmp_path / "stubborn.py").write_text(STUBBORN)
-    code = "from pyutils.cli import run_main\ndef main():\n    import stubborn\nrun_main(main)"
+    code = "from pyutils.config.command_line import run_main\ndef main():\n    import stubborn\nrun_main(main)"
     variables = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(tmp_path)])}
     done = subprocess.run(
         [sys.executable, "-c", code], env=variables, capture_output=True, text=True, check=False, timeout=60

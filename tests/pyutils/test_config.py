@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyutils.checks import multiple_of
-from pyutils.config import (
+from pyutils.config.checks import multiple_of
+from pyutils.config.loading import (
     REQUIRED,
     Override,
     describe,
@@ -21,7 +21,7 @@ from pyutils.config import (
     to_yaml,
 )
 from pyutils.errors import InputError
-from pyutils.yaml_text import dump_yaml, parse_yaml
+from pyutils.formats.yaml_text import dump_yaml, parse_yaml
 
 
 @dataclass(frozen=True)

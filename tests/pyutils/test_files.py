@@ -10,9 +10,9 @@ import time
 
 import pytest
 
-from pyutils import files
 from pyutils.errors import InputError
-from pyutils.files import atomic_folder, atomic_write, check_replaceable, recover_folder, write_json
+from pyutils.formats import atomic as files
+from pyutils.formats.atomic import atomic_folder, atomic_write, check_replaceable, recover_folder, write_json
 
 NO_SPACE = OSError(errno.ENOSPC, "No space left on device")
 
@@ -137,7 +137,7 @@ def test_only_an_own_earlier_folder_may_be_replaced(tmp_path):
 
 KILLED = """
 import sys, time
-from pyutils.files import atomic_folder
+from pyutils.formats.atomic import atomic_folder
 with atomic_folder(sys.argv[1]) as folder:
     (folder / "model").write_text("new")
     print("writing", flush=True)

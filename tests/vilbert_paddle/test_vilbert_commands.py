@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pyutils.cli import Run
 from pyutils.config import Override, load_config
-from pyutils.engine.checkpoint import read_weights
+from pyutils.config.command_line import Run
+from pyutils.weights.checkpoint import read_weights
 from tests.vilbert_paddle.worlds import NETWORK
 from vilbert_paddle.flags import network_settings
 from vilbert_paddle.running import settle

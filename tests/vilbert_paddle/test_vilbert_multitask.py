@@ -8,11 +8,11 @@ import numpy as np
 import paddle
 import pytest
 
-from pyutils.cli import Run
 from pyutils.config import load_config
-from pyutils.engine.checkpoint import read_weights
+from pyutils.config.command_line import Run
 from pyutils.engine.run import run_task
 from pyutils.errors import InputError
+from pyutils.weights.checkpoint import read_weights
 from tests.vilbert_paddle.worlds import NETWORK
 from vilbert_paddle.flags import DEFAULT_CONFIGS
 from vilbert_paddle.tasks.base import with_recipe

@@ -7,8 +7,8 @@ import json
 
 import pytest
 
-from pyutils.cli import Run, standard_parser
 from pyutils.config import load_config
+from pyutils.config.command_line import Run, standard_parser
 from pyutils.engine.run import run_task
 from pyutils.errors import InputError
 from pyutils.metrics.nlvr2_results import read_predictions

@@ -9,8 +9,8 @@ import numpy as np
 import paddle
 import pytest
 
-from pyutils.cli import Run
 from pyutils.config import load_config
+from pyutils.config.command_line import Run
 from pyutils.data.features import open_regions
 from pyutils.data.pairs import Pair, write_tar_shards
 from pyutils.engine.run import run_task

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from pyutils.config import load_config
+from pyutils.data.refer import SPLITTINGS
 from pyutils.optim import OptimizerConfig
 from pyutils.optim.build import trained_parameters
-from pyutils.refer import SPLITTINGS
 from tests.support import golden
 from tests.vilbert_paddle.support import TASK_HEADS, config_of, tasks_of
 from vilbert_paddle.heads import HEADS, PRETRAINING, VilbertForPretraining

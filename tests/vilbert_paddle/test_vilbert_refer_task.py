@@ -9,11 +9,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pyutils.cli import Run
 from pyutils.config import load_config
-from pyutils.engine.checkpoint import read_weights
+from pyutils.config.command_line import Run
 from pyutils.engine.run import run_task
 from pyutils.errors import InputError
+from pyutils.weights.checkpoint import read_weights
 from tests.vilbert_paddle.data.lmdb_files import write_lmdb
 from vilbert_paddle.tasks.base import with_recipe
 from vilbert_paddle.tasks.refer import ReferRunConfig, ReferTask

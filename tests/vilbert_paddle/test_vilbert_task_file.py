@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pyutils.cli import Run
 from pyutils.config import Override, load_config
+from pyutils.config.command_line import Run
 from pyutils.engine.evaluation import evaluating, split_loader
 from pyutils.errors import InputError
 from vilbert_paddle.data.caption_lines import read_caption_lines

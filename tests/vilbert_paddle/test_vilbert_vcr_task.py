@@ -8,8 +8,8 @@ import numpy as np
 import paddle
 import pytest
 
-from pyutils.cli import Run
 from pyutils.config import load_config
+from pyutils.config.command_line import Run
 from pyutils.engine.evaluation import evaluating, split_loader
 from pyutils.engine.run import run_task
 from pyutils.errors import InputError

@@ -9,8 +9,8 @@ import paddle
 import pytest
 from safetensors.numpy import save_file
 
-from pyutils.engine.tensor_files import write_pdparams
 from pyutils.errors import InputError
+from pyutils.formats.tensor_files import write_pdparams
 from pyutils.weights import paddlenlp_names
 from pyutils.weights.names import NameMap
 from tests.support import golden

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pyutils.engine.checkpoint import read_weights
+from pyutils.weights.checkpoint import read_weights
 from tests.visualbert_paddle.support import world_yaml
 from visualbert_paddle.tasks.vqa import VisualBertVQA
 from visualbert_paddle.weights import NAME_MAPS

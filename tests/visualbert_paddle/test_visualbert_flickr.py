@@ -8,8 +8,8 @@ import numpy as np
 import paddle
 import pytest
 
-from pyutils.cli import Run
 from pyutils.config import load_config
+from pyutils.config.command_line import Run
 from pyutils.data.annotations import entities
 from pyutils.data.annotations.entities import Boxes, read_sentence
 from pyutils.data.features import FeatureSpec, PackedWriter, RegionFeatures

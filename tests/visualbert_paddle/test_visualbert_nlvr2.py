@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pyutils.cli import Run
 from pyutils.config import load_config
+from pyutils.config.command_line import Run
 from pyutils.data.annotations import nlvr2 as nlvr2_annotations
 from pyutils.data.features import FeatureSpec, PackedWriter, open_regions
-from pyutils.data.region_inputs import RegionConfig, RegionInputs
+from pyutils.data.features.inputs import RegionConfig, RegionInputs
 from pyutils.engine.determinism import seed_initial
 from pyutils.engine.run import run_task
 from pyutils.errors import InputError
@@ -45,9 +45,9 @@ def task_of(config):
     return VisualBertNLVR2(config)
 
 
-RECORDED_DIMENSION = golden("visualbert/data_formats").arrays("expected/nlvr_finetune_dev_batch.npz")[
-    "image_feat_variable"
-].shape[-1]
+RECORDED_DIMENSION = (
+    golden("visualbert/data_formats").arrays("expected/nlvr_finetune_dev_batch.npz")["image_feat_variable"].shape[-1]
+)
 
 
 @pytest.mark.parametrize("split", ["train", "dev", "test1"])

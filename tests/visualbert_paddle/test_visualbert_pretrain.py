@@ -8,24 +8,24 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pyutils.cli import Run
 from pyutils.config import load_config
-from pyutils.data import caption_items
-from pyutils.data.caption_items import CaptionFiles, CaptionItems, CaptionsConfig
-from pyutils.data.nlvr2_splits import NLVR2Config
-from pyutils.data.nlvr2_splits import read_split as read_nlvr2
+from pyutils.config.command_line import Run
+from pyutils.data.annotations.nlvr2_splits import NLVR2Config
+from pyutils.data.annotations.nlvr2_splits import read_split as read_nlvr2
+from pyutils.data.features.inputs import RegionConfig
 from pyutils.data.records import CaptionRecord
-from pyutils.data.region_inputs import RegionConfig
 from pyutils.data.table import RecordTable
-from pyutils.data.vqa_splits import VQAConfig, VQAFiles
-from pyutils.data.vqa_splits import read_split as read_vqa
-from pyutils.engine.checkpoint import read_weights
+from pyutils.data.vqa import caption_items
+from pyutils.data.vqa.caption_items import CaptionFiles, CaptionItems, CaptionsConfig
+from pyutils.data.vqa.splits import VQAConfig, VQAFiles
+from pyutils.data.vqa.splits import read_split as read_vqa
 from pyutils.engine.determinism import seed_initial
 from pyutils.engine.evaluation import evaluating, split_loader
 from pyutils.engine.run import run_task
 from pyutils.errors import InputError
 from pyutils.text import sequences
 from pyutils.text.masking import MaskDraws
+from pyutils.weights.checkpoint import read_weights
 from tests.support import golden
 from tests.visualbert_paddle.support import as_tensors, config_of, load_golden_weights, network_inputs, tiny_yaml
 from visualbert_paddle.config import VisualBertConfig
@@ -120,7 +120,9 @@ def check_batch(batch, expected):
     length = batch["input_ids"].shape[1] + regions
     labels = np.full((len(batch["input_ids"]), length), -1)
     said = batch["word_labels"]
-    labels.reshape(-1)[batch["word_positions"]] = np.where(said == -100, -1, said)  # -100 stands where no word is hidden
+    labels.reshape(-1)[batch["word_positions"]] = np.where(
+        said == -100, -1, said
+    )  # -100 stands where no word is hidden
     np.testing.assert_array_equal(labels[:, :-regions], expected["masked_lm_labels"])
     assert (labels[:, -regions:] == -1).all()
     np.testing.assert_array_equal(batch["region_mask"], expected["image_mask"][:, :regions])

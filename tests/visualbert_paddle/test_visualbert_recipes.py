@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from pyutils.data.datasets import load_dataset
-from pyutils.data.datasets import main as datasets_command
+from pyutils.data.prepare.datasets import load_dataset
+from pyutils.data.prepare.datasets import main as datasets_command
 from pyutils.download.catalogue import choose
 from pyutils.download.join import find_parts
 from pyutils.download.join import main as join_command

@@ -8,8 +8,8 @@ import json
 import numpy as np
 import pytest
 
-from pyutils.cli import Run
 from pyutils.config import load_config
+from pyutils.config.command_line import Run
 from pyutils.data.features import FeatureSpec, PackedWriter, RegionFeatures
 from pyutils.data.records import TaggedText
 from pyutils.engine.determinism import seed_initial

@@ -10,12 +10,11 @@ import paddle
 import pytest
 from safetensors.numpy import save_file
 
-from pyutils.cli import Run
-from pyutils.data.annotations import vqa as vqa_annotations
-from pyutils.data.answers import AnswerVocabulary
+from pyutils.config.command_line import Run
 from pyutils.data.features import FeatureSpec, open_regions
 from pyutils.data.features.packed_writer import PackedWriter
-from pyutils.engine.checkpoint import load_weights
+from pyutils.data.vqa import annotations as vqa_annotations
+from pyutils.data.vqa.answers import AnswerVocabulary
 from pyutils.engine.determinism import seed_initial
 from pyutils.engine.evaluation import evaluating, split_loader
 from pyutils.engine.run import run_task
@@ -23,6 +22,7 @@ from pyutils.engine.trainer import Trainer
 from pyutils.errors import InputError
 from pyutils.text import sequences
 from pyutils.text.tokenizer import WordPiece
+from pyutils.weights.checkpoint import load_weights
 from tests.support import golden
 from tests.visualbert_paddle.support import as_tensors
 from visualbert_paddle.predict_vqa import rank_answers

@@ -8,8 +8,8 @@ import numpy as np
 import paddle
 import pytest
 
-from pyutils.engine.tensor_files import write_safetensors
 from pyutils.errors import InputError
+from pyutils.formats.tensor_files import write_safetensors
 from tests.pyutils.weights.torch_files import write_legacy, write_zip
 from tests.support import golden
 from tests.visualbert_paddle.support import as_tensors, config_of, network_inputs

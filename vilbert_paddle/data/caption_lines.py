@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from pyutils.data.annotations.files import check_fields, image_key, read_json_lines
 from pyutils.data.records import CaptionRecord
 from pyutils.data.table import RecordTable
 from pyutils.errors import InputError
+from pyutils.formats.json_files import check_fields, image_key, read_json_lines
 
 
 def read_caption_lines(path: Path) -> RecordTable[CaptionRecord]:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pyutils.data.answers import AnswerVocabulary
 from pyutils.data.records import EntailmentRecord, PairRecord, VQARecord
+from pyutils.data.vqa.answers import AnswerVocabulary
 from pyutils.text.tokenizer import WordPiece
 from vilbert_paddle.data.regions import PictureReader
 from vilbert_paddle.data.texts import text_batch

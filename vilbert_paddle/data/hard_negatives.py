@@ -11,9 +11,9 @@ import numpy as np
 
 from pyutils.data.features import RegionSource
 from pyutils.data.features.keys import numeric_id, stem_of
-from pyutils.data.safe_pickle import load
 from pyutils.errors import InputError
-from pyutils.files import atomic_write
+from pyutils.formats.atomic import atomic_write
+from pyutils.formats.safe_pickle import load
 
 _BLOCK = 1024
 

@@ -10,11 +10,11 @@ import numpy as np
 
 from pyutils.config import setting
 from pyutils.data.records import ReferRecord
-from pyutils.data.safe_pickle import load_npy
+from pyutils.data.refer import Refer
 from pyutils.data.table import RecordTable
 from pyutils.errors import InputError, nearest
+from pyutils.formats.safe_pickle import load_npy
 from pyutils.metrics.grounding import THRESHOLD, box_iou, xyxy
-from pyutils.refer import Refer
 from pyutils.text.tokenizer import WordPiece
 from vilbert_paddle.data.regions import PictureReader, Pictures
 from vilbert_paddle.data.texts import text_batch

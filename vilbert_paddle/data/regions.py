@@ -14,7 +14,7 @@ import numpy as np
 
 from pyutils.data.features import RegionBatch, RegionFeatures, RegionSource, normalise_boxes
 from pyutils.data.features.held import HeldRegions
-from pyutils.data.region_inputs import RegionConfig, RegionInputs, RegionSourceConfig
+from pyutils.data.features.inputs import RegionConfig, RegionInputs, RegionSourceConfig
 from pyutils.data.table import RecordTable
 from pyutils.errors import InputError
 

@@ -10,10 +10,10 @@ from typing import Literal, Optional
 
 import numpy as np
 
+from pyutils.data.annotations.tagged_text import in_words, speaking_names
 from pyutils.data.records import VCRRecord
 from pyutils.errors import InputError
 from pyutils.text import sequences
-from pyutils.text.tagged import in_words, speaking_names
 from pyutils.text.tokenizer import WordPiece
 from vilbert_paddle.data.regions import PictureReader
 from vilbert_paddle.data.texts import choice_batch

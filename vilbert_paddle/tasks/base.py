@@ -11,10 +11,10 @@ import numpy as np
 import paddle
 from paddle import nn
 
-from pyutils.checks import at_least
 from pyutils.compat import has_gpu
 from pyutils.config import setting
-from pyutils.data.region_inputs import RegionConfig, RegionSourceConfig
+from pyutils.config.checks import at_least
+from pyutils.data.features.inputs import RegionConfig, RegionSourceConfig
 from pyutils.data.table import RecordTable
 from pyutils.engine.run import RunConfig
 from pyutils.engine.split_task import SplitTask, vocabulary_size

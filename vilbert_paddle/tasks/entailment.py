@@ -15,7 +15,7 @@ from pyutils.data.records import EntailmentRecord
 from pyutils.engine.evaluation import predict_all
 from pyutils.engine.task import Batch
 from pyutils.errors import InputError
-from pyutils.files import write_json
+from pyutils.formats.atomic import write_json
 from pyutils.metrics.classification import accuracy, per_class_accuracy
 from vilbert_paddle.data.classification import ENTAILMENT_CLASSES, entailment_batch
 from vilbert_paddle.tasks.base import VilbertRunConfig, VilbertTask, split_path

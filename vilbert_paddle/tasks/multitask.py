@@ -16,8 +16,8 @@ import paddle
 from paddle import nn
 
 from pyutils.config import Override, load_config, setting, to_yaml
+from pyutils.console import say
 from pyutils.engine.evaluation import split_loader
-from pyutils.engine.run_log import say
 from pyutils.engine.task import Batch, State, Task
 from pyutils.errors import InputError, nearest
 from pyutils.schedule import StopAndGo

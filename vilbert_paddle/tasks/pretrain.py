@@ -12,9 +12,9 @@ import paddle
 from paddle import nn
 
 from pyutils.config import setting
+from pyutils.data.features.inputs import RegionSourceConfig
 from pyutils.data.pairs import Captions, Pair, PairSource, open_pairs
 from pyutils.data.records import CaptionRecord
-from pyutils.data.region_inputs import RegionSourceConfig
 from pyutils.data.table import RecordTable
 from pyutils.engine.evaluation import predict_all
 from pyutils.engine.task import Batch

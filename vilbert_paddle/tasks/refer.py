@@ -10,14 +10,14 @@ import numpy as np
 import paddle
 from paddle import nn
 
+from pyutils import distributed
 from pyutils.config import setting
+from pyutils.console import say
+from pyutils.data.features.inputs import RegionSourceConfig
 from pyutils.data.records import ReferRecord
-from pyutils.data.region_inputs import RegionSourceConfig
-from pyutils.engine import distributed
 from pyutils.engine.evaluation import predict_all
-from pyutils.engine.run_log import say
 from pyutils.engine.task import Batch, State
-from pyutils.files import write_json
+from pyutils.formats.atomic import write_json
 from pyutils.metrics.grounding import accuracy_at, best_regions
 from vilbert_paddle.data.refer import ReferConfig, read_refer_split, refer_batch
 from vilbert_paddle.tasks.base import VilbertRunConfig, VilbertTask

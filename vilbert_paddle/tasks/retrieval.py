@@ -11,13 +11,13 @@ import numpy as np
 from paddle import nn
 
 from pyutils.config import setting
+from pyutils.console import say
 from pyutils.data.annotations import karpathy
 from pyutils.data.records import CaptionRecord
 from pyutils.data.table import RecordTable
-from pyutils.engine.run_log import say
 from pyutils.engine.task import Batch
 from pyutils.errors import InputError
-from pyutils.files import write_json
+from pyutils.formats.atomic import write_json
 from pyutils.metrics.retrieval import retrieval_metrics
 from vilbert_paddle.data.caption_lines import read_caption_lines
 from vilbert_paddle.data.hard_negatives import HardNegatives

@@ -13,12 +13,12 @@ from paddle import nn
 
 from pyutils.config import setting
 from pyutils.data.annotations import vcr
+from pyutils.data.features.inputs import RegionSourceConfig
 from pyutils.data.records import VCRRecord
-from pyutils.data.region_inputs import RegionSourceConfig
 from pyutils.engine.evaluation import predict_all
 from pyutils.engine.task import Batch
 from pyutils.errors import InputError
-from pyutils.files import write_json
+from pyutils.formats.atomic import write_json
 from pyutils.metrics.vcr import combine
 from vilbert_paddle.data.vcr import CHOICES, Question, vcr_batch
 from vilbert_paddle.objectives import as_choices

@@ -11,15 +11,15 @@ import paddle
 from paddle import nn
 
 from pyutils.config import setting
-from pyutils.data.answers import AnswerVocabulary
+from pyutils.console import say
 from pyutils.data.records import VQARecord
-from pyutils.data.vqa_splits import SplitOverlaps, VQAConfig, answer_list, read_split
+from pyutils.data.vqa.answers import AnswerVocabulary
+from pyutils.data.vqa.classifier import SplitAnswers
+from pyutils.data.vqa.splits import SplitOverlaps, VQAConfig, answer_list, read_split
 from pyutils.engine.evaluation import predict_all
-from pyutils.engine.run_log import say
 from pyutils.engine.task import Batch
 from pyutils.errors import InputError
 from pyutils.metrics.vqa import best_answers
-from pyutils.vqa.classifier import SplitAnswers
 from vilbert_paddle.data.classification import vqa_batch
 from vilbert_paddle.tasks.base import VilbertRunConfig, VilbertTask
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from pyutils.compat import has_gpu
 from pyutils.config import setting
-from pyutils.data.region_inputs import RegionConfig, RegionInputs
+from pyutils.data.features.inputs import RegionConfig, RegionInputs
 from pyutils.engine.run import RunConfig
 from pyutils.engine.split_task import SplitTask, vocabulary_size
 from pyutils.engine.task import Batch

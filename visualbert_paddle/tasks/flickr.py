@@ -11,15 +11,15 @@ import numpy as np
 import paddle
 
 from pyutils.config import setting
+from pyutils.console import say
 from pyutils.data.annotations import entities
 from pyutils.data.features import RegionBatch
 from pyutils.data.records import Phrase, PhraseRecord
 from pyutils.data.table import RecordTable
 from pyutils.engine.evaluation import predict_all
-from pyutils.engine.run_log import say
 from pyutils.engine.task import Batch
 from pyutils.errors import InputError, nearest
-from pyutils.files import write_json
+from pyutils.formats.atomic import write_json
 from pyutils.losses import kl_unnormalised
 from pyutils.metrics.entities import first_hits, phrase_recall
 from pyutils.metrics.grounding import box_iou

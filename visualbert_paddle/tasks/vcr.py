@@ -11,15 +11,15 @@ import numpy as np
 import paddle
 
 from pyutils.config import setting
+from pyutils.data.annotations.tagged_text import speaking_names
+from pyutils.data.annotations.vcr_splits import VCRConfig, read_split
 from pyutils.data.records import VCRRecord
-from pyutils.data.vcr_splits import VCRConfig, read_split
 from pyutils.engine.evaluation import predict_all
 from pyutils.engine.task import Batch
 from pyutils.errors import InputError
-from pyutils.files import write_json
+from pyutils.formats.atomic import write_json
 from pyutils.losses import masked_cross_entropy
 from pyutils.metrics.classification import accuracy
-from pyutils.text.tagged import speaking_names
 from visualbert_paddle.heads import VisualBertForMultipleChoice
 from visualbert_paddle.tasks.base import VisualBertRunConfig, VisualBertTask, network_inputs
 from visualbert_paddle.vcr_texts import (

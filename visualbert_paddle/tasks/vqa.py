@@ -10,18 +10,18 @@ from typing import Literal
 import numpy as np
 import paddle
 
-from pyutils.checks import at_least
 from pyutils.config import setting
-from pyutils.data.answers import AnswerVocabulary
+from pyutils.config.checks import at_least
+from pyutils.console import say
 from pyutils.data.records import VQARecord
-from pyutils.data.vqa_splits import SplitOverlaps, VQAConfig, answer_list, read_split
+from pyutils.data.vqa.answers import AnswerVocabulary
+from pyutils.data.vqa.classifier import SplitAnswers
+from pyutils.data.vqa.splits import SplitOverlaps, VQAConfig, answer_list, read_split
 from pyutils.engine.evaluation import predict_all
-from pyutils.engine.run_log import say
 from pyutils.engine.task import Batch
 from pyutils.errors import InputError
 from pyutils.losses import kl_unnormalised, vqa_bce
 from pyutils.text import sequences
-from pyutils.vqa.classifier import SplitAnswers
 from visualbert_paddle.heads import VisualBertForQuestionAnswering
 from visualbert_paddle.tasks.base import VisualBertRunConfig, VisualBertTask, network_inputs
 

@@ -9,17 +9,17 @@ from typing import Any, Optional, Union
 import numpy as np
 
 from pyutils.data.annotations.albef_lists import Paths, list_entries, text_of, whole_number
-from pyutils.data.annotations.files import read_json
 from pyutils.data.records import BoxXYWH, ExpressionRecord
 from pyutils.data.table import RecordTable
 from pyutils.errors import InputError
+from pyutils.formats.json_files import read_json
 
 
 def read(paths: Paths) -> RecordTable[ExpressionRecord]:
     """Entries `{"image", "text", "ref_id"}`; "image_id", "split" and "box" (x, y, w, h in pixels) where given.
 
     The lists of `pyutils.data.prepare` have all of them; for lists without boxes, look the references up in
-    `pyutils.refer.api.Refer`. Raises InputError naming file and entry.
+    `pyutils.data.refer.api.Refer`. Raises InputError naming file and entry.
     """
     return RecordTable(ExpressionRecord, _records(paths))
 

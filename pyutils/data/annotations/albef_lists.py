@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Union
 
-from pyutils.data.annotations.files import check_fields, read_json
 from pyutils.errors import InputError
+from pyutils.formats.json_files import check_fields, read_json
 
 Paths = Union[str, "os.PathLike[str]", Sequence[Union[str, "os.PathLike[str]"]]]
 

@@ -10,10 +10,10 @@ from typing import Any, Union
 import numpy as np
 
 from pyutils.data.annotations.albef_lists import Paths, list_entries, text_of, texts_of, whole_number
-from pyutils.data.annotations.files import read_json
 from pyutils.data.records import WeightedVQARecord
 from pyutils.data.table import RecordTable
 from pyutils.errors import InputError, nearest
+from pyutils.formats.json_files import read_json
 
 VISUAL_GENOME_WEIGHT = 0.5
 DATASETS = ("vqa", "vg")

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Union
 
-from pyutils.data.annotations.files import entries_of, image_key, read_json
 from pyutils.data.records import CaptionRecord
 from pyutils.data.table import RecordTable
 from pyutils.errors import InputError
+from pyutils.formats.json_files import entries_of, image_key, read_json
 
 
 def read(path: Union[str, Path]) -> RecordTable[CaptionRecord]:

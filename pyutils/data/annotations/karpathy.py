@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Union
 
-from pyutils.data.annotations.files import check_fields, entries_of, image_key, read_json
 from pyutils.data.records import CaptionRecord
 from pyutils.data.table import RecordTable
 from pyutils.errors import InputError, nearest
+from pyutils.formats.json_files import check_fields, entries_of, image_key, read_json
 
 SPLITS = ("train", "val", "test")
 # COCO images that are in no test or validation set; everybody trains on them too.

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Optional, Union
 
-from pyutils.data.annotations.files import check_fields, read_json_lines
 from pyutils.data.records import PairRecord
 from pyutils.data.table import RecordTable
 from pyutils.errors import InputError
+from pyutils.formats.json_files import check_fields, read_json_lines
 
 _LABELS = {"True": True, "False": False, True: True, False: False}
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Optional, Union
 
-from pyutils.data.annotations.files import check_fields, image_key, read_json_lines
 from pyutils.data.records import EntailmentRecord
 from pyutils.data.table import RecordTable
 from pyutils.errors import InputError, nearest
+from pyutils.formats.json_files import check_fields, image_key, read_json_lines
 
 # The order of ALBEF's and ViLBERT's classifiers differs; tasks number the names, this module does not.
 LABELS = ("entailment", "neutral", "contradiction")

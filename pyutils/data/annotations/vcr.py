@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Optional, Union
 
-from pyutils.data.annotations.files import check_fields, image_key, read_json, read_json_lines
 from pyutils.data.records import BoxXYXY, TaggedText, VCRRecord
 from pyutils.data.table import RecordTable
 from pyutils.errors import InputError
+from pyutils.formats.json_files import check_fields, image_key, read_json, read_json_lines
 
 CHOICES = 4
 _NEEDED = ("annot_id", "img_fn", "question", "answer_choices", "rationale_choices", "objects")

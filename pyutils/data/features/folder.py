@@ -22,8 +22,8 @@ import numpy as np
 from pyutils.data.features.keys import KeyIndex, as_bytes, stem_of
 from pyutils.data.features.source import Entry, RegionSource
 from pyutils.data.features.spec import RegionFeatures
-from pyutils.data.safe_pickle import load_npy
 from pyutils.errors import InputError
+from pyutils.formats.safe_pickle import load_npy
 
 _INFO = "_info.npy"
 

@@ -21,8 +21,8 @@ import numpy as np
 from pyutils.data.features.keys import KeyIndex
 from pyutils.data.features.source import Entry, RegionSource
 from pyutils.data.features.spec import FeatureSpec, RegionFeatures
-from pyutils.data.safe_pickle import load
 from pyutils.errors import InputError
+from pyutils.formats.safe_pickle import load
 
 
 class Hdf5Regions(RegionSource):

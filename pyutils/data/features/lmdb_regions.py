@@ -19,8 +19,8 @@ from pyutils.data.features.base64_text import decode_floats, decoded_length
 from pyutils.data.features.keys import KeyIndex
 from pyutils.data.features.source import Entry, RegionSource
 from pyutils.data.features.spec import RegionFeatures
-from pyutils.data.safe_pickle import load
 from pyutils.errors import InputError
+from pyutils.formats.safe_pickle import load
 
 _KEY_LIST = b"keys"
 _TEXT = (str, bytes, memoryview)

@@ -22,7 +22,7 @@ from pyutils.data.features.keys import as_bytes
 from pyutils.data.features.packed import ALIGNMENT, DATA_FILE, HEADER_BYTES, INDEX_FILE, NUMBERS, Layout
 from pyutils.data.features.spec import FeatureSpec, RegionFeatures
 from pyutils.errors import InputError
-from pyutils.files import atomic_write
+from pyutils.formats.atomic import atomic_write
 
 _COMMIT_EVERY = 1024
 

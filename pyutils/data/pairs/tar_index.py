@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from pyutils.errors import InputError
-from pyutils.files import atomic_write
+from pyutils.formats.atomic import atomic_write
 
 _CHUNK = 8192
 _MEMBER = pa.struct([("extension", pa.string()), ("offset", pa.int64()), ("size", pa.int64())])

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pyutils.data.pairs.pair import Pair, encode_regions
 from pyutils.errors import InputError
-from pyutils.files import PathLike, atomic_write
+from pyutils.formats.atomic import PathLike, atomic_write
 
 
 def write_tar_shards(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from pyutils.cli import run_main
+from pyutils.config.command_line import run_main
 from pyutils.data.prepare import captions, nlvr2, refcoco, snli_ve, vqa
 from pyutils.data.prepare.lists import Lists, Written
 from pyutils.data.prepare.tree import Need, Tree

@@ -10,7 +10,7 @@ from typing import Any
 
 from pyutils.data.image_listing import ImageListing
 from pyutils.errors import InputError
-from pyutils.files import atomic_write, write_json
+from pyutils.formats.atomic import atomic_write, write_json
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from pyutils.data.annotations import nlvr2
-from pyutils.data.annotations.files import read_json_lines
 from pyutils.data.prepare.lists import Lists
 from pyutils.data.prepare.tree import Need, Tree
+from pyutils.formats.json_files import read_json_lines
 
 
 def _lines(name: str) -> Need:

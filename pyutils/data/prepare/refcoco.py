@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pyutils.data.annotations.files import check_fields, read_json
 from pyutils.data.prepare.lists import Lists
 from pyutils.data.prepare.tree import Need, Tree
+from pyutils.data.refer.layout import SPLITTINGS, ReferFiles
+from pyutils.data.refer.tables import ReferTables, read_tables
 from pyutils.errors import InputError
-from pyutils.refer.layout import SPLITTINGS, ReferFiles
-from pyutils.refer.tables import ReferTables, read_tables
+from pyutils.formats.json_files import check_fields, read_json
 
 DATASETS = tuple(SPLITTINGS)
 

@@ -7,15 +7,15 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from pyutils.data.annotations import vqa as official
-from pyutils.data.annotations.files import check_fields, entries_of, read_json
-from pyutils.data.answers import AnswerVocabulary
 from pyutils.data.prepare.lists import Lists
 from pyutils.data.prepare.tree import Need, Tree
 from pyutils.data.records import VQARecord
 from pyutils.data.table import RecordTable
+from pyutils.data.vqa import annotations as official
+from pyutils.data.vqa.answers import AnswerVocabulary
 from pyutils.errors import InputError
-from pyutils.vqa.normalise import normalise_prediction
+from pyutils.formats.json_files import check_fields, entries_of, read_json
+from pyutils.metrics.answer_text import normalise_prediction
 
 MINIMUM_COUNT = 9
 _PUBLISHED_ANSWERS = 3128

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from pyutils.data.annotations import vqa
-from pyutils.data.answers import UNKNOWN, AnswerVocabulary, count_answers, main
 from pyutils.data.table import concat
+from pyutils.data.vqa import annotations as vqa
+from pyutils.data.vqa.answers import UNKNOWN, AnswerVocabulary, count_answers, main
 from pyutils.errors import InputError
 from tests.support import golden
 

@@ -10,8 +10,8 @@ from collections import OrderedDict
 import numpy as np
 import pytest
 
-from pyutils.data.safe_pickle import load, load_npy
 from pyutils.errors import InputError
+from pyutils.formats.safe_pickle import load, load_npy
 from tests.support import golden
 
 FORMATS = golden("visualbert/data_formats").folder

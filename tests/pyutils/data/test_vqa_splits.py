@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from pyutils.data.annotations import vqa
-from pyutils.data.vqa_splits import SplitOverlaps, VQAConfig, VQAFiles, read_split
+from pyutils.data.vqa import annotations as vqa
+from pyutils.data.vqa.splits import SplitOverlaps, VQAConfig, VQAFiles, read_split
 from pyutils.errors import InputError
 from tests.support import golden
 

@@ -13,10 +13,17 @@ import pytest
 import safetensors.numpy
 from paddle import nn
 
-from pyutils.engine.checkpoint import RunState, find_checkpoint, load_state, load_weights, read_weights, save_checkpoint
-from pyutils.engine.loading import load_arrays
-from pyutils.engine.tensor_files import read_safetensors, write_safetensors
 from pyutils.errors import InputError
+from pyutils.formats.tensor_files import read_safetensors, write_safetensors
+from pyutils.weights.checkpoint import (
+    RunState,
+    find_checkpoint,
+    load_state,
+    load_weights,
+    read_weights,
+    save_checkpoint,
+)
+from pyutils.weights.loading import load_arrays
 from tests.pyutils.engine.toy import Network
 
 

@@ -9,11 +9,12 @@ import numpy as np
 import paddle
 import pytest
 
-from pyutils.engine import distributed, precision
+from pyutils import distributed
+from pyutils.console import markdown_table, write_table
+from pyutils.engine import precision
 from pyutils.engine.determinism import seed_step
 from pyutils.engine.evaluation import evaluating, predict_all
 from pyutils.engine.precision import LossScaler, autocast, gradients_are_finite
-from pyutils.engine.run_log import markdown_table, write_table
 from tests.pyutils.engine.toy import Network
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pyutils.cli import Run
 from pyutils.config import Override, load_config
-from pyutils.engine.checkpoint import load_weights, save_checkpoint
+from pyutils.config.command_line import Run
 from pyutils.engine.run import RunConfig, run_task
 from pyutils.engine.settings import TrainConfig
 from pyutils.errors import InputError
+from pyutils.weights.checkpoint import load_weights, save_checkpoint
 from tests.pyutils.engine.toy import ToyTask
 
 SETTINGS = ("workers=0", "batch_size=4", "epochs=1", "optimizer.lr=0.01", "scalars=false")

@@ -10,13 +10,13 @@ import pytest
 
 from pyutils.config import load_config
 from pyutils.engine import trainer as trainer_module
-from pyutils.engine.checkpoint import load_state
 from pyutils.engine.determinism import seed_initial
 from pyutils.engine.settings import TrainConfig
 from pyutils.engine.stop_signals import Stopped
-from pyutils.engine.tensor_files import read_safetensors
 from pyutils.engine.trainer import Trainer
 from pyutils.errors import InputError
+from pyutils.formats.tensor_files import read_safetensors
+from pyutils.weights.checkpoint import load_state
 from tests.pyutils.engine.toy import ToyTask
 
 BASE = ("workers=0", "batch_size=4", "epochs=2", "optimizer.lr=0.01", "scalars=false", "log_every=1")

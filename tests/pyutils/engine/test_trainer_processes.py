@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pyutils.engine.checkpoint import load_state
-from pyutils.engine.tensor_files import read_safetensors
+from pyutils.formats.tensor_files import read_safetensors
+from pyutils.weights.checkpoint import load_state
 
 ROOT = Path(__file__).parents[3]
 SCRIPT = Path(__file__).with_name("toy.py")

@@ -9,8 +9,9 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from pyutils.data.annotations import coco_captions, karpathy, nlvr2, snli_ve, vqa
+from pyutils.data.annotations import coco_captions, karpathy, nlvr2, snli_ve
 from pyutils.data.features import open_regions
+from pyutils.data.vqa import annotations as vqa
 from pyutils.sample.detections import DETECTOR
 from pyutils.sample.world import write_world
 
@@ -108,7 +109,7 @@ def test_caption_pool_has_regions_with_class_probabilities(world):
 
 
 def test_refs_through_the_refer_reader(world):
-    refer = pytest.importorskip("pyutils.refer")
+    refer = pytest.importorskip("pyutils.data.refer")
     api = refer.REFER(str(world), "refcoco+", "unc")
     assert len(api.getRefIds(split="train")) > 0
     reference = api.loadRefs(api.getRefIds(split="val")[:1])[0]

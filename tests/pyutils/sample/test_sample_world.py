@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pyutils.data import safe_pickle
+from pyutils.formats import safe_pickle
 from pyutils.sample.__main__ import main
 from pyutils.sample.balance import balanced
 from pyutils.sample.detections import CLASSES, resize

@@ -3,8 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pyutils.data.annotations import nlvr2, vqa
+from pyutils.data.annotations import nlvr2
 from pyutils.data.table import concat
+from pyutils.data.vqa import annotations as vqa
 from pyutils.errors import InputError
 from pyutils.text.sequences import batch, pad, pair, question, single, word_positions
 from pyutils.text.tokenizer import WordPiece

@@ -18,7 +18,7 @@ import tests.albef_paddle.support as albef
 import tests.vilbert_paddle.support as vilbert
 import tests.visualbert_paddle.support as visualbert
 from pyutils.config import to_yaml
-from pyutils.engine.tensor_files import write_safetensors
+from pyutils.formats.tensor_files import write_safetensors
 from pyutils.weights import packages, read
 from pyutils.weights.__main__ import main
 from tests.pyutils.weights.torch_files import write_legacy, write_zip

@@ -11,10 +11,10 @@ from collections import OrderedDict
 import numpy as np
 import pytest
 
-from pyutils.data import safe_pickle
 from pyutils.errors import InputError
+from pyutils.formats import safe_pickle
+from pyutils.formats.torch_legacy import MAGIC
 from pyutils.weights import read, read_object
-from pyutils.weights.torch_legacy import MAGIC
 from tests.pyutils.weights.torch_files import zip_of
 
 _SECONDS = 5

@@ -12,9 +12,9 @@ from albef_paddle.pretraining import AlbefForPretraining
 from albef_paddle.question_answering import AlbefForQuestionAnswering
 from albef_paddle.retrieval import AlbefForRetrieval
 from albef_paddle.text_assignment import AlbefForTextAssignment
-from pyutils.engine.checkpoint import save_checkpoint
 from pyutils.weights import packages, read
 from pyutils.weights.__main__ import main
+from pyutils.weights.checkpoint import save_checkpoint
 from vilbert_paddle.config import RegionStreamConfig, StreamConfig, VilbertConfig
 from vilbert_paddle.heads import HEADS, VilbertForPretraining, VilbertForTasks
 from vilbert_paddle.weights import NAMES as VILBERT_NAMES

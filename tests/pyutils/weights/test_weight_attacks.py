@@ -14,8 +14,8 @@ import zipfile
 import numpy as np
 import pytest
 
-from pyutils.engine.tensor_files import write_safetensors
 from pyutils.errors import InputError
+from pyutils.formats.tensor_files import write_safetensors
 from pyutils.weights import read, read_object
 from tests.pyutils.weights.torch_files import Opcodes, legacy_of, write_legacy, write_zip, zip_of
 

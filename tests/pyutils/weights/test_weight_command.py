@@ -10,8 +10,8 @@ import sys
 import numpy as np
 import pytest
 
-from pyutils.engine.tensor_files import read_safetensors, write_pdparams, write_safetensors
 from pyutils.errors import InputError
+from pyutils.formats.tensor_files import read_safetensors, write_pdparams, write_safetensors
 from pyutils.weights import converting, packages, read
 from pyutils.weights.__main__ import main
 from tests.pyutils.weights.torch_files import BFloat16, write_legacy, write_zip

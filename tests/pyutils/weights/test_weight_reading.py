@@ -9,11 +9,11 @@ import sys
 import numpy as np
 import pytest
 
-from pyutils.engine.checkpoint import weight_file
-from pyutils.engine.tensor_files import write_safetensors
 from pyutils.errors import InputError
+from pyutils.formats.tensor_files import write_safetensors
+from pyutils.formats.weight_files import PADDLE, SAFETENSORS, TORCH_LEGACY, TORCH_ZIP, file_format
 from pyutils.weights import read, read_object
-from pyutils.weights.reading import PADDLE, SAFETENSORS, TORCH_LEGACY, TORCH_ZIP, file_format
+from pyutils.weights.checkpoint import weight_file
 from tests.pyutils.weights.torch_files import write_legacy, write_zip
 from tests.support import golden
 

@@ -8,9 +8,9 @@ from collections import namedtuple
 import numpy as np
 import pytest
 
-from pyutils.engine.checkpoint import weight_file
 from pyutils.errors import InputError
 from pyutils.weights import places, read, registry
+from pyutils.weights.checkpoint import weight_file
 from pyutils.weights.places import locate
 from tests.pyutils.download.local_server import Served, serving
 from tests.pyutils.weights.torch_files import write_zip

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from pyutils.weights.torch_legacy import MAGIC
+from pyutils.formats.torch_legacy import MAGIC
 
 STORAGES = {
     "<f8": "DoubleStorage", "<f4": "FloatStorage", "<f2": "HalfStorage", "<i8": "LongStorage", "<i4": "IntStorage",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pyutils.data.region_inputs import RegionConfig
+from pyutils.data.features.inputs import RegionConfig
 from pyutils.errors import InputError
 from tests.vilbert_paddle.data.lmdb_files import DIMENSION, as_text, picture, write_lmdb
 from vilbert_paddle.data.regions import PictureReader

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from pyutils.data.features import RegionFeatures, normalise_boxes
+from pyutils.data.features.inputs import RegionConfig
 from pyutils.data.pairs import Captions, Pair, open_pairs, write_tar_shards
-from pyutils.data.region_inputs import RegionConfig
 from pyutils.errors import InputError
 from pyutils.text.masking import IGNORED, MaskDraws
 from pyutils.text.tokenizer import WordPiece

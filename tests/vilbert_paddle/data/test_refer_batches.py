@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pyutils.data.region_inputs import RegionConfig
+from pyutils.data.features.inputs import RegionConfig
 from pyutils.errors import InputError
 from pyutils.text.tokenizer import WordPiece
 from tests.support import golden
@@ -171,9 +171,11 @@ def test_withheld_pictures_keep_their_boxes(tokenizer):
 
 
 def test_a_split_that_does_not_exist():
-    from pyutils.refer import REFER
+    from pyutils.data.refer import REFER
 
-    order = list(dict.fromkeys(ref["split"] for ref in REFER(str(CASE.folder / "dataroot"), "refcoco+", "unc").Refs.values()))
+    order = list(
+        dict.fromkeys(ref["split"] for ref in REFER(str(CASE.folder / "dataroot"), "refcoco+", "unc").Refs.values())
+    )
     with pytest.raises(InputError, match=rf"no split 'tset'; it has {', '.join(order)}, mteval") as raised:
         read_refer_split(refer_config(), "tset")
     assert "refs(unc).p" in str(raised.value)

@@ -8,11 +8,11 @@ import pickle
 import numpy as np
 import pytest
 
-from pyutils.data.answers import AnswerVocabulary
 from pyutils.data.features import open_regions
+from pyutils.data.features.inputs import RegionConfig
 from pyutils.data.records import CaptionRecord, EntailmentRecord, PairRecord, TaggedText, VCRRecord, VQARecord
-from pyutils.data.region_inputs import RegionConfig
 from pyutils.data.table import RecordTable
+from pyutils.data.vqa.answers import AnswerVocabulary
 from pyutils.errors import InputError
 from pyutils.metrics.vqa import soft_accuracy
 from pyutils.text.tokenizer import WordPiece

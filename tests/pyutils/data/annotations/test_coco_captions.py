@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from pyutils.data.annotations import coco_captions, vqa
+from pyutils.data.annotations import coco_captions
 from pyutils.data.table import concat
+from pyutils.data.vqa import annotations as vqa
 from pyutils.errors import InputError
 from tests.support import golden
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from pyutils.data.annotations import vcr
+from pyutils.data.annotations.tagged_text import NEUTRAL_NAMES, in_words, speaking_names
 from pyutils.data.records import TaggedText
 from pyutils.errors import InputError
-from pyutils.text.tagged import NEUTRAL_NAMES, in_words, speaking_names
 
 LINE = {
     "annot_id": "train-0",

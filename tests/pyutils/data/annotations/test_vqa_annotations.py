@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from pyutils.data.annotations import vqa
+from pyutils.data.vqa import annotations as vqa
 from pyutils.errors import InputError
 from tests.support import golden
 

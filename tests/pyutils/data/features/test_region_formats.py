@@ -56,7 +56,9 @@ def test_detectron_fix_100_is_what_mmf_reads():
         np.testing.assert_array_equal(expected[f"{call}.bbox"], own.boxes)
         np.testing.assert_array_equal(expected[f"{call}.cls_prob"], own.class_probs)
         assert (own.width, own.height) == (expected[f"{call}.image_width"], expected[f"{call}.image_height"])
-    probs = source.read_batch([str(int(name[-12:])) for name in (first, second)], class_probs=True, global_region=True).class_probs
+    probs = source.read_batch(
+        [str(int(name[-12:])) for name in (first, second)], class_probs=True, global_region=True
+    ).class_probs
     assert probs.shape == (2, 101, 4) and not probs[:, 0].any() and not probs[0, 88:].any()
     np.testing.assert_array_equal(probs[0, 1:88], expected["npy0.cls_prob"])
 
@@ -98,7 +100,9 @@ def image_names(*files: str) -> list[str]:
 def test_nlvr2_pairs_of_the_authors_loader():
     expected = VISUALBERT.arrays("expected/nlvr_finetune_dev_batch.npz")["image_feat_variable"]
     source = open_regions(NLVR)
-    images = [name for sample in VISUALBERT.json("expected/nlvr_finetune_dev.json")["samples"] for name in sample["images"]]
+    images = [
+        name for sample in VISUALBERT.json("expected/nlvr_finetune_dev.json")["samples"] for name in sample["images"]
+    ]
     identifiers = [images[0], images[3], images[-2].removesuffix(".png")]
     batch = source.read_batch(identifiers)
     assert batch.features.shape == (3, 144, expected.shape[-1])
@@ -257,7 +261,9 @@ def test_lmdb_values_of_any_age(tmp_path, order, text, protocol):
     names = list(item) if order == "usual" else ["features", "boxes", "image_h", "image_w", "num_boxes"]
     environment = lmdb.open(str(tmp_path), map_size=1 << 24)
     with environment.begin(write=True) as writing:
-        writing.put(f"COCO_val2014_{int(ONE):012d}".encode(), pickle.dumps({name: item[name] for name in names}, protocol))
+        writing.put(
+            f"COCO_val2014_{int(ONE):012d}".encode(), pickle.dumps({name: item[name] for name in names}, protocol)
+        )
     environment.close()
     batch = open_regions(tmp_path).read_batch([int(ONE)])
     np.testing.assert_array_equal(batch.features[0], own.features)

@@ -1,0 +1,114 @@
+"""Region features as a task's input: which files, how many regions, what to do about missing ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from pyutils.config import setting
+from pyutils.config.checks import at_least
+from pyutils.data.features import RegionBatch, keep_available, open_regions
+from pyutils.data.table import RecordTable
+from pyutils.errors import InputError
+
+
+@dataclass(frozen=True)
+class RegionSourceConfig:
+    """Where region features are."""
+
+    path: str = setting("", "Folder, LMDB, HDF5, TSV or packed store of region features.")
+    format: str = setting("", "Name of the format; empty: seen from what is there.")
+    detector: str = setting("", "Detector the model expects; empty: any.")
+    missing: Literal["error", "skip"] = setting("error", "Records whose image has no features: refuse, or leave out.")
+
+
+@dataclass(frozen=True)
+class RegionConfig(RegionSourceConfig):
+    """The `regions:` section of a configuration."""
+
+    max_regions: int = setting(100, "Most regions of an image; further ones are cut.")
+    picture: Literal["shown", "withheld", "shuffled"] = setting(
+        "shown", "Baselines: withheld gives every image one zero region, shuffled the regions of another image."
+    )
+
+    def __post_init__(self) -> None:
+        at_least(self, 1, "max_regions")
+
+
+class RegionInputs:
+    """Reads the regions of batches of images as the model takes them.
+
+    Args:
+        config: see `RegionConfig`; the source is opened and checked at once.
+        dimension: feature dimension the model expects.
+        multiple: round the number of regions of a batch up to a multiple (8 on GPUs).
+        recipes: dimension -> the configuration that is for features of it, for the message about a wrong one.
+    Raises:
+        InputError: no features there, another dimension or detector than expected.
+    """
+
+    def __init__(
+        self, config: RegionConfig, dimension: int, multiple: int = 1, recipes: Mapping[int, str] | None = None
+    ):
+        self.config, self.dimension, self.multiple = config, dimension, multiple
+        self.source = open_regions(Path(config.path).expanduser(), config.format or None)
+        found = self.source.spec
+        if found.dimension != dimension and found.dimension in (recipes or {}):
+            raise InputError(
+                f"expected {dimension}-d regions, {config.path} holds {found.dimension}-d ones of detector "
+                f"'{found.detector}': give the features this configuration is for, take {recipes[found.dimension]}, or "
+                f"train new weights for them with --set model.visual_dim={found.dimension}"
+            )
+        self.source.check(dimension, config.detector or None)
+
+    def available(self, records: RecordTable, *fields: str, section: str = "regions") -> RecordTable:
+        """The records whose images, named by `fields`, have features; what is missing goes by `config.missing`, which
+        messages call a setting of `section`."""
+        from pyutils.console import say
+
+        columns = [records.column(name) for name in fields]
+        kept = keep_available(self.source, *columns, policy=self.config.missing, option=f"{section}.missing")
+        if not kept.skipped:
+            return records
+        say(f"{self.config.path}: {kept.describe()}")
+        return records.select(kept.indices)
+
+    def shown(self, records: RecordTable, *fields: str, seed: int = 0) -> Sequence[Any]:
+        """`records` as they are, or, where the configuration says `shuffled`, with pictures dealt out anew.
+
+        `fields` name the records' pictures, default `image`.
+        """
+        if self.config.picture != "shuffled":
+            return records
+        return ShuffledPictures(records, fields or ("image",), seed)
+
+    def read(self, keys: Sequence[str]) -> RegionBatch:
+        """The regions of images `keys`: features `[batch, r, dimension]` float32, mask `[batch, r]` int64, …"""
+        if self.config.picture == "withheld":
+            batch = len(keys)
+            features = np.zeros((batch, 1, self.dimension), dtype=np.float32)
+            boxes = np.zeros((batch, 1, 4), dtype=np.float32)
+            return RegionBatch(features, np.ones((batch, 1), np.int64), boxes, np.ones((batch, 2), np.int64))
+        return self.source.read_batch(keys, self.config.max_regions, self.multiple)
+
+
+class ShuffledPictures(Sequence):
+    """Records whose pictures `fields` are those of other records: each picture stands for the one before it in a random
+    order, so that none keeps its place."""
+
+    def __init__(self, records: RecordTable, fields: Sequence[str], seed: int):
+        pictures = np.unique(np.concatenate([records.column(field).astype(str) for field in fields]))
+        order = np.random.default_rng(seed).permutation(pictures)
+        self._records, self._fields = records, tuple(fields)
+        self._instead = dict(zip(order.tolist(), np.roll(order, 1).tolist()))
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, index):
+        record = self._records[index]
+        return replace(record, **{field: self._instead[getattr(record, field)] for field in self._fields})

@@ -1,0 +1,189 @@
+"""The annotations that VisualBERT's users know by name: found in `~/.paddlenlp/datasets`, or downloaded to there.
+
+load_dataset("coco_captions")          # {"train": RecordTable, "val": RecordTable}
+load_dataset("nlvr2", "dev")           # RecordTable of PairRecord
+python -m pyutils.data.prepare.datasets vqa2   # downloads what is not there yet, reads everything, prints counts
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Optional, Union, overload
+
+from pyutils.config.command_line import run_main
+from pyutils.data.annotations import coco_captions, nlvr2
+from pyutils.data.table import RecordTable
+from pyutils.data.vqa import annotations as vqa
+from pyutils.download.archives import is_archive, unpack
+from pyutils.download.catalogue import choose
+from pyutils.download.problems import DownloadError
+from pyutils.download.transfer import fetch
+from pyutils.download.verify import Expected
+from pyutils.errors import InputError, nearest
+
+HOME = Path("~/.paddlenlp/datasets")
+
+
+@dataclass(frozen=True)
+class Known:
+    """One data set: `folder` below the home, `splits` name -> file, `extras` further files, the reader of a split.
+
+    `parts`: file -> the part of `pyutils.download`'s table that brings it ("set:part"), and where what it holds goes,
+    relative to the folder.
+    """
+
+    folder: str
+    splits: Mapping[str, str]
+    read: Callable[[Path], RecordTable]
+    parts: Mapping[str, tuple[str, str]]
+    extras: tuple[str, ...] = ()
+
+
+_IMDB = ("vqa2-imdb:imdb", "annotations")
+_ANSWERS = "extras/vocabs/answers_vqa.txt"
+DATASETS = {
+    "coco_captions": Known(
+        "COCOCaptions",
+        {split: f"annotations/captions_{split}2014.json" for split in ("train", "val")},
+        coco_captions.read,
+        {f"annotations/captions_{split}2014.json": ("coco2014:annotations", ".") for split in ("train", "val")},
+    ),
+    "vqa2": Known(
+        "VQA2",
+        {
+            "train": "annotations/imdb_train2014.npy",
+            "val": "annotations/imdb_val2014.npy",
+            "minival": "annotations/imdb_minival2014.npy",
+            "test": "annotations/imdb_test2015.npy",
+        },
+        vqa.read_imdb,
+        {
+            **{f"annotations/imdb_{name}.npy": _IMDB for name in ("train2014", "val2014", "minival2014", "test2015")},
+            _ANSWERS: ("vqa2-imdb:answers", "extras/vocabs"),
+        },
+        (_ANSWERS,),
+    ),
+    "nlvr2": Known(
+        "NLVR2",
+        {split: f"annotations/{split}.json" for split in ("train", "dev", "test1")},
+        nlvr2.read,
+        {f"annotations/{split}.json": (f"nlvr2:{split}", "annotations") for split in ("train", "dev", "test1")},
+    ),
+}
+
+
+@overload
+def load_dataset(name: str, split: str, **options: Any) -> RecordTable: ...
+
+
+@overload
+def load_dataset(name: str, split: None = None, **options: Any) -> dict[str, RecordTable]: ...
+
+
+def load_dataset(
+    name: str,
+    split: Optional[str] = None,
+    home: Union[str, Path, None] = None,
+    md5: Optional[Mapping[str, str]] = None,
+    accept_mismatch: bool = False,
+    download: bool = True,
+) -> Union[RecordTable, dict[str, RecordTable]]:
+    """The records of one split of a data set, or of all of them by name.
+
+    Args:
+        name: "coco_captions", "vqa2" or "nlvr2".
+        split: "train", "val", …; None for all.
+        home: folder of the data sets, default `~/.paddlenlp/datasets`.
+        md5: file name ("train.json") -> the sum that the file must have.
+        accept_mismatch: a file with another sum is taken with a warning that names both.
+        download: bring what is not there; otherwise it is an error.
+
+    Raises:
+        InputError: an unknown name or split, a file of another sum or kind, or one that is not there and could not be
+            downloaded: where it goes, and what was tried; a sum for a file that is not read; a file without records.
+    """
+    if name not in DATASETS:
+        raise InputError(f"load_dataset knows no {name!r}: {nearest(name, DATASETS)}")
+    known = DATASETS[name]
+    if split is not None and (not isinstance(split, str) or split not in known.splits):
+        raise InputError(f"{name} has no split {split!r}: {nearest(str(split), known.splits)}")
+    folder = Path(home or HOME).expanduser() / known.folder
+    wanted = list(known.splits) if split is None else [split]
+    files = [known.splits[one] for one in wanted]
+    names = [Path(file).name for file in (*files, *known.extras)]
+    for file in md5 or {}:
+        if file not in names:
+            raise InputError(f"md5: {file!r} is no file of what is read, {', '.join(names)}: {nearest(file, names)}")
+    for file in (*files, *known.extras):
+        _find(name, folder, file, download, accept_mismatch)
+        _check_sum(folder / file, (md5 or {}).get(Path(file).name), accept_mismatch)
+    tables = {one: known.read(folder / file) for one, file in zip(wanted, files)}
+    for one, file in zip(wanted, files):
+        if not len(tables[one]):
+            raise InputError(f"{folder / file}: holds no record; remove it, and it is downloaded again")
+    return tables if split is None else tables[split]
+
+
+def _find(name: str, folder: Path, file: str, download: bool, accept_mismatch: bool) -> None:
+    """See to it that `folder/file` is there: it is, an archive beside it holds it, or it can be downloaded."""
+    if (folder / file).is_file():
+        return
+    source, below = DATASETS[name].parts[file]
+    ((_, part),) = choose([source])
+    target = folder / ("." if is_archive(part.file) else below) / part.file
+    try:
+        if download or target.is_file():
+            facts = {"size": part.size, "sha256": part.sha256, "md5": part.md5}
+            fetch(part.sources, target, **facts, accept_mismatch=accept_mismatch)
+    except DownloadError as error:
+        raise InputError(f"{folder / file} is not there, and could not be downloaded: {error}") from error
+    if is_archive(part.file) and target.is_file():
+        _unpack(target, folder / below, Path(file).name)
+    if not (folder / file).is_file():
+        where = ", ".join(part.sources) or part.by_hand
+        raise InputError(f"{folder / file} is missing: put it there, or let it be downloaded from {where}")
+
+
+def _unpack(archive: Path, folder: Path, wanted: str) -> None:
+    """Unpack, and move the files of a folder of its own (imdb/) to where the layout has them."""
+    for written in unpack(archive, folder):
+        inner = written.parent
+        if inner != folder and inner.name == "imdb":
+            written.replace(folder / written.name)
+
+
+def _check_sum(path: Path, md5: Optional[str], accept_mismatch: bool) -> None:
+    if md5 is None:
+        return
+    problem = Expected(md5=md5).mismatch(path)
+    if problem and not accept_mismatch:
+        raise InputError(f"{path}: {problem}; replace the file, or accept it with accept_mismatch")
+    if problem:
+        import warnings
+
+        warnings.warn(f"{path}: {problem}; taken as it is", stacklevel=3)
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> int:
+    """The command line: bring and read data sets; prints the number of records of each split."""
+    parser = argparse.ArgumentParser(prog="python -m pyutils.data.prepare.datasets", description="Annotations by name")
+    parser.add_argument("names", nargs="+", metavar="NAME", help=", ".join(DATASETS))
+    parser.add_argument("--home", default=os.fspath(HOME), help=f"folder of the data sets (default {HOME})")
+    parser.add_argument("--accept_mismatch", action="store_true", help="take files whose sums differ, with a warning")
+    parser.add_argument("--offline", action="store_true", help="download nothing")
+    options = parser.parse_args(arguments)
+    for name in options.names:
+        found = load_dataset(
+            name, home=options.home, accept_mismatch=options.accept_mismatch, download=not options.offline
+        )
+        for split, table in found.items():
+            print(f"{name} {split}: {len(table)} records")
+    return 0
+
+
+if __name__ == "__main__":
+    run_main(main)

@@ -1,0 +1,106 @@
+"""Which files make up the splits of a question-answering data set."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pyutils.config import setting
+from pyutils.config.checks import at_least, one_of
+from pyutils.data.records import VQARecord
+from pyutils.data.table import RecordTable, concat
+from pyutils.data.vqa import annotations as vqa
+from pyutils.data.vqa.answers import SCORE_RULES
+from pyutils.errors import InputError, nearest
+
+
+@dataclass(frozen=True)
+class VQAFiles:
+    """One part of a split: an imdb (`.npy`) alone, or the official questions with their annotations."""
+
+    questions: str = setting("", "Questions JSON or imdb_*.npy, relative to `vqa.root`.")
+    annotations: str = setting("", "Annotations JSON; empty for an imdb and for a test split.")
+    without_last: int = setting(0, "Leave out so many questions with the highest ids; 0: none.")
+    only_last: int = setting(0, "Take only so many questions with the highest ids; 0: all.")
+
+    def __post_init__(self) -> None:
+        at_least(self, 0, "without_last", "only_last")
+
+
+@dataclass(frozen=True)
+class VQAConfig:
+    """The `vqa:` section of a configuration."""
+
+    root: str = setting("~/.paddlenlp/datasets/VQA2", "Folder that the paths below are relative to.")
+    splits: dict[str, list[VQAFiles]] = setting({}, "Split name -> its parts, read one after the other.")
+    answers: str = setting("extras/vocabs/answers_vqa.txt", "Answer list; its order is the order of the classes.")
+    image_pattern: str = setting(vqa.COCO_PATTERN, "Image key from {split} and {id} of the official files.")
+    soft_scores: str = setting("official", "Rule of the soft targets: official, mmf or authors.")
+
+    def __post_init__(self) -> None:
+        one_of(self, "soft_scores", SCORE_RULES)
+
+
+def read_split(config: VQAConfig, name: str) -> RecordTable[VQARecord]:
+    """The records of split `name`. InputError for a split that is not configured, and for what its files lack."""
+    if name not in config.splits:
+        raise InputError(f"vqa.splits has no split {name!r}: {nearest(name, config.splits)}")
+    parts = config.splits[name]
+    if not parts:
+        raise InputError(f"vqa.splits.{name}: no files are named")
+    return concat([_read_part(config, part) for part in parts])
+
+
+def _read_part(config: VQAConfig, part: VQAFiles) -> RecordTable[VQARecord]:
+    root = Path(config.root).expanduser()
+    questions = root / part.questions
+    if questions.suffix == ".npy":
+        records = vqa.read_imdb(questions)
+    else:
+        annotations = root / part.annotations if part.annotations else None
+        records = vqa.read_official(questions, annotations, image_pattern=config.image_pattern)
+    return _cut(records, part, questions)
+
+
+def _cut(records: RecordTable[VQARecord], part: VQAFiles, path: Path) -> RecordTable[VQARecord]:
+    """What `without_last` and `only_last` leave, in the order of the file. InputError where that is nothing."""
+    if not (part.without_last or part.only_last):
+        return records
+    order = np.argsort(records.column("question_id"), kind="stable")
+    kept = order[: max(0, len(order) - part.without_last)]
+    kept = kept[-part.only_last :] if part.only_last else kept
+    if not len(kept):
+        raise InputError(f"{path}: without_last {part.without_last} leaves none of its {len(records)} questions")
+    return records.select(np.sort(kept))
+
+
+def answer_list(config: VQAConfig) -> Path:
+    """Where the answer list lies."""
+    return Path(config.root).expanduser() / config.answers
+
+
+class SplitOverlaps:
+    """Finds the questions that the training split shares with the others, in whichever order splits are read."""
+
+    def __init__(self) -> None:
+        self._ids: dict[str, np.ndarray] = {}
+
+    def add(self, split: str, records: RecordTable[VQARecord]) -> str:
+        """Take note of a split; returns a warning a line for each pair that shares questions, or "" for none."""
+        self._ids[split] = np.unique(records.column("question_id"))
+        if "train" not in self._ids:
+            return ""
+        others = [name for name in (self._ids if split == "train" else (split,)) if name != "train"]
+        return "\n".join(filter(None, map(self._warning, others)))
+
+    def _warning(self, split: str) -> str:
+        asked = self._ids[split]
+        common = len(np.intersect1d(asked, self._ids["train"], assume_unique=True))
+        if not common:
+            return ""
+        return (
+            f"warning: {common} of the {len(asked)} questions of split {split!r} are in the split 'train' too: the "
+            "accuracy does not tell how well new questions are answered. Change vqa.splits to choose checkpoints by it"
+        )

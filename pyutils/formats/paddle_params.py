@@ -1,0 +1,113 @@
+"""Paddle's `.pdparams` and `.pdopt`: a pickle of arrays, read without `paddle.load`, which would run it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pyutils.errors import InputError
+from pyutils.formats import pickles
+from pyutils.formats.safe_pickle import Misuse, StandIn, told
+from pyutils.formats.tensor_files import widen_bfloat16
+
+PARAMETER_NAMES = "StructuredToParameterName@@"
+_BIG_TENSORS = "UnpackBigParamInfor@@"
+_MOST_AXES = 64
+
+
+def load(path: Path) -> Any:
+    """The object of a file of `paddle.save`: usually {name: array}; bfloat16, which is stored as uint16, as float32.
+
+    Tensors that pickle protocols 2 and 3 had to cut into slices are whole again, and the table of automatic parameter
+    names is left out. Raises InputError: damaged, cut short, or a pickle that holds more than data.
+    """
+    with path.open("rb") as stream:
+        content = pickles.load(stream, str(path), path.stat().st_size, _names())
+    if isinstance(content, dict):
+        content.pop(PARAMETER_NAMES, None)
+        _join_slices(content, str(path), path.stat().st_size)
+    return _widened(content)
+
+
+def _names() -> dict[str, StandIn]:
+    """How `paddle.save` writes a tensor that is not in a state dict: as a call of `tuple` or of `eval`, neither of
+    which is made."""
+    table = {}
+    for module in ("builtins", "__builtin__"):
+        table[f"{module}.tuple"] = StandIn(_from_pair)
+        table[f"{module}.eval"] = StandIn(_from_expression)
+    return table
+
+
+def _from_pair(pair: Any = ()) -> Any:
+    """`tuple((automatic name, array))`: the array."""
+    if not isinstance(pair, tuple) or len(pair) != 2 or not isinstance(pair[1], np.ndarray):
+        raise Misuse("tuple of anything but a named array")
+    return pair[1]
+
+
+def _from_expression(expression: Any, values: Any) -> np.ndarray:
+    """`eval("data", {"data": array})`: the array."""
+    plain = isinstance(values, dict) and list(values) == ["data"] and isinstance(values["data"], np.ndarray)
+    if expression != "data" or not plain:
+        raise Misuse("evaluation of an expression")
+    return values["data"]
+
+
+def _join_slices(content: dict, where: str, size: int) -> None:
+    """Put together the tensors whose slices `content`, of a file of `size` bytes, holds."""
+    table = content.pop(_BIG_TENSORS, {})
+    try:
+        for name, entry in table.items():
+            parts = [_slice(content, part) for part in entry["slices"]]
+            size -= sum(part.nbytes for part in parts)
+            if size < 0:
+                raise ValueError("together they are larger than the file")
+            content[name] = np.concatenate(parts).reshape(_shape(entry["OriginShape"]))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{where}: the slices of a large tensor do not fit together ({error})") from error
+
+
+def _slice(content: dict, name: Any) -> np.ndarray:
+    """The flat array `name`, which `content` loses. Nothing else is touched: a list that names one list twice, and that
+    another one twice, would never be flat."""
+    if not isinstance(name, str) or not isinstance(content.get(name), np.ndarray):
+        raise ValueError(f"{told(name)} is no array of the file")
+    return np.ravel(content.pop(name))
+
+
+def _shape(lengths: Any) -> tuple[int, ...]:
+    plain = isinstance(lengths, (list, tuple)) and len(lengths) <= _MOST_AXES
+    if not plain or not all(isinstance(length, int) and 0 <= length < 1 << 62 for length in lengths):
+        raise ValueError(f"the shape is {told(lengths)}")
+    return tuple(lengths)
+
+
+def _widened(content: Any) -> Any:
+    """`content` with uint16 arrays, at its top or in dictionaries of any depth, read as bfloat16.
+
+    A pickle may name one array or dictionary many times, and a dictionary inside itself: each is seen to once.
+    """
+    done: dict[int, tuple[Any, Any]] = {}  # by identity: what it was, kept so that none is given away, and is now
+
+    def widened(array: np.ndarray) -> np.ndarray:
+        if id(array) not in done:
+            done[id(array)] = array, widen_bfloat16(array) if array.dtype == np.uint16 else array
+        return done[id(array)][1]
+
+    if isinstance(content, np.ndarray):
+        return widened(content)
+    waiting = [content]
+    while waiting:
+        mapping = waiting.pop()
+        if not isinstance(mapping, dict) or id(mapping) in done:
+            continue
+        done[id(mapping)] = mapping, mapping
+        for name, value in mapping.items():
+            if isinstance(value, np.ndarray):
+                mapping[name] = widened(value)
+            else:
+                waiting.append(value)
+    return content

@@ -1,0 +1,209 @@
+"""What a PyTorch pickle says about its tensors: storages kept beside it, and views of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from pyutils.formats.safe_pickle import Misuse, NotRead, StandIn, told
+from pyutils.formats.tensor_files import Widened, widen_bfloat16
+
+_DTYPES = {
+    "DoubleStorage": "<f8", "FloatStorage": "<f4", "HalfStorage": "<f2", "BFloat16Storage": "<u2",
+    "LongStorage": "<i8", "IntStorage": "<i4", "ShortStorage": "<i2", "CharStorage": "|i1",
+    "ByteStorage": "|u1", "BoolStorage": "|b1", "UntypedStorage": "|u1",
+}  # fmt: skip
+# Types that PyTorch has and these models have not: storages, and what its newer rebuild function is given.
+_UNREAD_STORAGES = ("ComplexFloatStorage", "ComplexDoubleStorage", "QInt8Storage", "QUInt8Storage", "QInt32Storage")
+_UNREAD_TYPES = (
+    *("uint16", "uint32", "uint64", "complex32", "complex64", "complex128"),
+    *("float8_e4m3fn", "float8_e4m3fnuz", "float8_e5m2", "float8_e5m2fnuz", "float8_e8m0fnu"),
+)
+_MOST_AXES = 64  # PyTorch's own limit, and NumPy's
+_LONGEST_KEY = 100
+
+
+class StorageType:
+    """Stands for `torch.FloatStorage` and its like. It cannot be altered, because a pickle can set attributes."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        object.__setattr__(self, "name", name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise Misuse("a pickle tried to alter a type")
+
+    @property
+    def dtype(self) -> np.dtype:
+        """NumPy's type of one element; bfloat16 as its 16 bits."""
+        return np.dtype(_DTYPES[self.name])
+
+    @property
+    def is_bfloat16(self) -> bool:
+        """Whether the 16 bits are a bfloat16."""
+        return self.name == "BFloat16Storage"
+
+
+class _UnreadType(StorageType):
+    """Stands for a type whose tensors are not read."""
+
+    __slots__ = ()
+
+
+def _unread(kind: _UnreadType) -> NotRead:
+    return NotRead(
+        f"it holds a tensor of the type {kind.name.replace('Storage', '')}, which is not read here: save it as "
+        "float32, bfloat16 or a usual integer type, or leave it out"
+    )
+
+
+@dataclass(frozen=True)
+class StorageRef:
+    """A storage as a pickle names it: `key` in the file, `count` elements of `kind`; `view` = (key, offset, count) for
+    a part of another storage (PyTorch 0.4 and older)."""
+
+    kind: StorageType
+    key: str
+    count: int
+    view: tuple[str, int, int] | None = None
+
+    @classmethod
+    def parse(cls, identifier: Any) -> StorageRef:
+        """From a persistent identifier. Misuse where it is none of PyTorch's."""
+        if not isinstance(identifier, tuple) or len(identifier) not in (5, 6) or identifier[0] != "storage":
+            raise Misuse(f"reference {told(identifier)}")
+        _, kind, key, _, count = identifier[:5]
+        view = identifier[5] if len(identifier) == 6 else None
+        if isinstance(kind, _UnreadType):
+            raise _unread(kind)
+        if not isinstance(kind, StorageType) or not _is_key(key) or not _is_size(count):
+            raise Misuse(f"reference of {told(kind)}, {told(key)} and {told(count)}")
+        if view is not None and not (
+            isinstance(view, tuple) and len(view) == 3 and _is_key(view[0]) and all(map(_is_size, view[1:]))
+        ):
+            raise Misuse(f"reference to a part that is {told(view)}")
+        return cls(kind, key, count, view)
+
+
+class Storage:
+    """Elements of one storage. Tensors are views of `values`, so that shared storages stay shared."""
+
+    __slots__ = ("_raw", "_kind", "__dict__")
+
+    def __init__(self, kind: StorageType, raw: np.ndarray) -> None:
+        """`raw`: bytes, uint8."""
+        object.__setattr__(self, "_raw", raw)
+        object.__setattr__(self, "_kind", kind)
+
+    def __setstate__(self, state: Any) -> None:
+        raise Misuse("a pickle tried to alter a storage")
+
+    @cached_property
+    def values(self) -> np.ndarray:
+        """`[count]`; bfloat16 widened to float32, once a storage."""
+        values = self._raw.view(self._kind.dtype)
+        return widen_bfloat16(values) if self._kind.is_bfloat16 else values
+
+
+class _Tensor(np.ndarray):
+    """An array that a pickle cannot give another state."""
+
+    __slots__ = ()
+
+    def __setstate__(self, state: Any) -> None:
+        raise Misuse("a pickle tried to alter a tensor")
+
+
+class _WidenedTensor(_Tensor, Widened):
+    """The same of bfloat16 numbers."""
+
+    __slots__ = ()
+
+
+def rebuild(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> np.ndarray:
+    """`torch._utils._rebuild_tensor_v2`: a view of `storage`. Misuse where it would reach beyond it or repeat it."""
+    plain = isinstance(shape, tuple) and isinstance(strides, tuple) and len(shape) == len(strides)
+    if not isinstance(storage, Storage) or not plain or len(shape) > _MOST_AXES:
+        raise Misuse("tensor with unusual arguments")
+    if not all(map(_is_size, (offset, *shape, *strides))):
+        raise Misuse("tensor with unusual arguments")
+    values, elements = storage.values, 1
+    for length in shape:
+        elements *= length
+    last = offset + sum((length - 1) * stride for length, stride in zip(shape, strides)) if elements else -1
+    if last < values.size < elements:
+        raise NotRead(
+            f"it holds an expanded tensor: shape {shape} made of {values.size} numbers, which are not repeated here; "
+            "save tensor.contiguous()"
+        )
+    if last >= values.size or elements > values.size:
+        raise Misuse(f"tensor of shape {shape} in a storage of {values.size} elements")
+    kind = _WidenedTensor if isinstance(values, Widened) else _Tensor
+    if not elements:
+        return np.zeros(shape, values.dtype).view(kind)
+    step = values.dtype.itemsize
+    array = np.ndarray(shape, values.dtype, values, offset * step, [stride * step for stride in strides])
+    return array.view(kind)
+
+
+def _rebuild_newer(storage: Any, offset: Any, shape: Any, strides: Any, *more: Any) -> np.ndarray:
+    """`torch._utils._rebuild_tensor_v3`, which PyTorch uses for types without a storage of their own."""
+    if len(more) < 3 or not isinstance(more[2], _UnreadType):
+        raise Misuse("tensor with unusual arguments")
+    raise _unread(more[2])
+
+
+class _Locked(type):
+    def __setattr__(cls, name: str, value: Any) -> None:
+        raise Misuse("a pickle tried to alter a type")
+
+
+class _Version(metaclass=_Locked):
+    """Stands for `torch.torch_version.TorchVersion`, which is a text: makes just that. Pickles want a class here."""
+
+    def __new__(cls, text: Any = "") -> str:
+        if not isinstance(text, str):
+            raise Misuse("a version that is no text")
+        return text
+
+
+def _parameter(data: Any, *_: Any) -> np.ndarray:
+    """`torch._utils._rebuild_parameter`: the parameter's tensor."""
+    if not isinstance(data, np.ndarray):
+        raise Misuse("parameter that is no tensor")
+    return data
+
+
+def _shape(items: Any = ()) -> tuple:
+    """`torch.Size`."""
+    if not isinstance(items, (list, tuple)) or not all(map(_is_size, items)):
+        raise Misuse("unusual shape")
+    return tuple(items)
+
+
+def names(build: Callable[..., Any] = rebuild) -> dict[str, Any]:
+    """What PyTorch's pickles may name, beside plain data. `build` makes the tensors."""
+    table: dict[str, Any] = {f"torch.{name}": StorageType(name) for name in _DTYPES}
+    table |= {f"torch.{name}": _UnreadType(name) for name in (*_UNREAD_STORAGES, *_UNREAD_TYPES)}
+    table["torch.storage.UntypedStorage"] = table["torch.UntypedStorage"]
+    for name in ("_rebuild_tensor_v2", "_rebuild_tensor"):
+        table[f"torch._utils.{name}"] = StandIn(build)
+    table["torch._utils._rebuild_parameter"] = StandIn(_parameter)
+    table["torch._utils._rebuild_tensor_v3"] = StandIn(_rebuild_newer)
+    table["torch.torch_version.TorchVersion"] = _Version
+    table["torch.Size"] = StandIn(_shape)
+    return table
+
+
+def _is_key(value: Any) -> bool:
+    """PyTorch's keys of storages are numbers in decimal. Control characters would reach the terminal with errors."""
+    return isinstance(value, str) and len(value) <= _LONGEST_KEY and value.isprintable()
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 62

@@ -1,0 +1,109 @@
+"""PyTorch's zip files (1.6 and later): `NAME/data.pkl` and one uncompressed entry a storage, mapped, not read."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pyutils.errors import InputError
+from pyutils.formats import pickles, torch_tensors
+from pyutils.formats.safe_pickle import Misuse
+from pyutils.formats.torch_tensors import Storage, StorageRef
+
+_LOCAL_HEADER = struct.Struct("<4s22xHH")
+_SIGNATURE = b"PK\x03\x04"
+
+
+def load(path: Path) -> Any:
+    """The object of a file of `torch.save`; tensors are views of the mapped file (read-only).
+
+    Raises InputError: damaged, cut short, compressed or overlapping entries (PyTorch writes neither), TorchScript, or a
+    pickle that holds more than data.
+    """
+    archive = _Archive(path)
+    storages: dict[str, Storage] = {}
+
+    def storage(identifier: Any) -> Storage:
+        wanted = StorageRef.parse(identifier)
+        if wanted.view is not None:
+            raise Misuse("view of a storage")
+        if wanted.key not in storages:
+            storages[wanted.key] = Storage(wanted.kind, archive.storage(wanted))
+        return storages[wanted.key]
+
+    text = archive.entry("data.pkl").tobytes()
+    return pickles.load(io.BytesIO(text), str(path), archive.size, torch_tensors.names(), storage)
+
+
+class _Archive:
+    """Entries of the zip file as views of its bytes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.size = path.stat().st_size
+        self._bytes = np.memmap(path, dtype=np.uint8, mode="r")
+        self._entries = self._directory()
+        self._prefix = self._find_prefix()
+        if self._prefix + "byteorder" in self._entries and self.entry("byteorder").tobytes() != b"little":
+            raise InputError(f"{path}: written on a big-endian machine; save it again on a usual one")
+
+    def entry(self, name: str) -> np.ndarray:
+        """Bytes of the entry `name`, uint8."""
+        if self._prefix + name not in self._entries:
+            raise InputError(
+                f"{self.path}: the entry {name!r} is missing; the file is damaged. Copy or download it again."
+            )
+        info = self._entries[self._prefix + name]
+        header = self._bytes[info.header_offset : info.header_offset + _LOCAL_HEADER.size].tobytes()
+        if len(header) < _LOCAL_HEADER.size or not header.startswith(_SIGNATURE):
+            raise self._broken(f"no entry where {name!r} should begin")
+        _, name_length, extra_length = _LOCAL_HEADER.unpack(header)
+        start = info.header_offset + _LOCAL_HEADER.size + name_length + extra_length
+        if start + info.file_size > self.size:
+            raise self._broken(f"the entry {name!r} reaches beyond the end")
+        return self._bytes[start : start + info.file_size]
+
+    def storage(self, wanted: StorageRef) -> np.ndarray:
+        """Bytes of one storage; Misuse where the file has fewer than the pickle says."""
+        raw, needed = self.entry(f"data/{wanted.key}"), wanted.count * wanted.kind.dtype.itemsize
+        if needed > raw.size:
+            raise Misuse(f"storage {wanted.key}: {needed} bytes said, {raw.size} there")
+        return raw[:needed]
+
+    def _directory(self) -> dict[str, zipfile.ZipInfo]:
+        try:
+            with zipfile.ZipFile(self.path) as archive:
+                entries = archive.infolist()
+        except (zipfile.BadZipFile, ValueError, OSError, EOFError, struct.error, NotImplementedError) as error:
+            raise self._broken(str(error)) from error
+        for info in entries:
+            if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1 or info.file_size != info.compress_size:
+                raise InputError(
+                    f"{self.path}: the entry {info.filename!r} is compressed or encrypted, which PyTorch never writes; "
+                    "unpack the archive if a checkpoint is inside"
+                )
+        told = sum(info.file_size for info in entries)
+        if told > self.size:
+            raise self._broken(f"the entries are said to hold {told} bytes, the file has {self.size}")
+        return {info.filename: info for info in entries}
+
+    def _find_prefix(self) -> str:
+        """`NAME/` before `data.pkl`."""
+        found = [name for name in self._entries if name.rpartition("/")[2] == "data.pkl" and name.count("/") <= 1]
+        if len(found) != 1:
+            shown = ", ".join(list(self._entries)[:5]) or "nothing"
+            raise InputError(f"{self.path}: a zip archive, but not one of PyTorch: no data.pkl in it; it holds {shown}")
+        prefix = found[0][: -len("data.pkl")]
+        if any(name.startswith(prefix + "code/") for name in self._entries):
+            raise InputError(
+                f"{self.path}: a TorchScript program, not a state dict: save model.state_dict() with torch.save"
+            )
+        return prefix
+
+    def _broken(self, problem: str) -> InputError:
+        return InputError(f"{self.path}: damaged or cut short ({problem}). Copy or download it again.")

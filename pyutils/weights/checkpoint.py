@@ -1,0 +1,162 @@
+"""Checkpoint folders: what a run needs to go on exactly, and what a user loads to predict.
+
+    model.safetensors (or model.pdparams)   parameters and buffers under their structured names
+    config.yaml, vocab.txt, …               the configuration and the files the task sends along
+    metrics.json                            metrics known when it was written
+    state.safetensors, state.json           optimizer, task and place in the run; in `last` only
+
+A folder is written whole or not at all, and the previous one stays until the new one is on the disk.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import paddle
+
+from pyutils.errors import InputError
+from pyutils.formats.atomic import PathLike, atomic_folder, recover_folder, write_json
+from pyutils.formats.tensor_files import read_safetensors, write_pdparams, write_safetensors
+from pyutils.weights import read
+from pyutils.weights.loading import Adapt, LoadReport, load_arrays
+from pyutils.weights.places import USUAL_FILES
+
+WEIGHT_FILES = ("model.safetensors", "model.pdparams")
+CONFIG_FILE = "config.yaml"
+METRICS_FILE = "metrics.json"
+STATE_ARRAYS = "state.safetensors"
+STATE_VALUES = "state.json"
+_STATE_VERSION = 1
+
+
+@dataclass
+class RunState:
+    """What a resumed run takes up: `values` is JSON, `arrays` are NumPy arrays under flat names."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+def save_checkpoint(
+    folder: PathLike,
+    model: paddle.nn.Layer,
+    config_text: str = "",
+    files: Sequence[Path] = (),
+    metrics: Mapping[str, float] | None = None,
+    state: RunState | None = None,
+    weights_format: str = "safetensors",
+) -> None:
+    """Write a checkpoint folder; a previous one at `folder` is replaced in one step.
+
+    Raises InputError when it cannot be written (disk full, no permission): then the previous one is as it was.
+    """
+    try:
+        with atomic_folder(folder) as building:
+            _write_weights(building, model, weights_format)
+            if config_text:
+                (building / CONFIG_FILE).write_text(config_text, encoding="utf-8")
+            for path in files:
+                shutil.copyfile(path, building / Path(path).name)
+            write_json(building / METRICS_FILE, dict(metrics or {}))
+            if state is not None:
+                write_safetensors(building / STATE_ARRAYS, state.arrays)
+                write_json(building / STATE_VALUES, {"version": _STATE_VERSION, **state.values})
+    except OSError as error:
+        kept = "the previous checkpoint there is whole" if Path(folder).exists() else "nothing was left there"
+        raise InputError(
+            f"{folder}: the checkpoint could not be written: {error.strerror or error}; {kept}. Make room or name "
+            "another --output_dir, then go on with --resume auto."
+        ) from error
+
+
+def load_weights(
+    model: paddle.nn.Layer,
+    path: PathLike,
+    may_miss: Iterable[str] = (),
+    may_be_extra: Iterable[str] = (),
+    adapt: Adapt | None = None,
+) -> LoadReport:
+    """Load a checkpoint (a folder, an output folder, or a weight file) into `model`, strictly.
+
+    See `loading.load_arrays` for the arguments, the report and the errors.
+    """
+    file = weight_file(path)
+    return load_arrays(model, read_weights(file), str(file), may_miss, may_be_extra, adapt)
+
+
+def read_weights(file: PathLike) -> dict[str, np.ndarray]:
+    """Arrays of a weight file of any code base by the names they have there (`pyutils.weights.read`)."""
+    return read(file)
+
+
+def load_state(folder: PathLike) -> RunState:
+    """The state to resume from; InputError when the folder holds weights only (as `best` does)."""
+    folder = Path(folder)
+    recover_folder(folder)
+    if not (folder / STATE_VALUES).is_file():
+        raise InputError(
+            f"{folder}: no {STATE_VALUES}: these weights can be evaluated or started from, not resumed. Resume "
+            "from the `last` folder of a run."
+        )
+    try:
+        values = json.loads((folder / STATE_VALUES).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{folder / STATE_VALUES}: not JSON ({error}); the checkpoint is damaged") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{folder / STATE_VALUES}: expected an object, found a {type(values).__name__}; it is damaged")
+    version = values.pop("version", None)
+    if version != _STATE_VERSION:
+        raise InputError(f"{folder / STATE_VALUES}: version {version}, this program reads version {_STATE_VERSION}")
+    return RunState(values, read_safetensors(folder / STATE_ARRAYS))
+
+
+def find_checkpoint(path: PathLike) -> Path:
+    """The checkpoint folder that `path` means: itself, or `best` and else `last` inside an output folder.
+
+    Raises InputError, saying what `path` holds, when there is none.
+    """
+    path = Path(path)
+    candidates = [path, path / "best", path / "last"]
+    for folder in candidates:
+        recover_folder(folder)
+        if any((folder / name).is_file() for name in WEIGHT_FILES):
+            return folder
+    if not path.exists():
+        raise InputError(f"{path}: no such checkpoint folder")
+    found = sorted(item.name for item in path.iterdir())[:12] if path.is_dir() else []
+    raise InputError(
+        f"{path}: no checkpoint here: expected {' or '.join(WEIGHT_FILES)}, or a folder best/ or last/ with one; "
+        f"found {', '.join(found) or 'nothing'}"
+    )
+
+
+def weight_file(path: PathLike) -> Path:
+    """The file of weights that `path` means: a file, a checkpoint folder, an output folder, or a folder of another code
+    base."""
+    path = Path(path)
+    if path.is_file():
+        return path
+    usual = [path / name for name in USUAL_FILES if (path / name).is_file()]
+    if usual:
+        return usual[0]
+    folder = find_checkpoint(path)
+    return next(folder / name for name in WEIGHT_FILES if (folder / name).is_file())
+
+
+def _write_weights(folder: Path, model: paddle.nn.Layer, weights_format: str) -> None:
+    arrays = {name: _as_saved(tensor) for name, tensor in model.state_dict().items()}
+    if weights_format == "pdparams":
+        write_pdparams(folder / "model.pdparams", arrays)
+    else:
+        write_safetensors(folder / "model.safetensors", arrays, {"format": "pd"})
+
+
+def _as_saved(tensor: paddle.Tensor) -> np.ndarray:
+    """The tensor as an array; bfloat16, which NumPy lacks, as the equal float32."""
+    return (tensor.astype("float32") if tensor.dtype == paddle.bfloat16 else tensor).numpy()
