@@ -178,13 +178,13 @@ class _FlagAction(argparse.Action):
 class _DescribeConfig(argparse.Action):
     """`--help-config`: print the table of configuration keys and exit."""
 
-    def __init__(self, *args: Any, config_class: type, **kwargs: Any):
+    def __init__(self, *args: Any, config_class: Callable[[], type], **kwargs: Any):
         super().__init__(*args, nargs=0, **kwargs)
         self.config_class = config_class
 
     def __call__(self, parser, namespace, values, option_string=None):
         """Print and exit with status 0."""
-        print(config_table(self.config_class))
+        print(config_table(self.config_class()))
         parser.exit(0)
 
 
@@ -192,7 +192,7 @@ def standard_parser(
     prog: str,
     default_config: Union[str, Path, None],
     flags: Sequence[Flag] = (),
-    config_class: Optional[type] = None,
+    config_class: Optional[Callable[[], type]] = None,
     description: str = "",
     without: Sequence[str] = (),
 ) -> CommandLine:
@@ -201,7 +201,12 @@ def standard_parser(
     A table may define a common flag anew, e.g. `--seed` or `--output_dir` with a configuration key: the table wins, and
     that field of `Run` stays None. `without` names common flags that the script does not have.
     """
-    parser = CommandLine(prog=prog, description=description or None, allow_abbrev=False)
+    parser = CommandLine(
+        prog=prog,
+        description=description or None,
+        allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,  # examples keep their lines
+    )
     parser.set_defaults(overrides=[], extra={}, output_dir=None, seed=None, resume=None, evaluate=False)
     own = {name for flag in flags for name in flag.spellings}
     parser.default_config = default = Path(default_config) if default_config is not None else None

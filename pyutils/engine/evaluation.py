@@ -17,6 +17,7 @@ from pyutils.engine.precision import autocast
 from pyutils.engine.settings import TrainConfig
 from pyutils.engine.task import Task
 from pyutils.errors import InputError
+from pyutils.metrics.predictions import Predictions
 
 Batch = Mapping[str, paddle.Tensor]
 Predict = Callable[[Batch], Mapping[str, Any]]
@@ -44,20 +45,31 @@ def split_loader(task: Task, cfg: TrainConfig, split: str) -> Loader:
     return eval_loader(records, task.collate, order, split, cfg.workers)
 
 
-def evaluate(task: Task, cfg: TrainConfig, split: str) -> dict[str, float]:
-    """Metrics of `split` with the task's present weights, equal on every process.
+def predict_split(task: Task, cfg: TrainConfig, split: str) -> Predictions:
+    """Predictions for `split` with the task's present weights, equal on every process, all of which call this.
 
-    Called by every process. Raises InputError when the split is empty or the metrics lack `task.best_metric`.
+    Raises:
+        InputError: the split is unknown or empty.
     """
     loader = split_loader(task, cfg, split)
     with evaluating(task.model), autocast(cfg.precision):
-        metrics = task.evaluate(progress(loader, f"evaluate {split}"), split)
+        return task.predict(progress(loader, f"predict {split}"), split)
+
+
+def evaluate(task: Task, cfg: TrainConfig, split: str) -> tuple[dict[str, float], Predictions]:
+    """Metrics of `split` with the task's present weights, and the predictions they come from; equal on every process.
+
+    Raises:
+        InputError: the split is unknown, empty or without labels.
+    """
+    predictions = predict_split(task, cfg, split)
+    metrics = predictions.metrics()
     if task.best_metric not in metrics:
         raise InputError(
-            f"task {task.name}: best_metric {task.best_metric!r} is not among the metrics of {split!r}: "
-            f"{', '.join(metrics) or 'none'}"
+            f"split {split!r} has no labels, so {task.best_metric} of {task.name} cannot be computed; "
+            f"run_predict.py --split {split} writes its result files"
         )
-    return {name: float(value) for name, value in metrics.items()}
+    return {name: float(value) for name, value in metrics.items()}, predictions
 
 
 def predict_all(predict: Predict, loader: Iterable[Batch]) -> dict[str, Column]:

@@ -33,7 +33,7 @@ _FREE = {
 }
 _LENGTH = {"epochs", "max_steps"}
 # Settings beside `train` that a resumed run does not read: its weights come from the checkpoint.
-_UNREAD = {"output_dir", "init", "init_may_miss", "eval_split"}
+_UNREAD = {"task", "output_dir", "init", "init_may_miss", "eval_split"}
 _SAMPLED_RECORDS = 512
 _FILE_NAME = re.compile(r"[/\\]|^~|\.[A-Za-z]\w{1,9}$")
 REQUIRED = ("task", "train_records", "effective_batch", "processes", "train")

@@ -3,27 +3,56 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pyutils.config import to_yaml
-from pyutils.engine.task import Task
+from pyutils.engine.evaluation import predict_split
+from pyutils.engine.task import Rows, Task
 from pyutils.errors import InputError
+from pyutils.metrics.predictions import Predictions
 from pyutils.text.tokenizer import WordPiece
 
 
 class SplitTask(Task):
     """A task whose records come in named splits, "train" among them, and whose texts are WordPiece.
 
-    A subclass reads a split (`read`), collates, sets `model` and gives loss and metrics. `config` is the resolved
+    A subclass reads a split (`read`), collates, sets `model` and gives loss and predictions. `config` is the resolved
     configuration, which is saved with every checkpoint.
+
+    config_class: the dataclass of its configuration. example_flags: flags of `run_predict.py` that describe one
+    example, () where only whole splits are predicted; predict_flags: further flags it takes there.
     """
 
+    config_class: ClassVar[type]
+    example_flags: ClassVar[tuple[str, ...]] = ()
+    predict_flags: ClassVar[tuple[str, ...]] = ()
+
     def __init__(self, config: Any, tokenizer: WordPiece):
-        self.config, self.tokenizer = config, tokenizer
-        self.config_text = to_yaml(config)
+        if config.task not in ("", self.name):
+            raise InputError(f"the configuration is of task {config.task}, not of {self.name}; name another --config")
+        self.config, self.tokenizer = replace(config, task=self.name), tokenizer
+        self.config_text = to_yaml(self.config)
         self._splits: dict[str, Sequence[Any]] = {}
+
+    @classmethod
+    def with_saved_files(cls, config: Any, folder: Path) -> Any:
+        """`config` reading the files saved with a checkpoint in `folder` (vocabulary, answer list) where they exist."""
+        vocabulary = folder / "vocab.txt"
+        return replace(config, tokenizer=str(vocabulary)) if vocabulary.is_file() else config
+
+    def answer_example(self, example: Mapping[str, Any], output: Path) -> Rows:
+        """Answer one example of `run_predict.py`: rows to print, best first; images are drawn into `output`.
+
+        `example` holds the flags `example_flags` and, where typed, `predict_flags`, by name.
+        """
+        raise NotImplementedError(f"{self.name} has no example_flags")
+
+    def predict_with(self, flags: Mapping[str, Any], split: str) -> Predictions:
+        """Predictions for `split` under the typed `predict_flags`."""
+        return predict_split(self, self.config.train, split)
 
     @abstractmethod
     def read(self, split: str) -> Sequence[Any]:

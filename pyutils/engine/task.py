@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
 
+from pyutils.metrics.predictions import Predictions
+
 if TYPE_CHECKING:
     import paddle
 
 Batch = dict[str, "paddle.Tensor"]
 State = Mapping[str, Union[np.ndarray, int, float, str]]
+Rows = list[dict[str, Any]]
 
 
 class Task(ABC):
@@ -26,7 +29,7 @@ class Task(ABC):
     Attributes that a subclass sets:
         name: the task's name in logs and checkpoints, e.g. "vqa".
         model: the Layer that is trained and saved. Its parameters and persistable buffers are the checkpoint.
-        best_metric: key of `evaluate`'s result by which `best` is chosen; higher is better.
+        best_metric: key of the predictions' metrics by which `best` is chosen; higher is better.
         find_unused_parameters: set True when some trainable parameter gets no gradient in some step (a head that the
             batch does not use); data parallel training then looks for it, which costs time in each step.
         config_text: the resolved configuration as YAML; saved as `config.yaml` in every checkpoint.
@@ -63,12 +66,12 @@ class Task(ABC):
         """
 
     @abstractmethod
-    def evaluate(self, loader: Iterable[Batch], split: str) -> dict[str, float]:
-        """Metrics of a split, the same on every process, `best_metric` among them.
+    def predict(self, loader: Iterable[Batch], split: str) -> Predictions:
+        """Predictions for a whole split, the same on every process; `metrics()` of a labelled split has `best_metric`.
 
-        `loader` yields this process's share of the split, each record once; `batch["index"]` [b] int64 holds positions
-        in `eval_records(split)`. `pyutils.engine.evaluation.predict_all` turns it into arrays of the whole split.
-        The engine has put the model in eval mode and switched gradients off.
+        `loader` yields this process's share of the split, each record once; `batch["index"]` `[b]` int64 holds
+        positions in `eval_records(split)`. `pyutils.engine.evaluation.predict_all` turns it into arrays of the whole
+        split. The engine has put the model in eval mode and switched gradients off.
         """
 
     def before_training(self) -> None:  # noqa: B027 - an optional hook
@@ -87,6 +90,3 @@ class Task(ABC):
     def checkpoint_files(self) -> Sequence[Path]:
         """Files that travel with the weights so that a checkpoint predicts on its own: `vocab.txt`, answer lists."""
         return ()
-
-    def write_results(self, output_dir: Path, split: str) -> None:  # noqa: B027 - an optional hook
-        """Write result files of the last evaluation of `split` (server format); called on the main process only."""

@@ -76,12 +76,11 @@ class Trainer:
         return self.progress.best_metrics
 
     def evaluate(self, split: str) -> dict[str, float]:
-        """Metrics of `split` with the present weights; the main process writes them and the task's result files."""
+        """Metrics of `split` with the present weights; result files are written to `<output_dir>/<split>`."""
         distributed.broadcast_state(self.task.model)
-        metrics = evaluation.evaluate(self.task, self.cfg, split)
+        metrics, predictions = evaluation.evaluate(self.task, self.cfg, split)
         if distributed.is_main():
-            write_json(self.output_dir / f"metrics_{split}.json", metrics)
-            self.task.write_results(self.output_dir, split)
+            predictions.write(self.output_dir / split)
         distributed.barrier()
         return metrics
 
@@ -243,7 +242,7 @@ class Trainer:
         task, now, split = self.task, self.progress, self.cfg.eval_split
         # A signal ends an evaluation at once: the weights are at a step's end, and a resumed run evaluates first.
         with self._stop.at_once():
-            metrics = evaluation.evaluate(task, self.cfg, split)
+            metrics, predictions = evaluation.evaluate(task, self.cfg, split)
         best = now.best_step < 0 or metrics[task.best_metric] > now.best_metrics[task.best_metric]
         now.evaluated_at, now.metrics = now.step, metrics
         if best:
@@ -252,7 +251,7 @@ class Trainer:
         if distributed.is_main():
             if best:
                 self._save(self.output_dir / BEST, metrics)
-                task.write_results(self.output_dir, split)
+                predictions.write(self.output_dir / split)
             summary = {"split": split, "last": {"step": now.step, **metrics}}
             write_json(self.output_dir / METRICS_FILE, {**summary, "best": {"step": now.best_step, **now.best_metrics}})
         if now.step and now.step % self.order.steps_per_epoch == 0:

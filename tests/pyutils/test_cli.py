@@ -59,7 +59,7 @@ FLAGS = (
 
 
 def parse(*arguments, flags=FLAGS, default=None):
-    return standard_parser("run_task.py", default, flags, Config).parse(list(arguments))
+    return standard_parser("run_task.py", default, flags, lambda: Config).parse(list(arguments))
 
 
 def test_nothing_given():
@@ -302,7 +302,7 @@ def test_a_failing_program_exits_plainly():
 LISTING = """
 from pyutils.config.command_line import run_main, standard_parser
 from pyutils.engine.settings import TrainConfig
-run_main(lambda: standard_parser("x.py", None, (), TrainConfig).parse(["{flag}"]))
+run_main(lambda: standard_parser("x.py", None, (), lambda: TrainConfig).parse(["{flag}"]))
 """
 
 

@@ -34,7 +34,7 @@ class Configured(ToyTask):
 
 @pytest.fixture
 def config(tmp_path):
-    return RunConfig(str(tmp_path / "run"), train=load_config(TrainConfig, None, SETTINGS))
+    return RunConfig(output_dir=str(tmp_path / "run"), train=load_config(TrainConfig, None, SETTINGS))
 
 
 @pytest.fixture
@@ -55,7 +55,9 @@ def zeros(tmp_path):
 
 def measured(run, config, text=MODEL):
     run_task(run, config, partial(Configured, text=text), initialise)
-    return json.loads((Path(config.output_dir) / "metrics_val.json").read_text())["mean_score"]
+    written = json.loads((Path(config.output_dir) / "metrics_val.json").read_text())
+    assert written["split"] == "val" and written["task"] == "toy" and written["checkpoint"]
+    return written["mean_score"]
 
 
 def test_the_run_in_the_output_folder_wins_over_the_configured_start(trained, zeros, capsys):

@@ -17,7 +17,7 @@ from pyutils.engine.trainer import Trainer
 from pyutils.errors import InputError
 from pyutils.formats.tensor_files import read_safetensors
 from pyutils.weights.checkpoint import load_state
-from tests.pyutils.engine.toy import ToyTask
+from tests.pyutils.engine.toy import ToyPredictions, ToyTask
 
 BASE = ("workers=0", "batch_size=4", "epochs=2", "optimizer.lr=0.01", "scalars=false", "log_every=1")
 
@@ -72,9 +72,9 @@ def test_a_run_writes_its_log_metrics_best_and_last(tmp_path):
     assert task.written >= 1 and load_state(tmp_path / "run/last").values["identity"]["effective_batch"] == 4
 
 
-def test_best_is_kept_when_later_evaluations_are_worse(tmp_path):
+def test_best_is_kept_when_later_evaluations_are_worse(tmp_path, monkeypatch):
     def worse_later(task):
-        task.evaluate = lambda loader, split: {"accuracy": 1.0 / (1 + task.steps)}
+        monkeypatch.setattr(ToyPredictions, "metrics", lambda predictions: {"accuracy": 1.0 / (1 + task.steps)})
 
     train(tmp_path, "eval_every_steps=4", change=worse_later)
     assert json.loads((tmp_path / "metrics.json").read_text())["best"]["step"] == 4
@@ -177,7 +177,7 @@ def test_a_signal_during_evaluation_saves_and_the_resumed_run_evaluates_first(tm
             signal.raise_signal(signal.SIGTERM)
             raise AssertionError("the signal ends the evaluation")
 
-        task.evaluate = evaluate
+        task.predict = evaluate
 
     with pytest.raises(SystemExit) as caught:
         train(tmp_path / "a", change=interrupted)
@@ -188,17 +188,21 @@ def test_a_signal_during_evaluation_saves_and_the_resumed_run_evaluates_first(tm
     assert largest_difference(weights(tmp_path / "a/last"), weights(tmp_path / "b/last")) == 0
 
 
-@pytest.mark.parametrize("failing", ["evaluate", "write_results"])
-def test_an_error_in_evaluation_costs_no_training(tmp_path, failing):
+@pytest.mark.parametrize("failing", ["predict", "metrics", "write"])
+def test_an_error_in_evaluation_costs_no_training(tmp_path, failing, monkeypatch):
     def broken(task):
         def fail(*arguments):
             raise InputError("answers.json: cannot be read")
 
-        setattr(task, failing, fail)
+        if failing == "predict":
+            task.predict = fail
+        else:
+            monkeypatch.setattr(ToyPredictions, failing, fail)
 
     with pytest.raises(InputError, match="cannot be read"):
         train(tmp_path / "a", change=broken)
     assert weights(tmp_path / "a/last")["updates"] == 9
+    monkeypatch.undo()
     train(tmp_path / "a", resume="auto")
     train(tmp_path / "b")
     assert (tmp_path / "a/metrics.json").read_text() == (tmp_path / "b/metrics.json").read_text()
@@ -217,17 +221,15 @@ def test_a_second_ctrl_c_gets_out_and_handlers_are_put_back():
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_evaluation_alone_writes_metrics_and_results(tmp_path):
-    task = ToyTask()
-    metrics = Trainer(task, settings(), tmp_path).evaluate("val")
-    assert metrics["counted"] == 21 and json.loads((tmp_path / "metrics_val.json").read_text()) == metrics
-    assert (tmp_path / "result_val.txt").exists()
+def test_evaluation_alone_writes_results_of_the_split(tmp_path):
+    metrics = Trainer(ToyTask(), settings(), tmp_path).evaluate("val")
+    assert metrics["counted"] == 21 and (tmp_path / "val/result.txt").read_text() == "21"
 
 
 def test_metrics_without_the_best_one_are_an_error(tmp_path):
     task = ToyTask()
     task.best_metric = "recall"
-    with pytest.raises(InputError, match="best_metric 'recall' is not among the metrics of 'val': accuracy"):
+    with pytest.raises(InputError, match="'val' has no labels.*recall"):
         Trainer(task, settings(), tmp_path).evaluate("val")
 
 

@@ -6,7 +6,6 @@ import argparse
 import os
 import signal
 import sys
-from pathlib import Path
 
 import numpy as np
 import paddle
@@ -19,6 +18,7 @@ from pyutils.engine.settings import TrainConfig
 from pyutils.engine.task import Task
 from pyutils.engine.trainer import Trainer
 from pyutils.errors import InputError
+from pyutils.metrics.predictions import Predictions
 
 INPUTS, CLASSES = 6, 3
 
@@ -83,18 +83,14 @@ class ToyTask(Task):
             loss = loss * float("nan")
         return loss, {"fit": loss.detach()}
 
-    def evaluate(self, loader, split):
+    def predict(self, loader, split):
         def predict(batch):
             scores = self.model(batch["x"])
             return {"right": scores.argmax(-1) == batch["labels"], "scores": scores}
 
         columns = evaluation.predict_all(predict, loader)
         self.counted = len(columns["index"])
-        return {
-            "accuracy": float(np.mean(columns["right"])),
-            "mean_score": float(np.mean(columns["scores"].astype(np.float64))),
-            "counted": float(self.counted),
-        }
+        return ToyPredictions(self, columns)
 
     def after_step(self, step):
         self.steps = step
@@ -112,9 +108,26 @@ class ToyTask(Task):
     def checkpoint_files(self):
         return self.files
 
-    def write_results(self, output_dir, split):
-        self.written += 1
-        (Path(output_dir) / f"result_{split}.txt").write_text(str(self.counted))
+
+class ToyPredictions(Predictions):
+    """Class scores of a split."""
+
+    def __init__(self, task, columns):
+        self.task, self.columns = task, columns
+
+    def metrics(self):
+        return {
+            "accuracy": float(np.mean(self.columns["right"])),
+            "mean_score": float(np.mean(self.columns["scores"].astype(np.float64))),
+            "counted": float(len(self.columns["index"])),
+        }
+
+    def write(self, directory):
+        self.task.written += 1
+        directory.mkdir(exist_ok=True)
+        file = directory / "result.txt"
+        file.write_text(str(len(self.columns["index"])))
+        return [file]
 
 
 def main() -> None:

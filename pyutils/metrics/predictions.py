@@ -1,0 +1,18 @@
+"""What every task's predictions offer: metrics and result files."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+
+
+class Predictions(ABC):
+    """What a model predicts for every record of one split, gathered over all processes, in the order of the records."""
+
+    @abstractmethod
+    def metrics(self) -> dict[str, float]:
+        """Metrics of the split, the same on every process; {} where the records carry no labels."""
+
+    def write(self, directory: Path) -> list[Path]:
+        """Write the result files (server format) into `directory` and return their paths; on the main process only."""
+        return []
