@@ -29,9 +29,9 @@ from pyutils.export.folders import (
     ranked,
     required,
     run_settings,
-    softmax,
 )
 from pyutils.formats.atomic import PathLike
+from pyutils.metrics.classification import softmax
 from pyutils.text.cleaning import clean_caption, clean_question
 from pyutils.text.sequences import pad
 from pyutils.text.tokenizer import WordPiece

@@ -22,9 +22,9 @@ from pyutils.export.folders import (
     ranked,
     required,
     run_settings,
-    softmax,
 )
 from pyutils.formats.atomic import PathLike
+from pyutils.metrics.classification import softmax
 from pyutils.text import sequences
 from pyutils.text.tokenizer import WordPiece
 from visualbert_paddle.heads import VisualBertForQuestionAnswering

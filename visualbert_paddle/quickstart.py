@@ -19,13 +19,15 @@ from pyutils.console import markdown_table, say, write_table
 from pyutils.data.features.__main__ import main as features_command
 from pyutils.data.vqa.classifier import SplitAnswers
 from pyutils.engine.determinism import seed_initial
+from pyutils.engine.evaluation import predict_split
+from pyutils.engine.run import write_metrics
 from pyutils.engine.run_log import LOG_FILE
 from pyutils.engine.trainer import Trainer
 from pyutils.sample.easy_vqa import convert
 from pyutils.visualize.contact_sheet import Card, draw_contact_sheet
 from pyutils.visualize.curves import draw_training
 from pyutils.weights.checkpoint import load_weights
-from visualbert_paddle.flags import DEFAULT_CONFIGS
+from visualbert_paddle.commands import DEFAULT_CONFIGS
 from visualbert_paddle.tasks.vqa import VisualBertVQA, VisualBertVQAConfig
 
 TEST = "test"
@@ -87,9 +89,11 @@ def train(config: VisualBertVQAConfig) -> tuple[VisualBertVQA, SplitAnswers, flo
 
 
 def test_answers(task: VisualBertVQA, trainer: Trainer) -> SplitAnswers:
-    """Evaluate the test split, which writes metrics_test.json and result.json."""
-    trainer.evaluate(TEST)
-    return task.last_answers
+    """The answers to the test split, written with their metrics to the run's folder `test`."""
+    answered = predict_split(task, trainer.cfg, TEST)
+    answered.write(trainer.output_dir / TEST)
+    write_metrics(task, trainer.output_dir, TEST, answered.metrics(), trainer.output_dir / "best")
+    return answered
 
 
 def shuffled(config: VisualBertVQAConfig, weights: str) -> SplitAnswers:
@@ -133,7 +137,7 @@ def report(options, task: VisualBertVQA, answered: SplitAnswers, rows: list[dict
     say(f"\neasy-VQA test part, {len(task.records(TEST))} questions\n\n{markdown_table(rows)}\n")
     for name, value in seconds.items():
         say(f"{name}: trained in {value / 60:.1f} minutes")
-    say(f"table {output / 'results.md'}, answers {output / 'result.json'}, pictures {curve} {sheet}")
+    say(f"table {output / 'results.md'}, answers {output / TEST / 'result.json'}, pictures {curve} {sheet}")
 
 
 def cards(answered: SplitAnswers, data: Path) -> list[Card]:

@@ -20,6 +20,7 @@ from pyutils.errors import InputError
 from pyutils.metrics.predictions import Predictions
 
 Batch = Mapping[str, paddle.Tensor]
+Collate = Callable[..., "dict[str, np.ndarray]"]
 Predict = Callable[[Batch], Mapping[str, Any]]
 Column = Union[np.ndarray, "list[Any]"]
 
@@ -37,21 +38,27 @@ def evaluating(model: paddle.nn.Layer) -> Iterator[None]:
             layer.training = training
 
 
-def split_loader(task: Task, cfg: TrainConfig, split: str) -> Loader:
-    """This process's batches of `split`; InputError when the split is unknown or empty."""
-    records = task.eval_records(split)
-    batch_size = cfg.eval_batch_size or cfg.batch_size
-    order = EvalOrder(len(records), batch_size, distributed.world_size(), distributed.rank())
-    return eval_loader(records, task.collate, order, split, cfg.workers)
-
-
-def predict_split(task: Task, cfg: TrainConfig, split: str) -> Predictions:
-    """Predictions for `split` with the task's present weights, equal on every process, all of which call this.
+def split_loader(task: Task, cfg: TrainConfig, split: str, collate: Collate | None = None) -> Loader:
+    """This process's batches of `split`, made by `collate` (default: the task's).
 
     Raises:
         InputError: the split is unknown or empty.
     """
-    loader = split_loader(task, cfg, split)
+    records = task.eval_records(split)
+    batch_size = cfg.eval_batch_size or cfg.batch_size
+    order = EvalOrder(len(records), batch_size, distributed.world_size(), distributed.rank())
+    return eval_loader(records, collate or task.collate, order, split, cfg.workers)
+
+
+def predict_split(task: Task, cfg: TrainConfig, split: str, collate: Collate | None = None) -> Predictions:
+    """Predictions for `split` with the task's present weights, equal on every process, all of which call this.
+
+    `collate` makes the batches in place of the task's own.
+
+    Raises:
+        InputError: the split is unknown or empty.
+    """
+    loader = split_loader(task, cfg, split, collate)
     with evaluating(task.model), autocast(cfg.precision):
         return task.predict(progress(loader, f"predict {split}"), split)
 

@@ -76,12 +76,6 @@ def paired(first: Sequence[Any], second: Sequence[Any], what: str) -> None:
         raise InputError(f"{len(first)} {what} and {len(second)} pictures: give one picture for each of the {what}")
 
 
-def softmax(scores: np.ndarray) -> np.ndarray:
-    """Probabilities along the last axis, float64."""
-    shares = np.exp(scores.astype(np.float64) - scores.max(axis=-1, keepdims=True))
-    return shares / shares.sum(axis=-1, keepdims=True)
-
-
 def ranked(shares: np.ndarray, texts: Sequence[str], top: int) -> list[list[Answer]]:
     """The `top` best of `texts` for each row of probabilities `[questions, texts]`. InputError for a `top` below 1."""
     if top < 1:

@@ -17,6 +17,12 @@ class NLVR2Scores(NamedTuple):
     consistency: float
 
 
+def softmax(scores: np.ndarray) -> np.ndarray:
+    """Probabilities along the last axis, float64."""
+    shares = np.exp(scores.astype(np.float64) - scores.max(axis=-1, keepdims=True))
+    return shares / shares.sum(axis=-1, keepdims=True)
+
+
 def accuracy(predicted: np.ndarray, labels: np.ndarray, ignore_index: Optional[int] = None) -> float:
     """Share of `predicted` [n] that equal `labels` [n], 0 to 1; 0 when there is nothing to count.
 

@@ -1,15 +1,41 @@
-"""NLVR2's prediction file, as the official `metrics.py` of Suhr et al. (2019) reads it."""
+"""NLVR2 predictions, and their file as the official `metrics.py` of Suhr et al. (2019) reads it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Optional
+
+import numpy as np
 
 from pyutils.errors import InputError
 from pyutils.formats.atomic import atomic_write
+from pyutils.metrics.classification import nlvr2_scores
+from pyutils.metrics.predictions import Predictions
 
 RESULT_FILE = "predictions.csv"
 _VALUES = {"true": True, "false": False}
+
+
+@dataclass(frozen=True)
+class PairPredictions(Predictions):
+    """Predictions for every example of a split: `identifiers`, `said` `[n]` bool, `labels` (None where hidden)."""
+
+    identifiers: Sequence[str]
+    said: np.ndarray
+    labels: Sequence[Optional[bool]]
+
+    def metrics(self) -> dict[str, float]:
+        """Official `accuracy` and `consistency` in percent; {} where a label is hidden."""
+        if any(label is None for label in self.labels):
+            return {}
+        scores = nlvr2_scores(dict(zip(self.identifiers, self.labels)), dict(zip(self.identifiers, self.said)))
+        return {name: 100.0 * value for name, value in scores._asdict().items()}
+
+    def write(self, directory: Path) -> list[Path]:
+        """Write `predictions.csv` for the official metrics."""
+        return [write_predictions(directory / RESULT_FILE, self.identifiers, self.said)]
 
 
 def write_predictions(path: Path, identifiers: Iterable[str], predictions: Iterable[bool]) -> Path:

@@ -16,3 +16,14 @@ class Predictions(ABC):
     def write(self, directory: Path) -> list[Path]:
         """Write the result files (server format) into `directory` and return their paths; on the main process only."""
         return []
+
+
+class MetricsOnly(Predictions):
+    """Predictions of which only the metrics are kept, such as the losses of a pre-training."""
+
+    def __init__(self, metrics: dict[str, float]):
+        self._metrics = metrics
+
+    def metrics(self) -> dict[str, float]:
+        """The metrics given."""
+        return self._metrics

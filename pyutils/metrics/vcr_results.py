@@ -1,19 +1,78 @@
-"""The file that VCR's leaderboard takes: probabilities of the answers, and of the rationales given each answer."""
+"""VCR predictions of one model or of an answer and a rationale model, with the file that the leaderboard takes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Optional
 
 import numpy as np
 
 from pyutils.errors import InputError
-from pyutils.formats.atomic import PathLike, atomic_write
-from pyutils.metrics.vcr import CHOICES, Scores
+from pyutils.formats.atomic import PathLike, atomic_write, write_json
+from pyutils.metrics.predictions import Predictions
+from pyutils.metrics.vcr import CHOICES, Scores, combine
 
 RESULT_FILE = "leaderboard.csv"
 _GROUPS = ("answer", *(f"rationale_conditioned_on_a{number}" for number in range(CHOICES)))
 COLUMNS = ("annot_id", *(f"{group}_{choice}" for group in _GROUPS for choice in range(CHOICES)))
+
+
+Labels = Mapping[str, Optional[int]]
+
+
+class ChoicePredictions(Predictions):
+    """Scores of the four answers, or of the four rationales, of every question of a split.
+
+    scores: annotation id -> four scores. labels: annotation id -> the right choice, None where it is hidden. file_name:
+    of the scores as JSON.
+    """
+
+    def __init__(self, scores: Mapping[str, Sequence[float]], labels: Labels, file_name: str):
+        self.scores, self.labels, self.file_name = scores, labels, file_name
+
+    def metrics(self) -> dict[str, float]:
+        """`accuracy` in percent; {} where a label is hidden."""
+        if None in self.labels.values():
+            return {}
+        right = [np.argmax(scores) == self.labels[name] for name, scores in self.scores.items()]
+        return {"accuracy": 100.0 * float(np.mean(right))}
+
+    def write(self, directory: Path) -> list[Path]:
+        """Write the scores by annotation id as JSON."""
+        write_json(directory / self.file_name, self.scores)
+        return [directory / self.file_name]
+
+
+class JointPredictions(Predictions):
+    """Predictions of an answer model and a rationale model.
+
+    answers: of the first. conditioned: annotation id -> scores of the rationales, after each of the four answers.
+    rationale_labels: annotation id -> the right rationale, None where it is hidden.
+    """
+
+    def __init__(
+        self,
+        answers: ChoicePredictions,
+        conditioned: Sequence[Mapping[str, Sequence[float]]],
+        rationale_labels: Labels,
+    ):
+        self.answers, self.conditioned, self.rationale_labels = answers, conditioned, rationale_labels
+
+    def metrics(self) -> dict[str, float]:
+        """`q_a`, `qa_r` and `q_ar` in percent; {} where a label is hidden. The rationale is judged after the right
+        answer, whichever was chosen."""
+        labels = {name: (label, self.rationale_labels[name]) for name, label in self.answers.labels.items()}
+        if any(None in pair for pair in labels.values()):
+            return {}
+        rationales = {name: self.conditioned[answer][name] for name, (answer, _) in labels.items()}
+        found = combine(labels, self.answers.scores, rationales)
+        return {name: 100.0 * value for name, value in found._asdict().items()}
+
+    def write(self, directory: Path) -> list[Path]:
+        """Write the answers' scores, and `leaderboard.csv`."""
+        file = write_leaderboard(directory / RESULT_FILE, self.answers.scores, self.conditioned)
+        return [*self.answers.write(directory), file]
 
 
 def write_leaderboard(

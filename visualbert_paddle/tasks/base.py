@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+import paddle
 
 from pyutils.compat import has_gpu
 from pyutils.config import setting
 from pyutils.data.features.inputs import RegionConfig, RegionInputs
+from pyutils.engine.evaluation import evaluating
 from pyutils.engine.run import RunConfig
 from pyutils.engine.split_task import SplitTask, vocabulary_size
 from pyutils.engine.task import Batch
@@ -51,6 +55,17 @@ class VisualBertTask(SplitTask):
         super().__init__(replace(config, model=replace(config.model, vocab_size=words)), tokenizer)
         self.multiple = 8 if has_gpu() else 1  # tensor cores
         self.regions = RegionInputs(config.regions, dimension or config.model.visual_dim, self.multiple, RECIPES)
+
+    @abstractmethod
+    def scores(self, batch: Batch) -> Any:
+        """Scores of a batch, as the network gives them."""
+
+    def scores_of(self, record: Any) -> np.ndarray:
+        """Scores of one record outside a split, float32, without the batch axis."""
+        batch = self.collate([record], np.random.default_rng(0), False)
+        with evaluating(self.model):
+            scores = self.scores({name: paddle.to_tensor(value) for name, value in batch.items()})
+        return scores.astype("float32").numpy()[0]
 
     def text_arrays(self, texts: Sequence[TextSequence]) -> dict[str, np.ndarray]:
         """`input_ids`, `text_mask`, `token_type_ids`, each `[b, t]` int64."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,15 +14,17 @@ from pyutils.config import setting
 from pyutils.console import say
 from pyutils.data.annotations import entities
 from pyutils.data.features import RegionBatch
-from pyutils.data.records import Phrase, PhraseRecord
+from pyutils.data.records import BoxXYXY, Phrase, PhraseRecord
 from pyutils.data.table import RecordTable
 from pyutils.engine.evaluation import predict_all
-from pyutils.engine.task import Batch
+from pyutils.engine.task import Batch, Rows
 from pyutils.errors import InputError, nearest
 from pyutils.formats.atomic import write_json
 from pyutils.losses import kl_unnormalised
+from pyutils.metrics.classification import softmax
 from pyutils.metrics.entities import first_hits, phrase_recall
 from pyutils.metrics.grounding import box_iou
+from pyutils.metrics.predictions import Predictions
 from pyutils.text import sequences
 from visualbert_paddle.heads import VisualBertForPhraseGrounding
 from visualbert_paddle.tasks.base import VisualBertRunConfig, VisualBertTask, network_inputs
@@ -63,6 +65,9 @@ class VisualBertFlickr(VisualBertTask):
 
     name = "visualbert_flickr"
     best_metric = "recall@1"
+    config_class = VisualBertFlickrConfig
+    example_flags = ("image", "text", "phrase")
+    predict_flags = ("top",)
     find_unused_parameters = True  # the pooler is not read
 
     def __init__(self, config: VisualBertFlickrConfig):
@@ -70,7 +75,6 @@ class VisualBertFlickr(VisualBertTask):
         super().__init__(config, config.model.visual_dim - appended)
         self.regions.source.check(boxes=True)
         self.model = VisualBertForPhraseGrounding(self.config.model)
-        self.last_phrases: list[dict[str, Any]] = []
 
     def read(self, split: str) -> Sequence[PhraseRecord]:
         """See VisualBertTask. Sentences without a phrase that has a box are left out."""
@@ -126,8 +130,8 @@ class VisualBertFlickr(VisualBertTask):
         """The authors' divergence: summed over the phrases, averaged over the sentences."""
         return kl_unnormalised(self.scores(batch), batch["labels"]), {}
 
-    def ground(self, loader: Iterable[Batch], split: str) -> tuple[np.ndarray, list[dict[str, Any]]]:
-        """The rank of the first right region of every phrase of `split`, and what was chosen, for the result file."""
+    def predict(self, loader: Iterable[Batch], split: str) -> PhrasePredictions:
+        """The region chosen for every phrase of `split`, and the rank of the first right one."""
 
         def found(batch: Batch) -> dict[str, list[Any]]:
             scores, labels = self.scores(batch).astype("float32").numpy(), batch["labels"].numpy()
@@ -141,17 +145,41 @@ class VisualBertFlickr(VisualBertTask):
             for phrase, hit, region in zip(self.encode(record).phrases, hits.tolist(), chosen.tolist()):
                 named = {"image": record.image, "sentence": record.sentence_id, "phrase": phrase.text}
                 results.append({**named, "chain": phrase.phrase_id, "region": region, "right": hit == 0})
-        return np.concatenate(columns["hits"]), results
+        return PhrasePredictions(np.concatenate(columns["hits"]), results)
 
-    def evaluate(self, loader: Iterable[Batch], split: str) -> dict[str, float]:
+    def answer_example(self, example: Mapping[str, Any], output: Path) -> Rows:
+        """The `top` boxes (pixels) of `image` for the words `phrase` of `text`, with their probabilities."""
+        ranked = self.rank_boxes(example["image"], example["text"], example["phrase"], example.get("top", 5))
+        return [{"box": tuple(round(e, 1) for e in box), "probability": f"{share:.4f}"} for box, share in ranked]
+
+    def rank_boxes(self, image: str, sentence: str, phrase: str, top: int) -> list[tuple[BoxXYXY, float]]:
+        """The `top` boxes and their probabilities. InputError when the phrase is not in the sentence."""
+        words, wanted = sentence.split(), phrase.split()
+        starts = [n for n in range(len(words)) if wanted and words[n : n + len(wanted)] == wanted]
+        if not starts:
+            raise InputError(f"--phrase {phrase!r} is not in --text {sentence!r}: give words of the sentence")
+        everything = ((0.0, 0.0, 0.0, 0.0),)
+        marked = Phrase(starts[0], starts[0] + len(wanted), phrase, "0", "", everything)
+        shares = softmax(self.scores_of(PhraseRecord(image, " ".join(words), (marked,))))[0]
+        boxes = self.read_regions([image]).boxes[0]
+        best = np.argsort(-shares, kind="stable")[:top]
+        return [(tuple(boxes[place].tolist()), float(shares[place])) for place in best]
+
+
+class PhrasePredictions(Predictions):
+    """`hits` `[phrases]`: rank of the first right region; `results`: what was chosen, one entry a phrase."""
+
+    def __init__(self, hits: np.ndarray, results: list[dict[str, Any]]):
+        self.hits, self.results = hits, results
+
+    def metrics(self) -> dict[str, float]:
         """`recall@1`, `recall@5`, `recall@10` and `upper_bound` in percent of the phrases that have a box."""
-        hits, self.last_phrases = self.ground(loader, split)
-        return {name: 100.0 * share for name, share in phrase_recall(hits).items()}
+        return {name: 100.0 * value for name, value in phrase_recall(self.hits).items()}
 
-    def write_results(self, output_dir: Path, split: str) -> None:
-        """`phrases.json` of the last evaluation: image, sentence, phrase, chosen region, whether it is right."""
-        if self.last_phrases:
-            write_json(output_dir / RESULT_FILE, self.last_phrases)
+    def write(self, directory: Path) -> list[Path]:
+        """Write `phrases.json`: image, sentence, phrase, chosen region, whether it is right."""
+        write_json(directory / RESULT_FILE, self.results)
+        return [directory / RESULT_FILE]
 
 
 def with_boxes(records: RecordTable[PhraseRecord], split: str) -> RecordTable[PhraseRecord]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import paddle
@@ -13,11 +14,11 @@ from pyutils.config import setting
 from pyutils.data.annotations.nlvr2_splits import NLVR2Config, read_split
 from pyutils.data.records import PairRecord
 from pyutils.engine.evaluation import predict_all
-from pyutils.engine.task import Batch
+from pyutils.engine.task import Batch, Rows
 from pyutils.errors import InputError
 from pyutils.losses import masked_cross_entropy
-from pyutils.metrics.classification import nlvr2_scores
-from pyutils.metrics.nlvr2_results import RESULT_FILE, write_predictions
+from pyutils.metrics.classification import softmax
+from pyutils.metrics.nlvr2_results import PairPredictions
 from pyutils.text import sequences
 from visualbert_paddle.heads import VisualBertForReasoning
 from visualbert_paddle.pair_regions import pair_arrays
@@ -31,26 +32,6 @@ class VisualBertNLVR2Config(VisualBertRunConfig):
     nlvr2: NLVR2Config = setting(NLVR2Config, "Sentences and labels.")
 
 
-@dataclass(frozen=True)
-class SplitJudgements:
-    """What was said of every example of a split: `identifiers`, `said` `[n]` bool, `labels` (None where hidden)."""
-
-    identifiers: Sequence[str]
-    said: np.ndarray
-    labels: Sequence[bool | None]
-
-    def metrics(self) -> dict[str, float]:
-        """`accuracy` and `consistency` in percent; nothing where a label is hidden."""
-        if any(label is None for label in self.labels):
-            return {}
-        scores = nlvr2_scores(dict(zip(self.identifiers, self.labels)), dict(zip(self.identifiers, self.said)))
-        return {name: 100.0 * value for name, value in scores._asdict().items()}
-
-    def write(self, output_dir: Path) -> Path:
-        """Write `predictions.csv` for the official metrics and return its path."""
-        return write_predictions(output_dir / RESULT_FILE, self.identifiers, self.said)
-
-
 class VisualBertNLVR2(VisualBertTask):
     """Batches: `input_ids`, `text_mask`, `token_type_ids` `[b, t]` int64; `region_features` `[b, r, d]` float32,
     `region_mask`, `region_token_type_ids` `[b, r]` int64 (see `pair_arrays`); in training `labels` `[b]` int64,
@@ -58,11 +39,12 @@ class VisualBertNLVR2(VisualBertTask):
 
     name = "visualbert_nlvr2"
     best_metric = "accuracy"
+    config_class = VisualBertNLVR2Config
+    example_flags = ("image", "second_image", "text")
 
     def __init__(self, config: VisualBertNLVR2Config):
         super().__init__(config)
         self.model = VisualBertForReasoning(self.config.model)
-        self.last_judgements: SplitJudgements | None = None
 
     def read(self, split: str) -> Sequence[PairRecord]:
         """See VisualBertTask."""
@@ -87,26 +69,21 @@ class VisualBertNLVR2(VisualBertTask):
         """See Task."""
         return masked_cross_entropy(self.scores(batch), batch["labels"]), {}
 
-    def judge(self, loader: Iterable[Batch], split: str) -> SplitJudgements:
-        """What the model says of every example of `split`."""
+    def predict(self, loader: Iterable[Batch], split: str) -> PairPredictions:
+        """Whether each sentence of `split` is true of its images."""
         said = predict_all(lambda batch: {"said": self.scores(batch).argmax(axis=1)}, loader)["said"]
         records = self.records(split)
-        return SplitJudgements([r.identifier for r in records], said == 1, [r.label for r in records])
+        return PairPredictions([r.identifier for r in records], said == 1, [r.label for r in records])
 
-    def evaluate(self, loader: Iterable[Batch], split: str) -> dict[str, float]:
-        """Official accuracy and consistency, in percent."""
-        label_of(self.records(split)[0], "; run_predict.py writes its prediction file")
-        self.last_judgements = self.judge(loader, split)
-        return self.last_judgements.metrics()
-
-    def write_results(self, output_dir: Path, split: str) -> None:
-        """`predictions.csv` of the last evaluation."""
-        if self.last_judgements is not None:
-            self.last_judgements.write(output_dir)
+    def answer_example(self, example: Mapping[str, Any], output: Path) -> Rows:
+        """Whether `text` is true of `image` and `second_image`, and the probability of that."""
+        record = PairRecord("", example["image"], example["second_image"], example["text"], None)
+        true = float(softmax(self.scores_of(record))[1])
+        return [{"sentence": example["text"], "true": true > 0.5, "probability of true": f"{true:.4f}"}]
 
 
-def label_of(record: PairRecord, remedy: str = "; train on a split with labels") -> int:
+def label_of(record: PairRecord) -> int:
     """1 for True, 0 for False; InputError where the label is hidden."""
     if record.label is None:
-        raise InputError(f"example {record.identifier} has no label{remedy}")
+        raise InputError(f"example {record.identifier} has no label; train on a split with labels")
     return int(record.label)

@@ -11,6 +11,7 @@ import paddle
 from pyutils.engine.evaluation import predict_all
 from pyutils.engine.task import Batch
 from pyutils.losses import masked_cross_entropy, token_losses
+from pyutils.metrics.predictions import MetricsOnly
 from pyutils.text import sequences
 from pyutils.text.masking import IGNORED, MaskDraws, draw, mask_words
 from pyutils.text.sequences import TextSequence
@@ -31,6 +32,7 @@ class VisualBertPretraining(VisualBertTask):
 
     name = "visualbert_pretraining"
     best_metric = "word_accuracy"
+    config_class = VisualBertPretrainingConfig
 
     def __init__(self, config: VisualBertPretrainingConfig):
         super().__init__(config)
@@ -84,7 +86,7 @@ class VisualBertPretraining(VisualBertTask):
         matching = masked_cross_entropy(scores.sentence_image, batch["matches"])
         return words + matching, {"words": words, "matching": matching}
 
-    def evaluate(self, loader: Iterable[Batch], split: str) -> dict[str, float]:
+    def predict(self, loader: Iterable[Batch], split: str) -> MetricsOnly:
         """`word_loss` and `word_accuracy` (percent) over all hidden words of the split, and the same of matching."""
         sums = predict_all(self._judge, loader)
         words = max(float(sums["words"].sum()), 1.0)
@@ -95,7 +97,7 @@ class VisualBertPretraining(VisualBertTask):
         if self.source.matching:
             metrics["matching_accuracy"] = 100.0 * float(sums["matched"].mean())
             metrics["matching_loss"] = float(sums["matching_loss"].mean())
-        return metrics
+        return MetricsOnly(metrics)
 
     def _judge(self, batch: Batch) -> dict[str, np.ndarray]:
         """Sums over each record's hidden words: `loss`, `right`, `words` `[b]`; `matched`, `matching_loss` `[b]`."""

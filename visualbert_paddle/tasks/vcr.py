@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import paddle
 
-from pyutils.config import setting
+from pyutils.config import load_config, setting
+from pyutils.console import say
 from pyutils.data.annotations.tagged_text import speaking_names
 from pyutils.data.annotations.vcr_splits import VCRConfig, read_split
 from pyutils.data.records import VCRRecord
-from pyutils.engine.evaluation import predict_all
-from pyutils.engine.task import Batch
+from pyutils.engine.evaluation import predict_all, predict_split
+from pyutils.engine.task import Batch, Rows
 from pyutils.errors import InputError
-from pyutils.formats.atomic import write_json
 from pyutils.losses import masked_cross_entropy
-from pyutils.metrics.classification import accuracy
+from pyutils.metrics.predictions import Predictions
+from pyutils.metrics.vcr import CHOICES
+from pyutils.metrics.vcr_results import ChoicePredictions, JointPredictions, probabilities
+from pyutils.weights.checkpoint import CONFIG_FILE, find_checkpoint, load_weights
 from visualbert_paddle.heads import VisualBertForMultipleChoice
 from visualbert_paddle.tasks.base import VisualBertRunConfig, VisualBertTask, network_inputs
 from visualbert_paddle.vcr_texts import (
@@ -31,7 +35,6 @@ from visualbert_paddle.vcr_texts import (
     regions_of_objects,
 )
 
-CHOICES = 4
 _OF_PICTURE = ("region_features", "region_mask", "region_token_type_ids")
 
 
@@ -52,12 +55,13 @@ class VisualBertVCR(VisualBertTask):
 
     name = "visualbert_vcr"
     best_metric = "accuracy"
+    config_class = VisualBertVCRConfig
+    example_flags = ("annot_id",)
+    predict_flags = ("of_split", "rationale_checkpoint")
 
     def __init__(self, config: VisualBertVCRConfig):
         super().__init__(config)
         self.model = VisualBertForMultipleChoice(self.config.model)
-        self.given_answer: int | None = None  # qa_r: the answer to take for right; None: the one that is
-        self.last_scores: dict[str, list[float]] = {}
         if config.align:
             self.regions.source.check(boxes=True)
 
@@ -65,10 +69,12 @@ class VisualBertVCR(VisualBertTask):
         """See VisualBertTask."""
         return self.regions.shown(self.regions.available(read_split(self.config.vcr, split), "image"))
 
-    def collate(self, records: list[VCRRecord], rng: np.random.Generator, training: bool) -> dict[str, np.ndarray]:
-        """See the class for the batch."""
+    def collate(
+        self, records: list[VCRRecord], rng: np.random.Generator, training: bool, given_answer: int | None = None
+    ) -> dict[str, np.ndarray]:
+        """See the class for the batch, `choices` for `given_answer`."""
         drawing = rng if training and self.config.draw_names else None
-        texts = [self.choices(record, drawing) for record in records]
+        texts = [self.choices(record, drawing, given_answer) for record in records]
         flat = self.text_arrays([choice.sequence for choices in texts for choice in choices])
         batch = {name: array.reshape(len(records), CHOICES, -1) for name, array in flat.items()}
         regions = self.regions.read([record.image for record in records])
@@ -87,13 +93,16 @@ class VisualBertVCR(VisualBertTask):
             batch["labels"] = np.array([self.label_of(record) for record in records], dtype=np.int64)
         return batch
 
-    def choices(self, record: VCRRecord, rng: np.random.Generator | None = None) -> list[ChoiceText]:
-        """The four texts of a question; `rng` draws the names of people."""
+    def choices(
+        self, record: VCRRecord, rng: np.random.Generator | None = None, given_answer: int | None = None
+    ) -> list[ChoiceText]:
+        """The four texts of a question; `rng` draws the names of people. Mode qa_r: the rationales after the answer
+        `given_answer`, None for the right one."""
         names = speaking_names(record.object_names, rng)
         question = pieces(self.tokenizer, record.question, names)
         options = record.answer_choices
         if self.config.mode == "qa_r":
-            answer = record.answer_label if self.given_answer is None else self.given_answer
+            answer = record.answer_label if given_answer is None else given_answer
             if answer is None:
                 raise InputError(f"question {record.annot_id} has no answer label, which its rationales depend on")
             question = question + pieces(self.tokenizer, record.answer_choices[answer], names)
@@ -120,19 +129,47 @@ class VisualBertVCR(VisualBertTask):
         """See Task."""
         return masked_cross_entropy(self.scores(batch), batch["labels"]), {}
 
-    def score_split(self, loader: Iterable[Batch], split: str) -> dict[str, list[float]]:
-        """The four scores of every question of `split`, by annotation id."""
+    def predict(self, loader: Iterable[Batch], split: str) -> ChoicePredictions:
+        """The four scores of every question of `split`."""
         scores = predict_all(lambda batch: {"scores": self.scores(batch)}, loader)["scores"]
-        return {record.annot_id: row.tolist() for record, row in zip(self.records(split), scores)}
+        records, answers = self.records(split), self.config.mode == "q_a"
+        labels = {record.annot_id: record.answer_label if answers else record.rationale_label for record in records}
+        by_question = {name: row.tolist() for name, row in zip(labels, scores)}
+        return ChoicePredictions(by_question, labels, f"scores_{self.config.mode}.json")
 
-    def evaluate(self, loader: Iterable[Batch], split: str) -> dict[str, float]:
-        """The share of right choices, in percent."""
-        labels = np.array([self.label_of(record) for record in self.records(split)])
-        self.last_scores = self.score_split(loader, split)
-        chosen = np.array(list(self.last_scores.values())).argmax(axis=1)
-        return {"accuracy": 100.0 * accuracy(chosen, labels)}
+    def predict_with(self, flags: Mapping[str, Any], split: str) -> Predictions:
+        """Predictions for `split`; with `rationale_checkpoint` those of both models together."""
+        if "rationale_checkpoint" not in flags:
+            return super().predict_with(flags, split)
+        if self.config.mode != "q_a":
+            raise InputError("--checkpoint must be trained for Q→A when --rationale_checkpoint is given")
+        other = rationale_task(self, flags["rationale_checkpoint"])
+        answers = predict_split(self, self.config.train, split)
+        conditioned = [
+            predict_split(other, other.config.train, split, partial(other.collate, given_answer=given)).scores
+            for given in range(CHOICES)
+        ]
+        labels = {record.annot_id: record.rationale_label for record in self.records(split)}
+        return JointPredictions(answers, conditioned, labels)
 
-    def write_results(self, output_dir: Path, split: str) -> None:
-        """`scores_q_a.json` or `scores_qa_r.json` of the last evaluation: annotation id -> scores of the choices."""
-        if self.last_scores:
-            write_json(output_dir / f"scores_{self.config.mode}.json", self.last_scores)
+    def answer_example(self, example: Mapping[str, Any], output: Path) -> Rows:
+        """The choices of the question `annot_id` of `of_split` with their probabilities."""
+        split, wanted = example.get("of_split", "val"), example["annot_id"]
+        record = next((record for record in self.records(split) if record.annot_id == wanted), None)
+        if record is None:
+            raise InputError(f"split {split!r} has no question {wanted!r}; give the annot_id of one of its questions")
+        shares = probabilities(self.scores_of(record).tolist())
+        texts = [self.tokenizer.decode(choice.sequence.ids) for choice in self.choices(record)]
+        return [{"question and choice": text, "probability": f"{share:.4f}"} for text, share in zip(texts, shares)]
+
+
+def rationale_task(task: VisualBertVCR, source: str) -> VisualBertVCR:
+    """The model of `--rationale_checkpoint` on the data and features of `task`. InputError when it is not for QA→R."""
+    checkpoint = find_checkpoint(source)
+    config = load_config(VisualBertVCRConfig, checkpoint / CONFIG_FILE)
+    if config.mode != "qa_r":
+        raise InputError(f"{checkpoint}: --rationale_checkpoint is trained for {config.mode}; give one for qa_r")
+    config = replace(config, vcr=task.config.vcr, regions=task.config.regions, tokenizer=task.config.tokenizer)
+    other = VisualBertVCR(config)
+    say(str(load_weights(other.model, checkpoint)))
+    return other

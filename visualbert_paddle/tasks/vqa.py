@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import paddle
@@ -17,9 +17,9 @@ from pyutils.data.records import VQARecord
 from pyutils.data.vqa.answers import AnswerVocabulary
 from pyutils.data.vqa.classifier import SplitAnswers
 from pyutils.data.vqa.splits import SplitOverlaps, VQAConfig, answer_list, read_split
-from pyutils.engine.evaluation import predict_all
-from pyutils.engine.task import Batch
-from pyutils.errors import InputError
+from pyutils.engine.evaluation import evaluating, predict_all, split_loader
+from pyutils.engine.precision import autocast
+from pyutils.engine.task import Batch, Rows
 from pyutils.losses import kl_unnormalised, vqa_bce
 from pyutils.text import sequences
 from visualbert_paddle.heads import VisualBertForQuestionAnswering
@@ -47,6 +47,9 @@ class VisualBertVQA(VisualBertTask):
 
     name = "visualbert_vqa"
     best_metric = "accuracy"
+    config_class = VisualBertVQAConfig
+    example_flags = ("image", "text")
+    predict_flags = ("top", "picture", "allow_unk")
     find_unused_parameters = True  # the pooler is not read
 
     def __init__(self, config: VisualBertVQAConfig):
@@ -54,7 +57,6 @@ class VisualBertVQA(VisualBertTask):
         self.overlaps = SplitOverlaps()
         self.answers = AnswerVocabulary.load(answer_list(config.vqa))
         self.model = VisualBertForQuestionAnswering(self.config.model, len(self.answers))
-        self.last_answers: SplitAnswers | None = None
 
     def read(self, split: str) -> Sequence[VQARecord]:
         """See VisualBertTask. Says when training and evaluation share questions."""
@@ -80,7 +82,7 @@ class VisualBertVQA(VisualBertTask):
         """See Task."""
         return LOSSES[self.config.loss](self.scores(batch), batch["labels"]), {}
 
-    def answer(self, loader: Iterable[Batch], split: str, allow_unknown: bool = False) -> SplitAnswers:
+    def predict(self, loader: Iterable[Batch], split: str, allow_unknown: bool = False) -> SplitAnswers:
         """The best answer to every question of `split`; `<unk>` is never one unless allowed."""
         never = None if allow_unknown else self.answers.unknown
 
@@ -93,19 +95,41 @@ class VisualBertVQA(VisualBertTask):
         chosen = predict_all(best, loader)["chosen"]
         return SplitAnswers(self.records(split), chosen, self.answers)
 
-    def evaluate(self, loader: Iterable[Batch], split: str) -> dict[str, float]:
-        """The official VQA accuracy in percent, overall and by answer type."""
-        if not self.records(split)[0].answers:
-            raise InputError(
-                f"split {split!r} has no human answers to compare with: run_predict.py writes its result file"
-            )
-        self.last_answers = self.answer(loader, split)
-        return self.last_answers.metrics()
+    def predict_with(self, flags: Mapping[str, Any], split: str) -> SplitAnswers:
+        """Predictions for `split`; with `allow_unk` also `<unk>` where it wins, as the authors' code does."""
+        settings = self.config.train
+        with evaluating(self.model), autocast(settings.precision):
+            return self.predict(split_loader(self, settings, split), split, bool(flags.get("allow_unk")))
 
-    def write_results(self, output_dir: Path, split: str) -> None:
-        """`result.json` of the last evaluation, for the evaluation server."""
-        if self.last_answers is not None:
-            self.last_answers.write(output_dir)
+    def answer_example(self, example: Mapping[str, Any], output: Path) -> Rows:
+        """The `top` answers to `text` about `image` with their probabilities, drawn where `picture` is given."""
+        ranked = self.rank_answers(example["image"], example["text"], example.get("top", 5))
+        if example.get("picture") is not None:
+            from pyutils.visualize.contact_sheet import Card, draw_contact_sheet
+
+            given = ", ".join(f"{text} {share:.0%}" for text, share in ranked[:3])
+            card = Card(example["picture"], example["text"], given)
+            say(f"drawn: {draw_contact_sheet([card], output / 'prediction.png', columns=1)}")
+        return [{"answer": text, "probability": f"{share:.4f}"} for text, share in ranked]
+
+    def rank_answers(self, image: str, question: str, top: int) -> list[tuple[str, float]]:
+        """The `top` answers (`<unk>` left out) and their probabilities, the softmax over the answer scores."""
+        scores = self.scores_of(VQARecord(0, image, question)).astype(np.float64)
+        if self.answers.unknown is not None:
+            scores[self.answers.unknown] = -np.inf
+        shares = np.exp(scores - scores.max())
+        shares /= shares.sum()
+        best = np.argsort(-shares, kind="stable")[: max(1, min(top, self.answers.real_answers))]
+        return [(self.answers[number], float(shares[number])) for number in best]
+
+    @classmethod
+    def with_saved_files(cls, config: Any, folder: Path) -> Any:
+        """See SplitTask. The answer list too."""
+        config = super().with_saved_files(config, folder)
+        answers = folder / Path(config.vqa.answers).name
+        if answers.is_file():
+            config = replace(config, vqa=replace(config.vqa, answers=str(answers.resolve())))
+        return config
 
     def checkpoint_files(self) -> Sequence[Path]:
         """The vocabulary and the answer list: with them a checkpoint answers questions on its own."""

@@ -1,4 +1,4 @@
-"""What becomes of a VQA classifier's scores: answers, the official accuracy, the server's result file."""
+"""Answers of a VQA classifier: the official accuracy and the result file of the evaluation server."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 from pyutils.data.records import VQARecord
 from pyutils.data.vqa.answers import AnswerVocabulary
 from pyutils.data.vqa.results import write_results
+from pyutils.metrics.predictions import Predictions
 from pyutils.metrics.vqa import VQAAccuracy, evaluate_answers
 
 RESULT_FILE = "result.json"
@@ -27,7 +28,7 @@ def as_annotations(records: Sequence[VQARecord]) -> Iterator[dict[str, Any]]:
         }
 
 
-class SplitAnswers:
+class SplitAnswers(Predictions):
     """The answers given to every question of a split, in the order of its records.
 
     `chosen` `[n]` int64: the classes chosen (see `metrics.vqa.best_answers`).
@@ -53,9 +54,9 @@ class SplitAnswers:
             return {}
         return {name: value for name, value in self.accuracy().as_metrics().items() if not name.endswith("/")}
 
-    def write(self, output_dir: Path) -> Path:
-        """Write `result.json` for the evaluation server and return its path."""
-        path = output_dir / RESULT_FILE
+    def write(self, directory: Path) -> list[Path]:
+        """Write `result.json` for the evaluation server."""
+        path = directory / RESULT_FILE
         ids = [record.question_id for record in self.records]
         write_results(path, ids, self.texts, expected=ids)
-        return path
+        return [path]
