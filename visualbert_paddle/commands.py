@@ -119,6 +119,12 @@ def _flickr() -> Any:
     return VisualBertFlickr
 
 
+def _base_config() -> type:
+    from visualbert_paddle.tasks.base import VisualBertRunConfig
+
+    return VisualBertRunConfig
+
+
 def _initialise() -> Any:
     from visualbert_paddle.weights import load_initial
 
@@ -187,6 +193,7 @@ COMMANDS = Package(
     flags=COMMON_FLAGS,
     configure=configure,
     predict_flags=PREDICT_FLAGS,
+    base_config=_base_config,
     predict_about="""Predict with a trained VisualBERT: a whole split, or one example. The task is the checkpoint's.
 
   run_predict.py --checkpoint output/vqa2 --split test                  writes output/vqa2/test/result.json

@@ -53,6 +53,7 @@ class Package:
     predict_flags: what `run_predict.py` takes beside the flags of every package.
     member: of a checkpoint of several tasks, the script and configuration of the one that the command line names;
         called as `member(run, config_file)`, None for other checkpoints.
+    predict_about: its help. base_config: imports and returns the configuration that all tasks of the package share.
     """
 
     name: str
@@ -65,15 +66,16 @@ class Package:
     predict_flags: Sequence[Flag] = ()
     member: Optional[Callable[[Run, Path], Optional[tuple[type[SplitTask], Any]]]] = None
     predict_about: str = ""
+    base_config: Optional[Callable[[], type]] = None
 
     def train(self, script: str, arguments: Optional[Sequence[str]] = None) -> NoReturn:
         """Run the training script `script` with the program's arguments and exit."""
         command = next(command for command in self.commands if command.script == script)
-        run_main(lambda: self._train(command, arguments))
+        run_main(lambda: self.run_training(command, arguments))
 
     def predict(self, arguments: Optional[Sequence[str]] = None) -> NoReturn:
         """Run `run_predict.py` with the program's arguments and exit."""
-        run_main(lambda: self._predict(arguments))
+        run_main(lambda: self.run_prediction(arguments))
 
     def task_named(self, name: str) -> type[SplitTask]:
         """The task class of a checkpoint's `task`. Raises InputError, naming the known ones, for another."""
@@ -82,7 +84,8 @@ class Package:
             raise InputError(f"task {name!r} is not one of {self.name}: {', '.join(sorted(tasks))}")
         return tasks[name]
 
-    def _train(self, command: Command, arguments: Optional[Sequence[str]]) -> None:
+    def run_training(self, command: Command, arguments: Optional[Sequence[str]]) -> None:
+        """Train or evaluate as `arguments` say. Raises InputError for what the user can put right."""
         recipe = self.configs / command.recipe
         flags = [*self.flags, DEVICE_FLAG, *command.flags]
         run = standard_parser(command.script, recipe, flags, lambda: command.task().config_class, command.about).parse(
@@ -95,14 +98,15 @@ class Package:
         config = self.configure(run, command, task_class.config_class)
         run_task(run, config, task_class, self.initialise(), self.start)
 
-    def _predict(self, arguments: Optional[Sequence[str]]) -> None:
+    def run_prediction(self, arguments: Optional[Sequence[str]]) -> None:
+        """Predict as `arguments` say. Raises InputError for what the user can put right."""
         from pyutils.engine.predict import FLAGS, predict
 
         parser = standard_parser(
             "run_predict.py",
             None,
             [*FLAGS, DEVICE_FLAG, *self.predict_flags],
-            None,
+            self.base_config,
             self.predict_about,
             without=("--seed", "--resume", "--evaluate", "--output_dir"),
         )

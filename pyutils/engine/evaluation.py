@@ -69,14 +69,18 @@ def evaluate(task: Task, cfg: TrainConfig, split: str) -> tuple[dict[str, float]
     Raises:
         InputError: the split is unknown, empty or without labels.
     """
+    check_labelled(task, split)
     predictions = predict_split(task, cfg, split)
-    metrics = predictions.metrics()
-    if task.best_metric not in metrics:
+    return {name: float(value) for name, value in predictions.metrics().items()}, predictions
+
+
+def check_labelled(task: Task, split: str) -> None:
+    """Raises InputError where `split` has no labels to evaluate with."""
+    if not task.labelled(split):
         raise InputError(
             f"split {split!r} has no labels, so {task.best_metric} of {task.name} cannot be computed; "
             f"run_predict.py --split {split} writes its result files"
         )
-    return {name: float(value) for name, value in metrics.items()}, predictions
 
 
 def predict_all(predict: Predict, loader: Iterable[Batch]) -> dict[str, Column]:

@@ -51,6 +51,12 @@ class TrainConfig:
             if getattr(self, name) < least.get(name, 0):
                 raise InputError(f"train.{name}: expected at least {least.get(name, 0)}, found {getattr(self, name)}")
 
+    @property
+    def evaluates(self) -> bool:
+        """Whether a training evaluates `eval_split` at some step."""
+        due = self.eval_every_epochs or self.eval_every_steps or self.evaluate_before_training
+        return bool(self.eval_split and due)
+
     def total_steps(self, steps_per_epoch: int) -> int:
         """Optimizer steps of the whole run."""
         planned = self.epochs * steps_per_epoch

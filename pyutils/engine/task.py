@@ -74,6 +74,10 @@ class Task(ABC):
         split. The engine has put the model in eval mode and switched gradients off.
         """
 
+    def labelled(self, split: str) -> bool:
+        """Whether the records of `split` carry labels, so that its predictions have metrics."""
+        return True
+
     def before_training(self) -> None:  # noqa: B027 - an optional hook
         """Called once, after weights and a resumed state are in place and before the first step."""
 

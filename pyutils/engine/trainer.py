@@ -95,6 +95,8 @@ class Trainer:
         self.total_steps = cfg.total_steps(self.order.steps_per_epoch)
         if cfg.eval_split and not len(task.eval_records(cfg.eval_split)):
             raise InputError(f"split {cfg.eval_split!r} (train.eval_split) is empty: there is nothing to evaluate")
+        if cfg.evaluates:
+            evaluation.check_labelled(task, cfg.eval_split)
         self.optimizer = build_optimizer(cfg.optimizer, dict(task.model.named_parameters()))
         self._adjust_model()
         steps_per_epoch = self.order.steps_per_epoch

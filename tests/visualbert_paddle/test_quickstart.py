@@ -44,7 +44,7 @@ def test_quickstart_leaves_what_it_promises(small_package, tmp_path, monkeypatch
         assert name in printed
         assert name in (output / "results.md").read_text()
     asked = json.loads((data / "VQA2/annotations/v2_OpenEnded_mscoco_test2015_questions.json").read_text())["questions"]
-    answers = json.loads((output / "result.json").read_text())
+    answers = json.loads((output / "test/result.json").read_text())
     assert [entry["question_id"] for entry in answers] == [entry["question_id"] for entry in asked]
     for picture in ("training_curve.png", "contact_sheet.png"):
         assert (output / picture).stat().st_size > 5000

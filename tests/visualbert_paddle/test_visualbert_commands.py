@@ -74,7 +74,7 @@ def test_the_original_command(vqa_world, vqa_yaml, home, tmp_path):
     assert "2 missing, allowed" in done.stderr
     assert (output / "best/model.safetensors").is_file()
     assert "batch_size: 64" in (output / "config.yaml").read_text()
-    assert json.loads((output / "result.json").read_text())
+    assert json.loads((output / "val/result.json").read_text())
 
 
 def test_prediction_of_a_split_and_of_one_image(vqa_yaml, tmp_path):
@@ -90,12 +90,15 @@ def test_prediction_of_a_split_and_of_one_image(vqa_yaml, tmp_path):
     assert one.returncode == 0, one.stderr
     assert len([line for line in one.stderr.splitlines() if line.startswith("| ")]) == 4
     for wrong, message in (
-        (["--split", "test", "--image", image], "either --split"),
-        (["--image", image], "--question"),
-        (["--image", image, "--question", "what?", "--top", "-3"], "--top: expected 1 or more, found -3"),
-        (["--image", image, "--question", "what?", "--picture", "/nope.png"], "--picture: expected a picture file"),
+        (["--split", "test", "--image", image], "--split and --image"),
+        (["--image", image], "--image --text for one example"),
+        (
+            ["--image", image, "--question", "what?", "--top", "-3"],
+            "--top: expected a whole number of at least 1, found '-3'",
+        ),
+        (["--image", image, "--question", "what?", "--picture", "/nope.png"], "--picture: expected an image file"),
         (["--split", "test", "--seed", "1"], "unknown flag --seed"),
-        (["--split", "test", "--of_split", "val"], "--of_split means nothing to vqa"),
+        (["--split", "test", "--of_split", "val"], "--of_split is not for visualbert_vqa"),
     ):
         refused = run(*predict, *wrong)
         assert refused.returncode == 2
@@ -153,7 +156,7 @@ def test_two_processes_equal_one(vqa_world, tmp_path):
         )
         assert done.returncode == 0, done.stderr + done.stdout
         metrics = json.loads((tmp_path / name / "metrics.json").read_text())
-        outcomes[name] = weights(tmp_path / name / "last"), metrics, (tmp_path / name / "result.json").read_text()
+        outcomes[name] = weights(tmp_path / name / "last"), metrics, (tmp_path / name / "val/result.json").read_text()
     (one, one_metrics, one_results), (two, two_metrics, two_results) = outcomes["one"], outcomes["two"]
     for name, value in one.items():
         np.testing.assert_allclose(two[name], value, rtol=0, atol=2e-6, err_msg=name)

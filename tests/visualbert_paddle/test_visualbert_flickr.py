@@ -27,9 +27,8 @@ from tests.visualbert_paddle.support import (
     network_inputs,
     tiny_yaml,
 )
+from visualbert_paddle.commands import COMMANDS
 from visualbert_paddle.heads import VisualBertForPhraseGrounding
-from visualbert_paddle.predict import predict
-from visualbert_paddle.predict_flickr import rank_boxes
 from visualbert_paddle.tasks.flickr import BOX_NUMBERS, VisualBertFlickr, VisualBertFlickrConfig, right_regions
 from visualbert_paddle.weights import load_initial
 
@@ -143,19 +142,19 @@ def test_training_evaluation_and_prediction(flickr_config, tmp_path, capfd):
     order = [metrics[name] for name in ("recall@1", "recall@5", "recall@10", "upper_bound")]
     assert order == sorted(order)
     assert order[-1] > 80
-    results = json.loads((run / "phrases.json").read_text())
+    results = json.loads((run / "val/phrases.json").read_text())
     assert 100 * np.mean([entry["right"] for entry in results]) == pytest.approx(metrics["recall@1"])
-    predict(Run(None, output_dir=str(tmp_path / "out"), extra={"checkpoint": str(run), "split": "test"}))
+    COMMANDS.run_prediction(["--checkpoint", str(run), "--split", "test", "--output", str(tmp_path / "out")])
     task = task_of(config)
     expected = [p.text for record in task.records("test") for p in record.phrases if p.boxes]
     assert [entry["phrase"] for entry in json.loads((tmp_path / "out/phrases.json").read_text())] == expected
     record = task.records("val")[0]
     capfd.readouterr()
-    one = {"image": record.image, "sentence": record.sentence, "phrase": record.phrases[0].text, "top": 2}
-    predict(Run(None, extra={"checkpoint": str(run), **one}))
+    one = ["--image", record.image, "--sentence", record.sentence, "--phrase", record.phrases[0].text, "--top", "2"]
+    COMMANDS.run_prediction(["--checkpoint", str(run), *one])
     assert capfd.readouterr().err.count("| 0.") == 2
-    with pytest.raises(InputError, match="do not stand in --sentence"):
-        rank_boxes(task, record.image, record.sentence, "no such words", 1)
+    with pytest.raises(InputError, match="no such words"):
+        task.rank_boxes(record.image, record.sentence, "no such words", 1)
 
 
 def test_phrases_without_a_box(flickr_config, whole_world, tmp_path):

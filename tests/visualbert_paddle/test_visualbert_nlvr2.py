@@ -14,14 +14,15 @@ from pyutils.data.annotations import nlvr2 as nlvr2_annotations
 from pyutils.data.features import FeatureSpec, PackedWriter, open_regions
 from pyutils.data.features.inputs import RegionConfig, RegionInputs
 from pyutils.engine.determinism import seed_initial
+from pyutils.engine.evaluation import evaluate
 from pyutils.engine.run import run_task
 from pyutils.errors import InputError
 from pyutils.metrics.classification import nlvr2_scores
 from pyutils.metrics.nlvr2_results import read_predictions, write_predictions
 from tests.support import golden
 from tests.visualbert_paddle.support import DIMENSION, tiny_yaml
+from visualbert_paddle.commands import COMMANDS
 from visualbert_paddle.pair_regions import pair_arrays
-from visualbert_paddle.predict import predict
 from visualbert_paddle.tasks.nlvr2 import VisualBertNLVR2, VisualBertNLVR2Config
 from visualbert_paddle.weights import load_initial
 
@@ -109,15 +110,15 @@ def test_training_evaluation_and_prediction(nlvr2_config, tmp_path, capfd):
     run = tmp_path / "run"
     task = VisualBertNLVR2(config)
     records = list(task.records("dev"))
-    said = read_predictions(run / "predictions.csv")
+    said = read_predictions(run / "dev/predictions.csv")
     best = json.loads((run / "metrics.json").read_text())["best"]
     scores = nlvr2_scores({r.identifier: r.label for r in records}, said)
     assert (best["accuracy"], best["consistency"]) == pytest.approx((100 * scores.accuracy, 100 * scores.consistency))
-    predict(Run(None, output_dir=str(tmp_path / "out"), extra={"checkpoint": str(run), "split": "test1"}))
+    COMMANDS.run_prediction(["--checkpoint", str(run), "--split", "test1", "--output", str(tmp_path / "out")])
     assert list(read_predictions(tmp_path / "out/predictions.csv")) == [r.identifier for r in task.records("test1")]
     assert "consistency" in capfd.readouterr().err
-    one = {"left": records[0].left, "right": records[0].right, "sentence": records[0].sentence}
-    predict(Run(None, extra={"checkpoint": str(run), **one}))
+    one = ["--left", records[0].left, "--right", records[0].right, "--sentence", records[0].sentence]
+    COMMANDS.run_prediction(["--checkpoint", str(run), *one])
     assert ("| True |" in capfd.readouterr().err) == said[records[0].identifier]
 
 
@@ -177,8 +178,8 @@ def test_hidden_labels(nlvr2_config, whole_world, tmp_path):
     (tmp_path / "hidden.json").write_text("\n".join(hidden))
     config = nlvr2_config(f"nlvr2.splits.test2={tmp_path}/hidden.json", f"nlvr2.splits.train={tmp_path}/hidden.json")
     task = task_of(config)
-    with pytest.raises(InputError, match=r"test1-.* has no label; run_predict\.py writes its prediction file"):
-        task.evaluate([], "test2")
+    with pytest.raises(InputError, match=r"'test2' has no labels.*run_predict\.py"):
+        evaluate(task, task.config.train, "test2")
     with pytest.raises(InputError, match=r"has no label; train on a split with labels"):
         task.collate([task.records("train")[0]], np.random.default_rng(0), True)
     with pytest.raises(InputError, match=r"no split 'tset1': did you mean \"test1\""):

@@ -309,7 +309,7 @@ def test_evaluation_does_not_depend_on_the_batches(pretraining_config, dataset, 
     for size in (3, 8):
         task = task_of(pretraining_config(dataset, objective, f"train.batch_size={size}"))
         with evaluating(task.model):
-            found.append(task.evaluate(split_loader(task, task.config.train, "val"), "val"))
+            found.append(task.predict(split_loader(task, task.config.train, "val"), "val").metrics())
     assert found[0] == pytest.approx(found[1], rel=1e-5)
     record = task.records("train")[0]
     batches = [task.collate([record], np.random.default_rng(seed), True)["input_ids"].tolist() for seed in range(20)]
@@ -326,7 +326,7 @@ def test_no_hidden_word_is_no_loss(pretraining_config):
     assert float(loss) == 0.0
     assert batch["word_labels"].tolist() == [-100]
     with evaluating(task.model):
-        assert task.evaluate(split_loader(task, task.config.train, "val"), "val")["word_accuracy"] == 0.0
+        assert task.predict(split_loader(task, task.config.train, "val"), "val").metrics()["word_accuracy"] == 0.0
 
 
 def test_replacements_avoid_unused_pieces_only_when_asked(pretraining_config):

@@ -86,7 +86,7 @@ def test_nlvr2_command(whole_world, home, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert "effective batch 16 (4 x 1 process(es) x 4 accumulation)" in done.stderr
-    assert (tmp_path / "out/predictions.csv").is_file()
+    assert (tmp_path / "out/dev/predictions.csv").is_file()
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_scripts_run_on_the_sample(sample_root, tmp_path, script):
     where = [log / "q_a", log / "qa_r"] if script.startswith("vcr") else [log]
     assert all((folder / "best/model.safetensors").is_file() for folder in where)
     if script.startswith("vcr"):
-        assert set(json.loads((log / "metrics_val.json").read_text())) == {"q_a", "qa_r", "q_ar"}
+        assert {"q_a", "qa_r", "q_ar"} < set(json.loads((log / "metrics_val.json").read_text()))
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from pyutils.config.command_line import Run
 from pyutils.data.features import FeatureSpec, PackedWriter, RegionFeatures
 from pyutils.data.records import TaggedText
 from pyutils.engine.determinism import seed_initial
+from pyutils.engine.evaluation import evaluate
 from pyutils.engine.run import run_task
 from pyutils.errors import InputError
 from tests.support import golden
@@ -24,8 +25,8 @@ from tests.visualbert_paddle.support import (
     network_inputs,
     tiny_yaml,
 )
+from visualbert_paddle.commands import COMMANDS
 from visualbert_paddle.heads import VisualBertForMultipleChoice
-from visualbert_paddle.predict import predict
 from visualbert_paddle.tasks.vcr import VisualBertVCR, VisualBertVCRConfig
 from visualbert_paddle.vcr_texts import NOTHING, choice_text, pieces, regions_of_objects
 from visualbert_paddle.weights import load_initial
@@ -116,8 +117,8 @@ def test_rationales_follow_the_right_answer(vcr_config):
     record = task.records("val")[0]
     right = task.tokenizer.decode(task.choices(record)[0].sequence.ids)
     texts = []
-    for task.given_answer in range(4):
-        texts.append(task.tokenizer.decode(task.choices(record)[0].sequence.ids))
+    for answer in range(4):
+        texts.append(task.tokenizer.decode(task.choices(record, given_answer=answer)[0].sequence.ids))
     assert len(set(texts)) == 4
     assert texts[record.answer_label] == right
 
@@ -137,19 +138,20 @@ def test_training_and_the_three_accuracies(vcr_config, tmp_path, capfd):
     for mode in ("q_a", "qa_r"):
         config = vcr_config(f"mode={mode}", f"output_dir={tmp_path}/{mode}", "train.max_steps=4")
         run_task(Run(None), config, VisualBertVCR, load_initial)
-        scores = json.loads((tmp_path / mode / f"scores_{mode}.json").read_text())
+        scores = json.loads((tmp_path / mode / "val" / f"scores_{mode}.json").read_text())
         task = task_of(config)
         labels = {record.annot_id: task.label_of(record) for record in task.records("val")}
         assert list(scores) == list(labels)
         right = np.mean([np.argmax(scores[name]) == label for name, label in labels.items()])
         best = json.loads((tmp_path / mode / "metrics.json").read_text())["best"]
         assert best["accuracy"] == pytest.approx(100 * right)
-    both = {"checkpoint": str(tmp_path / "q_a"), "rationale_checkpoint": str(tmp_path / "qa_r")}
-    predict(Run(None, output_dir=str(tmp_path / "out"), extra={**both, "split": "val"}))
+    answers, rationales = str(tmp_path / "q_a"), str(tmp_path / "qa_r")
+    both = ["--checkpoint", answers, "--rationale_checkpoint", rationales]
+    COMMANDS.run_prediction([*both, "--split", "val", "--output", str(tmp_path / "out")])
     metrics = json.loads((tmp_path / "out/metrics_val.json").read_text())
     assert metrics["qa_r"] == pytest.approx(best["accuracy"])
     assert metrics["q_ar"] <= min(metrics["q_a"], metrics["qa_r"])
-    predict(Run(None, output_dir=str(tmp_path / "test"), extra={**both, "split": "test"}))
+    COMMANDS.run_prediction([*both, "--split", "test", "--output", str(tmp_path / "test")])
     with (tmp_path / "test/leaderboard.csv").open() as stream:
         rows = list(csv.DictReader(stream))
     assert len(rows) == len(task_of(config).records("test"))
@@ -158,13 +160,13 @@ def test_training_and_the_three_accuracies(vcr_config, tmp_path, capfd):
     for group in ("answer", *groups):
         assert sum(float(rows[0][f"{group}_{choice}"]) for choice in range(4)) == pytest.approx(1, abs=1e-5)
     capfd.readouterr()
-    predict(Run(None, extra={"checkpoint": str(tmp_path / "q_a"), "annot_id": "val-1"}))
+    COMMANDS.run_prediction(["--checkpoint", answers, "--annot_id", "val-1"])
     assert capfd.readouterr().err.count("| 0.") == 4
-    swapped = {"checkpoint": both["rationale_checkpoint"], "rationale_checkpoint": both["checkpoint"]}
+    swapped = ["--checkpoint", rationales, "--rationale_checkpoint", answers]
     with pytest.raises(InputError, match="must be trained for Q→A"):
-        predict(Run(None, output_dir=str(tmp_path / "out"), extra={**swapped, "split": "val"}))
+        COMMANDS.run_prediction([*swapped, "--split", "val", "--output", str(tmp_path / "out")])
     with pytest.raises(InputError, match="no question 'val-x'"):
-        predict(Run(None, extra={"checkpoint": str(tmp_path / "q_a"), "annot_id": "val-x"}))
+        COMMANDS.run_prediction(["--checkpoint", answers, "--annot_id", "val-x"])
 
 
 def test_blind_baseline_sees_no_boxes(vcr_config):
@@ -186,8 +188,8 @@ def test_tags_that_point_at_no_object(vcr_config, whole_world, tmp_path):
 
 def test_hidden_labels_and_features_without_boxes(vcr_config, tmp_path):
     task = task_of(vcr_config("mode=qa_r"))
-    with pytest.raises(InputError, match=r"test-0 has no label: run_predict\.py writes its scores"):
-        task.evaluate([], "test")
+    with pytest.raises(InputError, match=r"'test' has no labels.*run_predict\.py"):
+        evaluate(task, task.config.train, "test")
     with pytest.raises(InputError, match="has no answer label"):
         task.collate([task.records("test")[0]], np.random.default_rng(0), False)
     with PackedWriter(tmp_path / "store", FeatureSpec(dimension=DIMENSION, box_format="none")) as writer:

@@ -16,7 +16,7 @@ from pyutils.data.features.packed_writer import PackedWriter
 from pyutils.data.vqa import annotations as vqa_annotations
 from pyutils.data.vqa.answers import AnswerVocabulary
 from pyutils.engine.determinism import seed_initial
-from pyutils.engine.evaluation import evaluating, split_loader
+from pyutils.engine.evaluation import evaluate, evaluating, split_loader
 from pyutils.engine.run import run_task
 from pyutils.engine.trainer import Trainer
 from pyutils.errors import InputError
@@ -25,7 +25,6 @@ from pyutils.text.tokenizer import WordPiece
 from pyutils.weights.checkpoint import load_weights
 from tests.support import golden
 from tests.visualbert_paddle.support import as_tensors
-from visualbert_paddle.predict_vqa import rank_answers
 from visualbert_paddle.tasks.vqa import VisualBertVQA, soft_labels
 from visualbert_paddle.weights import NAME_MAPS, load_initial
 
@@ -82,7 +81,7 @@ def test_training_lowers_the_loss_and_writes_everything(vqa_config, tmp_path):
     losses = [entry["loss"] for entry in lines if entry["kind"] == "train"]
     assert losses[-1] < 0.85 * losses[0]
     task = VisualBertVQA(config)
-    results = json.loads((run / "result.json").read_text())
+    results = json.loads((run / "val/result.json").read_text())
     assert [entry["question_id"] for entry in results] == task.records("val").column("question_id").tolist()
     assert {entry["answer"] for entry in results} <= set(task.answers.answers) - {"<unk>"}
     assert {"model.safetensors", "config.yaml", "vocab.txt", "answers_vqa.txt", "metrics.json"} <= {
@@ -126,18 +125,18 @@ def test_imdb_and_official_files_agree(vqa_world):
 def test_one_image_gets_ranked_answers(vqa_config):
     task = task_of(vqa_config())
     record = task.records("val")[0]
-    ranked = rank_answers(task, record.image, record.question, 3)
+    ranked = task.rank_answers(record.image, record.question, 3)
     shares = [share for _, share in ranked]
     assert len(ranked) == 3
     assert shares == sorted(shares, reverse=True)
-    assert "<unk>" not in dict(rank_answers(task, record.image, record.question, 99))
-    assert abs(sum(share for _, share in rank_answers(task, record.image, record.question, 99)) - 1) < 1e-6
+    assert "<unk>" not in dict(task.rank_answers(record.image, record.question, 99))
+    assert abs(sum(share for _, share in task.rank_answers(record.image, record.question, 99)) - 1) < 1e-6
 
 
 def test_evaluation_counts_every_question_once(vqa_config):
     task = task_of(vqa_config("train.batch_size=7"))
     with evaluating(task.model):
-        answered = task.answer(split_loader(task, task.config.train, "val"), "val")
+        answered = task.predict(split_loader(task, task.config.train, "val"), "val")
     assert len(answered.texts) == len(task.records("val"))
     assert len(task.records("val")) % 7  # the last batch is short
     assert set(answered.accuracy().by_question) == set(task.records("val").column("question_id").tolist())
@@ -216,8 +215,8 @@ def test_unknown_and_answerless_splits(vqa_config):
     task = task_of(vqa_config())
     with pytest.raises(InputError, match=r"no split 'vall': did you mean \"val\""):
         task.records("vall")
-    with pytest.raises(InputError, match=r"'test' has no human answers.*run_predict"):
-        task.evaluate([], "test")
+    with pytest.raises(InputError, match=r"'test' has no labels.*run_predict"):
+        evaluate(task, task.config.train, "test")
 
 
 def test_a_batch_larger_than_the_split(vqa_config, tmp_path):

@@ -69,6 +69,10 @@ class VisualBertNLVR2(VisualBertTask):
         """See Task."""
         return masked_cross_entropy(self.scores(batch), batch["labels"]), {}
 
+    def labelled(self, split: str) -> bool:
+        """See Task."""
+        return self.records(split)[0].label is not None
+
     def predict(self, loader: Iterable[Batch], split: str) -> PairPredictions:
         """Whether each sentence of `split` is true of its images."""
         said = predict_all(lambda batch: {"said": self.scores(batch).argmax(axis=1)}, loader)["said"]

@@ -129,6 +129,11 @@ class VisualBertVCR(VisualBertTask):
         """See Task."""
         return masked_cross_entropy(self.scores(batch), batch["labels"]), {}
 
+    def labelled(self, split: str) -> bool:
+        """See Task."""
+        record = self.records(split)[0]
+        return None not in (record.answer_label, record.rationale_label)
+
     def predict(self, loader: Iterable[Batch], split: str) -> ChoicePredictions:
         """The four scores of every question of `split`."""
         scores = predict_all(lambda batch: {"scores": self.scores(batch)}, loader)["scores"]

@@ -82,6 +82,11 @@ class VisualBertVQA(VisualBertTask):
         """See Task."""
         return LOSSES[self.config.loss](self.scores(batch), batch["labels"]), {}
 
+    def labelled(self, split: str) -> bool:
+        """See Task."""
+        records = self.records(split)
+        return len(records) > 0 and bool(records[0].answers)
+
     def predict(self, loader: Iterable[Batch], split: str, allow_unknown: bool = False) -> SplitAnswers:
         """The best answer to every question of `split`; `<unk>` is never one unless allowed."""
         never = None if allow_unknown else self.answers.unknown
