@@ -15,6 +15,9 @@ from pyutils.formats.atomic import PathLike
 from pyutils.layers.bert_config import StackConfig
 from pyutils.weights.bert_names import BERT_FIELDS
 
+CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "vilbert"
+"""Folder of the package's recipes."""
+
 if TYPE_CHECKING:
     from pyutils.layers.transformer import LayerShape
 

@@ -10,16 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # runs without being installed, too
 
-from pyutils.config.command_line import run_main
-
-
-def start() -> None:
-    """Parse the command line and run."""
-    from vilbert_paddle.running import main
-    from vilbert_paddle.tasks.multitask import MultitaskTask
-
-    main("run_multitask.py", "multitask.yaml", MultitaskTask)
-
+from vilbert_paddle.commands import COMMANDS
 
 if __name__ == "__main__":
-    run_main(start)
+    COMMANDS.train("run_multitask.py")

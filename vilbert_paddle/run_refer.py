@@ -11,24 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # runs without being installed, too
 
-from pyutils.config.command_line import Flag, run_main
-
-FLAGS = [
-    Flag("--dataset", "refer.dataset", choices=("refcoco", "refcoco+", "refcocog"), help="the data set"),
-    Flag("--data_dir", "refer.root", help="folder of refcoco/, refcoco+/, refcocog/"),
-    Flag("--features", "regions.path", help="features of detected regions"),
-    Flag("--gt_features", "annotated_regions.path", help="features of annotated boxes"),
-    Flag("--split", "eval_split", help="split that --evaluate takes: val, testA, testB, test"),
-]
-
-
-def start() -> None:
-    """Parse the command line and run."""
-    from vilbert_paddle.running import main
-    from vilbert_paddle.tasks.refer import ReferTask
-
-    main("run_refer.py", "refcoco+.yaml", ReferTask, FLAGS)
-
+from vilbert_paddle.commands import COMMANDS
 
 if __name__ == "__main__":
-    run_main(start)
+    COMMANDS.train("run_refer.py")

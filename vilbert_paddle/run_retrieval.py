@@ -11,28 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # runs without being installed, too
 
-from pyutils.config.command_line import Flag, run_main
-
-FLAGS = [
-    Flag("--annotations", "retrieval.annotations", help="JSON of Karpathy splits"),
-    Flag(
-        "--zero_shot",
-        lambda on: {"retrieval.head": "alignment" if on else "match"},
-        type=bool,
-        help="score with the head of pre-training",
-    ),
-    Flag("--features", "regions.path", help="features of detected regions"),
-    Flag("--split", "eval_split", help="split that --evaluate takes"),
-]
-
-
-def start() -> None:
-    """Parse the command line and run."""
-    from vilbert_paddle.running import main
-    from vilbert_paddle.tasks.retrieval import RetrievalTask
-
-    main("run_retrieval.py", "retrieval.yaml", RetrievalTask, FLAGS)
-
+from vilbert_paddle.commands import COMMANDS
 
 if __name__ == "__main__":
-    run_main(start)
+    COMMANDS.train("run_retrieval.py")

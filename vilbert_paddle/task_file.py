@@ -15,7 +15,7 @@ from pyutils.config import Override
 from pyutils.errors import InputError, nearest
 from pyutils.formats.atomic import PathLike
 from pyutils.formats.yaml_text import parse_yaml
-from vilbert_paddle.flags import DEFAULT_CONFIGS
+from vilbert_paddle.config import CONFIGS
 
 MINIVAL = 3000  # validation questions, the last by id, that the originals' `minval` holds and `trainval` leaves out
 _QUESTIONS = "v2_OpenEnded_mscoco_{}2014_questions.json"
@@ -96,7 +96,7 @@ class Entry:
     @property
     def recipe(self) -> Path:
         """Our configuration that the entry's settings are put over."""
-        return DEFAULT_CONFIGS / self.kind.recipe
+        return CONFIGS / self.kind.recipe
 
     def number(self, name: str) -> float:
         """A field that is a number above 0. InputError where it is missing or something else."""

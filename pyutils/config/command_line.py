@@ -70,7 +70,9 @@ class Run:
 
     def load(self, config_class: type[T]) -> T:
         """The configuration file with the command line's values over it (`pyutils.config.load_config`)."""
-        return load_config(config_class, self.config_path, self.overrides)
+        typed = {"output_dir": self.output_dir, "train.seed": self.seed}
+        common = [Override(key, value, f"--{key.split('.')[-1]}") for key, value in typed.items() if value is not None]
+        return load_config(config_class, self.config_path, (*self.overrides, *common))
 
 
 def parse_bool(text: str) -> bool:

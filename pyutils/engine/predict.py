@@ -32,7 +32,7 @@ FLAGS = (
     Flag("--top", None, type=positive, help="answers or regions to print (default 5)"),
     Flag(("--output", "--output_dir"), None, help="folder for result files (default: <run>/<split>)"),
 )
-_COMMON = ("checkpoint", "split", "output", "device")
+_COMMON = ("checkpoint", "split", "output", "device", "member")
 _RUN_FOLDERS = ("best", "last")
 
 

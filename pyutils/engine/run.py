@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -45,12 +45,6 @@ C = TypeVar("C", bound=RunConfig)
 Initialise = Callable[[paddle.nn.Layer, str, "list[str]"], LoadReport]
 
 
-def resolve(run: Run, config: C) -> C:
-    """`config` with the command line's `--output_dir` and `--seed` in it."""
-    train = config.train if run.seed is None else replace(config.train, seed=run.seed)
-    return replace(config, output_dir=run.output_dir or config.output_dir, train=train)
-
-
 def run_task(
     run: Run,
     config: RunConfig,
@@ -67,7 +61,6 @@ def run_task(
     Raises:
         InputError: as `Trainer.run`, and when memory runs out, with the settings to lower.
     """
-    config = resolve(run, config)
     check_output_dir(config.output_dir)
     seed_initial(config.train.seed)
     task = build(config)

@@ -7,12 +7,16 @@ order of the gallery, so a result never depends on the sorting algorithm or the 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
 from pyutils.errors import InputError
+from pyutils.formats.atomic import write_json
+from pyutils.metrics.predictions import Predictions
 
 RECALL_AT = (1, 5, 10)
+RANKS_FILE = "ranks.json"
 _BLOCK_NUMBERS = 1 << 22  # scores looked at together: 32 MB of float64
 
 
@@ -170,3 +174,20 @@ def _numbers(scores: np.ndarray) -> np.ndarray:
     if np.isnan(scores).any():
         raise InputError("a retrieval score is not a number: the model's weights are damaged or training diverged")
     return scores
+
+
+class RankPredictions(Predictions):
+    """Ranks from 0: `text_ranks` `[images]` of the best right caption, `image_ranks` `[captions]` of the own image."""
+
+    def __init__(self, text_ranks: np.ndarray, image_ranks: np.ndarray):
+        self.text_ranks, self.image_ranks = text_ranks, image_ranks
+
+    def metrics(self) -> dict[str, float]:
+        """Metrics of both directions in percent (`retrieval_metrics`)."""
+        return retrieval_metrics(self.text_ranks, self.image_ranks)
+
+    def write(self, directory: Path) -> list[Path]:
+        """Write `ranks.json`."""
+        ranks = {"text_ranks": self.text_ranks.tolist(), "image_ranks": self.image_ranks.tolist()}
+        write_json(directory / RANKS_FILE, ranks)
+        return [directory / RANKS_FILE]

@@ -15,8 +15,7 @@ from pyutils.config import Override, load_config
 from pyutils.config.command_line import Run
 from pyutils.weights.checkpoint import read_weights
 from tests.vilbert_paddle.worlds import NETWORK
-from vilbert_paddle.flags import network_settings
-from vilbert_paddle.running import settle
+from vilbert_paddle.commands import network_settings, settle
 from vilbert_paddle.tasks.base import with_recipe
 from vilbert_paddle.tasks.multitask import TASKS, MultitaskTask
 from vilbert_paddle.tasks.pretrain import PretrainTask
@@ -51,7 +50,7 @@ def test_the_old_ports_command(yaml_of, tmp_path):
         *("--output_dir", tmp_path / "results", "--batch_size", "32", "--split", "testB"),
     )
     assert measured.returncode == 0, measured.stderr
-    assert set(json.loads((tmp_path / "results/testB_result.json").read_text())[0]) == {"id", "target", "IOU"}
+    assert set(json.loads((tmp_path / "results/testB/result.json").read_text())[0]) == {"id", "target", "IOU"}
 
 
 @pytest.mark.parametrize(

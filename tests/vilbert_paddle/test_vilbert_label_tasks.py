@@ -10,7 +10,7 @@ import pytest
 
 from pyutils.config import load_config
 from pyutils.config.command_line import Run
-from pyutils.engine.evaluation import evaluating, split_loader
+from pyutils.engine.evaluation import evaluate, evaluating
 from pyutils.engine.run import run_task
 from pyutils.errors import InputError
 from pyutils.losses import vqa_bce
@@ -43,14 +43,14 @@ def test_training_lowers_the_loss_and_writes_the_result_file(name, yaml_of, tmp_
     metrics = json.loads((run / "metrics.json").read_text())["best"]
     task = task_class(config)
     if name == "vqa":
-        result = json.loads((run / "result.json").read_text())
+        result = json.loads((run / "val/result.json").read_text())
         assert [entry["question_id"] for entry in result] == task.records("val").column("question_id").tolist()
     elif name == "nlvr2":
-        said = read_predictions(run / "predictions.csv")
+        said = read_predictions(run / "val/predictions.csv")
         right = [said[record.identifier] == record.label for record in task.records("val")]
         assert metrics["accuracy"] == pytest.approx(100 * np.mean(right))
     else:
-        said = {entry["pairID"]: entry["label"] for entry in json.loads((run / "val_labels.json").read_text())}
+        said = {entry["pairID"]: entry["label"] for entry in json.loads((run / "val/labels.json").read_text())}
         right = [said[record.identifier] == record.label for record in task.records("val")]
         assert metrics["accuracy"] == pytest.approx(100 * np.mean(right))
 
@@ -82,8 +82,8 @@ def test_task_tokens_reach_the_model(build):
 
 def test_a_split_without_answers_is_not_evaluated(build):
     task = build(VQATask, "vqa")
-    with evaluating(task.model), pytest.raises(InputError, match="no human answers"):
-        task.evaluate(split_loader(task, task.config.train, "test"), "test")
+    with evaluating(task.model), pytest.raises(InputError, match="has no labels"):
+        evaluate(task, task.config.train, "test")
 
 
 @pytest.mark.parametrize("name", list(TASKS))

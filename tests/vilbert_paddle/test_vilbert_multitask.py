@@ -14,7 +14,7 @@ from pyutils.engine.run import run_task
 from pyutils.errors import InputError
 from pyutils.weights.checkpoint import read_weights
 from tests.vilbert_paddle.worlds import NETWORK
-from vilbert_paddle.flags import DEFAULT_CONFIGS
+from vilbert_paddle.config import CONFIGS
 from vilbert_paddle.tasks.base import with_recipe
 from vilbert_paddle.tasks.multitask import MultitaskTask, Rounds
 from vilbert_paddle.weights import load_initial
@@ -71,7 +71,7 @@ def test_training_evaluates_every_task(configured, tmp_path):
     best = json.loads((tmp_path / "run/metrics.json").read_text())["best"]
     scores = [best[f"{name}/accuracy"] for name in ("refer", "ve", "vcr")]
     assert best["mean"] == pytest.approx(np.mean(scores))
-    for name in ("refer/val_result.json", "ve/val_labels.json", "vcr/val_answer.json"):
+    for name in ("val/refer/result.json", "val/ve/labels.json", "val/vcr/scores_answer.json"):
         assert (tmp_path / "run" / name).is_file()
 
 
@@ -118,7 +118,7 @@ def test_rounds_end(configured):
 
 def test_members_are_found_from_every_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    config = load_config(MultitaskTask.config_class, DEFAULT_CONFIGS / "multitask.yaml")
+    config = load_config(MultitaskTask.config_class, CONFIGS / "multitask.yaml")
     assert config.tasks["ve"].load().snli_ve.splits["val"] == "snli_ve_dev.jsonl"
     (tmp_path / "configs/vilbert").mkdir(parents=True)
     (tmp_path / "configs/vilbert/ve.yaml").write_text("snli_ve: {splits: {val: own.jsonl}}")

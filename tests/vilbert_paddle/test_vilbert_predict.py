@@ -8,13 +8,12 @@ import json
 import pytest
 
 from pyutils.config import load_config
-from pyutils.config.command_line import Run, standard_parser
+from pyutils.config.command_line import Run
 from pyutils.engine.run import run_task
 from pyutils.errors import InputError
 from pyutils.metrics.nlvr2_results import read_predictions
 from tests.vilbert_paddle.worlds import NETWORK
-from vilbert_paddle.predict import predict
-from vilbert_paddle.run_predict import FLAGS
+from vilbert_paddle.commands import COMMANDS
 from vilbert_paddle.tasks.base import with_recipe
 from vilbert_paddle.tasks.multitask import TASKS, MultitaskTask
 from vilbert_paddle.tasks.vcr import VCRTask
@@ -32,8 +31,9 @@ def trained(yaml_of, tmp_path):
     return train
 
 
-def ask(checkpoint, output=None, **extra):
-    predict(Run(None, output_dir=output and str(output), extra={"checkpoint": str(checkpoint), **extra}))
+def ask(checkpoint, output=None, **flags):
+    given = {"checkpoint": checkpoint, **({"output": output} if output else {}), **flags}
+    COMMANDS.run_prediction([text for name, value in given.items() for text in (f"--{name}", str(value))])
 
 
 def rows(capsys):
@@ -43,7 +43,7 @@ def rows(capsys):
 @pytest.mark.parametrize("number", ["0", "-3"])
 def test_fewer_than_one_answer_is_refused(capsys, number):
     with pytest.raises(SystemExit):
-        standard_parser("run_predict.py", None, FLAGS).parse(["--top", number])
+        COMMANDS.run_prediction(["--top", number])
     assert f"--top: expected a whole number of at least 1, found '{number}'" in capsys.readouterr().err
 
 
@@ -54,14 +54,10 @@ def test_questions_without_answers_get_a_result_file(trained, tmp_path):
 
 
 def test_test_questions_of_vcr_are_scored_for_every_answer(trained, tmp_path):
-    from pyutils.config import Override
-
     checkpoint = trained("vcr", "vcr.asked=rationale")
     for given in range(2):
-        overrides = (Override("vcr.given_answer", given, "--set"),)
-        run = Run(None, overrides, str(tmp_path), extra={"checkpoint": str(checkpoint), "split": "test"})
-        predict(run)
-    one, two = (json.loads((tmp_path / f"test_rationale_{given}.json").read_text()) for given in range(2))
+        ask(checkpoint, tmp_path, split="test", set=f"vcr.given_answer={given}")
+    one, two = (json.loads((tmp_path / f"scores_rationale_{given}.json").read_text()) for given in range(2))
     assert one.keys() == two.keys()
     assert one != two
 
@@ -77,9 +73,9 @@ def test_the_leaderboards_file_and_the_three_accuracies(trained, tmp_path):
     task = VCRTask(load_config(VCRTask.config_class, answers / "config.yaml"))
     assert [line["annot_id"] for line in lines] == [record.annot_id for record in task.records("test")]
     assert any(line["rationale_conditioned_on_a0_0"] != line["rationale_conditioned_on_a1_0"] for line in lines)
-    assert not (tmp_path / "test/test_accuracies.json").exists()
+    assert not (tmp_path / "test/metrics_test.json").exists()
     ask(answers, tmp_path / "val", split="val", **both)
-    found = json.loads((tmp_path / "val/val_accuracies.json").read_text())
+    found = json.loads((tmp_path / "val/metrics_val.json").read_text())
     measured = json.loads((rationales / "metrics.json").read_text())["best"]
     assert found["qa_r"] == pytest.approx(measured["accuracy"])
     assert found["q_ar"] <= min(found["q_a"], found["qa_r"])
@@ -87,7 +83,7 @@ def test_the_leaderboards_file_and_the_three_accuracies(trained, tmp_path):
         ask(rationales, tmp_path, split="test", rationale_checkpoint=str(answers))
     with pytest.raises(InputError, match="must be trained for QA→R"):
         ask(answers, tmp_path, split="test", rationale_checkpoint=str(answers))
-    with pytest.raises(InputError, match="goes with a VCR --checkpoint and --split"):
+    with pytest.raises(InputError, match="give --split"):
         ask(answers, tmp_path, **both)
 
 
@@ -100,7 +96,7 @@ def test_single_examples(trained, capsys):
     assert len(rows(capsys)) == 4
     with pytest.raises(InputError, match="no features for image"):
         ask(checkpoint, image=image.replace("0001", "9999"), text="red")
-    with pytest.raises(InputError, match="give --split, or --image --text for one example"):
+    with pytest.raises(InputError, match="give --split for result files, or --image --text for one example"):
         ask(checkpoint, image=image, text=" ")
 
 
@@ -121,14 +117,14 @@ def test_a_member_of_a_multitask_checkpoint(yaml_of, world, tmp_path):
     config = load_config(MultitaskTask.config_class, path, ("train.max_steps=1", "model.task_tokens=20"))
     run_task(Run(None), with_recipe(config, MultitaskTask.heads_of(config)), MultitaskTask, load_initial)
     ask(tmp_path / "many", tmp_path / "server", member="ve", split="val")
-    labels = json.loads((tmp_path / "server/val_labels.json").read_text())
-    assert labels == json.loads((tmp_path / "many/ve/val_labels.json").read_text())
+    labels = json.loads((tmp_path / "server/labels.json").read_text())
+    assert labels == json.loads((tmp_path / "many/val/ve/labels.json").read_text())
     with pytest.raises(InputError, match="--member names one"):
         ask(tmp_path / "many", member="vee", split="val")
 
 
 def test_flags_that_do_not_fit(trained):
     with pytest.raises(InputError, match="--checkpoint is missing"):
-        predict(Run(None))
-    with pytest.raises(InputError, match="retrieval: give --split"):
+        COMMANDS.run_prediction([])
+    with pytest.raises(InputError, match="--image is not for vilbert_retrieval"):
         ask(trained("retrieval"), image="x", text="y")

@@ -20,7 +20,7 @@ from tests.vilbert_paddle.support import (
 from vilbert_paddle.heads import PRETRAINING
 from vilbert_paddle.negatives import negatives_of_draws, region_negatives
 from vilbert_paddle.objectives import PretrainingLabels, pretraining_losses
-from vilbert_paddle.recipes import with_groups
+from vilbert_paddle.parameter_groups import with_groups
 
 TARGETS = ("classes", "features", "nce")
 LOSSES = {"words": "masked_loss_t", "regions": "masked_loss_v", "alignment": "next_sentence_loss"}

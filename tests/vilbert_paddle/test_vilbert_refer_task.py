@@ -51,13 +51,13 @@ def test_training_evaluation_and_result_file(yaml_of, tmp_path, capsys):
     assert [line.split("done!")[0] for line in epochs] == [f"** ** Epoch {{{n}}} " for n in range(4)]
     best = json.loads((run / "metrics.json").read_text())["best"]["accuracy"]
     assert max(float(line.rsplit(" ", 1)[1]) for line in epochs) == pytest.approx(best / 100, abs=1e-4)
-    result = json.loads((run / "val_result.json").read_text())
+    result = json.loads((run / "val/result.json").read_text())
     task = ReferTask(config)
     assert [entry["id"] for entry in result] == task.records("val").column("sentence_id").tolist()
     assert set(result[0]) == {"id", "target", "IOU"}
     assert np.mean([entry["IOU"] > 0.5 for entry in result]) == pytest.approx(best / 100)
     run_task(Run(None, evaluate=True), replace(config, eval_split="testA"), ReferTask, load_initial)
-    assert len(json.loads((run / "testA_result.json").read_text())) == len(task.records("testA"))
+    assert len(json.loads((run / "testA/result.json").read_text())) == len(task.records("testA"))
 
 
 def test_the_line_about_an_epoch_says_its_mean_loss(yaml_of, tmp_path, capsys):

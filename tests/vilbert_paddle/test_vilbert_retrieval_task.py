@@ -15,9 +15,10 @@ from pyutils.engine.run import run_task
 from pyutils.errors import InputError
 from pyutils.metrics.retrieval import Positives, ranks_of
 from vilbert_paddle.data.hard_negatives import HardNegatives
-from vilbert_paddle.gallery import Gallery
+from vilbert_paddle.data.retrieval import caption_batch, picture_batch
 from vilbert_paddle.objectives import network_inputs
 from vilbert_paddle.tasks.base import with_recipe
+from vilbert_paddle.tasks.gallery import Gallery
 from vilbert_paddle.tasks.retrieval import RetrievalTask
 from vilbert_paddle.weights import load_initial
 
@@ -25,10 +26,8 @@ from vilbert_paddle.weights import load_initial
 def scores_one_by_one(task, split):
     """[captions, pictures]: every pair through the network's ordinary forward, a caption at a time."""
     records, head = task.records(split), task.config.retrieval.head
-    pictures = {name: paddle.to_tensor(array) for name, array in task.pictures(list(records)).items()}
+    pictures = {name: paddle.to_tensor(array) for name, array in picture_batch(list(records), task.reader).items()}
     rows = []
-    from vilbert_paddle.data.retrieval import caption_batch
-
     for record in records:
         for caption in record.captions:
             text = caption_batch([caption] * len(records), task.tokenizer, task.config.max_text)
@@ -43,7 +42,8 @@ def test_ranks_of_blocks_are_those_of_the_whole_matrix(head, build):
     task = build(RetrievalTask, "retrieval", f"retrieval.head={head}", "train.eval_batch_size=2")
     with evaluating(task.model):
         matrix = scores_one_by_one(task, "val")
-        found = Gallery(task, task.records("val")).ranks(split_loader(task, task.config.train, "val"))
+        gallery = Gallery(task, task.records("val"), head, task.config.retrieval.text_block)
+        found = gallery.ranks(split_loader(task, task.config.train, "val"))
     owners = np.repeat(np.arange(len(task.records("val"))), [len(record.captions) for record in task.records("val")])
     texts, images = Positives.of_captions(owners, len(task.records("val")))
     np.testing.assert_array_equal(found[0], ranks_of(matrix.T, texts))
@@ -96,7 +96,7 @@ def test_training_and_evaluation(yaml_of, tmp_path):
     config = load_config(RetrievalTask.config_class, yaml_of("retrieval"), ("train.epochs=2", "new_head_lr=1e-3"))
     run_task(Run(None), with_recipe(config, ["match"]), RetrievalTask, load_initial)
     metrics = json.loads((tmp_path / "run/metrics.json").read_text())["best"]
-    ranks = json.loads((tmp_path / "run/val_ranks.json").read_text())
+    ranks = json.loads((tmp_path / "run/val/ranks.json").read_text())
     assert metrics["txt_r1"] == pytest.approx(100 * np.mean(np.array(ranks["text_ranks"]) < 1))
     assert metrics["img_r10"] == pytest.approx(100 * np.mean(np.array(ranks["image_ranks"]) < 10))
 

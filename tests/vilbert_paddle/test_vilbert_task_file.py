@@ -13,9 +13,9 @@ from pyutils.config import Override, load_config
 from pyutils.config.command_line import Run
 from pyutils.engine.evaluation import evaluating, split_loader
 from pyutils.errors import InputError
+from vilbert_paddle.commands import COMMANDS, with_task_file
+from vilbert_paddle.config import CONFIGS
 from vilbert_paddle.data.caption_lines import read_caption_lines
-from vilbert_paddle.flags import DEFAULT_CONFIGS
-from vilbert_paddle.running import with_task_file
 from vilbert_paddle.task_file import KINDS, multitask_overrides, read_tasks
 from vilbert_paddle.tasks.multitask import TASKS, MultitaskTask
 from vilbert_paddle.tasks.refer import ReferTask
@@ -120,21 +120,27 @@ def test_shared_questions_are_told(build, yaml_of, capfd):
     assert "questions of split 'val' are in the split 'train' too" in capfd.readouterr().err
 
 
+REFER_COMMAND, VQA_COMMAND = (
+    next(command for command in COMMANDS.commands if command.script == script)
+    for script in ("run_refer.py", "run_vqa.py")
+)
+
+
 def test_the_command_line_stands_over_the_file(tasks_file):
-    recipe = DEFAULT_CONFIGS / "refcoco+.yaml"
+    recipe = CONFIGS / "refcoco+.yaml"
     other = {**REFER, "name": "refcocog", "task_id": 11}
     extra = {"tasks_file": str(tasks_file(TASK11=other)), "tasks": "11"}
     typed = Override("train.batch_size", 8, "--batch_size")
-    run = with_task_file(Run(recipe, (typed,), extra=extra), recipe, ReferTask)
-    assert run.config_path == DEFAULT_CONFIGS / "refcocog.yaml"
+    run = with_task_file(Run(recipe, (typed,), extra=extra), REFER_COMMAND)
+    assert run.config_path == CONFIGS / "refcocog.yaml"
     config = run.load(ReferTask.config_class)
     assert (config.train.batch_size, config.refer.dataset) == (8, "refcocog")
     with pytest.raises(InputError, match=r"TASK11: refcocog is for run_refer\.py"):
-        with_task_file(Run(recipe, extra=extra), recipe, VQATask)
+        with_task_file(Run(recipe, extra=extra), VQA_COMMAND)
     with pytest.raises(InputError, match=r"run_multitask\.py trains several"):
-        with_task_file(Run(recipe, extra={**extra, "tasks": "1-10"}), recipe, ReferTask)
+        with_task_file(Run(recipe, extra={**extra, "tasks": "1-10"}), REFER_COMMAND)
     with pytest.raises(InputError, match="give --tasks_file"):
-        with_task_file(Run(recipe, extra={"tasks": "10"}), recipe, ReferTask)
+        with_task_file(Run(recipe, extra={"tasks": "10"}), REFER_COMMAND)
 
 
 def test_several_tasks_share_the_largest_batch_and_the_lowest_rate(tasks_file):
@@ -164,7 +170,7 @@ def test_captions_in_json_lines(build, world, tmp_path):
     assert list(other.records("val").column("image")) == list(task.records("val").column("image"))
     assert [r.captions for r in other.records("val")] == [r.captions for r in task.records("val")]
     with evaluating(other.model):
-        other.evaluate(split_loader(other, other.config.train, "val"), "val")
+        other.predict(split_loader(other, other.config.train, "val"), "val").metrics()
     lines.write_text('{"id": 1, "img_path": "1.jpg", "sentences": []}')
     with pytest.raises(InputError, match=r"jsonline: line 1: sentences is \[\]"):
         read_caption_lines(lines)
@@ -176,7 +182,7 @@ def test_captions_in_json_lines(build, world, tmp_path):
 @pytest.mark.parametrize("name", KINDS)
 def test_every_task_of_the_original_has_its_recipe(name):
     kind = KINDS[name]
-    config = load_config(TASKS[kind.task].config_class, DEFAULT_CONFIGS / kind.recipe)
+    config = load_config(TASKS[kind.task].config_class, CONFIGS / kind.recipe)
     usual = TASKS[kind.task].task_number or config.task_number
     assert config.regions.max_regions == 100
     assert usual or kind.task in ("refer", "vcr")

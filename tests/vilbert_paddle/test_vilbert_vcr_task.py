@@ -10,7 +10,7 @@ import pytest
 
 from pyutils.config import load_config
 from pyutils.config.command_line import Run
-from pyutils.engine.evaluation import evaluating, split_loader
+from pyutils.engine.evaluation import evaluate, evaluating
 from pyutils.engine.run import run_task
 from pyutils.errors import InputError
 from vilbert_paddle.tasks.base import with_recipe
@@ -21,11 +21,11 @@ from vilbert_paddle.weights import load_initial
 def test_answers_rationales_and_both(yaml_of, tmp_path):
     right = {}
     for asked in ("answer", "rationale"):
-        results = tmp_path / "answer/val_answer.json"
+        results = tmp_path / "answer/val/scores_answer.json"
         overrides = (f"vcr.asked={asked}", *((f"vcr.answer_results={results}",) if asked == "rationale" else ()))
         config = load_config(VCRTask.config_class, yaml_of("vcr", asked), overrides)
         run_task(Run(None), with_recipe(config, ["match"]), VCRTask, load_initial)
-        scores = read_scores(tmp_path / asked / f"val_{asked}.json")
+        scores = read_scores(tmp_path / asked / f"val/scores_{asked}.json")
         records = list(VCRTask(config).records("val"))
         labels = [getattr(record, f"{asked}_label") for record in records]
         right[asked] = np.array([int(np.argmax(scores[r.annot_id])) == label for r, label in zip(records, labels)])
@@ -46,9 +46,9 @@ def test_a_picture_is_read_once_for_its_four_choices(build):
 
 def test_hidden_labels_and_wrong_results_are_refused(build, tmp_path):
     task = build(VCRTask, "vcr")
-    with evaluating(task.model), pytest.raises(InputError, match="hidden labels"):
-        task.evaluate(split_loader(task, task.config.train, "test"), "test")
-    with pytest.raises(InputError, match="answer_results names a SPLIT_answer.json"):
+    with evaluating(task.model), pytest.raises(InputError, match="has no labels"):
+        evaluate(task, task.config.train, "test")
+    with pytest.raises(InputError, match="answer_results names a scores_answer.json"):
         read_scores(tmp_path / "nothing.json")
 
 
@@ -57,7 +57,7 @@ def test_hidden_labels_and_wrong_results_are_refused(build, tmp_path):
     [
         (None, "cannot be read"),
         ("{}", r"lacks (\d+) of \1 questions of split 'val'"),
-        ('{"val-0": [0, 0, 0, 1]}', r"lacks \d+ of \d+ questions of split 'val'.*val_answer.json"),
+        ('{"val-0": [0, 0, 0, 1]}', r"lacks \d+ of \d+ questions of split 'val'.*scores_answer.json"),
     ],
 )
 def test_wrong_answer_results_are_refused_before_training(yaml_of, tmp_path, content, message):

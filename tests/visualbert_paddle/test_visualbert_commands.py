@@ -94,7 +94,7 @@ def test_prediction_of_a_split_and_of_one_image(vqa_yaml, tmp_path):
         (["--image", image], "--image --text for one example"),
         (
             ["--image", image, "--question", "what?", "--top", "-3"],
-            "--top: expected a whole number of at least 1, found '-3'",
+            "--top: expected a whole number of at least 1",
         ),
         (["--image", image, "--question", "what?", "--picture", "/nope.png"], "--picture: expected an image file"),
         (["--split", "test", "--seed", "1"], "unknown flag --seed"),

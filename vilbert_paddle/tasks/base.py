@@ -16,6 +16,7 @@ from pyutils.config import setting
 from pyutils.config.checks import at_least
 from pyutils.data.features.inputs import RegionConfig, RegionSourceConfig
 from pyutils.data.table import RecordTable
+from pyutils.engine.evaluation import evaluating
 from pyutils.engine.run import RunConfig
 from pyutils.engine.split_task import SplitTask, vocabulary_size
 from pyutils.engine.task import Batch
@@ -26,7 +27,7 @@ from vilbert_paddle.config import VilbertConfig
 from vilbert_paddle.data.regions import PictureReader
 from vilbert_paddle.heads import HEAD_DROPOUT, VilbertForTasks
 from vilbert_paddle.objectives import OBJECTIVES, network_inputs
-from vilbert_paddle.recipes import NEW_HEAD_LR, DecayRule, HeadRates, with_groups
+from vilbert_paddle.parameter_groups import NEW_HEAD_LR, DecayRule, HeadRates, with_groups
 
 FEWEST_TOKENS = 3  # [CLS], a word, [SEP]
 
@@ -116,6 +117,13 @@ class VilbertTask(SplitTask):
         """Scores of the objective's head for a batch (`VilbertForTasks.forward`)."""
         return self.model(OBJECTIVES[self.objective].head, **network_inputs(batch))
 
+    def scores_of(self, record: Any) -> np.ndarray:
+        """Scores of one record outside a split, float64, without the batch axis."""
+        batch = self.collate([record], np.random.default_rng(0), False)
+        with evaluating(self.model):
+            scores = self.scores({name: paddle.to_tensor(value) for name, value in batch.items()})
+        return scores.astype("float32").numpy()[0].astype(np.float64)
+
     def loss(self, batch: Batch) -> tuple[paddle.Tensor, dict[str, paddle.Tensor]]:
         """See Task."""
         return OBJECTIVES[self.objective].loss(self.scores(batch), batch["labels"]), {}
@@ -132,6 +140,11 @@ def with_recipe(config: VilbertRunConfig, heads: Sequence[str]) -> VilbertRunCon
     """`config` with the parameter groups that its `decay`, `head_rates` and `new_head_lr` mean."""
     groups = with_groups(config.train.optimizer, heads, config.decay, config.head_rates, config.new_head_lr)
     return replace(config, train=replace(config.train, optimizer=groups))
+
+
+def sigmoid(score: float) -> float:
+    """The probability that a score of a sigmoid classifier means."""
+    return float(1.0 / (1.0 + np.exp(-score)))
 
 
 def split_path(root: str, splits: Mapping[str, str], name: str, section: str) -> Path:

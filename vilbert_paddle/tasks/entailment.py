@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from paddle import nn
 
 from pyutils.config import setting
 from pyutils.data.annotations import snli_ve
 from pyutils.data.records import EntailmentRecord
 from pyutils.engine.evaluation import predict_all
-from pyutils.engine.task import Batch
-from pyutils.errors import InputError
-from pyutils.formats.atomic import write_json
-from pyutils.metrics.classification import accuracy, per_class_accuracy
+from pyutils.engine.task import Batch, Rows
+from pyutils.metrics.entailment_results import EntailmentPredictions
 from vilbert_paddle.data.classification import ENTAILMENT_CLASSES, entailment_batch
-from vilbert_paddle.tasks.base import VilbertRunConfig, VilbertTask, split_path
-
-_UNDECIDED = -1
+from vilbert_paddle.tasks.base import VilbertRunConfig, VilbertTask, sigmoid, split_path
 
 
 @dataclass(frozen=True)
@@ -47,10 +43,7 @@ class EntailmentTask(VilbertTask):
     objective = "entailment"
     task_number = 13
     config_class = EntailmentRunConfig
-
-    def __init__(self, config: EntailmentRunConfig, model: nn.Layer | None = None):
-        super().__init__(config, model=model)
-        self.last_labels: list[dict[str, str]] = []
+    example_flags = ("image", "text")
 
     def read(self, split: str) -> Sequence[EntailmentRecord]:
         """See VilbertTask."""
@@ -66,24 +59,19 @@ class EntailmentTask(VilbertTask):
         """See the class for the batch."""
         return self.with_task(entailment_batch(records, self.tokenizer, self.reader, self.config.max_text))
 
-    def predict(self, loader: Iterable[Batch], split: str) -> np.ndarray:
-        """The class [n] int64 of every pair of `split`; kept for `write_results`."""
+    def labelled(self, split: str) -> bool:
+        """See Task."""
+        return any(record.label is not None for record in self.records(split))
+
+    def predict(self, loader: Iterable[Batch], split: str) -> EntailmentPredictions:
+        """The class of every pair of `split`."""
         said = predict_all(lambda batch: {"said": self.scores(batch).argmax(axis=1)}, loader)["said"]
-        names = (record.identifier for record in self.records(split))
-        self.last_labels = [{"pairID": name, "label": ENTAILMENT_CLASSES[int(row)]} for name, row in zip(names, said)]
-        return said
+        records = self.records(split)
+        labels = [record.label for record in records]
+        return EntailmentPredictions([record.identifier for record in records], said, labels, ENTAILMENT_CLASSES)
 
-    def evaluate(self, loader: Iterable[Batch], split: str) -> dict[str, float]:
-        """See the class. InputError when the split has no label at all."""
-        given = [record.label for record in self.records(split)]
-        labels = np.array([ENTAILMENT_CLASSES.index(label) if label else _UNDECIDED for label in given])
-        if (labels == _UNDECIDED).all():
-            raise InputError(f"split {split!r} has no labels to compare with: run_predict.py writes its result file")
-        said = self.predict(loader, split)
-        classes = per_class_accuracy(said, labels, ENTAILMENT_CLASSES, _UNDECIDED)
-        overall = accuracy(said, labels, _UNDECIDED)
-        return {"accuracy": 100.0 * overall, **{f"accuracy/{name}": 100.0 * part for name, part in classes.items()}}
-
-    def write_results(self, output_dir: Path, split: str) -> None:
-        """`SPLIT_labels.json`: pairID and label of every pair of the last evaluation."""
-        write_json(output_dir / f"{split}_labels.json", self.last_labels)
+    def answer_example(self, example: Mapping[str, Any], output: Path) -> Rows:
+        """The three classes of `text` about `image`, most probable first."""
+        scores = self.scores_of(EntailmentRecord(example["image"], example["text"], None, "0"))
+        order = np.argsort(-scores, kind="stable")
+        return [{"class": ENTAILMENT_CLASSES[int(n)], "probability": f"{sigmoid(scores[n]):.4f}"} for n in order]

@@ -20,8 +20,9 @@ from pyutils.console import say
 from pyutils.engine.evaluation import split_loader
 from pyutils.engine.task import Batch, State, Task
 from pyutils.errors import InputError, nearest
+from pyutils.metrics.predictions import Predictions
 from pyutils.schedule import StopAndGo
-from vilbert_paddle.flags import DEFAULT_CONFIGS
+from vilbert_paddle.config import CONFIGS
 from vilbert_paddle.task_file import read_tasks
 from vilbert_paddle.tasks.base import VilbertRunConfig, VilbertTask, task_network
 from vilbert_paddle.tasks.entailment import EntailmentTask
@@ -44,7 +45,7 @@ TASKS: dict[str, type[VilbertTask]] = {
 def recipe_path(name: str) -> Path:
     """The configuration file `name`, relative to the folder the program runs in; what is not there may be one of the
     repository's, as the recipes name each other."""
-    path, ours = Path(name).expanduser(), DEFAULT_CONFIGS.parents[1] / name
+    path, ours = Path(name).expanduser(), CONFIGS.parents[1] / name
     return ours if not path.is_file() and ours.is_file() else path
 
 
@@ -110,6 +111,24 @@ class Part(NamedTuple):
     pace: StopAndGo
 
 
+class MultitaskPredictions(Predictions):
+    """Predictions of every task by its name; `best`: name -> the key of its best metric."""
+
+    def __init__(self, parts: dict[str, Predictions], best: dict[str, str]):
+        self.parts = parts
+        self._metrics = {name: part.metrics() for name, part in parts.items()}
+        self.scores = {name: found[best[name]] for name, found in self._metrics.items()}
+
+    def metrics(self) -> dict[str, float]:
+        """`NAME/metric` of every task, and `mean`, the mean of their best metrics."""
+        every = {f"{name}/{key}": value for name, found in self._metrics.items() for key, value in found.items()}
+        return {**every, "mean": float(np.mean(list(self.scores.values())))}
+
+    def write(self, directory: Path) -> list[Path]:
+        """Write every task's result files into a folder of its name."""
+        return [file for name, part in self.parts.items() for file in part.write(directory / name)]
+
+
 class MultitaskTask(Task):
     """Batches: the arrays of every task under "NAME/…". Metrics: every task's own under "NAME/…", and `mean`, the mean
     of their best metrics."""
@@ -128,7 +147,7 @@ class MultitaskTask(Task):
             # Heads are known once every task has read its answer list: the shared network is made afterwards.
             task = TASKS[member.task](own, model=nn.Layer())
             self.parts[name] = Part(task, member, pace_of(config.stop_and_go))
-            self.config = replace(config, model=task.config.model)
+            self.config = replace(config, task=self.name, model=task.config.model)
         self.model = task_network(self.config, self._outputs())
         for part in self.parts.values():
             part.task.model = self.model
@@ -194,18 +213,21 @@ class MultitaskTask(Task):
         """See Task."""
         self._step = step
 
-    def evaluate(self, loader: Iterable[Batch], split: str) -> dict[str, float]:
+    def predict(self, loader: Iterable[Batch], split: str) -> MultitaskPredictions:
         """See the class. Every task reads its own records of `split`; `loader` is not used."""
-        metrics: dict[str, float] = {}
-        scores: dict[str, float] = {}
-        for name, part in self.parts.items():
-            found = part.task.evaluate(split_loader(part.task, self.config.train, split), split)
-            metrics.update({f"{name}/{key}": value for key, value in found.items()})
-            scores[name] = found[part.task.best_metric]
+        found = {
+            name: part.task.predict(split_loader(part.task, self.config.train, split), split)
+            for name, part in self.parts.items()
+        }
+        predictions = MultitaskPredictions(found, {name: part.task.best_metric for name, part in self.parts.items()})
         if self._training and self.config.stop_and_go.enabled:
-            for name, score in scores.items():
+            for name, score in predictions.scores.items():
                 self._observe(name, score)
-        return {**metrics, "mean": float(np.mean(list(scores.values())))}
+        return predictions
+
+    def labelled(self, split: str) -> bool:
+        """See Task."""
+        return all(part.task.labelled(split) for part in self.parts.values())
 
     def _observe(self, name: str, score: float) -> None:
         pace = self.parts[name].pace
@@ -230,12 +252,6 @@ class MultitaskTask(Task):
             part.pace.load_state_dict({item.name: pace.get(item.name) for item in fields(part.pace)})
             if own:
                 part.task.load_state_dict(own)
-
-    def write_results(self, output_dir: Path, split: str) -> None:
-        """Every task's result files in a folder of its name."""
-        for name, part in self.parts.items():
-            (output_dir / name).mkdir(parents=True, exist_ok=True)
-            part.task.write_results(output_dir / name, split)
 
     def checkpoint_files(self) -> Sequence[Path]:
         """The files of all tasks."""

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from paddle import nn
 
 from pyutils.config import setting
 from pyutils.data.annotations.nlvr2_splits import NLVR2Config, read_split
 from pyutils.data.records import PairRecord
 from pyutils.engine.evaluation import predict_all
-from pyutils.engine.task import Batch
+from pyutils.engine.task import Batch, Rows
 from pyutils.errors import InputError
-from pyutils.metrics.classification import nlvr2_scores
-from pyutils.metrics.nlvr2_results import RESULT_FILE, write_predictions
+from pyutils.metrics.nlvr2_results import PairPredictions
 from vilbert_paddle.data.classification import pair_batch
-from vilbert_paddle.tasks.base import VilbertRunConfig, VilbertTask
+from vilbert_paddle.tasks.base import VilbertRunConfig, VilbertTask, sigmoid
 
 
 @dataclass(frozen=True)
@@ -36,10 +35,7 @@ class NLVR2Task(VilbertTask):
     objective = "pair"
     task_number = 12
     config_class = NLVR2RunConfig
-
-    def __init__(self, config: NLVR2RunConfig, model: nn.Layer | None = None):
-        super().__init__(config, model=model)
-        self.last_judgements: dict[str, bool] = {}
+    example_flags = ("image", "second_image", "text")
 
     def read(self, split: str) -> Sequence[PairRecord]:
         """See VilbertTask."""
@@ -53,21 +49,19 @@ class NLVR2Task(VilbertTask):
                 raise InputError(f"example {hidden[0]} has no label; train on a split with labels")
         return self.with_task(pair_batch(records, self.tokenizer, self.reader, self.config.max_text))
 
-    def predict(self, loader: Iterable[Batch], split: str) -> None:
-        """Judge every example of `split`, for `write_results`."""
+    def labelled(self, split: str) -> bool:
+        """See Task."""
+        return all(record.label is not None for record in self.records(split))
+
+    def predict(self, loader: Iterable[Batch], split: str) -> PairPredictions:
+        """Whether each sentence of `split` is true of its images."""
         said = predict_all(lambda batch: {"said": self.scores(batch).argmax(axis=1)}, loader)["said"]
-        identifiers = (record.identifier for record in self.records(split))
-        self.last_judgements = {name: bool(value) for name, value in zip(identifiers, said)}
+        records = self.records(split)
+        return PairPredictions([r.identifier for r in records], said == 1, [r.label for r in records])
 
-    def evaluate(self, loader: Iterable[Batch], split: str) -> dict[str, float]:
-        """See the class."""
-        labels = {record.identifier: record.label for record in self.records(split)}
-        if None in labels.values():
-            raise InputError(f"split {split!r} has hidden labels: run_predict.py writes its prediction file")
-        self.predict(loader, split)
-        scores = nlvr2_scores(labels, self.last_judgements)
-        return {name: 100.0 * value for name, value in scores._asdict().items()}
-
-    def write_results(self, output_dir: Path, split: str) -> None:
-        """`predictions.csv` of the last evaluation, for the official metrics."""
-        write_predictions(output_dir / RESULT_FILE, self.last_judgements, self.last_judgements.values())
+    def answer_example(self, example: Mapping[str, Any], output: Path) -> Rows:
+        """Whether `text` is true of `image` and `second_image`, the more probable answer first."""
+        record = PairRecord("0-0-0-0", example["image"], example["second_image"], example["text"], None)
+        scores = self.scores_of(record)
+        order = np.argsort(-scores, kind="stable")
+        return [{"sentence is": str(bool(row)), "probability": f"{sigmoid(scores[row]):.4f}"} for row in order]

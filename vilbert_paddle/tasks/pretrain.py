@@ -19,6 +19,7 @@ from pyutils.data.table import RecordTable
 from pyutils.engine.evaluation import predict_all
 from pyutils.engine.task import Batch
 from pyutils.errors import InputError, nearest
+from pyutils.metrics.predictions import MetricsOnly
 from vilbert_paddle.data.pretrain import Objective, caption_of, pretrain_batch
 from vilbert_paddle.data.regions import PictureReader, Pictures, held_pictures
 from vilbert_paddle.heads import PRETRAINING, PretrainingScores, VilbertForPretraining
@@ -172,7 +173,7 @@ class PretrainTask(VilbertTask):
         losses, _ = self.losses(batch)
         return sum(losses.values()), losses
 
-    def evaluate(self, loader: Iterable[Batch], split: str) -> dict[str, float]:
+    def predict(self, loader: Iterable[Batch], split: str) -> MetricsOnly:
         """See the class; losses are means over batches."""
 
         def measure(batch: Batch) -> dict[str, np.ndarray]:
@@ -185,4 +186,4 @@ class PretrainTask(VilbertTask):
         found = predict_all(measure, loader)
         metrics = {name: float(np.mean(values)) for name, values in found.items() if name != "index"}
         accuracy = metrics.pop("alignment_accuracy")
-        return {**metrics, "alignment_accuracy": accuracy, "score": -sum(metrics.values())}
+        return MetricsOnly({**metrics, "alignment_accuracy": accuracy, "score": -sum(metrics.values())})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import paddle
@@ -16,12 +17,14 @@ from pyutils.console import say
 from pyutils.data.features.inputs import RegionSourceConfig
 from pyutils.data.records import ReferRecord
 from pyutils.engine.evaluation import predict_all
-from pyutils.engine.task import Batch, State
+from pyutils.engine.task import Batch, Rows, State
 from pyutils.formats.atomic import write_json
 from pyutils.metrics.grounding import accuracy_at, best_regions
+from pyutils.metrics.predictions import Predictions
 from vilbert_paddle.data.refer import ReferConfig, read_refer_split, refer_batch
 from vilbert_paddle.tasks.base import VilbertRunConfig, VilbertTask
 
+RESULT_FILE = "result.json"
 TASK_NUMBERS = {"refcoco": 9, "refcoco+": 10, "refcocog": 11}
 
 
@@ -46,6 +49,26 @@ class EpochTally:
     cut: int = 0
 
 
+@dataclass(frozen=True)
+class ReferPredictions(Predictions):
+    """`identifiers` of the expressions; `chosen` `[n]` int64 regions (0: the whole image); `iou` `[n]` with the box."""
+
+    identifiers: Sequence[int]
+    chosen: np.ndarray
+    iou: np.ndarray
+
+    def metrics(self) -> dict[str, float]:
+        """`accuracy` in percent."""
+        return {"accuracy": 100.0 * accuracy_at(self.iou)}
+
+    def write(self, directory: Path) -> list[Path]:
+        """Write `result.json`: id, chosen region and overlap of every expression."""
+        rows = zip(self.identifiers, self.chosen.tolist(), self.iou.tolist())
+        result = [{"id": name, "target": region, "IOU": iou} for name, region, iou in rows]
+        write_json(directory / RESULT_FILE, result)
+        return [directory / RESULT_FILE]
+
+
 class ReferTask(VilbertTask):
     """Batches: see `refer_batch`. Metric: `accuracy`, percent of expressions whose best-scored region overlaps the
     described box by more than half."""
@@ -54,11 +77,12 @@ class ReferTask(VilbertTask):
     best_metric = "accuracy"
     objective = "refer"
     config_class = ReferRunConfig
+    example_flags = ("image", "text")
+    predict_flags = ("top",)
 
     def __init__(self, config: ReferRunConfig, model: nn.Layer | None = None):
         super().__init__(config, annotated=config.annotated_regions, model=model)
         self.task_number = TASK_NUMBERS.get(config.refer.dataset, 10)
-        self.last_result: list[dict] = []
         self._tally, self._pending, self._training = EpochTally(), [], False
 
     def read(self, split: str) -> Sequence[ReferRecord]:
@@ -80,8 +104,8 @@ class ReferTask(VilbertTask):
         """From here on an evaluation ends an epoch and says so."""
         self._training = True
 
-    def predict(self, loader: Iterable[Batch], split: str) -> np.ndarray:
-        """The overlap [n] of the chosen region of every expression of `split`; all is kept for `write_results`."""
+    def predict(self, loader: Iterable[Batch], split: str) -> ReferPredictions:
+        """The region chosen for every expression of `split`. While training, it also ends an epoch and says so."""
 
         def choose(batch: Batch) -> dict[str, np.ndarray]:
             scores = self.scores(batch).astype("float32").numpy()
@@ -91,22 +115,21 @@ class ReferTask(VilbertTask):
 
         found = predict_all(choose, loader)
         identifiers = [record.sentence_id for record in self.records(split)]
-        self.last_result = [
-            {"id": identifier, "target": int(region), "IOU": float(iou)}
-            for identifier, region, iou in zip(identifiers, found["chosen"], found["iou"])
-        ]
-        return found["iou"]
-
-    def evaluate(self, loader: Iterable[Batch], split: str) -> dict[str, float]:
-        """`accuracy` in percent."""
-        accuracy = accuracy_at(self.predict(loader, split))
+        predictions = ReferPredictions(identifiers, found["chosen"], found["iou"])
         if self._training:
-            self._report(accuracy)
-        return {"accuracy": 100.0 * accuracy}
+            self._report(accuracy_at(found["iou"]))
+        return predictions
 
-    def write_results(self, output_dir: Path, split: str) -> None:
-        """`SPLIT_result.json`: for every expression its id, the chosen region (0: the whole picture), the overlap."""
-        write_json(output_dir / f"{split}_result.json", self.last_result)
+    def answer_example(self, example: Mapping[str, Any], output: Path) -> Rows:
+        """The `top` regions for the expression `text` in `image`: place, score, corners in pixels."""
+        image = example["image"]
+        scores = self.scores_of(ReferRecord(0, 0, image, 0, example["text"], (0.0, 0.0, 1.0, 1.0), 0, 0))
+        shown = self.reader.read([image], keep_boxes=True)
+        count = int(shown.mask[0].sum())
+        best_regions(scores[None], shown.mask)  # no region, or scores that are not numbers
+        order = np.argsort(-scores, kind="stable")[: min(example.get("top", 5), count)]
+        boxes = [" ".join(f"{edge:.0f}" for edge in shown.pixels[0][place]) for place in order]
+        return [{"region": int(n), "score": f"{scores[n]:.3f}", "box": box} for n, box in zip(order, boxes)]
 
     def state_dict(self) -> State:
         """The sums of the epoch under way."""

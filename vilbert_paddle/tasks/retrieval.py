@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,14 +17,13 @@ from pyutils.data.records import CaptionRecord
 from pyutils.data.table import RecordTable
 from pyutils.engine.task import Batch
 from pyutils.errors import InputError
-from pyutils.formats.atomic import write_json
-from pyutils.metrics.retrieval import retrieval_metrics
+from pyutils.metrics.retrieval import RankPredictions
 from vilbert_paddle.data.caption_lines import read_caption_lines
 from vilbert_paddle.data.hard_negatives import HardNegatives
 from vilbert_paddle.data.retrieval import CHOICES, CaptionTable, four_way_batch, picture_batch
-from vilbert_paddle.gallery import Gallery
 from vilbert_paddle.objectives import OBJECTIVES, REGION_INPUTS, TEXT_INPUTS, as_choices, network_inputs
 from vilbert_paddle.tasks.base import VilbertRunConfig, VilbertTask
+from vilbert_paddle.tasks.gallery import Gallery
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,6 @@ class RetrievalTask(VilbertTask):
         super().__init__(config, model=model)
         path = config.retrieval.hard_negatives
         self.hard = HardNegatives.load(path) if path else None
-        self.last_ranks: dict[str, list[int]] = {}
 
     @classmethod
     def heads_of(cls, config: RetrievalRunConfig) -> tuple[str, ...]:
@@ -123,18 +121,7 @@ class RetrievalTask(VilbertTask):
         drawn = self.model.training and (stream.hidden_dropout or stream.attention_dropout)
         return not drawn and not (self.config.model.gated_regions and stream.first_connection)
 
-    def evaluate(self, loader: Iterable[Batch], split: str) -> dict[str, float]:
-        """Both directions over the whole split; every process scores its own pictures with all captions."""
-        records = self.records(split)
-        text_ranks, image_ranks = Gallery(self, records).ranks(loader)
-        self.last_ranks = {"text_ranks": text_ranks.tolist(), "image_ranks": image_ranks.tolist()}
-        return retrieval_metrics(text_ranks, image_ranks)
-
-    def pictures(self, records: Sequence[CaptionRecord]) -> dict[str, np.ndarray]:
-        """Region arrays of pictures."""
-        return picture_batch(records, self.reader)
-
-    def write_results(self, output_dir: Path, split: str) -> None:
-        """`SPLIT_ranks.json`: rank (from 0) of the best right caption of every picture, and of every caption's own
-        picture."""
-        write_json(output_dir / f"{split}_ranks.json", self.last_ranks)
+    def predict(self, loader: Iterable[Batch], split: str) -> RankPredictions:
+        """Both directions over the whole split; every process scores its own images with all captions."""
+        section = self.config.retrieval
+        return RankPredictions(*Gallery(self, self.records(split), section.head, section.text_block).ranks(loader))

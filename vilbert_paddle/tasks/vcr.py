@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import paddle
 from paddle import nn
 
-from pyutils.config import setting
+from pyutils.config import load_config, setting
+from pyutils.console import say
 from pyutils.data.annotations import vcr
 from pyutils.data.features.inputs import RegionSourceConfig
 from pyutils.data.records import VCRRecord
-from pyutils.engine.evaluation import predict_all
+from pyutils.engine.evaluation import predict_all, predict_split
 from pyutils.engine.task import Batch
 from pyutils.errors import InputError
-from pyutils.formats.atomic import write_json
+from pyutils.metrics.predictions import Predictions
 from pyutils.metrics.vcr import combine
+from pyutils.metrics.vcr_results import ChoicePredictions, JointPredictions
+from pyutils.weights.checkpoint import CONFIG_FILE, find_checkpoint
 from vilbert_paddle.data.vcr import CHOICES, Question, vcr_batch
 from vilbert_paddle.objectives import as_choices
 from vilbert_paddle.tasks.base import VilbertRunConfig, VilbertTask, split_path
+from vilbert_paddle.weights import load_initial
 
 
 @dataclass(frozen=True)
@@ -35,7 +41,7 @@ class VCRConfig:
     given_answer: int = setting(
         -1, "Rationales after this answer, 0 to 3, as test splits ask; -1: after the right one."
     )
-    answer_results: str = setting("", "With rationale: SPLIT_answer.json of a Q→A model, which gives Q→AR.")
+    answer_results: str = setting("", "With rationale: scores_answer.json of a Q→A model, which gives Q→AR.")
 
 
 @dataclass(frozen=True)
@@ -52,16 +58,16 @@ class VCRTask(VilbertTask):
     """Batches: see `vcr_batch`. Metrics in percent: `accuracy` of the four-way choice, and `q_ar` where
     `vcr.answer_results` is given."""
 
+    name = "vilbert_vcr"
     best_metric = "accuracy"
     objective = "choice"
     config_class = VCRRunConfig
+    predict_flags = ("rationale_checkpoint",)
 
     def __init__(self, config: VCRRunConfig, model: nn.Layer | None = None):
         super().__init__(config, annotated=config.annotated_regions, model=model)
         self.asked = config.vcr.asked
-        self.name = f"vilbert_vcr_{self.asked}"
         self.task_number = 5 if self.asked == "answer" else 6
-        self.last_scores: dict[str, list[float]] = {}
         results = config.vcr.answer_results if self.asked == "rationale" else ""
         self._answers = read_scores(Path(results)) if results else None
 
@@ -79,13 +85,16 @@ class VCRTask(VilbertTask):
         if missing:
             raise InputError(
                 f"{self.config.vcr.answer_results}: lacks {len(missing)} of {len(questions)} questions of split "
-                f"{split!r}, among them {missing[0]}; give vcr.answer_results the {split}_answer.json of a Q→A model"
+                f"{split!r}, among them {missing[0]}; give vcr.answer_results the scores_answer.json of a Q→A model"
             )
 
-    def collate(self, records: list[VCRRecord], rng: np.random.Generator, training: bool) -> dict[str, np.ndarray]:
-        """See the class for the batch."""
+    def collate(
+        self, records: list[VCRRecord], rng: np.random.Generator, training: bool, given_answer: int | None = None
+    ) -> dict[str, np.ndarray]:
+        """See the class for the batch. Rationales after `given_answer`, by default `vcr.given_answer`."""
         names = rng if training else None
-        given = None if training or self.config.vcr.given_answer < 0 else self.config.vcr.given_answer
+        number = self.config.vcr.given_answer if given_answer is None else given_answer
+        given = None if training or number < 0 else number
         limit = self.config.max_text
         return self.with_task(vcr_batch(records, self.tokenizer, self.reader, limit, self.asked, names, given))
 
@@ -93,39 +102,87 @@ class VCRTask(VilbertTask):
         """Scores [b, 4] of the choices."""
         return as_choices(super().scores(batch), CHOICES)
 
-    def predict(self, loader: Iterable[Batch], split: str) -> np.ndarray:
-        """Scores [n, 4] of every question of `split`; kept for `write_results`."""
+    def labelled(self, split: str) -> bool:
+        """See Task."""
+        return not any(None in (r.answer_label, r.rationale_label) for r in self.records(split))
+
+    def predict(self, loader: Iterable[Batch], split: str) -> ChoicePredictions:
+        """The four scores of every question of `split`."""
         scores = predict_all(lambda batch: {"scores": self.scores(batch).astype("float32")}, loader)["scores"]
-        names = (record.annot_id for record in self.records(split))
-        self.last_scores = {name: [float(value) for value in row] for name, row in zip(names, scores)}
-        return scores
-
-    def evaluate(self, loader: Iterable[Batch], split: str) -> dict[str, float]:
-        """See the class. InputError for a split with hidden labels."""
-        right = {record.annot_id: (record.answer_label, record.rationale_label) for record in self.records(split)}
-        if any(None in labels for labels in right.values()):
-            raise InputError(f"split {split!r} has hidden labels: run_predict.py writes its scores")
-        scores = self.predict(loader, split)
-        labels = np.array(list(right.values()))[:, 0 if self.asked == "answer" else 1]
-        metrics = {"accuracy": 100.0 * float((scores.argmax(axis=1) == labels).mean())}
-        if self._answers is not None:
-            metrics["q_ar"] = 100.0 * combine(right, self._answers, self.last_scores).q_ar
-        return metrics
-
-    def write_results(self, output_dir: Path, split: str) -> None:
-        """`SPLIT_answer.json` or `SPLIT_rationale.json` (after a given answer `SPLIT_rationale_2.json`): annotation id
-        -> scores of the four choices."""
+        records, answers = self.records(split), self.asked == "answer"
+        labels = {r.annot_id: r.answer_label if answers else r.rationale_label for r in records}
+        by_question = {name: [float(value) for value in row] for name, row in zip(labels, scores)}
         given = self.config.vcr.given_answer
-        suffix = f"_{given}" if self.asked == "rationale" and given >= 0 else ""
-        write_json(output_dir / f"{split}_{self.asked}{suffix}.json", self.last_scores)
+        suffix = f"_{given}" if not answers and given >= 0 else ""
+        found = ChoicePredictions(by_question, labels, f"scores_{self.asked}{suffix}.json")
+        if self._answers is None:
+            return found
+        return _AfterAnswers(found, self._answers, {r.annot_id: (r.answer_label, r.rationale_label) for r in records})
+
+    def predict_with(self, flags: Mapping[str, Any], split: str) -> Predictions:
+        """Predictions for `split`; with `rationale_checkpoint` those of both models together."""
+        if "rationale_checkpoint" not in flags:
+            return super().predict_with(flags, split)
+        if self.asked != "answer":
+            raise InputError("--checkpoint must be trained for Q→A when --rationale_checkpoint is given")
+        other = rationale_task(self, flags["rationale_checkpoint"])
+        answers = predict_split(self, self.config.train, split)
+        conditioned = [
+            predict_split(other, other.config.train, split, partial(other.collate, given_answer=given)).scores
+            for given in range(CHOICES)
+        ]
+        labels = {record.annot_id: record.rationale_label for record in self.records(split)}
+        return JointPredictions(answers, conditioned, labels)
+
+    @classmethod
+    def with_saved_files(cls, config: Any, folder: Path) -> Any:
+        """See SplitTask. Scores are written, not compared with those of an answer model."""
+        config = super().with_saved_files(config, folder)
+        return replace(config, vcr=replace(config.vcr, answer_results=""))
+
+
+class _AfterAnswers(Predictions):
+    """Rationale predictions beside the scores of an answer model, which give `q_ar`."""
+
+    def __init__(self, own: ChoicePredictions, answers: dict[str, list[float]], labels: dict[str, tuple[int, int]]):
+        self.own, self.answers, self.labels = own, answers, labels
+
+    def metrics(self) -> dict[str, float]:
+        """`accuracy` of the rationales, and `q_ar`, in percent."""
+        found = self.own.metrics()
+        return {**found, "q_ar": 100.0 * combine(self.labels, self.answers, self.own.scores).q_ar} if found else {}
+
+    def write(self, directory: Path) -> list[Path]:
+        """Write the scores."""
+        return self.own.write(directory)
+
+
+def rationale_task(task: VCRTask, source: str) -> VCRTask:
+    """The model of `--rationale_checkpoint` on the questions and features of `task`. InputError when it is not for
+    QA→R."""
+    checkpoint = find_checkpoint(source)
+    config = load_config(VCRRunConfig, checkpoint / CONFIG_FILE)
+    if config.vcr.asked != "rationale":
+        raise InputError(f"{checkpoint}: --rationale_checkpoint must be trained for QA→R, this one is for Q→A")
+    own = task.config
+    config = replace(
+        config,
+        vcr=replace(own.vcr, asked="rationale", answer_results=""),
+        regions=own.regions,
+        annotated_regions=own.annotated_regions,
+        tokenizer=own.tokenizer,
+    )
+    other = VCRTask(config)
+    say(str(load_initial(other.model, str(checkpoint))))
+    return other
 
 
 def read_scores(path: Path) -> dict[str, list[float]]:
-    """What `VCRTask.write_results` wrote. InputError naming the file when it is something else."""
+    """Scores that a Q→A model wrote. InputError naming the file when it is something else."""
     try:
         found = json.loads(path.expanduser().read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); vcr.answer_results names a SPLIT_answer.json") from error
+        raise InputError(f"{path}: cannot be read ({error}); vcr.answer_results names a scores_answer.json") from error
     if not isinstance(found, dict):
         raise InputError(f"{path}: expected annotation id -> four scores, found {type(found).__name__}")
     return found

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import paddle
@@ -17,11 +18,10 @@ from pyutils.data.vqa.answers import AnswerVocabulary
 from pyutils.data.vqa.classifier import SplitAnswers
 from pyutils.data.vqa.splits import SplitOverlaps, VQAConfig, answer_list, read_split
 from pyutils.engine.evaluation import predict_all
-from pyutils.engine.task import Batch
-from pyutils.errors import InputError
+from pyutils.engine.task import Batch, Rows
 from pyutils.metrics.vqa import best_answers
 from vilbert_paddle.data.classification import vqa_batch
-from vilbert_paddle.tasks.base import VilbertRunConfig, VilbertTask
+from vilbert_paddle.tasks.base import VilbertRunConfig, VilbertTask, sigmoid
 
 
 @dataclass(frozen=True)
@@ -39,11 +39,12 @@ class VQATask(VilbertTask):
     objective = "vqa"
     task_number = 1
     config_class = VQARunConfig
+    example_flags = ("image", "text")
+    predict_flags = ("top",)
 
     def __init__(self, config: VQARunConfig, model: nn.Layer | None = None):
         self.answers = AnswerVocabulary.load(answer_list(config.vqa))
         super().__init__(config, {"vqa": len(self.answers)}, model=model)
-        self.last_answers: SplitAnswers | None = None
         self.overlaps = SplitOverlaps()
 
     def read(self, split: str) -> Sequence[VQARecord]:
@@ -59,7 +60,7 @@ class VQATask(VilbertTask):
         settings, rule = self.config.max_text, self.config.vqa.soft_scores
         return self.with_task(vqa_batch(records, self.tokenizer, self.reader, settings, self.answers, rule, training))
 
-    def answer(self, loader: Iterable[Batch], split: str) -> SplitAnswers:
+    def predict(self, loader: Iterable[Batch], split: str) -> SplitAnswers:
         """The best answer to every question of `split`; `<unk>` is never one."""
 
         def best(batch: Batch) -> dict[str, np.ndarray]:
@@ -68,23 +69,27 @@ class VQATask(VilbertTask):
 
         return SplitAnswers(self.records(split), predict_all(best, loader)["chosen"], self.answers)
 
-    def evaluate(self, loader: Iterable[Batch], split: str) -> dict[str, float]:
-        """The official VQA accuracy in percent, overall and by answer type."""
-        if not self.records(split)[0].answers:
-            raise InputError(
-                f"split {split!r} has no human answers to compare with: run_predict.py writes its result file"
-            )
-        self.last_answers = self.answer(loader, split)
-        return self.last_answers.metrics()
+    def labelled(self, split: str) -> bool:
+        """See Task."""
+        records = self.records(split)
+        return len(records) > 0 and bool(records[0].answers)
 
-    def predict(self, loader: Iterable[Batch], split: str) -> None:
-        """Answer every question of `split`, for `write_results`."""
-        self.last_answers = self.answer(loader, split)
+    def answer_example(self, example: Mapping[str, Any], output: Path) -> Rows:
+        """The `top` answers to `text` about `image`, with the sigmoid of their scores, as in training."""
+        scores = self.scores_of(VQARecord(0, example["image"], example["text"]))
+        if self.answers.unknown is not None:
+            scores[self.answers.unknown] = -np.inf
+        order = np.argsort(-scores, kind="stable")[: example.get("top", 5)]
+        return [{"answer": self.answers[int(n)], "probability": f"{sigmoid(scores[n]):.4f}"} for n in order]
 
-    def write_results(self, output_dir: Path, split: str) -> None:
-        """`result.json` of the last evaluation, for the evaluation server."""
-        if self.last_answers is not None:
-            self.last_answers.write(output_dir)
+    @classmethod
+    def with_saved_files(cls, config: Any, folder: Path) -> Any:
+        """See SplitTask. The answer list too."""
+        config = super().with_saved_files(config, folder)
+        answers = folder / Path(config.vqa.answers).name
+        if answers.is_file():
+            config = replace(config, vqa=replace(config.vqa, answers=str(answers.resolve())))
+        return config
 
     def checkpoint_files(self) -> Sequence[Path]:
         """The vocabulary and the answer list: with them a checkpoint answers questions on its own."""

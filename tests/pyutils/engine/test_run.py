@@ -88,4 +88,4 @@ def test_an_output_folder_that_is_a_file_is_refused_before_anything_is_built(con
     (tmp_path / "taken").write_text("x")
     for name in ("taken", "taken/below"):
         with pytest.raises(InputError, match=f"--output_dir .*{name}: .*taken is a file; name a folder"):
-            run_task(Run(None, output_dir=str(tmp_path / name)), config, None, initialise)
+            run_task(Run(None), replace(config, output_dir=str(tmp_path / name)), None, initialise)

@@ -6,7 +6,6 @@ A pass over right pairs tells every query's best score; then blocks of pictures 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 import paddle
@@ -15,14 +14,12 @@ from pyutils import distributed
 from pyutils.data.records import CaptionRecord
 from pyutils.engine.task import Batch
 from pyutils.metrics.retrieval import Positives, RankCounter
-from vilbert_paddle.data.retrieval import caption_batch
+from vilbert_paddle.data.retrieval import caption_batch, picture_batch
 from vilbert_paddle.heads import HEADS
 from vilbert_paddle.model import Pairing, paired
 from vilbert_paddle.objectives import REGION_INPUTS
 from vilbert_paddle.streams import Stream
-
-if TYPE_CHECKING:
-    from vilbert_paddle.tasks.retrieval import RetrievalTask
+from vilbert_paddle.tasks.base import VilbertTask
 
 _RIGHT_BLOCK = 32  # pictures whose right pairs are scored at a time
 
@@ -30,11 +27,12 @@ _RIGHT_BLOCK = 32  # pictures whose right pairs are scored at a time
 class Gallery:
     """The pictures and captions of one split, and how a task's network scores them.
 
-    `records`: one a picture, with all its captions; every process gives the same.
+    records: one an image, with all its captions; the same on every process. head: "match" or "alignment". text_block:
+    captions scored at a time.
     """
 
-    def __init__(self, task: RetrievalTask, records: Sequence[CaptionRecord]) -> None:
-        self._task, self._records = task, records
+    def __init__(self, task: VilbertTask, records: Sequence[CaptionRecord], head: str, text_block: int) -> None:
+        self._task, self._records, self._head, self._block = task, records, head, text_block
         lists = [record.captions for record in records]
         self.captions = [text for captions in lists for text in captions]
         self.owners = np.repeat(np.arange(len(lists)), [len(captions) for captions in lists])
@@ -51,8 +49,8 @@ class Gallery:
         for batch in loader:
             own = batch["index"].numpy()
             pictures = self._pictures(batch)
-            for start in range(0, len(everything), self._task.config.retrieval.text_block):
-                block = everything[start : start + self._task.config.retrieval.text_block]
+            for start in range(0, len(everything), self._block):
+                block = everything[start : start + self._block]
                 scores = self._scores(self._texts(block), pictures, "every_pair").reshape([len(block), len(own)])
                 self._by_caption.count(block, own, scores)
                 self._by_picture.count(own, block, scores.T)
@@ -74,7 +72,7 @@ class Gallery:
 
     def _right_pairs(self, block: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(picture, caption, score) of the right pairs of the pictures `block`, each [pairs]."""
-        arrays = self._task.pictures([self._records[int(place)] for place in block])
+        arrays = picture_batch([self._records[int(place)] for place in block], self._task.reader)
         captions = np.flatnonzero(np.isin(self.owners, block))
         owners = self.owners[captions]
         rows = paddle.to_tensor(np.searchsorted(block, owners))
@@ -94,7 +92,7 @@ class Gallery:
 
     def _scores(self, words: Stream, boxes: Stream, pairing: Pairing) -> np.ndarray:
         """Scores [pairs] float32, higher = fits better; pairing as in `Vilbert.forward`."""
-        model, name = self._task.model, self._task.config.retrieval.head
+        model, name = self._task.model, self._head
         kind = HEADS[name]
         encoded = model.encoder.connect(*paired(words, boxes, pairing), text=kind.text, regions=kind.regions)
         scores = kind.score(model, model.heads[name], encoded).astype("float32").numpy()
