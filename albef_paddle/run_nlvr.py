@@ -10,21 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # runs without being installed, too
 
-from albef_paddle.flags import COMMON_FLAGS, DEFAULT_CONFIGS
-from pyutils.config.command_line import run_main, standard_parser
-
-DEFAULT = DEFAULT_CONFIGS / "nlvr.yaml"
-
-
-def main() -> None:
-    """Parse the command line and run."""
-    from albef_paddle.recipe import run_albef
-    from albef_paddle.tasks.base import AlbefRunConfig
-    from albef_paddle.tasks.nlvr2 import AlbefNLVR2
-
-    run = standard_parser("run_nlvr.py", DEFAULT, COMMON_FLAGS, AlbefRunConfig).parse()
-    run_albef(run, AlbefRunConfig, AlbefNLVR2, DEFAULT)
-
+from albef_paddle.commands import COMMANDS
 
 if __name__ == "__main__":
-    run_main(main)
+    COMMANDS.train("run_nlvr.py")

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import paddle
@@ -24,6 +25,7 @@ from albef_paddle.names import (
     text_rules,
     torchmultimodal_kind,
 )
+from pyutils.console import say
 from pyutils.errors import InputError, nearest
 from pyutils.layers.vit import adapt_positions
 from pyutils.weights import vit_names
@@ -337,3 +339,13 @@ def _in_pairs(tensors: Mapping[str, np.ndarray], prefix: str, wanted: set[str]) 
 
 def _teacher_of(patterns: Iterable[str]) -> list[str]:
     return [pattern.replace("^", r"^teacher\.", 1) for pattern in patterns]
+
+
+def start_parts(model: paddle.nn.Layer, config: Any) -> None:
+    """Start the encoders of a new model from `config.init_text`, a BERT, and `config.init_vision`, a ViT."""
+    if config.init_text:
+        file = weight_file(locate(config.init_text))
+        say(str(load_parts(model, from_bert(read_weights(file), config.model), str(file))))
+    if config.init_vision:
+        file = weight_file(locate(config.init_vision))
+        say(str(load_parts(model, from_vit(read_weights(file)), str(file))))

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, Optional
+from typing import Any, Literal, Optional
 
 import numpy as np
 import paddle
 from PIL import Image, ImageOps
 
-from albef_paddle.config import AlbefConfig
+from albef_paddle.config import DECAY_PRESETS, AlbefConfig
 from albef_paddle.tasks.image_check import check_images
 from albef_paddle.weights import NEW_HEADS
 from pyutils import distributed
@@ -24,8 +24,9 @@ from pyutils.data.order import TrainOrder
 from pyutils.data.transforms import albef_transform
 from pyutils.engine.run import RunConfig
 from pyutils.engine.split_task import SplitTask, vocabulary_size
-from pyutils.engine.task import Batch, State
+from pyutils.engine.task import Batch, Rows, State
 from pyutils.errors import InputError, nearest
+from pyutils.optim.config import NO_DECAY
 from pyutils.text.cleaning import clean_caption
 from pyutils.text.sequences import pad
 from pyutils.text.tokenizer import load_tokenizer
@@ -83,6 +84,15 @@ class AlbefRunConfig(RunConfig):
         at_most(self, 1, "alpha")
 
 
+def with_decay(config: Any) -> Any:
+    """`config` with the parameters that `decay` spares; patterns that a file gives itself stay."""
+    optimizer = config.train.optimizer
+    if tuple(optimizer.no_decay) != NO_DECAY:
+        return config
+    optimizer = replace(optimizer, no_decay=list(DECAY_PRESETS[config.decay]))
+    return replace(config, train=replace(config.train, optimizer=optimizer))
+
+
 class AlbefTask(SplitTask):
     """Everything but the objective. A subclass reads its splits (`read`), collates, sets `model` and adds the loss.
 
@@ -90,6 +100,7 @@ class AlbefTask(SplitTask):
     that name images. `least_batch`: pairs that a batch must have on every process, so that there are wrong ones.
     """
 
+    config_class = AlbefRunConfig
     transform = "finetune"
     image_fields: tuple[str, ...] = ("image",)
     least_batch = 1
@@ -128,8 +139,7 @@ class AlbefTask(SplitTask):
     def held_out(self) -> str:
         """The split that is evaluated while training; empty: none."""
         train = self.config.train
-        due = train.eval_every_epochs or train.eval_every_steps or train.evaluate_before_training
-        return train.eval_split if due else ""
+        return train.eval_split if train.evaluates else ""
 
     def after_step(self, step: int) -> None:
         """See Task."""
@@ -196,9 +206,29 @@ class AlbefTask(SplitTask):
             (f"{prefix}_mask" if prefix else "text_mask"): pad([[1] * len(row) for row in rows], 0),
         }
 
+    def read_image(self, file: str) -> paddle.Tensor:
+        """One image file as the network takes it, `[1, 3, size, size]`. InputError for a missing or damaged one."""
+        data = self.config.data
+        transform = albef_transform("evaluate", self.config.model.vision.image_size)
+        source = Images([], transform, data.draft_margin, data.exif_rotation)
+        return paddle.to_tensor(source.read_file(Path(file).expanduser())[None])
+
+    def check_example(self, example: Mapping[str, Any], output: Path) -> None:
+        """See SplitTask: the image files must exist."""
+        for flag in ("image", "second_image"):
+            if flag in example and not Path(example[flag]).expanduser().is_file():
+                raise InputError(f"--{flag} {example[flag]}: no such image file")
+
     def tensors(self, arrays: dict[str, np.ndarray]) -> Batch:
         """A batch that did not come through a loader."""
         return {name: paddle.to_tensor(value) for name, value in arrays.items()}
+
+
+def probabilities(names: Sequence[str], logits: paddle.Tensor) -> Rows:
+    """The softmax of `logits` `[n]` as rows to print, most probable of `names` first."""
+    shares = paddle.nn.functional.softmax(logits.astype("float32"), axis=-1).numpy()
+    order = np.argsort(-shares, kind="stable")
+    return [{"verdict": names[number], "probability": f"{shares[number]:.4f}"} for number in order]
 
 
 class KeptImages(Images):

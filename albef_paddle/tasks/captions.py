@@ -14,6 +14,7 @@ from pyutils.data.annotations import albef_captions
 from pyutils.data.records import CaptionRecord
 from pyutils.engine.task import Batch
 from pyutils.errors import InputError
+from pyutils.metrics.predictions import MetricsOnly
 
 MAX_TOKENS = 25
 
@@ -59,7 +60,7 @@ class CaptionTask(AlbefTask):
     def batch_losses(self, batch: Batch) -> dict[str, paddle.Tensor]:
         """The losses of a held-out batch, scalars; nothing of the model changes."""
 
-    def evaluate(self, loader: Iterable[Batch], split: str) -> dict[str, float]:
+    def predict(self, loader: Iterable[Batch], split: str) -> MetricsOnly:
         """See the class. InputError when every batch is too small."""
         totals: dict[str, float] = {}
         records = 0
@@ -76,4 +77,4 @@ class CaptionTask(AlbefTask):
             raise self._nothing_measured(split)
         names = dict.fromkeys(name for _, part in gathered for name in part)
         means = {name: sum(part.get(name, 0.0) for _, part in gathered) / count for name in names}
-        return {"neg_loss": -sum(means.values()), **means}
+        return MetricsOnly({"neg_loss": -sum(means.values()), **means})

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import paddle
 
 from albef_paddle.classification import AlbefForEntailment
-from albef_paddle.tasks.base import AlbefRunConfig, AlbefTask
+from albef_paddle.tasks.base import AlbefRunConfig, AlbefTask, probabilities
 from pyutils.data.annotations import albef_ve
 from pyutils.data.records import EntailmentRecord
-from pyutils.engine.evaluation import predict_all
-from pyutils.engine.task import Batch
+from pyutils.engine.evaluation import evaluating, predict_all
+from pyutils.engine.task import Batch, Rows
 from pyutils.errors import InputError
-from pyutils.metrics.classification import accuracy, per_class_accuracy
+from pyutils.metrics.entailment_results import EntailmentPredictions
 
 CLASSES = ("contradiction", "neutral", "entailment")
 """Names of the classes in the order of the published checkpoints' outputs."""
@@ -26,6 +28,7 @@ class AlbefEntailment(AlbefTask):
 
     name = "albef_ve"
     best_metric = "accuracy"
+    example_flags = ("image", "text")
 
     def __init__(self, config: AlbefRunConfig):
         super().__init__(config)
@@ -52,18 +55,26 @@ class AlbefEntailment(AlbefTask):
         inputs = (batch[name] for name in ("images", "input_ids", "text_mask", "labels"))
         return self.model.loss(*inputs, alpha), {}
 
-    def evaluate(self, loader: Iterable[Batch], split: str) -> dict[str, float]:
-        """Accuracy in percent, of all and of each class."""
+    def labelled(self, split: str) -> bool:
+        """See Task."""
+        return any(record.label is not None for record in self.records(split))
+
+    def predict(self, loader: Iterable[Batch], split: str) -> EntailmentPredictions:
+        """The class of every pair of `split`."""
 
         def judge(batch: Batch) -> dict[str, paddle.Tensor]:
             return {"chosen": self.model(batch["images"], batch["input_ids"], batch["text_mask"]).argmax(axis=1)}
 
-        chosen, labels = predict_all(judge, loader)["chosen"], labels_of(self.records(split))
-        by_class = per_class_accuracy(chosen, labels, CLASSES)
-        return {
-            "accuracy": 100.0 * accuracy(chosen, labels),
-            **{f"accuracy/{name}": 100.0 * value for name, value in by_class.items()},
-        }
+        chosen, records = predict_all(judge, loader)["chosen"], self.records(split)
+        labels = [record.label for record in records]
+        return EntailmentPredictions([record.identifier for record in records], chosen, labels, CLASSES)
+
+    def answer_example(self, example: Mapping[str, Any], output: Path) -> Rows:
+        """The three classes of `text` about `image`, most probable first."""
+        inputs = self.tensors(self.text_arrays([self.caption(example["text"])]))
+        with evaluating(self.model):
+            scores = self.model(self.read_image(example["image"]), inputs["input_ids"], inputs["text_mask"])[0]
+        return probabilities(CLASSES, scores)
 
 
 def labels_of(records: Iterable[EntailmentRecord]) -> np.ndarray:

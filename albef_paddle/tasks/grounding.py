@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
@@ -21,7 +22,11 @@ from pyutils.data.records import ExpressionRecord
 from pyutils.engine.evaluation import predict_all
 from pyutils.engine.task import Batch
 from pyutils.errors import InputError
+from pyutils.formats.atomic import write_json
 from pyutils.metrics.grounding import accuracy_at, peaks, pointing_hits, xyxy
+from pyutils.metrics.predictions import Predictions
+
+RESULT_FILE = "result.json"
 
 
 @dataclass(frozen=True)
@@ -34,11 +39,42 @@ class AlbefGroundingConfig(AlbefRunConfig):
     words_only: bool = setting(False, "Mode itm: average over the words alone, without [CLS] and padding.")
 
 
+@dataclass(frozen=True)
+class GroundingPredictions(Predictions):
+    """Of every expression `[n]`: `identifiers`, the part of the list (`parts`), whether the map peaks inside the box
+    (`hit`), and the overlap of the chosen detection (`iou`, None without detections)."""
+
+    identifiers: Sequence[Any]
+    parts: np.ndarray
+    hit: np.ndarray
+    iou: np.ndarray | None
+
+    def metrics(self) -> dict[str, float]:
+        """Percent of expressions whose chosen detection overlaps the box by half or more (`accuracy`) and whose map
+        peaks inside it (`pointing`), of all and of each part of the list (`accuracy/testA`)."""
+        metrics = {}
+        for name in ("", *dict.fromkeys(self.parts.tolist())):
+            chosen = np.ones(len(self.parts), dtype=bool) if name == "" else self.parts == name
+            end = f"/{name}" if name else ""
+            if self.iou is not None:
+                metrics[f"accuracy{end}"] = 100.0 * accuracy_at(self.iou[chosen], inclusive=True)
+            metrics[f"pointing{end}"] = 100.0 * float(self.hit[chosen].mean())
+        return metrics
+
+    def write(self, directory: Path) -> list[Path]:
+        """Write `result.json`: reference id, hit of the peak, overlap of the chosen detection."""
+        overlaps = [None] * len(self.hit) if self.iou is None else self.iou.tolist()
+        rows = zip(self.identifiers, self.hit.tolist(), overlaps)
+        write_json(directory / RESULT_FILE, [{"ref_id": name, "hit": bool(hit), "IOU": iou} for name, hit, iou in rows])
+        return [directory / RESULT_FILE]
+
+
 class AlbefGrounding(IdentifiedPairs):
     """Batches: `images` `[b, 3, size, size]` float32, `input_ids`, `text_mask` `[b, t]` int64; in training `identities`
     `[b]` int64; in evaluation `sizes` `[b, 2]` int64, width and height of the image files."""
 
     name = "albef_grounding"
+    config_class = AlbefGroundingConfig
     transform = "grounding"
     identity = "image"
 
@@ -78,9 +114,8 @@ class AlbefGrounding(IdentifiedPairs):
         maps = text_maps(self.model, config.mode, config.block_num, *inputs, words_only=config.words_only)
         return maps.astype("float32").numpy()
 
-    def evaluate(self, loader: Iterable[Batch], split: str) -> dict[str, float]:
-        """Percent of expressions whose chosen detection overlaps the box by half or more (`accuracy`) and whose map is
-        highest inside it (`pointing`), of all and of each part of the list (`accuracy/testA`)."""
+    def predict(self, loader: Iterable[Batch], split: str) -> GroundingPredictions:
+        """The overlap of the chosen detection, and whether the map peaks inside the box, for every expression."""
         records = self.records(split)
 
         def judge(batch: Batch) -> dict[str, np.ndarray]:
@@ -88,15 +123,8 @@ class AlbefGrounding(IdentifiedPairs):
             return self.judged(judged, self.maps(batch), batch["sizes"].numpy())
 
         found = predict_all(judge, loader)
-        names = np.asarray(records.column("split"))
-        metrics = {}
-        for name in ("", *dict.fromkeys(names.tolist())):
-            chosen = np.ones(len(names), dtype=bool) if name == "" else names == name
-            end = f"/{name}" if name else ""
-            if self.config.detections:
-                metrics[f"accuracy{end}"] = 100.0 * accuracy_at(found["iou"][chosen], inclusive=True)
-            metrics[f"pointing{end}"] = 100.0 * float(found["hit"][chosen].mean())
-        return metrics
+        parts = np.asarray(records.column("split"))
+        return GroundingPredictions([record.ref_id for record in records], parts, found["hit"], found.get("iou"))
 
     def judged(self, records: Sequence[ExpressionRecord], maps: np.ndarray, sizes: np.ndarray) -> dict[str, np.ndarray]:
         """`iou` of the chosen detection and `hit` of the map's peak, `[b]` each. InputError where a record lacks its

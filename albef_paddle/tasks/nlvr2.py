@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import paddle
 
 from albef_paddle.classification import AlbefForReasoning
-from albef_paddle.tasks.base import AlbefRunConfig, AlbefTask
+from albef_paddle.tasks.base import AlbefRunConfig, AlbefTask, probabilities
 from albef_paddle.tasks.captions import CaptionTask
 from albef_paddle.text_assignment import AlbefForTextAssignment
-from pyutils import distributed
 from pyutils.data.annotations import albef_nlvr
 from pyutils.data.records import PairRecord
-from pyutils.engine.evaluation import predict_all
-from pyutils.engine.task import Batch
+from pyutils.engine.evaluation import evaluating, predict_all
+from pyutils.engine.task import Batch, Rows
 from pyutils.errors import InputError
-from pyutils.metrics.classification import accuracy, nlvr2_scores
-from pyutils.metrics.nlvr2_results import RESULT_FILE, write_predictions
+from pyutils.metrics.classification import accuracy
+from pyutils.metrics.nlvr2_results import PairPredictions
 
 _IDENTIFIER_PARTS = 4
 
@@ -50,11 +50,11 @@ class AlbefNLVR2(AlbefTask):
     name = "albef_nlvr2"
     image_fields = ("left", "right")
     best_metric = "accuracy"
+    example_flags = ("image", "second_image", "text")
 
     def __init__(self, config: AlbefRunConfig):
         super().__init__(config)
         self.model = AlbefForReasoning(self.config.model)
-        self.last_said: np.ndarray | None = None
 
     def read(self, split: str) -> Sequence[PairRecord]:
         """See AlbefTask."""
@@ -75,27 +75,39 @@ class AlbefNLVR2(AlbefTask):
         inputs = (batch[name] for name in ("images", "input_ids", "text_mask", "labels"))
         return self.model.loss(*inputs, alpha), {}
 
-    def evaluate(self, loader: Iterable[Batch], split: str) -> dict[str, float]:
-        """Accuracy in percent, and consistency where the list keeps NLVR2's identifiers."""
-        records = self.records(split)
-        labels = labels_of(records)
+    def labelled(self, split: str) -> bool:
+        """See Task."""
+        return all(record.label is not None for record in self.records(split))
+
+    def predict(self, loader: Iterable[Batch], split: str) -> AlbefPairPredictions:
+        """Whether each sentence of `split` is true of its images."""
 
         def judge(batch: Batch) -> dict[str, paddle.Tensor]:
             return {"said": self.model(batch["images"], batch["input_ids"], batch["text_mask"]).argmax(axis=1)}
 
-        self.last_split, self.last_said = split, predict_all(judge, loader)["said"] == 1
-        metrics = {"accuracy": 100.0 * accuracy(self.last_said.astype(np.int64), labels)}
-        names = [record.identifier for record in records]
-        if all(len(name.split("-")) == _IDENTIFIER_PARTS for name in names):
-            scores = nlvr2_scores(dict(zip(names, labels > 0)), dict(zip(names, self.last_said)))
-            metrics["consistency"] = 100.0 * scores.consistency
-        return metrics
+        said = predict_all(judge, loader)["said"] > 0
+        records = self.records(split)
+        return AlbefPairPredictions([r.identifier for r in records], said, [r.label for r in records])
 
-    def write_results(self, output_dir: Path, split: str) -> None:
-        """`predictions.csv` of the last evaluation, for the official metrics."""
-        if self.last_said is not None and distributed.is_main():
-            names = [record.identifier for record in self.records(split)]
-            write_predictions(output_dir / RESULT_FILE, names, self.last_said)
+    def answer_example(self, example: Mapping[str, Any], output: Path) -> Rows:
+        """Whether `text` is true of `image` and `second_image`, the more probable answer first."""
+        pixels = [self.read_image(example[flag]) for flag in ("image", "second_image")]
+        inputs = self.tensors(self.text_arrays([self.caption(example["text"])]))
+        with evaluating(self.model):
+            scores = self.model(paddle.stack(pixels, axis=1), inputs["input_ids"], inputs["text_mask"])[0]
+        return probabilities(("False", "True"), scores)
+
+
+class AlbefPairPredictions(PairPredictions):
+    """Lists that were made without NLVR2's identifiers have no groups to be consistent on."""
+
+    def metrics(self) -> dict[str, float]:
+        """`accuracy` in percent, and `consistency` where the list keeps NLVR2's identifiers."""
+        if all(len(name.split("-")) == _IDENTIFIER_PARTS for name in self.identifiers):
+            return super().metrics()
+        if any(label is None for label in self.labels):
+            return {}
+        return {"accuracy": 100.0 * accuracy(self.said, np.array(self.labels, dtype=bool))}
 
 
 def labels_of(records: Iterable[PairRecord]) -> np.ndarray:

@@ -11,6 +11,7 @@ from albef_paddle.contrast import compared, encode_pairs
 from albef_paddle.pretraining import AlbefForPretraining
 from albef_paddle.tasks.base import AlbefRunConfig
 from albef_paddle.tasks.captions import CaptionTask
+from albef_paddle.tasks.matching import MatchingTask
 from pyutils.config import setting
 from pyutils.config.checks import above, share
 from pyutils.data.records import CaptionRecord
@@ -30,10 +31,11 @@ class AlbefPretrainingConfig(AlbefRunConfig):
         share(self, "mlm_probability")
 
 
-class AlbefPretraining(CaptionTask):
+class AlbefPretraining(MatchingTask, CaptionTask):
     """Batches: as `CaptionTask`, and `masked_ids`, `word_labels` `[b, t]` int64."""
 
     name = "albef_pretrain"
+    config_class = AlbefPretrainingConfig
     least_batch = 2
 
     def __init__(self, config: AlbefPretrainingConfig):

@@ -19,7 +19,7 @@ from albef_paddle.tasks.state_store import StateStore
 from pyutils import distributed
 from pyutils.compat import has_gpu
 from pyutils.engine.task import Batch
-from pyutils.metrics.retrieval import Positives, ranks_of_candidates, retrieval_metrics, top_items
+from pyutils.metrics.retrieval import Positives, RankPredictions, ranks_of_candidates, top_items
 from pyutils.text.sequences import pad
 
 NOT_SCORED = -100.0
@@ -50,13 +50,13 @@ class Reranked:
     texts: Candidates
     images: Candidates
 
-    def metrics(self, owners: np.ndarray) -> dict[str, float]:
-        """Recalls of both directions in percent; `owners` `[texts]`: the image of each text."""
+    def ranks(self, owners: np.ndarray) -> RankPredictions:
+        """Ranks of both directions; `owners` `[texts]`: the image of each text."""
         images, texts = len(self.texts.items), len(self.images.items)
         of_images, of_texts = Positives.of_captions(owners, images)
         text_ranks = ranks_of_candidates(self.texts.items, self.texts.scores, of_images, texts)
         image_ranks = ranks_of_candidates(self.images.items, self.images.scores, of_texts, images)
-        return retrieval_metrics(text_ranks, image_ranks)
+        return RankPredictions(text_ranks, image_ranks)
 
 
 class Gallery:

@@ -10,7 +10,8 @@ import numpy as np
 import paddle
 
 from albef_paddle.retrieval import AlbefForRetrieval
-from albef_paddle.tasks.base import AlbefRunConfig, AlbefTask
+from albef_paddle.tasks.base import AlbefRunConfig
+from albef_paddle.tasks.matching import MatchingTask
 from albef_paddle.tasks.reranking import Gallery, Reranked, rerank
 from pyutils.config import setting
 from pyutils.config.checks import at_least
@@ -18,6 +19,7 @@ from pyutils.console import say
 from pyutils.data.annotations import albef_captions
 from pyutils.data.records import CaptionRecord
 from pyutils.engine.task import Batch
+from pyutils.metrics.retrieval import RankPredictions
 
 
 @dataclass(frozen=True)
@@ -34,7 +36,7 @@ class AlbefRetrievalConfig(AlbefRunConfig):
         at_least(self, 2, "max_tokens")
 
 
-class IdentifiedPairs(AlbefTask):
+class IdentifiedPairs(MatchingTask):
     """Training on pairs of which several may show one image. `identity`: the record field that names the image."""
 
     identity: str
@@ -69,11 +71,11 @@ class AlbefRetrieval(IdentifiedPairs):
     name = "albef_retrieval"
     identity = "image_id"
     best_metric = "r_mean"
+    config_class = AlbefRetrievalConfig
 
     def __init__(self, config: AlbefRetrievalConfig):
         super().__init__(config)
         self.model = AlbefForRetrieval(self.config.model)
-        self.last_scores: Reranked | None = None
 
     def read(self, split: str) -> Sequence[CaptionRecord]:
         """See AlbefTask: one record a caption in "train", one an image elsewhere."""
@@ -98,8 +100,7 @@ class AlbefRetrieval(IdentifiedPairs):
             gallery.add_images(loader)
             return rerank(gallery, k)
 
-    def evaluate(self, loader: Iterable[Batch], split: str) -> dict[str, float]:
-        """R@1, R@5, R@10 of text and image retrieval in percent and their means, as `retrieval_metrics` names them."""
-        self.last_scores = self.score(loader, split)
+    def predict(self, loader: Iterable[Batch], split: str) -> RankPredictions:
+        """Ranks of both directions over `split`."""
         counts = [len(record.captions) for record in self.records(split)]
-        return self.last_scores.metrics(np.repeat(np.arange(len(counts)), counts))
+        return self.score(loader, split).ranks(np.repeat(np.arange(len(counts)), counts))

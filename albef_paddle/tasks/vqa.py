@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import paddle
@@ -16,9 +17,10 @@ from pyutils.config.checks import at_least
 from pyutils.data.annotations import albef_vqa
 from pyutils.data.records import WeightedVQARecord
 from pyutils.data.vqa.results import write_results
-from pyutils.engine.evaluation import predict_all
-from pyutils.engine.task import Batch
+from pyutils.engine.evaluation import evaluating, predict_all
+from pyutils.engine.task import Batch, Rows
 from pyutils.errors import InputError
+from pyutils.metrics.predictions import Predictions
 from pyutils.metrics.vqa import evaluate_answers
 from pyutils.text.cleaning import clean_question
 
@@ -40,6 +42,27 @@ class AlbefVQAConfig(AlbefRunConfig):
         at_least(self, 2, "max_tokens")
 
 
+@dataclass(frozen=True)
+class AnswerPredictions(Predictions):
+    """`texts`: the answer to the question of each record."""
+
+    records: Sequence[WeightedVQARecord]
+    texts: Sequence[str]
+
+    def metrics(self) -> dict[str, float]:
+        """The official VQA accuracy in percent; {} without human answers."""
+        if not len(self.records) or not self.records[0].answers:
+            return {}
+        given = dict(zip((record.question_id for record in self.records), self.texts))
+        return {"accuracy": evaluate_answers(map(as_annotation, self.records), given).overall}
+
+    def write(self, directory: Path) -> list[Path]:
+        """Write `result.json` for the evaluation server."""
+        ids = [record.question_id for record in self.records]
+        write_results(directory / RESULT_FILE, ids, self.texts, expected=ids)
+        return [directory / RESULT_FILE]
+
+
 class AlbefVQA(AlbefTask):
     """Batches: `images` `[b, 3, size, size]` float32; `question_ids`, `question_mask` `[b, t]` int64; in training
     `answer_ids`, `answer_mask` `[answers, a]` int64, `answer_rows` `[answers]` int64 (the question of each) and
@@ -47,12 +70,14 @@ class AlbefVQA(AlbefTask):
 
     name = "albef_vqa"
     best_metric = "accuracy"
+    config_class = AlbefVQAConfig
+    example_flags = ("image", "text")
+    predict_flags = ("top",)
 
     def __init__(self, config: AlbefVQAConfig):
         super().__init__(config)
         self.answers = albef_vqa.read_answer_list(config.answer_list)
         self.model = AlbefForQuestionAnswering(self.config.model)
-        self.last_answers: tuple[list[int], list[str]] | None = None
 
     def read(self, split: str) -> Sequence[WeightedVQARecord]:
         """See AlbefTask."""
@@ -101,7 +126,12 @@ class AlbefVQA(AlbefTask):
         arrays = self.tensors(self.text_arrays([self.answer_ids(text) for text in self.answers]))
         return arrays["input_ids"], arrays["text_mask"]
 
-    def answer(self, loader: Iterable[Batch], split: str) -> list[str]:
+    def labelled(self, split: str) -> bool:
+        """See Task."""
+        records = self.records(split)
+        return len(records) > 0 and bool(records[0].answers)
+
+    def predict(self, loader: Iterable[Batch], split: str) -> AnswerPredictions:
         """The best answer of the list to every question of `split`."""
         ids, mask = self.candidates()
 
@@ -109,28 +139,25 @@ class AlbefVQA(AlbefTask):
             inputs = (batch[name] for name in ("images", "question_ids", "question_mask"))
             return {"chosen": self.model.rank(*inputs, ids, mask, self.config.k_test).answers[:, 0]}
 
-        return [self.answers[number] for number in predict_all(best, loader)["chosen"].tolist()]
+        chosen = predict_all(best, loader)["chosen"].tolist()
+        return AnswerPredictions(self.records(split), [self.answers[number] for number in chosen])
 
-    def evaluate(self, loader: Iterable[Batch], split: str) -> dict[str, float]:
-        """The official VQA accuracy in percent. InputError where the split has no human answers."""
-        records = self.records(split)
-        if not records[0].answers:
-            raise InputError(f"split {split!r} has no human answers to compare with: run_predict.py writes its answers")
-        texts = self.answer(loader, split)
-        ids = [record.question_id for record in records]
-        self.last_answers = ids, texts
-        accuracy = evaluate_answers(map(as_annotation, records), dict(zip(ids, texts)))
-        return {"accuracy": accuracy.overall}
+    def answer_example(self, example: Mapping[str, Any], output: Path) -> Rows:
+        """The `top` answers of the list to `text` about `image`, with their probabilities."""
+        arrays = self.tensors(self.question_arrays([example["text"]]))
+        inputs = self.read_image(example["image"]), arrays["question_ids"], arrays["question_mask"]
+        with evaluating(self.model):
+            ranked = self.model.rank(*inputs, *self.candidates(), self.config.k_test)
+        numbers = ranked.answers[0].numpy().tolist()[: example.get("top", 5)]
+        best = zip(numbers, ranked.probabilities[0].numpy().tolist())
+        return [{"answer": self.answers[number], "probability": f"{share:.4f}"} for number, share in best]
 
-    def write_results(self, output_dir: Path, split: str) -> None:
-        """`result.json` of the last evaluation, for the evaluation server."""
-        if self.last_answers is not None:
-            self.write_answers(output_dir, *self.last_answers)
-
-    def write_answers(self, output_dir: Path, ids: Sequence[int], texts: Sequence[str]) -> Path:
-        """Write `result.json` and return its path."""
-        write_results(output_dir / RESULT_FILE, ids, texts, expected=ids)
-        return output_dir / RESULT_FILE
+    @classmethod
+    def with_saved_files(cls, config: Any, folder: Path) -> Any:
+        """See SplitTask. The answer list too."""
+        config = super().with_saved_files(config, folder)
+        answers = folder / Path(config.answer_list).name
+        return replace(config, answer_list=str(answers)) if answers.is_file() else config
 
     def checkpoint_files(self) -> Sequence[Path]:
         """The vocabulary and the answer list: with them a checkpoint answers questions on its own."""

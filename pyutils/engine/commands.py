@@ -7,8 +7,8 @@ COMMANDS.predict()
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Optional
 
@@ -67,6 +67,7 @@ class Package:
     member: Optional[Callable[[Run, Path], Optional[tuple[type[SplitTask], Any]]]] = None
     predict_about: str = ""
     base_config: Optional[Callable[[], type]] = None
+    task_aliases: Mapping[str, str] = field(default_factory=dict)
 
     def train(self, script: str, arguments: Optional[Sequence[str]] = None) -> NoReturn:
         """Run the training script `script` with the program's arguments and exit."""
@@ -78,8 +79,10 @@ class Package:
         run_main(lambda: self.run_prediction(arguments))
 
     def task_named(self, name: str) -> type[SplitTask]:
-        """The task class of a checkpoint's `task`. Raises InputError, naming the known ones, for another."""
+        """The task class of a checkpoint's `task`, with or without the package's name ("vqa") or under one of
+        `task_aliases`. Raises InputError, naming the known ones, for another."""
         tasks = {task.name: task for task in (command.task() for command in self.commands)}
+        name = self.task_aliases.get(name, name if name in tasks else f"{self.name}_{name}")
         if name not in tasks:
             raise InputError(f"task {name!r} is not one of {self.name}: {', '.join(sorted(tasks))}")
         return tasks[name]

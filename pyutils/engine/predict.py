@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 FLAGS = (
     Flag("--checkpoint", None, help="checkpoint folder, output folder of a run, weight file, or a known name"),
-    Flag("--task", "task", help="task of a checkpoint whose configuration does not say it"),
+    Flag("--task", None, help="task of a checkpoint whose configuration does not name it"),
     Flag("--split", None, help="predict a whole split of the configuration, into result files"),
     Flag(("--image", "--left"), None, help="image of one example: a file, or its key in the region features"),
     Flag(("--second_image", "--right"), None, help="second image of one example (NLVR2)"),
@@ -32,7 +32,7 @@ FLAGS = (
     Flag("--top", None, type=positive, help="answers or regions to print (default 5)"),
     Flag(("--output", "--output_dir"), None, help="folder for result files (default: <run>/<split>)"),
 )
-_COMMON = ("checkpoint", "split", "output", "device", "member")
+_COMMON = ("checkpoint", "task", "split", "output", "device", "member")
 _RUN_FOLDERS = ("best", "last")
 
 
@@ -67,6 +67,8 @@ def predict(
     if "split" in run.extra:
         check_output_dir(output)
         task.eval_records(run.extra["split"])  # before the weights, so that a wrong name costs no time
+    else:
+        task.check_example(run.extra, output)
     say(str(initialise(task.model, str(file), [])))
     if "split" in run.extra:
         write_split(task, run.extra["split"], output, run.extra, file)
@@ -75,21 +77,20 @@ def predict(
 
 
 def trained_config(run: Run, path: Path, task_named: Callable[[str], type[SplitTask]]) -> Trained:
-    """The task class that the configuration file `path` names, and the configuration under the command line."""
-    task_class = task_named(task_name(path, run))
-    return task_class, load_config(task_class.config_class, path, run.overrides)
+    """The task class that the configuration file `path` names, and the configuration under the command line.
 
-
-def task_name(path: Path, run: Run) -> str:
-    """The `task` of a configuration file, or the one typed. Raises InputError where neither says it."""
-    typed = [override.value for override in run.overrides if override.key == "task"]
-    if typed:
-        return str(typed[-1])
+    Raises:
+        InputError: the file names no task and none is typed, or another one is typed.
+    """
     content = parse_yaml(path.read_text(encoding="utf-8"), str(path))
-    name = content.get("task") if isinstance(content, dict) else None
-    if not name:
+    named = content.get("task") if isinstance(content, dict) else None
+    typed = run.extra.get("task")
+    if not named and not typed:
         raise InputError(f"{path}: has no `task`; give the task of the checkpoint with --task")
-    return str(name)
+    task_class = task_named(str(typed or named))
+    if named and named != task_class.name:
+        raise InputError(f"{path}: this checkpoint is of task {named}, not of {task_class.name}; leave --task out")
+    return task_class, load_config(task_class.config_class, path, run.overrides)
 
 
 def check_flags(task_class: type[SplitTask], extra: Mapping[str, Any], file: Path) -> None:

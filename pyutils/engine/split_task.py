@@ -43,6 +43,9 @@ class SplitTask(Task):
         vocabulary = folder / "vocab.txt"
         return replace(config, tokenizer=str(vocabulary)) if vocabulary.is_file() else config
 
+    def check_example(self, example: Mapping[str, Any], output: Path) -> None:  # noqa: B027 - an optional hook
+        """Raises InputError for an example that cannot be answered; called before weights are read."""
+
     def answer_example(self, example: Mapping[str, Any], output: Path) -> Rows:
         """Answer one example of `run_predict.py`: rows to print, best first; images are drawn into `output`.
 

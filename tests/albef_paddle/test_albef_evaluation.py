@@ -52,7 +52,7 @@ def test_scores_and_metrics_equal_the_recorded_evaluation():
     np.testing.assert_allclose(
         found.images.matrix(expected["score_matrix_i2t"].shape[0]), expected["score_matrix_t2i"], rtol=0, atol=5e-5
     )
-    metrics = found.metrics(np.array(texts["txt2img"]))
+    metrics = found.ranks(np.array(texts["txt2img"])).metrics()
     for name, value in recorded.json("outputs.json")["itm_eval"].items():
         assert metrics[name] == pytest.approx(value, abs=1e-9), name
 

@@ -7,8 +7,7 @@ import json
 import pytest
 import yaml
 
-from albef_paddle.flags import DEFAULT_CONFIGS
-from albef_paddle.recipe import load_run_config
+from albef_paddle.commands import COMMANDS, CONFIGS
 from albef_paddle.tasks.base import AlbefRunConfig
 from albef_paddle.tasks.grounding import AlbefGroundingConfig
 from albef_paddle.tasks.pretraining import AlbefPretrainingConfig
@@ -16,6 +15,7 @@ from albef_paddle.tasks.retrieval import AlbefRetrievalConfig
 from albef_paddle.tasks.vqa import AlbefVQAConfig
 from pyutils.config import Override, load_config
 from pyutils.config.command_line import Run
+from pyutils.engine.commands import Command
 from pyutils.errors import InputError
 
 CLASSES = {
@@ -93,6 +93,12 @@ TORCHMULTIMODAL = {
 }
 
 
+def configured(path, config_class, recipe, overrides=()):
+    """The configuration of the script whose recipe is `recipe`."""
+    command = next((c for c in COMMANDS.commands if c.recipe == recipe), None) or Command("", recipe, lambda: None)
+    return COMMANDS.configure(Run(path, tuple(overrides)), command, config_class)
+
+
 @pytest.fixture
 def load(tmp_path):
     """Writes a tree as YAML and loads it over the default recipe."""
@@ -100,12 +106,12 @@ def load(tmp_path):
     def read(tree: dict, config_class=AlbefRetrievalConfig, default="retrieval_flickr", overrides=()):
         path = tmp_path / "theirs.yaml"
         path.write_text(yaml.safe_dump(tree), encoding="utf-8")
-        return load_run_config(Run(path, tuple(overrides)), config_class, DEFAULT_CONFIGS / f"{default}.yaml")
+        return configured(path, config_class, f"{default}.yaml", overrides)
 
     return read
 
 
-@pytest.mark.parametrize("path", sorted(DEFAULT_CONFIGS.rglob("*.yaml")), ids=lambda path: path.parent.name + path.stem)
+@pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.yaml")), ids=lambda path: path.parent.name + path.stem)
 def test_every_recipe_loads(path):
     config = load_config(CLASSES.get(path.stem, AlbefRunConfig), path)
     assert config.tokenizer
@@ -116,7 +122,7 @@ def test_every_recipe_loads(path):
     [("zero_shot_flickr", "mscoco.pth", 384, 128), ("zero_shot_coco", "ALBEF.pth", 256, 256)],
 )
 def test_zero_shot_names_checkpoint_and_resolution(name, checkpoint, pixels, k_test):
-    config = load_config(AlbefRetrievalConfig, DEFAULT_CONFIGS / f"{name}.yaml")
+    config = load_config(AlbefRetrievalConfig, CONFIGS / f"{name}.yaml")
     assert (config.init, config.model.vision.image_size) == (f"pretrained/{checkpoint}", pixels)
     assert (config.eval_split, config.k_test) == ("test", k_test)
 
@@ -155,8 +161,8 @@ def test_lists_of_the_recipe_do_not_stay_beside_those_of_the_file(
 ):
     path = tmp_path / "own.yaml"
     path.write_text(yaml.safe_dump({"image_res": 384, **keys}), encoding="utf-8")
-    default = DEFAULT_CONFIGS / ("vqa.yaml" if config_class is AlbefVQAConfig else "retrieval_flickr.yaml")
-    config = load_run_config(Run(path), config_class, default)
+    default = "vqa.yaml" if config_class is AlbefVQAConfig else "retrieval_flickr.yaml"
+    config = configured(path, config_class, default)
     assert {name for name, files in config.data.splits.items() if files} == splits
     assert (config.train.eval_split, config.eval_split) == (while_training, evaluated)
 

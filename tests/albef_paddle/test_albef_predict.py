@@ -8,22 +8,25 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from albef_paddle import trained as trained_task
+from albef_paddle import weights as weights_module
+from albef_paddle.commands import COMMANDS
 from albef_paddle.pictures import draw_maps
-from albef_paddle.predict import predict
-from albef_paddle.recipe import with_decay
-from albef_paddle.run_predict import FLAGS
-from albef_paddle.tasks.base import AlbefRunConfig
+from albef_paddle.tasks.base import AlbefRunConfig, with_decay
 from albef_paddle.tasks.entailment import AlbefEntailment
 from albef_paddle.tasks.nlvr2 import AlbefNLVR2
 from albef_paddle.tasks.retrieval import AlbefRetrieval, AlbefRetrievalConfig
 from albef_paddle.tasks.vqa import AlbefVQA, AlbefVQAConfig
 from albef_paddle.weights import load_tensors
 from pyutils.config import load_config
-from pyutils.config.command_line import Run, standard_parser
 from pyutils.engine.trainer import Trainer
 from pyutils.errors import InputError
 from pyutils.weights.checkpoint import save_checkpoint
+
+
+def predict(**flags):
+    """run_predict.py with `flags`; True is a bare flag."""
+    words = [[f"--{name}"] if value is True else [f"--{name}", str(value)] for name, value in flags.items()]
+    COMMANDS.run_prediction([word for flag in words for word in flag])
 
 
 @pytest.fixture
@@ -51,7 +54,7 @@ def trained(world, write_yaml, tmp_path):
 def test_a_match_is_scored_and_drawn(trained, picture, tmp_path, capsys, mode, width):
     folder = trained(AlbefRetrieval, AlbefRetrievalConfig, "flickr30k", "flickr30k_{}.json")
     extra = {"checkpoint": folder, "image": picture, "text": "a red star", "gradcam": True, "gradcam_mode": mode}
-    predict(Run(None, output_dir=str(tmp_path / "out"), extra=extra))
+    predict(**extra, output=tmp_path / "out")
     said = capsys.readouterr().err
     assert "no match" in said
     drawn = Image.open(tmp_path / "out" / "gradcam.png")
@@ -62,41 +65,11 @@ def test_questions_are_answered_one_by_one_and_whole(trained, world, picture, tm
     answers = str(world.data / "albef" / "answer_list.json")
     folder = trained(AlbefVQA, AlbefVQAConfig, "coco", "vqa_{}.json", answer_list=answers)
     extra = {"checkpoint": folder, "task": "vqa", "image": picture, "text": "is there a star?", "top": 2}
-    predict(Run(None, extra=extra))
+    predict(**extra)
     rows = [line for line in capsys.readouterr().err.splitlines() if line.startswith("|")]
     assert len(rows) == 4  # head, rule, two answers
-    predict(Run(None, output_dir=str(tmp_path / "out"), extra={"checkpoint": folder, "task": "vqa", "split": "val"}))
+    predict(checkpoint=folder, task="vqa", split="val", output=tmp_path / "out")
     assert len(json.loads((tmp_path / "out" / "result.json").read_text())) == 36
-
-
-@pytest.mark.parametrize(
-    ("extra", "message"),
-    [
-        ({}, "--checkpoint is missing"),
-        (
-            {"checkpoint": "x.pth", "text": "a star"},
-            "x.pth: no such checkpoint: there is neither a file or folder x.pth",
-        ),
-        (
-            {"checkpoint": "weights/x.pth", "text": "a star"},
-            "no config.yaml beside the weights: name the recipe's file",
-        ),
-        ({"checkpoint": "x", "task": "vqaa"}, "--task: unknown 'vqaa': did you mean"),
-        ({"checkpoint": "x"}, "--text is missing"),
-        ({"checkpoint": "x", "text": "?!"}, r"--text '\?!' has no letter or digit"),
-        ({"checkpoint": "x", "split": "val"}, "--split answers questions"),
-        ({"checkpoint": "x", "text": "a", "image": "other/picture.png"}, "other/picture.png: no such image file"),
-        ({"checkpoint": "x", "text": "a", "image": "weights"}, "--image .*weights: no such image file"),
-        ({"checkpoint": "x", "text": "a", "task": "nlvr"}, "--second_image is missing"),
-        ({"checkpoint": "x", "text": "a", "task": "ve", "gradcam": True}, "--gradcam needs a task that matches"),
-    ],
-)
-def test_wrong_flags_are_named(picture, tmp_path, monkeypatch, extra, message):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "weights").mkdir()
-    (tmp_path / "weights" / "x.pth").touch()
-    with pytest.raises(InputError, match=message):
-        predict(Run(None, extra={"image": picture, **extra}))
 
 
 @pytest.fixture
@@ -106,22 +79,50 @@ def unread(monkeypatch):
     def read(*_):
         raise AssertionError("weights were read")
 
-    monkeypatch.setattr(trained_task, "read_checkpoint", read)
+    monkeypatch.setattr(weights_module, "read_checkpoint", read)
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        ({}, "--checkpoint is missing"),
+        ({"checkpoint": "x.pth", "text": "a star"}, "x.pth: no such checkpoint"),
+        ({"checkpoint": "weights/x.pth", "text": "a star"}, r"config.yaml: no such configuration.*--config"),
+        ({"checkpoint": "run", "task": "vqaa"}, "'albef_vqaa'.*albef_vqa"),
+        ({"checkpoint": "run"}, "--image --text"),
+        ({"checkpoint": "run", "text": "?!"}, r"--text '\?!' has no letter or digit"),
+        ({"checkpoint": "run", "split": "val"}, "--split and --image"),
+        ({"checkpoint": "run", "text": "a", "image": "other/picture.png"}, "other/picture.png: no such image file"),
+        ({"checkpoint": "run", "text": "a", "image": "weights"}, "--image .*weights: no such image file"),
+        ({"checkpoint": "run", "text": "a", "task": "nlvr"}, "--second_image"),
+        ({"checkpoint": "run", "text": "a", "task": "ve", "gradcam": True}, "--gradcam is not for albef_ve"),
+    ],
+)
+def test_wrong_flags_are_named(write_yaml, world, picture, tmp_path, monkeypatch, unread, extra, message):
+    monkeypatch.chdir(tmp_path)
+    for folder, file in (("weights", "x.pth"), ("run", "model.safetensors")):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        (tmp_path / folder / file).touch()
+    named = {} if "task" in extra else {"task": "retrieval"}
+    config = {"config": write_yaml("coco", world.lists(val="vqa_val.json"))} if extra.get("checkpoint") == "run" else {}
+    with pytest.raises(InputError, match=message):
+        predict(**{"image": picture, **extra, **named, **config})
 
 
 def test_flags_are_checked_against_the_settings_before_weights_are_read(write_yaml, world, picture, tmp_path, unread):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "model.safetensors").touch()
     path = write_yaml("coco", world.lists(val="vqa_val.json"))
-    matching = {"checkpoint": str(tmp_path / "run"), "image": picture, "text": "a star", "gradcam": True}
-    answering = {"checkpoint": str(tmp_path / "run"), "task": "vqa", "split": "vall"}
+    common = {"checkpoint": tmp_path / "run", "config": path, "output": f"{picture}/x"}
+    matching = {**common, "task": "retrieval", "image": picture, "text": "a star", "gradcam": True}
     for extra, message in (
         ({**matching, "block_num": 3}, "block_num: mode itm of this model has blocks 1 to 2, found 3"),
         (matching, "--output_dir .*picture.png/x: .* is a file"),
-        (answering, "data.splits has no split 'vall': did you mean \"val\""),
+        ({**common, "task": "ve", "split": "vall"}, "--output_dir .*picture.png/x: .* is a file"),
+        ({**common, "task": "ve", "split": "vall", "output": tmp_path}, "no split 'vall': did you mean \"val\""),
     ):
         with pytest.raises(InputError, match=message):
-            predict(Run(path, output_dir=f"{picture}/x", extra=extra))
+            predict(**extra)
 
 
 @pytest.mark.parametrize(
@@ -142,11 +143,9 @@ def test_a_checkpoint_of_another_task_is_named(
     file = tmp_path / "saved" / "model.safetensors"
     extra = {"image": picture, "text": "a star", "task": asked}
     for source in (file, file.parent):
-        with pytest.raises(
-            InputError, match=rf"model.safetensors: this is a checkpoint of task {name}; give --task {name}$"
-        ):
-            predict(Run(None, extra={"checkpoint": str(source), **extra}))
-    predict(Run(None, extra={"checkpoint": str(file), **extra, "second_image": picture, "task": name}))
+        with pytest.raises(InputError, match=rf"is of task albef_{name}.*, not of albef_{asked}"):
+            predict(checkpoint=source, **extra)
+    predict(**{"checkpoint": file, **extra, "task": name, **({"second_image": picture} if name == "nlvr" else {})})
 
 
 def test_two_image_weights_start_no_network_of_one_image(world, write_yaml, tmp_path):
@@ -161,14 +160,14 @@ def test_the_last_block_says_that_words_are_blank(trained, picture, tmp_path, ca
     folder = trained(AlbefRetrieval, AlbefRetrievalConfig, "flickr30k", "flickr30k_{}.json")
     extra = {"checkpoint": folder, "image": picture, "text": "a red star", "gradcam": True}
     for block, said in ((1, False), (2, True)):
-        predict(Run(None, output_dir=str(tmp_path / "out"), extra={**extra, "block_num": block}))
+        predict(**extra, block_num=block, output=tmp_path / "out")
         assert ("only [CLS] reaches the score" in capsys.readouterr().err) == said
 
 
 @pytest.mark.parametrize("number", ["0", "-3"])
 def test_fewer_than_one_answer_is_refused(capsys, number):
     with pytest.raises(SystemExit):
-        standard_parser("run_predict.py", None, FLAGS).parse(["--top", number])
+        predict(top=number)
     assert f"--top: expected a whole number of at least 1, found '{number}'" in capsys.readouterr().err
 
 

@@ -11,10 +11,9 @@ import pytest
 from albef_paddle.classification import AlbefForEntailment, AlbefForReasoning
 from albef_paddle.pretraining import AlbefForPretraining
 from albef_paddle.question_answering import AlbefForQuestionAnswering
-from albef_paddle.recipe import start_parts
 from albef_paddle.retrieval import AlbefForRetrieval
 from albef_paddle.text_assignment import AlbefForTextAssignment
-from albef_paddle.weights import load_initial
+from albef_paddle.weights import load_initial, start_parts
 from pyutils.errors import InputError
 from pyutils.text.tokenizer import load_tokenizer
 from pyutils.weights import places, registry

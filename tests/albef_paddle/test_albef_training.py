@@ -8,8 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from albef_paddle.recipe import out_of_memory, with_decay
-from albef_paddle.tasks.base import AlbefRunConfig
+from albef_paddle.tasks.base import AlbefRunConfig, with_decay
 from albef_paddle.tasks.entailment import AlbefEntailment
 from albef_paddle.tasks.grounding import AlbefGrounding, AlbefGroundingConfig
 from albef_paddle.tasks.nlvr2 import AlbefNLVR2, AlbefTextAssignment
@@ -19,6 +18,7 @@ from albef_paddle.tasks.vqa import AlbefVQA, AlbefVQAConfig
 from pyutils.config import load_config
 from pyutils.engine.determinism import seed_initial
 from pyutils.engine.evaluation import evaluating
+from pyutils.engine.run import out_of_memory
 from pyutils.engine.trainer import Trainer
 from pyutils.errors import InputError
 
@@ -123,7 +123,7 @@ def test_answers_weigh_their_share(build):
 def test_the_server_file_has_every_question(build, tmp_path):
     task = build("vqa")
     Trainer(task, task.config.train, tmp_path).evaluate("val")
-    answers = json.loads((tmp_path / "result.json").read_text())
+    answers = json.loads((tmp_path / "val/result.json").read_text())
     assert {entry["question_id"] for entry in answers} == {record.question_id for record in task.records("val")}
     assert all(entry["answer"] in task.answers for entry in answers)
 
@@ -245,7 +245,7 @@ def test_a_loss_that_is_not_finite_stops_with_step_and_losses(build, tmp_path):
 
 def test_the_message_about_memory_says_what_to_turn(build):
     said = out_of_memory(build("ve").config)
-    for name in ("image_res", "train.batch_size (8", "train.accumulation_steps (1)", "train.recompute"):
+    for name in ("model.vision.image_size", "train.batch_size (8", "train.accumulation_steps (1)", "train.recompute"):
         assert name in said
 
 

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -85,6 +85,7 @@ def test_common_flags(tmp_path):
         "encoder=x",
     )
     assert (run.output_dir, run.seed, run.resume, run.evaluate) == ("out", 7, "a/b", True)
+    run = replace(run, output_dir=None, seed=None)
     assert run.load(Config) == Config(regions=3, encoder="x")
 
 

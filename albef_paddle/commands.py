@@ -1,0 +1,142 @@
+"""ALBEF's commands: a training script for every task, the flags that users of the original scripts type, and
+prediction."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pyutils.config.command_line import Flag, Run
+from pyutils.engine.commands import Command, Package
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "albef"
+
+_LAUNCHER = "accepted for compatibility; ignored: paddle.distributed.launch decides"
+
+
+def configure(run: Run, command: Command, config_class: Any) -> Any:
+    """The configuration of a training. A file of the original's or TorchMultimodal's form is merged over the recipe."""
+    from albef_paddle.original_yaml import as_overrides, is_original
+    from albef_paddle.tasks.base import with_decay
+
+    path = run.config_path
+    if path is not None and is_original(path):
+        overrides = (*as_overrides(path, config_class), *run.overrides)
+        run = replace(run, config_path=CONFIGS / command.recipe, overrides=overrides)
+    return with_decay(run.load(config_class))
+
+
+def _pretraining() -> Any:
+    from albef_paddle.tasks.pretraining import AlbefPretraining
+
+    return AlbefPretraining
+
+
+def _retrieval() -> Any:
+    from albef_paddle.tasks.retrieval import AlbefRetrieval
+
+    return AlbefRetrieval
+
+
+def _vqa() -> Any:
+    from albef_paddle.tasks.vqa import AlbefVQA
+
+    return AlbefVQA
+
+
+def _text_assignment() -> Any:
+    from albef_paddle.tasks.nlvr2 import AlbefTextAssignment
+
+    return AlbefTextAssignment
+
+
+def _nlvr2() -> Any:
+    from albef_paddle.tasks.nlvr2 import AlbefNLVR2
+
+    return AlbefNLVR2
+
+
+def _entailment() -> Any:
+    from albef_paddle.tasks.entailment import AlbefEntailment
+
+    return AlbefEntailment
+
+
+def _grounding() -> Any:
+    from albef_paddle.tasks.grounding import AlbefGrounding
+
+    return AlbefGrounding
+
+
+def _initialise() -> Any:
+    from albef_paddle.weights import load_initial
+
+    return lambda model, source, may_miss: load_initial(model, source, model.config, may_miss)
+
+
+def _start(task: Any) -> None:
+    from albef_paddle.weights import start_parts
+
+    start_parts(task.model, task.config)
+
+
+def _base_config() -> type:
+    from albef_paddle.tasks.base import AlbefRunConfig
+
+    return AlbefRunConfig
+
+
+_TOKENIZER = Flag(("--text_encoder", "--textencoder"), "tokenizer", help="vocab.txt, a folder with one, or a name")
+COMMON_FLAGS = [
+    _TOKENIZER,
+    Flag("--checkpoint", "init", help="weights to start from or to evaluate"),
+    Flag("--distributed", None, type=bool, help=_LAUNCHER),
+    Flag("--world_size", None, type=int, help=_LAUNCHER),
+    Flag("--dist_url", None, help=_LAUNCHER),
+    Flag("--batch_size", "train.batch_size", type=int),
+    Flag("--learning_rate", "train.optimizer.lr", type=float),
+    Flag("--num_train_epochs", "train.epochs", type=int),
+    Flag("--gradient_accumulation_steps", "train.accumulation_steps", type=int),
+    Flag("--num_workers", "train.workers", type=int),
+]
+RETRIEVAL_FLAGS = [Flag("--k_test", "k_test", type=int, help="candidates that are re-ranked")]
+GROUNDING_FLAGS = [
+    Flag("--gradcam_mode", "mode", choices=("itm", "itc"), help="score to backpropagate for Grad-CAM"),
+    Flag("--block_num", "block_num", type=int, help="block whose attention is read"),
+]
+PREDICT_FLAGS = [
+    _TOKENIZER,
+    Flag("--gradcam", None, type=bool, help="draw gradcam.png: the sentence and each of its words"),
+    Flag("--gradcam_mode", None, choices=("itm", "itc"), help="score to backpropagate for Grad-CAM (default itm)"),
+    Flag("--block_num", None, type=int, help="block whose attention is read (default 8, or one of the last)"),
+]
+
+COMMANDS = Package(
+    name="albef",
+    configs=CONFIGS,
+    initialise=_initialise,
+    commands=(
+        Command("run_pretrain.py", "pretrain.yaml", _pretraining, about="Pre-train ALBEF."),
+        Command("run_retrieval.py", "retrieval_flickr.yaml", _retrieval, RETRIEVAL_FLAGS, "ALBEF on retrieval."),
+        Command("run_vqa.py", "vqa.yaml", _vqa, about="ALBEF on VQA v2."),
+        Command("run_nlvr_pretrain.py", "nlvr_pretrain.yaml", _text_assignment, about="Text assignment before NLVR2."),
+        Command("run_nlvr.py", "nlvr.yaml", _nlvr2, about="ALBEF on NLVR2."),
+        Command("run_ve.py", "ve.yaml", _entailment, about="ALBEF on SNLI-VE."),
+        Command("run_grounding.py", "grounding.yaml", _grounding, GROUNDING_FLAGS, "ALBEF on RefCOCO, +, g."),
+    ),
+    flags=COMMON_FLAGS,
+    configure=configure,
+    start=_start,
+    predict_flags=PREDICT_FLAGS,
+    base_config=_base_config,
+    task_aliases={"nlvr": "albef_nlvr2"},
+    predict_about="""Ask a trained ALBEF about images, or predict a whole split. The task is the checkpoint's.
+
+  run_predict.py --checkpoint output/Flickr --image dog.jpg --text "a dog runs" --gradcam
+  run_predict.py --checkpoint output/VQA --image dog.jpg --question "what runs?" --top 5
+  run_predict.py --checkpoint output/VQA --split test              writes output/VQA/test/result.json
+  run_predict.py --checkpoint ALBEF_vqa.pth --config configs/albef/vqa.yaml --task vqa --split test
+
+A checkpoint folder carries its configuration; for a file of the original's, name the recipe with --config.""",
+)
