@@ -170,6 +170,6 @@ def test_mask_fills_the_polygon(refer, original):
 
 
 def test_make_says_that_nothing_is_compiled():
-    folder = Path(__file__).parents[3] / "pyutils" / "data" / "refer"
+    folder = Path(__file__).parents[4] / "pyutils" / "data" / "refer"
     done = subprocess.run(["make"], cwd=folder, capture_output=True, text=True, check=True)
     assert "nothing to compile" in done.stdout
