@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the tests need and runs the checks and all tests:  bash shell/test.sh [--paddle 2.6.2] [pytest arguments]
+# GOLDEN=DIR bash shell/test.sh -m golden  judges another folder laid out as tests/golden; cases missing there are skipped.
 # Each Paddle version has an environment of its own: .venv, .venv-paddle-2.6.2.
 set -euo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)

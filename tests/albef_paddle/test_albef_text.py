@@ -93,6 +93,10 @@ def test_multimodal_mode():
         typed = model.text(ids, mask, memories, token_type_ids=types, position_ids=places)
         causal = model.text(ids, mask, memories, causal=True)
         pooled = model.pooler(states)
+        trail, _ = model.text.text_layers.trace(model.text.embeddings(ids), attention_bias(mask))
+        fused, _ = model.text.fusion_layers.trace(trail[-1], attention_bias(mask), memories)
+    for number, value in enumerate([*trail, *fused[1:]]):
+        np.testing.assert_allclose(value.numpy(), expected[f"hidden_{number}"], **STATES)
     np.testing.assert_allclose(states.numpy(), expected["last_hidden_state"], **STATES)
     np.testing.assert_allclose(pooled.numpy(), expected["pooler_output"], **STATES)
     np.testing.assert_allclose(typed.numpy(), expected["typed_last_hidden_state"], **STATES)

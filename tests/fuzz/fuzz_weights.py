@@ -28,9 +28,10 @@ from pyutils.errors import InputError
 from pyutils.formats.tensor_files import write_safetensors
 from pyutils.weights import read_object
 from tests.pyutils.weights.torch_files import legacy_of, write_legacy, write_zip, zip_of
+from tests.support import golden
 
 LONGEST = 2.0
-RECORDED = Path(__file__).resolve().parents[1] / "golden" / "weights"
+RECORDED = golden("weights").folder
 FORBIDDEN = (
     "os.system",
     "subprocess.",

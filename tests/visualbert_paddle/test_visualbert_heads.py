@@ -6,6 +6,7 @@ import numpy as np
 import paddle
 import pytest
 
+from pyutils.layers.heads import take_positions
 from pyutils.losses import kl_unnormalised, masked_cross_entropy, vqa_bce
 from pyutils.optim import OptimizerConfig, build_optimizer
 from tests.support import golden
@@ -102,13 +103,25 @@ def test_question_answering(variant, token_type):
     inputs["region_token_type_ids"] = np.full(arrays["visual_attention_mask"].shape, token_type, dtype="int64")
     with paddle.no_grad():
         logits = model(**as_tensors(inputs))
+        gathered = take_positions(
+            model.encoder(**as_tensors(inputs)).states, paddle.to_tensor(expected["index_to_gather"])
+        )
         labels = paddle.to_tensor(arrays["labels"])
         losses = {"loss_kldiv": kl_unnormalised(logits, labels), "loss_bce_sum_answers": vqa_bce(logits, labels)}
     np.testing.assert_allclose(logits.numpy(), expected[f"{variant}.logits"], **SCORES)
     for name, value in losses.items():
         assert abs(float(value) - expected[f"{variant}.{name}"]) < 1e-5, name
     np.testing.assert_array_equal(logits.numpy().argmax(1), expected[f"{variant}.argmax"])
-    np.testing.assert_array_equal(logits.numpy()[:, 1:].argmax(1) + 1, expected[f"{variant}.argmax_without_unk"])
+    chosen = logits.numpy()[:, 1:].argmax(1) + 1
+    np.testing.assert_array_equal(chosen, expected[f"{variant}.argmax_without_unk"])
+    scores = arrays["labels"][np.arange(len(chosen)), chosen]
+    np.testing.assert_array_equal(scores, expected[f"{variant}.score_per_sample"])
+    np.testing.assert_allclose(scores.mean(), expected[f"{variant}.accuracy"], rtol=1e-6)
+    np.testing.assert_allclose(gathered.numpy(), expected[f"{variant}.gathered"], **SCORES)
+    logarithms = paddle.nn.functional.log_softmax(logits, axis=-1)
+    np.testing.assert_allclose(logarithms.numpy(), expected[f"{variant}.logits_with_labels"], **SCORES)
+    mean = float(losses["loss_bce_sum_answers"]) / logits.shape[1]
+    assert abs(mean - expected[f"{variant}.loss_bce_mean"]) < 1e-5
 
 
 def test_zero_labels_give_zero_loss():

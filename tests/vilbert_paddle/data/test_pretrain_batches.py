@@ -31,7 +31,7 @@ RECORDED = CASE.json("draws.json")
 # The original numbers captions by id; the recorded file has its ids in alphabetical order.
 POOL = [caption for _, caption in sorted(CASE.json("caption_train.json").items(), key=lambda item: int(item[0]))]
 INPUTS, OUTPUTS = CASE.inputs, CASE.outputs
-SOURCE = {"objective2": "sample3", "features_target": "sample0"}
+SOURCE = {"objective2": "sample3", "features_target": "sample0", "visualization": "sample0"}
 LENGTH = CASE.config["seq_len"]
 
 
@@ -130,6 +130,23 @@ def test_each_recorded_pair(name, tokenizer):
     same_start(covered[0], expected["masked_label"])
     np.testing.assert_allclose(batch["region_boxes"][0, 1:], expected["image_loc"][:regions], atol=1e-6, rtol=0)
     assert not expected["image_loc"][regions:].any()
+
+
+def test_recorded_pair_without_masking(tokenizer):
+    """The original's flag `visualization` ignores the draws of words and regions."""
+    pictures, caption = pictures_of(["visualization"]), RECORDED["visualization"]["caption"]
+    count, chance = len(RECORDED["visualization"]["caption_ids"]), np.ones(pictures.mask[:, 1:].shape)
+    words = MaskDraws(np.ones(count), np.zeros(count, dtype=np.int64))
+    text = text_batch(tokenizer, [caption], LENGTH)
+    batch = masked_batch(text, pictures, tokenizer, PretrainDraws(words, chance), "classes")
+    covered = mask_regions(chance, pictures.pixels[:, 1:], pictures.mask[:, 1:]).covered
+    expected = {key.split(".")[1]: value for key, value in OUTPUTS.items() if key.startswith("visualization.")}
+    same_start(batch["input_ids"][0], expected["input_ids"])
+    labels = batch["word_labels"][0]
+    same_start(np.where(labels == IGNORED, -1, labels), expected["lm_label_ids"], -1)
+    same_start(np.where(batch["region_labels"][0] == 1, 1, -1), expected["image_label"], -1)
+    same_start(covered[0], expected["masked_label"])
+    assert expected["is_next"] == (RECORDED["visualization"]["draws"][0][3] > 0.5)
 
 
 def test_targets_may_be_the_features(tokenizer):
