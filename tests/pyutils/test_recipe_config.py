@@ -13,7 +13,18 @@ ROOT = Path(__file__).resolve().parents[2]
 NO_CONFIG = {"env", "launch", "recipe", "test", "albef-recipe", "vilbert", "quickstart", "albef-quickstart"}
 NO_CONFIG |= {"visualbert-chain"}  # calls the other scripts
 SCRIPTS = sorted(path.stem for path in (ROOT / "shell").glob("*.sh") if path.stem not in NO_CONFIG)
-VARIABLES = "DATA DATA_DIR MODEL CONFIG LOG_DIR DATASET ANNOTATIONS MODE TEXT_ENCODER NPROC".split()
+VARIABLES = (
+    "DATA",
+    "DATA_DIR",
+    "MODEL",
+    "CONFIG",
+    "LOG_DIR",
+    "DATASET",
+    "ANNOTATIONS",
+    "MODE",
+    "TEXT_ENCODER",
+    "NPROC",
+)
 # Prints the resolved configuration of a run_<task>.py instead of training.
 STUB = """#!{python}
 import runpy, sys
@@ -25,7 +36,8 @@ if "run_predict" not in sys.argv[0]:
     engine.run_task = lambda run, config, *rest: print_config(engine.resolve(run, config))
     runpy.run_path(sys.argv[0], run_name="__main__")
 """
-MINE = "output_dir: mine\ninit: weights\ntokenizer: words.txt\ntrain:\n  batch_size: 3\n  epochs: 7\n  optimizer: {lr: 3e-4}\n"
+MINE = "output_dir: mine\ninit: weights\ntokenizer: words.txt\n"
+MINE += "train:\n  batch_size: 3\n  epochs: 7\n  optimizer: {lr: 3e-4}\n"
 
 
 def resolved(folder, script, *arguments, **variables):
