@@ -19,7 +19,7 @@ cd "$ROOT"
 LOG_DIR=${LOG_DIR:-output/$name}
 launch albef_paddle/run_pretrain.py --config configs/albef/tiny/easy_vqa_pretrain.yaml --output_dir "$LOG_DIR/pretrain" \
     --set "data.blind=$blind" --resume auto
-set -- --config configs/albef/tiny/easy_vqa.yaml --output_dir "$LOG_DIR" --set "data.blind=$blind" \
-    --set "init=$LOG_DIR/pretrain/last" "$@"
-launch albef_paddle/run_vqa.py "$@"
+set -- --config configs/albef/tiny/easy_vqa.yaml --output_dir "$LOG_DIR" --set "data.blind=$blind" "$@"
+# `init` only where training starts: typed for the evaluation it would be evaluated in place of the trained weights.
+launch albef_paddle/run_vqa.py --set "init=$LOG_DIR/pretrain/last" "$@"
 launch albef_paddle/run_vqa.py "$@" --evaluate

@@ -48,8 +48,14 @@ albef_recipe() {
         launch "albef_paddle/run_$name.py" --config "configs/albef/tiny/$name.yaml" "$@"
         return
     fi
-    CONFIG=${CONFIG:-$ROOT/configs/albef/$config.yaml}
-    if [ "$CONFIG" = "$ROOT/configs/albef/$config.yaml" ] && [ ! -e "data/albef/$list" ]; then
+    if own_config "$@" || [ -n "${CONFIG:-}" ]; then
+        # Only the variables that the user set overrule the user's file.
+        [ -z "${TEXT_ENCODER:-}" ] || set -- --text_encoder "$TEXT_ENCODER" "$@"
+        [ -z "${LOG_DIR:-}" ] || set -- --output_dir "$LOG_DIR" "$@"
+        launch "albef_paddle/run_$name.py" --config "${CONFIG:-$ROOT/configs/albef/$config.yaml}" "$@"
+        return
+    fi
+    if [ ! -e "data/albef/$list" ]; then
         cat >&2 <<EOF
 $recipe: data/albef/$list is missing below $caller.
   Put the official files below data/ as docs/data_albef.md says and make the lists, in this folder:
@@ -58,6 +64,6 @@ $recipe: data/albef/$list is missing below $caller.
 EOF
         exit 2
     fi
-    launch "albef_paddle/run_$name.py" --config "$CONFIG" --output_dir "${LOG_DIR:-./output/$folder}" \
+    launch "albef_paddle/run_$name.py" --config "$ROOT/configs/albef/$config.yaml" --output_dir "${LOG_DIR:-./output/$folder}" \
         --text_encoder "${TEXT_ENCODER:-bert-base-uncased}" "$@"
 }

@@ -7,7 +7,7 @@
 #   GPUS, NPROC  devices, see shell/launch.sh
 set -e
 . "$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)/launch.sh"
-LOG_DIR=${LOG_DIR:-./logs/flickr}
+DEFAULT_LOG_DIR=./logs/flickr
 . "$ROOT/shell/recipe.sh"
 
 if sample_world; then
@@ -19,17 +19,7 @@ fi
 
 DATA_DIR=${DATA_DIR:-./X_FLICKR/}
 ANNOTATIONS=${ANNOTATIONS:-$DATASETS/Flickr30kEntities}
-recipe_needs "Region features (100 x 2048 with boxes) go to DATA_DIR/data/detectron_fix_100, Entities to ANNOTATIONS:
+own_config "$@" || recipe_needs "Region features (100 x 2048 with boxes) go to DATA_DIR/data/detectron_fix_100, Entities to ANNOTATIONS:
   bash download_dataset.sh flickr30k-entities (docs/datasets.md)." \
     "$DATA_DIR/data/detectron_fix_100" "$ANNOTATIONS/Sentences" "$ANNOTATIONS/Annotations"
-launch visualbert_paddle/run_flickr.py \
-    --input_dir "$DATA_DIR" \
-    --annotations "$ANNOTATIONS" \
-    --output_dir "$LOG_DIR" \
-    --task_name flickr \
-    --model_type visualbert \
-    --model_name_or_path "${MODEL:-bert-base-uncased}" \
-    --batch_size 32 \
-    --learning_rate 2e-5 \
-    --num_train_epochs 5 \
-    "$@"
+recipe_launch run_flickr.py flickr --input_dir "$DATA_DIR" "$@"

@@ -38,6 +38,14 @@ visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(coun
 print(visible if count else "")' 2>/dev/null | tail -n 1
 }
 
+# True where the arguments hold --config:  own_config ARGUMENTS…
+own_config() {
+    for argument in "$@"; do
+        case $argument in --config | --config=*) return 0 ;; esac
+    done
+    return 1
+}
+
 launch() {
     launch_target=$ROOT/$1
     shift

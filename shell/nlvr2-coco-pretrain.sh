@@ -8,7 +8,7 @@
 #   GPUS, NPROC  devices, see shell/launch.sh
 set -e
 . "$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)/launch.sh"
-LOG_DIR=${LOG_DIR:-./logs/nlvr2-coco-pre}
+DEFAULT_LOG_DIR=./logs/nlvr2-coco-pre
 . "$ROOT/shell/recipe.sh"
 
 if sample_world; then
@@ -20,18 +20,7 @@ fi
 
 DATA_DIR=${DATA_DIR:-./X_COCO/}
 ANNOTATIONS=${ANNOTATIONS:-$DATASETS/COCOCaptions}
-recipe_needs "Region features (144 x 1024) go to DATA_DIR/data/detectron_fix_144, annotations to ANNOTATIONS:
+own_config "$@" || recipe_needs "Region features (144 x 1024) go to DATA_DIR/data/detectron_fix_144, annotations to ANNOTATIONS:
   python -m pyutils.data.prepare.datasets coco_captions downloads them (docs/datasets.md)." \
     "$DATA_DIR/data/detectron_fix_144" "$ANNOTATIONS/annotations"
-launch visualbert_paddle/run_pretrain.py \
-    --input_dir "$DATA_DIR" \
-    --annotations "$ANNOTATIONS" \
-    --output_dir "$LOG_DIR" \
-    --dataset coco_captions \
-    --model_type visualbert \
-    --model_name_or_path "${MODEL:-visualbert-nlvr2-coco-pre}" \
-    --image_feature_type coco_detectron_fix_144 \
-    --train_batch_size 16 \
-    --learning_rate 1e-5 \
-    --num_train_epochs 3 \
-    "$@"
+recipe_launch run_pretrain.py pretrain_nlvr2_coco --set "regions.path=${DATA_DIR%/}/data/detectron_fix_144" "$@"

@@ -7,7 +7,7 @@
 #   GPUS, NPROC  devices, see shell/launch.sh
 set -e
 . "$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)/launch.sh"
-LOG_DIR=${LOG_DIR:-./logs/nlvr2}
+DEFAULT_LOG_DIR=./logs/nlvr2
 . "$ROOT/shell/recipe.sh"
 
 if sample_world; then
@@ -19,19 +19,7 @@ fi
 
 DATA_DIR=${DATA_DIR:-./X_NLVR/}
 ANNOTATIONS=${ANNOTATIONS:-$DATASETS/NLVR2}
-recipe_needs "Region features (144 x 1024) go to DATA_DIR/data/detectron_fix_144, annotations to ANNOTATIONS:
+own_config "$@" || recipe_needs "Region features (144 x 1024) go to DATA_DIR/data/detectron_fix_144, annotations to ANNOTATIONS:
   python -m pyutils.data.prepare.datasets nlvr2 downloads them (docs/datasets.md)." \
     "$DATA_DIR/data/detectron_fix_144" "$ANNOTATIONS/annotations"
-launch visualbert_paddle/run_nlvr2.py \
-    --input_dir "$DATA_DIR" \
-    --annotations "$ANNOTATIONS" \
-    --output_dir "$LOG_DIR" \
-    --task_name nlvr2 \
-    --model_type visualbert \
-    --model_name_or_path "${MODEL:-visualbert-nlvr2-pre}" \
-    --batch_size 16 \
-    --gradient_accumulation_steps 4 \
-    --learning_rate 2e-5 \
-    --save_steps 5000 \
-    --num_train_epochs 10 \
-    "$@"
+recipe_launch run_nlvr2.py nlvr2 --input_dir "$DATA_DIR" "$@"

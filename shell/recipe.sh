@@ -1,5 +1,9 @@
 # Sourced by the recipe scripts after launch.sh: sample data in place of real ones, and what is missing.
-# A script sets LOG_DIR before; it may be relative to the caller's folder.
+# A script sets DEFAULT_LOG_DIR before. LOG_DIR may be relative to the caller's folder.
+
+# What the user set; only this overrules a configuration file given with --config.
+given_data=${DATA_DIR:-} given_annotations=${ANNOTATIONS:-} given_log=${LOG_DIR:-}
+LOG_DIR=${LOG_DIR:-$DEFAULT_LOG_DIR}
 
 DATASETS=${DATASETS:-$HOME/.paddlenlp/datasets}
 recipe=$(basename -- "$0")
@@ -31,4 +35,19 @@ $recipe: $needed is missing.
 EOF
         exit 2
     done
+}
+
+# Runs SCRIPT of visualbert_paddle with configs/visualbert/RECIPE.yaml:  recipe_launch SCRIPT RECIPE FLAG REGIONS ARGUMENTS…
+# FLAG REGIONS say where the region features are. With --config among the arguments, that file replaces the recipe, and
+# only the environment variables that the user set are passed.
+recipe_launch() {
+    script=$1 recipe_file=$ROOT/configs/visualbert/$2.yaml flag=$3 regions=$4
+    shift 4
+    if own_config "$@"; then own=yes; else own=; fi
+    [ -z "${MODEL:-}" ] || set -- --model_name_or_path "$MODEL" "$@"
+    [ -n "$own" ] && [ -z "$given_log" ] || set -- --output_dir "$LOG_DIR" "$@"
+    [ -n "$own" ] && [ -z "$given_annotations" ] || set -- --annotations "$ANNOTATIONS" "$@"
+    [ -n "$own" ] && [ -z "$given_data" ] || set -- "$flag" "$regions" "$@"
+    [ -n "$own" ] || set -- --config "$recipe_file" "$@"
+    launch "visualbert_paddle/$script" "$@"
 }

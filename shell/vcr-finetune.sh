@@ -9,11 +9,11 @@
 #   GPUS, NPROC  devices, see shell/launch.sh
 set -e
 . "$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)/launch.sh"
-LOG_DIR=${LOG_DIR:-./logs/vcr}
+DEFAULT_LOG_DIR=./logs/vcr
 . "$ROOT/shell/recipe.sh"
 
 finetune() {
-    mode=$1 epochs=$2
+    mode=$1 config=$2
     shift 2
     if [ "$sample" = yes ]; then
         launch visualbert_paddle/run_vcr.py --config configs/visualbert/tiny/vcr.yaml --mode "$mode" \
@@ -22,18 +22,9 @@ finetune() {
             ${MODEL:+--model_name_or_path "$MODEL"} "$@"
         return
     fi
-    launch visualbert_paddle/run_vcr.py \
-        --mode "$mode" \
-        --regions "$DATA_DIR" \
-        --annotations "$ANNOTATIONS" \
-        --output_dir "$LOG_DIR/$mode" \
-        --task_name vcr \
-        --model_type visualbert \
-        --model_name_or_path "${MODEL:-visualbert-vcr-pre}" \
-        --batch_size 32 \
-        --learning_rate 2e-5 \
-        --num_train_epochs "$epochs" \
-        "$@"
+    set -- --mode "$mode" "$@"
+    ! own_config "$@" || set -- --output_dir "$LOG_DIR/$mode" "$@"
+    LOG_DIR=$LOG_DIR/$mode recipe_launch run_vcr.py "$config" --regions "$DATA_DIR" "$@"
 }
 
 case ${MODE:-} in
@@ -49,11 +40,11 @@ if sample_world; then
 else
     DATA_DIR=${DATA_DIR:-./X_VCR/vcr_gt.lmdb}
     ANNOTATIONS=${ANNOTATIONS:-$DATASETS/VCR}
-    recipe_needs "Region features (512 numbers) are DATA_DIR, annotations and vcr1images/ go to ANNOTATIONS
+    own_config "$@" || recipe_needs "Region features (512 numbers) are DATA_DIR, annotations and vcr1images/ go to ANNOTATIONS
   (docs/datasets.md; VCR asks you to accept its terms first)." "$DATA_DIR" "$ANNOTATIONS/train.jsonl" "$ANNOTATIONS/vcr1images"
 fi
-[ "${MODE:-q_a}" = qa_r ] || finetune q_a 8 "$@"
-[ "${MODE:-qa_r}" = q_a ] || finetune qa_r 12 "$@"
+[ "${MODE:-q_a}" = qa_r ] || finetune q_a vcr "$@"
+[ "${MODE:-qa_r}" = q_a ] || finetune qa_r vcr_rationale "$@"
 if [ -z "${MODE:-}" ]; then
     launch visualbert_paddle/run_predict.py --checkpoint "$LOG_DIR/q_a" --rationale_checkpoint "$LOG_DIR/qa_r" \
         --split val --output_dir "$LOG_DIR"

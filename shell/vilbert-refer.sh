@@ -17,6 +17,15 @@ if [ "${DATA_DIR:-}" = sample ]; then
     exit
 fi
 
+if own_config "$@"; then
+    # Only the variables that the user set overrule the user's file.
+    [ -z "${LOG_DIR:-}" ] || set -- --output_dir "$LOG_DIR" "$@"
+    [ -z "${MODEL:-}" ] || set -- --from_pretrained "$MODEL" "$@"
+    [ -z "${DATA_DIR:-}" ] || set -- --data_dir "$DATA_DIR" "$@"
+    [ -z "${DATASET:-}" ] || set -- --dataset "$DATASET" "$@"
+    launch vilbert_paddle/run_refer.py "$@"
+    exit
+fi
 DATASET=${DATASET:-refcoco+}
 DATA_DIR=${DATA_DIR:-data/referExpression}
 if [ $# -eq 0 ]; then

@@ -8,7 +8,7 @@
 #   GPUS, NPROC  devices, see shell/launch.sh
 set -e
 . "$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)/launch.sh"
-LOG_DIR=${LOG_DIR:-./logs/vqa}
+DEFAULT_LOG_DIR=./logs/vqa
 . "$ROOT/shell/recipe.sh"
 
 if [ "${DATA_DIR:-}" = sample ]; then
@@ -25,25 +25,7 @@ if sample_world; then
 fi
 
 DATA_DIR=${DATA_DIR:-./X_COCO/}
-ANNOTATIONS=${ANNOTATIONS:-$HOME/.paddlenlp/datasets/VQA2}
-for needed in "$DATA_DIR/data/detectron_fix_100" "$ANNOTATIONS/annotations" "$ANNOTATIONS/extras/vocabs"; do
-    [ -e "$needed" ] && continue
-    cat >&2 <<EOF
-vqa-finetune.sh: $needed is missing.
-  Region features (100 x 2048) go to DATA_DIR/data/detectron_fix_100, annotations to ANNOTATIONS (docs/datasets.md).
-  To try the recipe on real pictures without them:  DATA_DIR=sample sh shell/vqa-finetune.sh
-EOF
-    exit 2
-done
-launch visualbert_paddle/run_vqa2.py \
-    --input_dir "$DATA_DIR" \
-    --annotations "$ANNOTATIONS" \
-    --output_dir "$LOG_DIR" \
-    --task_name vqa2 \
-    --model_type visualbert \
-    --model_name_or_path "${MODEL:-visualbert-vqa-pre}" \
-    --batch_size 64 \
-    --learning_rate 2e-5 \
-    --save_steps 10000 \
-    --num_train_epochs 10 \
-    "$@"
+ANNOTATIONS=${ANNOTATIONS:-$DATASETS/VQA2}
+own_config "$@" || recipe_needs "Region features (100 x 2048) go to DATA_DIR/data/detectron_fix_100, annotations to ANNOTATIONS (docs/datasets.md)." \
+    "$DATA_DIR/data/detectron_fix_100" "$ANNOTATIONS/annotations" "$ANNOTATIONS/extras/vocabs"
+recipe_launch run_vqa2.py vqa2 --input_dir "$DATA_DIR" "$@"
