@@ -11,8 +11,7 @@ import numpy as np
 import paddle
 
 from pyutils.config import setting
-from pyutils.data.annotations.tagged_text import speaking_names
-from pyutils.data.annotations.vcr_splits import VCRConfig, read_split
+from pyutils.data.annotations.vcr import VCRConfig, read_split, speaking_names
 from pyutils.data.records import VCRRecord
 from pyutils.engine.evaluation import predict_all
 from pyutils.engine.task import Batch
