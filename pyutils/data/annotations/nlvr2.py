@@ -61,10 +61,11 @@ def _records(path: Path) -> Iterator[PairRecord]:
             left, right = image_keys(identifier)
         except InputError as error:
             raise InputError(f"{where}: {error}") from error
-        yield PairRecord(identifier, left, right, entry["sentence"], _label(entry.get("label"), where))
+        yield PairRecord(identifier, left, right, entry["sentence"], label_of(entry.get("label"), where))
 
 
-def _label(value: Any, where: str) -> Optional[bool]:
+def label_of(value: Any, where: str) -> Optional[bool]:
+    """Return the label, None where there is none. InputError when it is neither True nor False."""
     if value is None:
         return None
     if not isinstance(value, (str, bool)) or value not in _LABELS:
