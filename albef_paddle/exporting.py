@@ -16,7 +16,7 @@ from albef_paddle.config import AlbefConfig
 from albef_paddle.contrast import encode_pairs
 from albef_paddle.question_answering import AlbefForQuestionAnswering
 from albef_paddle.retrieval import AlbefForRetrieval
-from pyutils.data.annotations.albef_vqa import read_answer_list
+from pyutils.data.annotations.albef import read_answer_list
 from pyutils.data.images import Images
 from pyutils.data.transforms import albef_transform
 from pyutils.export import Exportable, Predictor

@@ -14,8 +14,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from pyutils.config import setting
-from pyutils.data.annotations import nlvr2_splits
-from pyutils.data.annotations.nlvr2_splits import NLVR2Config
+from pyutils.data.annotations import nlvr2
+from pyutils.data.annotations.nlvr2 import NLVR2Config
 from pyutils.data.features.inputs import RegionInputs
 from pyutils.data.records import PairRecord, VQARecord
 from pyutils.data.vqa import caption_items
@@ -143,7 +143,7 @@ class StatementTexts(TextSource):
 
     def read(self, split: str, regions: RegionInputs) -> Sequence[PairRecord]:
         """See TextSource."""
-        records = regions.available(nlvr2_splits.read_split(self.config.nlvr2, split), "left", "right")
+        records = regions.available(nlvr2.read_split(self.config.nlvr2, split), "left", "right")
         return regions.shown(records, "left", "right")
 
     def example(self, record: PairRecord, rng: np.random.Generator) -> Example:

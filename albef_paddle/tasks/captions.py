@@ -10,7 +10,7 @@ import paddle
 
 from albef_paddle.tasks.base import AlbefTask
 from pyutils import distributed
-from pyutils.data.annotations import albef_captions
+from pyutils.data.annotations import albef
 from pyutils.data.records import CaptionRecord
 from pyutils.engine.task import Batch
 from pyutils.errors import InputError
@@ -31,7 +31,7 @@ class CaptionTask(AlbefTask):
 
     def read(self, split: str) -> Sequence[CaptionRecord]:
         """See AlbefTask."""
-        return albef_captions.read_pretrain(self.config.data.files(split))
+        return albef.read_pretrain(self.config.data.files(split))
 
     def collate(self, records: list[CaptionRecord], rng: np.random.Generator, training: bool) -> dict[str, np.ndarray]:
         """See the class for the batch."""

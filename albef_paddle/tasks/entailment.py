@@ -11,7 +11,7 @@ import paddle
 
 from albef_paddle.classification import AlbefForEntailment
 from albef_paddle.tasks.base import AlbefRunConfig, AlbefTask, probabilities
-from pyutils.data.annotations import albef_ve
+from pyutils.data.annotations import albef
 from pyutils.data.records import EntailmentRecord
 from pyutils.engine.evaluation import evaluating, predict_all
 from pyutils.engine.task import Batch, Rows
@@ -38,7 +38,7 @@ class AlbefEntailment(AlbefTask):
 
     def read(self, split: str) -> Sequence[EntailmentRecord]:
         """See AlbefTask."""
-        return albef_ve.read(self.config.data.files(split))
+        return albef.read_entailment(self.config.data.files(split))
 
     def collate(
         self, records: list[EntailmentRecord], rng: np.random.Generator, training: bool

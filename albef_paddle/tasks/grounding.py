@@ -17,7 +17,7 @@ from albef_paddle.retrieval import AlbefForRetrieval
 from albef_paddle.tasks.base import AlbefRunConfig
 from albef_paddle.tasks.retrieval import IdentifiedPairs
 from pyutils.config import setting
-from pyutils.data.annotations import albef_grounding
+from pyutils.data.annotations import albef
 from pyutils.data.records import ExpressionRecord
 from pyutils.engine.evaluation import predict_all
 from pyutils.engine.task import Batch
@@ -86,7 +86,7 @@ class AlbefGrounding(IdentifiedPairs):
 
     def read(self, split: str) -> Sequence[ExpressionRecord]:
         """See AlbefTask. "val" is the validation part of its list where the list tells parts apart."""
-        records = albef_grounding.read(self.config.data.files(split))
+        records = albef.read_grounding(self.config.data.files(split))
         part = np.flatnonzero(np.asarray(records.column("split")) == split)
         return records.select(part) if split == "val" and len(part) else records
 
@@ -94,7 +94,7 @@ class AlbefGrounding(IdentifiedPairs):
     def detections(self) -> dict[int, np.ndarray]:
         """Boxes `[n, 4]` float64 (x, y, width, height) by image id; empty without a file."""
         file = self.config.detections
-        return albef_grounding.read_detections(file) if file else {}
+        return albef.read_detections(file) if file else {}
 
     def collate(
         self, records: list[ExpressionRecord], rng: np.random.Generator, training: bool

@@ -13,7 +13,7 @@ from albef_paddle.classification import AlbefForReasoning
 from albef_paddle.tasks.base import AlbefRunConfig, AlbefTask, probabilities
 from albef_paddle.tasks.captions import CaptionTask
 from albef_paddle.text_assignment import AlbefForTextAssignment
-from pyutils.data.annotations import albef_nlvr
+from pyutils.data.annotations import albef
 from pyutils.data.records import PairRecord
 from pyutils.engine.evaluation import evaluating, predict_all
 from pyutils.engine.task import Batch, Rows
@@ -58,7 +58,7 @@ class AlbefNLVR2(AlbefTask):
 
     def read(self, split: str) -> Sequence[PairRecord]:
         """See AlbefTask."""
-        return albef_nlvr.read(self.config.data.files(split))
+        return albef.read_nlvr2(self.config.data.files(split))
 
     def collate(self, records: list[PairRecord], rng: np.random.Generator, training: bool) -> dict[str, np.ndarray]:
         """See the class for the batch."""

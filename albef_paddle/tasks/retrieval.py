@@ -16,7 +16,7 @@ from albef_paddle.tasks.reranking import Gallery, Reranked, rerank
 from pyutils.config import setting
 from pyutils.config.checks import at_least
 from pyutils.console import say
-from pyutils.data.annotations import albef_captions
+from pyutils.data.annotations import albef
 from pyutils.data.records import CaptionRecord
 from pyutils.engine.task import Batch
 from pyutils.metrics.retrieval import RankPredictions
@@ -80,7 +80,7 @@ class AlbefRetrieval(IdentifiedPairs):
     def read(self, split: str) -> Sequence[CaptionRecord]:
         """See AlbefTask: one record a caption in "train", one an image elsewhere."""
         files = self.config.data.files(split)
-        return (albef_captions.read_retrieval_train if split == "train" else albef_captions.read_retrieval_eval)(files)
+        return (albef.read_retrieval_train if split == "train" else albef.read_retrieval_eval)(files)
 
     def collate(self, records: list[CaptionRecord], rng: np.random.Generator, training: bool) -> dict[str, np.ndarray]:
         """See the class for the batch."""

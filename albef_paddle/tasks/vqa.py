@@ -14,7 +14,7 @@ from albef_paddle.question_answering import AlbefForQuestionAnswering
 from albef_paddle.tasks.base import AlbefRunConfig, AlbefTask
 from pyutils.config import setting
 from pyutils.config.checks import at_least
-from pyutils.data.annotations import albef_vqa
+from pyutils.data.annotations import albef
 from pyutils.data.records import WeightedVQARecord
 from pyutils.data.vqa.results import write_results
 from pyutils.engine.evaluation import evaluating, predict_all
@@ -76,13 +76,13 @@ class AlbefVQA(AlbefTask):
 
     def __init__(self, config: AlbefVQAConfig):
         super().__init__(config)
-        self.answers = albef_vqa.read_answer_list(config.answer_list)
+        self.answers = albef.read_answer_list(config.answer_list)
         self.model = AlbefForQuestionAnswering(self.config.model)
 
     def read(self, split: str) -> Sequence[WeightedVQARecord]:
         """See AlbefTask."""
         files = self.config.data.files(split)
-        return (albef_vqa.read if split == "train" else albef_vqa.read_eval)(files)
+        return (albef.read_vqa if split == "train" else albef.read_vqa_eval)(files)
 
     def collate(
         self, records: list[WeightedVQARecord], rng: np.random.Generator, training: bool

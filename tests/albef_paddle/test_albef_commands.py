@@ -15,7 +15,7 @@ from PIL import Image
 from albef_paddle.sample import captions_of, make_easy_vqa_lists
 from albef_paddle.tasks.vqa import AlbefVQA, AlbefVQAConfig
 from pyutils.config import load_config
-from pyutils.data.annotations import albef_vqa
+from pyutils.data.annotations import albef
 from pyutils.data.records import VQARecord
 from pyutils.errors import InputError
 
@@ -131,10 +131,10 @@ def test_lists_of_easy_vqa_name_its_pictures_and_answers(tmp_path):
     data = write_easy_vqa(tmp_path / "easy")
     lists = make_easy_vqa_lists(data)
     for name in ("vqa_train.json", "vqa_val.json", "vqa_test.json"):
-        records = albef_vqa.read([lists / name])
+        records = albef.read_vqa([lists / name])
         assert [record.answers for record in records] == [("yes",), ("red",)]
         assert all((data / "images" / record.image).is_file() for record in records)
-    assert albef_vqa.read_answer_list(lists / "answer_list.json") == ("yes", "red")
+    assert albef.read_answer_list(lists / "answer_list.json") == ("yes", "red")
     captions = json.loads((lists / "captions_train.json").read_text(encoding="utf-8"))
     assert captions == [{"image": f"train2014/COCO_train2014_{1:012d}.png", "caption": "a red circle is in the image"}]
 
@@ -161,7 +161,7 @@ def test_lists_of_an_incomplete_easy_vqa_say_how_to_write_it(tmp_path):
 
 
 def test_the_worlds_test_questions_have_answers(world):
-    records = albef_vqa.read([world.data / "albef" / "vqa_test.json"])
+    records = albef.read_vqa([world.data / "albef" / "vqa_test.json"])
     assert all(record.answers and (world.data / "coco" / record.image).is_file() for record in records)
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from pyutils.config import load_config
 from pyutils.config.command_line import Run
-from pyutils.data.annotations.nlvr2_splits import NLVR2Config
-from pyutils.data.annotations.nlvr2_splits import read_split as read_nlvr2
+from pyutils.data.annotations.nlvr2 import NLVR2Config
+from pyutils.data.annotations.nlvr2 import read_split as read_nlvr2
 from pyutils.data.features.inputs import RegionConfig
 from pyutils.data.records import CaptionRecord
 from pyutils.data.table import RecordTable

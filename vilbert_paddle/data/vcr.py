@@ -10,7 +10,7 @@ from typing import Literal, Optional
 
 import numpy as np
 
-from pyutils.data.annotations.tagged_text import in_words, speaking_names
+from pyutils.data.annotations.vcr import in_words, speaking_names
 from pyutils.data.records import VCRRecord
 from pyutils.errors import InputError
 from pyutils.text import sequences

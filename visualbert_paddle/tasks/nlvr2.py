@@ -11,7 +11,7 @@ import numpy as np
 import paddle
 
 from pyutils.config import setting
-from pyutils.data.annotations.nlvr2_splits import NLVR2Config, read_split
+from pyutils.data.annotations.nlvr2 import NLVR2Config, read_split
 from pyutils.data.records import PairRecord
 from pyutils.engine.evaluation import predict_all
 from pyutils.engine.task import Batch, Rows

@@ -13,8 +13,7 @@ import paddle
 
 from pyutils.config import load_config, setting
 from pyutils.console import say
-from pyutils.data.annotations.tagged_text import speaking_names
-from pyutils.data.annotations.vcr_splits import VCRConfig, read_split
+from pyutils.data.annotations.vcr import VCRConfig, read_split, speaking_names
 from pyutils.data.records import VCRRecord
 from pyutils.engine.evaluation import predict_all, predict_split
 from pyutils.engine.task import Batch, Rows

@@ -3,15 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional, Union
 
+from pyutils.config import setting
 from pyutils.data.records import PairRecord
 from pyutils.data.table import RecordTable
-from pyutils.errors import InputError
+from pyutils.errors import InputError, nearest
 from pyutils.formats.json_files import check_fields, read_json_lines
 
 _LABELS = {"True": True, "False": False, True: True, False: False}
+
+
+@dataclass(frozen=True)
+class NLVR2Config:
+    """The `nlvr2:` section of a configuration."""
+
+    root: str = setting("~/.paddlenlp/datasets/NLVR2", "Folder that the paths below are relative to.")
+    splits: dict[str, str] = setting({}, "Split name -> its JSON lines.")
+
+
+def read_split(config: NLVR2Config, name: str) -> RecordTable[PairRecord]:
+    """The records of split `name`. InputError for a split that is not configured, and for a malformed file."""
+    if name not in config.splits:
+        raise InputError(f"nlvr2.splits has no split {name!r}: {nearest(name, config.splits)}")
+    return read(Path(config.root).expanduser() / config.splits[name])
 
 
 def read(path: Union[str, Path]) -> RecordTable[PairRecord]:
@@ -44,10 +61,11 @@ def _records(path: Path) -> Iterator[PairRecord]:
             left, right = image_keys(identifier)
         except InputError as error:
             raise InputError(f"{where}: {error}") from error
-        yield PairRecord(identifier, left, right, entry["sentence"], _label(entry.get("label"), where))
+        yield PairRecord(identifier, left, right, entry["sentence"], label_of(entry.get("label"), where))
 
 
-def _label(value: Any, where: str) -> Optional[bool]:
+def label_of(value: Any, where: str) -> Optional[bool]:
+    """Return the label, None where there is none. InputError when it is neither True nor False."""
     if value is None:
         return None
     if not isinstance(value, (str, bool)) or value not in _LABELS:

@@ -1,34 +1,63 @@
-"""VCR (Zellers et al., CVPR 2019): `{train,val,test}.jsonl`, and a metadata JSON file a picture under `vcr1images`."""
+"""VCR (Zellers et al., CVPR 2019): `{train,val,test}.jsonl`, and under `vcr1images` a metadata JSON file per image."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Optional, Union
 
+import numpy as np
+
+from pyutils.config import setting
 from pyutils.data.records import BoxXYXY, TaggedText, VCRRecord
 from pyutils.data.table import RecordTable
-from pyutils.errors import InputError
+from pyutils.errors import InputError, nearest
 from pyutils.formats.json_files import check_fields, image_key, read_json, read_json_lines
 
 CHOICES = 4
 _NEEDED = ("annot_id", "img_fn", "question", "answer_choices", "rationale_choices", "objects")
 
+PERSON = "person"
+#: People get a name, so that two of them can be told apart; names that say nothing about the person.
+NEUTRAL_NAMES = (
+    "Alex", "Ari", "Bailey", "Blair", "Casey", "Charlie", "Dana", "Drew", "Eden", "Ellis", "Emery", "Finley",
+    "Frankie", "Harper", "Jamie", "Jessie", "Jordan", "Kelly", "Kim", "Lee", "Logan", "Morgan", "Pat", "Quinn",
+    "Reese", "Riley", "Robin", "Rowan", "Sam", "Skyler", "Taylor", "Terry",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class VCRConfig:
+    """The `vcr:` section of a configuration."""
+
+    root: str = setting("~/.paddlenlp/datasets/VCR", "Folder that the paths below are relative to.")
+    images: str = setting("vcr1images", "Image folder; each image has a metadata file (boxes, size) next to it.")
+    splits: dict[str, str] = setting({}, "Split name -> its JSON lines.")
+
 
 class Objects(NamedTuple):
-    """Boxes (left, top, right, bottom in pixels) of a picture's objects, and the picture's size."""
+    """Boxes (left, top, right, bottom in pixels) of an image's objects, and the image's size."""
 
     boxes: tuple[BoxXYXY, ...] = ()
     width: int = 0
     height: int = 0
 
 
+def read_split(config: VCRConfig, name: str) -> RecordTable[VCRRecord]:
+    """The records of split `name`, with boxes. InputError for a split that is not configured, and malformed files."""
+    if name not in config.splits:
+        raise InputError(f"vcr.splits has no split {name!r}: {nearest(name, config.splits)}")
+    root = Path(config.root).expanduser()
+    return read(root / config.splits[name], root / config.images)
+
+
 def read(path: Union[str, Path], images: Union[str, Path, None] = None) -> RecordTable[VCRRecord]:
     """Records in the order of the file.
 
-    `images` is the folder of the pictures and their metadata (`vcr1images`): with it, records carry boxes and sizes;
+    `images` is the folder of the images and their metadata (`vcr1images`): with it, records carry boxes and sizes;
     without, these stay empty, which is enough where region features bring their own boxes. `image` is the stem of the
-    picture's file name. Labels are None where the file has none (test). Raises InputError naming the line (or the
+    image's file name. Labels are None where the file has none (test). Raises InputError naming the line (or the
     metadata file) for what is missing or malformed, and for a tag that points at no object.
     """
     return RecordTable(VCRRecord, _records(Path(path), None if images is None else Path(images).expanduser()))
@@ -41,13 +70,13 @@ def _records(path: Path, images: Optional[Path]) -> Iterator[VCRRecord]:
         names = tuple(str(name) for name in entry["objects"])
         if images is not None:
             check_fields(entry, ("metadata_fn",), where)
-            if entry["metadata_fn"] != metadata_name:  # the questions about a picture stand together
+            if entry["metadata_fn"] != metadata_name:  # the questions about an image stand together
                 metadata_name = entry["metadata_fn"]
                 objects = read_metadata(images / metadata_name)
             if len(objects.boxes) != len(names):
                 raise InputError(
                     f"{where}: {len(names)} objects, but {images / metadata_name} has {len(objects.boxes)} boxes: "
-                    "annotations and pictures are of different releases"
+                    "annotations and images are of different releases"
                 )
         yield VCRRecord(
             annot_id=str(entry["annot_id"]),
@@ -65,7 +94,7 @@ def _records(path: Path, images: Optional[Path]) -> Iterator[VCRRecord]:
 
 
 def read_metadata(path: Path) -> Objects:
-    """The objects of one picture. InputError naming the file when it is missing or not of this kind."""
+    """The objects of one image. InputError naming the file when it is missing or not of this kind."""
     content = read_json(path)
     check_fields(content, ("boxes", "width", "height"), str(path))
     try:
@@ -92,7 +121,7 @@ def tagged_text(words: Any, objects: int, where: str) -> TaggedText:
             raise InputError(f"{where}: expected words and lists of object numbers, found {word!r}")
         outside = [number for number in word if not 0 <= number < objects]
         if outside:
-            raise InputError(f"{where}: a tag points at object {outside[0]}, but the picture has {objects} objects")
+            raise InputError(f"{where}: a tag points at object {outside[0]}, but the image has {objects} objects")
         spoken.append("")
         tags.append(tuple(word))
     return TaggedText(tuple(spoken), tuple(tags))
@@ -113,3 +142,22 @@ def _label(entry: dict[str, Any], field: str, where: str) -> Optional[int]:
     if type(label) is not int or not 0 <= label < CHOICES:
         raise InputError(f"{where}: expected a number from 0 to {CHOICES - 1} in {field}, found {label!r}")
     return label
+
+
+def speaking_names(names: Sequence[str], rng: Optional[np.random.Generator] = None) -> list[str]:
+    """What to call the objects `names`: a person gets a neutral name of its own, other things keep theirs.
+
+    Without `rng` the names are given in order, so that evaluation is the same each time; with it they are drawn anew,
+    so that a model cannot lean on them. With more people than names, names repeat.
+    """
+    order = range(len(NEUTRAL_NAMES)) if rng is None else rng.permutation(len(NEUTRAL_NAMES))
+    given = [NEUTRAL_NAMES[number] for number in order]
+    people = np.cumsum([name == PERSON for name in names]) - 1 if names else []
+    return [given[person % len(given)] if name == PERSON else name for name, person in zip(names, people)]
+
+
+def in_words(text: TaggedText, names: Sequence[str]) -> str:
+    """`text` with each tag replaced by the names of the objects it points at, words apart by one space."""
+    return " ".join(
+        " ".join(names[number] for number in tags) if tags else word for word, tags in zip(text.words, text.objects)
+    )

@@ -9,7 +9,7 @@ from typing import Union
 
 import numpy as np
 
-from pyutils.data.annotations.albef_captions import read_pretrain
+from pyutils.data.annotations.albef import read_pretrain
 from pyutils.data.pairs.arrow_pairs import ArrowPairs
 from pyutils.data.pairs.pair import Pair, PairSource
 from pyutils.data.pairs.tar_shards import TarShards

@@ -2,6 +2,6 @@
 
 from pyutils.data.refer.api import Refer
 from pyutils.data.refer.layout import SPLITTINGS
-from pyutils.data.refer.original import REFER
+from pyutils.data.refer.lichengunc import REFER
 
 __all__ = ["REFER", "SPLITTINGS", "Refer"]

@@ -7,9 +7,10 @@ together with the sentences that name it.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
 from functools import cached_property
-from typing import Any
+from pathlib import PurePosixPath
+from typing import Any, Union
 
 import numpy as np
 import pyarrow as pa
@@ -18,12 +19,14 @@ import pyarrow.compute as pc
 from pyutils.data.records import ReferRecord
 from pyutils.data.refer.cache import load_tables
 from pyutils.data.refer.layout import locate
-from pyutils.data.refer.lookup import IdIndex, Ids, as_ids
 from pyutils.data.refer.masks import read_outlines, to_mask
-from pyutils.data.refer.records import refer_records
+from pyutils.data.refer.tables import ReferTables
 from pyutils.data.table import RecordTable
 from pyutils.errors import InputError, nearest
 from pyutils.formats.atomic import PathLike
+
+#: One identifier, several, or None for no restriction.
+Ids = Union[int, Collection[int], None]
 
 
 class Refer:
@@ -161,7 +164,7 @@ class Refer:
         if not rows.size:
             raise InputError(f"{self.files.refs}: no reference of split {split!r} is left by the images asked for")
         boxes = self.boxes(self._refs["ref_id"][rows])
-        return refer_records(self._tables, rows, boxes)
+        return _refer_records(self._tables, rows, boxes)
 
     def _in_split(self, split: str) -> np.ndarray:
         """Which references [n] bool belong to `split`."""
@@ -219,3 +222,59 @@ def _as_written(table: pa.Table, index: IdIndex, ids: Ids) -> list[dict[str, Any
     """Rows as dictionaries without the keys that the file leaves out there."""
     chosen = table if ids is None else table.take(pa.array(index.rows(ids)))
     return [{key: value for key, value in row.items() if value is not None} for row in chosen.to_pylist()]
+
+
+class IdIndex:
+    """Rows of identifiers, by binary search."""
+
+    def __init__(self, values: np.ndarray, what: str, path: str) -> None:
+        self._order = np.argsort(values, kind="stable")
+        self._sorted = values[self._order]
+        self._what, self._path = what, path
+
+    def rows(self, ids: Ids) -> np.ndarray:
+        """Rows of `ids`, in their order. Raises InputError naming the first that is not there."""
+        wanted = as_ids(ids)
+        places = np.minimum(np.searchsorted(self._sorted, wanted), len(self._sorted) - 1)
+        lost = self._sorted[places] != wanted
+        if lost.any():
+            raise InputError(f"{self._path}: there is no {self._what} {wanted[lost][0]} ({lost.sum()} not found)")
+        return self._order[places]
+
+
+def as_ids(ids: int | Iterable[int]) -> np.ndarray:
+    """Identifiers as int64; a single one becomes an array of one. Raises InputError for what is not a whole number."""
+    values = np.atleast_1d(np.asarray(ids if isinstance(ids, (int, str, np.ndarray)) else list(ids)))
+    if values.size and values.dtype.kind not in "iu":
+        raise InputError(f"identifiers are whole numbers; found {values.reshape(-1).tolist()[0]!r}")
+    return values.astype(np.int64).reshape(-1)
+
+
+def _refer_records(tables: ReferTables, rows: np.ndarray, boxes: np.ndarray) -> RecordTable[ReferRecord]:
+    """One record for each sentence of the references in `rows` ([n] int64), in their order.
+
+    `boxes` [n, 4] float64 are the references' boxes, x, y, width, height in pixels.
+    """
+    return RecordTable(ReferRecord, _records(tables, rows, boxes))
+
+
+def _records(tables: ReferTables, rows: np.ndarray, boxes: np.ndarray) -> Iterator[ReferRecord]:
+    names = zip(tables.images["id"].to_pylist(), tables.images["file_name"].to_pylist())
+    keys = {image_id: PurePosixPath(name).stem for image_id, name in names}
+    counts = tables.refs["sentences"].to_numpy()
+    ends = np.cumsum(counts)
+    refs = tables.refs.take(pa.array(rows))
+    columns = [refs[name].to_pylist() for name in ("ref_id", "image_id", "ann_id", "category_id")]
+    sent_ids, raw = tables.sentences["sent_id"].to_pylist(), tables.sentences["raw"].to_pylist()
+    for row, box, ref_id, image_id, ann_id, category_id in zip(rows, boxes.tolist(), *columns):
+        for place in range(ends[row] - counts[row], ends[row]):
+            yield ReferRecord(
+                ref_id=ref_id,
+                sentence_id=sent_ids[place],
+                image=keys[image_id],
+                image_id=image_id,
+                expression=raw[place],
+                box=tuple(box),
+                ann_id=ann_id,
+                category_id=category_id,
+            )

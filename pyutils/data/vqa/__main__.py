@@ -1,4 +1,8 @@
-"""`python -m pyutils.data.vqa evaluate`: the official VQA accuracy of a result file, as a Markdown table."""
+"""VQA v2 tools: score a result file, build an answer vocabulary.
+
+`python -m pyutils.data.vqa evaluate` prints the official accuracy of a result file as a Markdown table;
+`python -m pyutils.data.vqa answers build --annotations FILE … --output answers_vqa.txt` writes a vocabulary.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Optional
 
+from pyutils.data.vqa.answers import UNKNOWN, AnswerVocabulary, count_answers
 from pyutils.data.vqa.api import VQA
 from pyutils.data.vqa.results import read_results
 from pyutils.errors import InputError
@@ -24,25 +29,57 @@ def table(result: VQAAccuracy) -> str:
     return "\n".join(lines + [f"| {kind} | {name} | {value:.2f} |" for kind, name, value in rows])
 
 
-def main(arguments: Optional[Sequence[str]] = None) -> int:
-    """The command line; returns the exit status (2 for bad input, which is printed without a traceback)."""
-    parser = argparse.ArgumentParser(prog="python -m pyutils.data.vqa", description="VQA v2 tools")
-    evaluate = parser.add_subparsers(required=True).add_parser("evaluate", help="score a result file")
-    evaluate.add_argument("--questions", required=True, help="official questions JSON of the split")
-    evaluate.add_argument("--annotations", required=True, help="official annotations JSON of the split")
-    evaluate.add_argument("--results", required=True, help='result.json: a list of {"question_id", "answer"}')
-    evaluate.add_argument("--output", help="also write all accuracies, by question too, to this JSON file")
-    options = parser.parse_args(arguments)
-    try:
-        split = VQA(options.questions, options.annotations)
-        answers = read_results(options.results, split.question_ids())
-        result = evaluate_answers(split.annotations(), answers)
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return 2
+def evaluate(options: argparse.Namespace) -> None:
+    """Print the accuracies of a result file, and write all of them to `options.output` where it is given."""
+    split = VQA(options.questions, options.annotations)
+    answers = read_results(options.results, split.question_ids())
+    result = evaluate_answers(split.annotations(), answers)
     if options.output:
         write_json(options.output, asdict(result))
     print(table(result))
+
+
+def build_answers(options: argparse.Namespace) -> None:
+    """Write the answers that occur often enough in the annotations, and print how many questions they cover."""
+    counts = count_answers(options.annotations)
+    vocabulary = AnswerVocabulary.build(counts, options.minimum, not options.without_unknown)
+    vocabulary.save(options.output)
+    questions = sum(counts.values())
+    covered = sum(counts[answer] for answer in vocabulary)
+    print(f"questions                      {questions}")
+    print(f"different answers              {len(counts)}")
+    print(f"given at least {options.minimum:>3} times       {vocabulary.real_answers}")
+    print(f"lines written                  {len(vocabulary)}")
+    print(f"questions covered              {covered} ({covered / questions:.1%})")
+    print(f"wrote {options.output}")
+
+
+def main(arguments: Optional[Sequence[str]] = None) -> int:
+    """Run the command line; return the exit status (2 for invalid input, which is printed without a traceback)."""
+    parser = argparse.ArgumentParser(prog="python -m pyutils.data.vqa", description="VQA v2 tools")
+    commands = parser.add_subparsers(required=True)
+
+    score = commands.add_parser("evaluate", help="score a result file")
+    score.add_argument("--questions", required=True, help="official questions JSON of the split")
+    score.add_argument("--annotations", required=True, help="official annotations JSON of the split")
+    score.add_argument("--results", required=True, help='result.json: a list of {"question_id", "answer"}')
+    score.add_argument("--output", help="also write all accuracies, by question too, to this JSON file")
+    score.set_defaults(run=evaluate)
+
+    answers = commands.add_parser("answers", help="answer vocabularies of classifiers")
+    build = answers.add_subparsers(required=True).add_parser("build", help="build an answer list from annotations")
+    build.add_argument("--annotations", nargs="+", required=True, help="official annotation JSON or imdb files")
+    build.add_argument("--output", required=True, help="the answers_vqa.txt to write")
+    build.add_argument("--minimum", type=int, default=9, help="questions an answer needs (default 9)")
+    build.add_argument("--without-unknown", action="store_true", help=f"do not put {UNKNOWN} first")
+    build.set_defaults(run=build_answers)
+
+    options = parser.parse_args(arguments)
+    try:
+        options.run(options)
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
     return 0
 
 

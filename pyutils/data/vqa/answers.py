@@ -1,11 +1,10 @@
 """The answers a VQA classifier chooses from, and the soft scores it learns (Teney et al. 2018 and later).
 
-`python -m pyutils.data.vqa.answers build --annotations FILE … --output answers_vqa.txt` builds a vocabulary.
+`python -m pyutils.data.vqa answers build --annotations FILE … --output answers_vqa.txt` builds a vocabulary.
 """
 
 from __future__ import annotations
 
-import argparse
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -83,7 +82,7 @@ class AnswerVocabulary(Sequence[str]):
         except OSError as error:
             raise InputError(
                 f"{path}: cannot read the answer list: {error.strerror}; build one with "
-                "`python -m pyutils.data.vqa.answers build`"
+                "`python -m pyutils.data.vqa answers build`"
             ) from error
         except UnicodeDecodeError as error:
             raise InputError(f"{path}: not UTF-8 text (byte {error.start}); expected one answer a line") from error
@@ -207,33 +206,3 @@ def _answers_of_json(content: object, path: Path) -> list[str]:
     if not isinstance(content, list) or not all(isinstance(answer, str) for answer in content):
         raise InputError(f"{path}: expected a list of answers (label2ans), found something else")
     return content
-
-
-def main(arguments: Optional[Sequence[str]] = None) -> int:
-    """The command line; returns the exit status (2 for bad input, which is printed)."""
-    parser = argparse.ArgumentParser(prog="python -m pyutils.data.vqa.answers", description="VQA answer vocabularies")
-    build = parser.add_subparsers(required=True).add_parser("build", help="build an answer list from annotations")
-    build.add_argument("--annotations", nargs="+", required=True, help="official annotation JSON or imdb files")
-    build.add_argument("--output", required=True, help="the answers_vqa.txt to write")
-    build.add_argument("--minimum", type=int, default=9, help="questions an answer needs (default 9)")
-    build.add_argument("--without-unknown", action="store_true", help=f"do not put {UNKNOWN} first")
-    options = parser.parse_args(arguments)
-    try:
-        counts = count_answers(options.annotations)
-        vocabulary = AnswerVocabulary.build(counts, options.minimum, not options.without_unknown)
-    except InputError as error:
-        parser.exit(2, f"{error}\n")
-    vocabulary.save(options.output)
-    questions = sum(counts.values())
-    covered = sum(counts[answer] for answer in vocabulary)
-    print(f"questions                      {questions}")
-    print(f"different answers              {len(counts)}")
-    print(f"given at least {options.minimum:>3} times       {vocabulary.real_answers}")
-    print(f"lines written                  {len(vocabulary)}")
-    print(f"questions covered              {covered} ({covered / questions:.1%})")
-    print(f"wrote {options.output}")
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

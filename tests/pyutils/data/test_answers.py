@@ -7,7 +7,8 @@ import pytest
 
 from pyutils.data.table import concat
 from pyutils.data.vqa import annotations as vqa
-from pyutils.data.vqa.answers import UNKNOWN, AnswerVocabulary, count_answers, main
+from pyutils.data.vqa.__main__ import main
+from pyutils.data.vqa.answers import UNKNOWN, AnswerVocabulary, count_answers
 from pyutils.errors import InputError
 from tests.support import golden
 
@@ -107,12 +108,24 @@ def test_build_keeps_what_is_frequent_after_normalising(tmp_path, capsys):
     first = annotation_file(tmp_path / "a.json", {"yes": 6, "Two": 9, "rare": 8})
     second = annotation_file(tmp_path / "b.json", {"Yes.": 3, "the dog": 20})
     output = tmp_path / "answers_vqa.txt"
-    assert main(["build", "--annotations", str(first), str(second), "--output", str(output)]) == 0
+    assert main(["answers", "build", "--annotations", str(first), str(second), "--output", str(output)]) == 0
     assert output.read_text() == "<unk>\n2\ndog\nyes\n"
     printed = capsys.readouterr().out
     assert "questions                      46" in printed and "at least   9 times       3" in printed
     assert AnswerVocabulary.load(output).answers == ("<unk>", "2", "dog", "yes")
-    bare = main(["build", "--annotations", str(first), "--output", str(output), "--without-unknown", "--minimum", "6"])
+    bare = main(
+        [
+            "answers",
+            "build",
+            "--annotations",
+            str(first),
+            "--output",
+            str(output),
+            "--without-unknown",
+            "--minimum",
+            "6",
+        ]
+    )
     assert bare == 0 and output.read_text() == "2\nrare\nyes\n"
 
 
@@ -157,6 +170,6 @@ def test_bad_rule_and_bad_build(vocabulary, tmp_path, capsys):
         vocabulary.soft_scores(["yes"], "oficial")
     with pytest.raises(InputError, match="lower the minimum"):
         AnswerVocabulary.build({"yes": 3})
-    with pytest.raises(SystemExit) as stopped:
-        main(["build", "--annotations", str(tmp_path / "none.json"), "--output", str(tmp_path / "o.txt")])
-    assert stopped.value.code == 2 and "none.json" in capsys.readouterr().err
+    missing = str(tmp_path / "none.json")
+    assert main(["answers", "build", "--annotations", missing, "--output", str(tmp_path / "o.txt")]) == 2
+    assert "none.json" in capsys.readouterr().err

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pyutils.data.annotations import vcr
-from pyutils.data.annotations.tagged_text import NEUTRAL_NAMES, in_words, speaking_names
+from pyutils.data.annotations.vcr import NEUTRAL_NAMES, in_words, speaking_names
 from pyutils.data.records import TaggedText
 from pyutils.errors import InputError
 
@@ -63,7 +63,7 @@ def test_metadata_is_optional(write):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        (changed(question=["Is", [3], "?"]), "line 1, question: a tag points at object 3, but the picture has 3"),
+        (changed(question=["Is", [3], "?"]), "line 1, question: a tag points at object 3, but the image has 3"),
         (changed(question="Is it?"), "question: expected a list of words, found str"),
         (changed(question=["Is", 3]), "expected words and lists of object numbers, found 3"),
         (changed(answer_choices=[["a"]] * 3), "expected 4 answer_choices, found 3"),

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from pyutils.data.annotations import albef_captions, albef_grounding, albef_nlvr, albef_ve, albef_vqa, karpathy
+from pyutils.data.annotations import albef, karpathy
 from pyutils.errors import InputError
 
 
@@ -23,20 +23,20 @@ def write(tmp_path):
 def test_pretraining_takes_one_caption_or_several(write):
     first = write([{"image": "/a/1.jpg", "caption": "One."}])
     second = write([{"image": "2.jpg", "caption": ["Two.", "Zwei."]}], "second.json")
-    records = albef_captions.read_pretrain([first, second])
+    records = albef.read_pretrain([first, second])
     assert [record.captions for record in records] == [("One.",), ("Two.", "Zwei.")]
     assert records[0].image_id == "/a/1.jpg"
 
 
 @pytest.mark.parametrize("caption", ["犬", "Собака.", "คน", "कुत्ता", "٣", "7"])
 def test_captions_of_every_script_are_read(write, caption):
-    (record,) = albef_captions.read_pretrain(write([{"image": "1.jpg", "caption": caption}]))
+    (record,) = albef.read_pretrain(write([{"image": "1.jpg", "caption": caption}]))
     assert record.captions == (caption,)
 
 
 def test_visual_genome_answer_weighs_a_half(write):
     entry = {"question_id": "7", "image": "1.jpg", "question": "Is it?", "answer": "yes", "dataset": "vg"}
-    (record,) = albef_vqa.read(write([entry]))
+    (record,) = albef.read_vqa(write([entry]))
     assert (record.question_id, record.answers, record.weights) == (7, ("yes",), (0.5,))
 
 
@@ -46,17 +46,17 @@ def test_a_question_to_answer_is_listed_once(write):
         write(entries),
         write([{**entries[0], "question_id": 9}, {**entries[0], "question_id": "7"}], "b.json"),
     )
-    assert len(albef_vqa.read_eval(first)) == 3
-    assert len(albef_vqa.read([first, second])) == 5
+    assert len(albef.read_vqa_eval(first)) == 3
+    assert len(albef.read_vqa([first, second])) == 5
     with pytest.raises(InputError) as caught:
-        albef_vqa.read_eval([first, second])
+        albef.read_vqa_eval([first, second])
     assert str(caught.value).startswith(f"{second}: entry 1: question_id 7 stands in {first}: entry 1 already (1 ids")
 
 
 def test_lists_of_the_original_lack_what_ours_add(write):
-    (pair,) = albef_nlvr.read(write([{"images": ["a", "b"], "sentence": "s", "label": "False"}]))
+    (pair,) = albef.read_nlvr2(write([{"images": ["a", "b"], "sentence": "s", "label": "False"}]))
     assert (pair.label, pair.identifier) == (False, f"{write([])}: entry 0")
-    (expression,) = albef_grounding.read(write([{"image": "a", "text": "t", "ref_id": 3}]))
+    (expression,) = albef.read_grounding(write([{"image": "a", "text": "t", "ref_id": 3}]))
     assert (expression.box, expression.split, expression.image_id) == (None, "", -1)
 
 
@@ -69,32 +69,32 @@ _EXPRESSION = {"image": "a", "text": "t", "ref_id": 1}
 @pytest.mark.parametrize(
     ("read", "good", "bad", "message"),
     [
-        (albef_captions.read_pretrain, _CAPTION, {"image": "a.jpg"}, 'lacks "caption"; found image'),
-        (albef_captions.read_pretrain, _CAPTION, {"image": "a", "caption": []}, '"caption" is empty; fill it or take'),
-        (albef_captions.read_pretrain, _CAPTION, {"image": "a", "caption": ["x", " "]}, '"caption" is empty'),
-        (albef_captions.read_pretrain, _CAPTION, {"image": "a", "caption": ["x", "?!"]}, "no letter or digit: '?!'"),
-        (albef_captions.read_pretrain, _CAPTION, {"image": 3, "caption": "x"}, 'expected text in "image", found int'),
+        (albef.read_pretrain, _CAPTION, {"image": "a.jpg"}, 'lacks "caption"; found image'),
+        (albef.read_pretrain, _CAPTION, {"image": "a", "caption": []}, '"caption" is empty; fill it or take'),
+        (albef.read_pretrain, _CAPTION, {"image": "a", "caption": ["x", " "]}, '"caption" is empty'),
+        (albef.read_pretrain, _CAPTION, {"image": "a", "caption": ["x", "?!"]}, "no letter or digit: '?!'"),
+        (albef.read_pretrain, _CAPTION, {"image": 3, "caption": "x"}, 'expected text in "image", found int'),
         (
-            albef_captions.read_retrieval_train,
+            albef.read_retrieval_train,
             _CAPTION,
             _CAPTION | {"caption": ["x", "y"]},
             "expected one caption, found 2",
         ),
-        (albef_captions.read_retrieval_train, _CAPTION, {"image": "a", "caption": "x"}, 'lacks "image_id"'),
-        (albef_captions.read_retrieval_eval, _CAPTION, _CAPTION, "the image a.jpg is listed twice"),
-        (albef_vqa.read, _QUESTION, _QUESTION | {"dataset": "vgg"}, 'unknown "dataset" \'vgg\': did you mean "vg"'),
-        (albef_vqa.read, _QUESTION, _QUESTION | {"question_id": "x"}, 'expected a whole number in "question_id"'),
-        (albef_vqa.read, _QUESTION, _QUESTION | {"answer": []}, '"answer" is empty'),
-        (albef_nlvr.read, _PAIR, _PAIR | {"label": "yes"}, 'expected the label "True" or "False", found \'yes\''),
-        (albef_nlvr.read, _PAIR, _PAIR | {"images": ["a"]}, "expected two image paths"),
+        (albef.read_retrieval_train, _CAPTION, {"image": "a", "caption": "x"}, 'lacks "image_id"'),
+        (albef.read_retrieval_eval, _CAPTION, _CAPTION, "the image a.jpg is listed twice"),
+        (albef.read_vqa, _QUESTION, _QUESTION | {"dataset": "vgg"}, 'unknown "dataset" \'vgg\': did you mean "vg"'),
+        (albef.read_vqa, _QUESTION, _QUESTION | {"question_id": "x"}, 'expected a whole number in "question_id"'),
+        (albef.read_vqa, _QUESTION, _QUESTION | {"answer": []}, '"answer" is empty'),
+        (albef.read_nlvr2, _PAIR, _PAIR | {"label": "yes"}, 'expected the label "True" or "False", found \'yes\''),
+        (albef.read_nlvr2, _PAIR, _PAIR | {"images": ["a"]}, "expected two image paths"),
         (
-            albef_ve.read,
+            albef.read_entailment,
             {"image": "a", "sentence": "s", "label": "neutral"},
             {"image": "a", "sentence": "s", "label": "neutrall"},
             "unknown label 'neutrall': did you mean \"neutral\"",
         ),
-        (albef_grounding.read, _EXPRESSION, _EXPRESSION | {"box": [1, 2]}, "expected x, y, width, height"),
-        (albef_grounding.read, _EXPRESSION, "text", "expected an object, found str"),
+        (albef.read_grounding, _EXPRESSION, _EXPRESSION | {"box": [1, 2]}, "expected x, y, width, height"),
+        (albef.read_grounding, _EXPRESSION, "text", "expected an object, found str"),
     ],
 )
 def test_broken_entry_is_named(write, read, good, bad, message):
@@ -107,15 +107,15 @@ def test_broken_entry_is_named(write, read, good, bad, message):
 
 def test_files_that_are_no_lists_are_named(write, tmp_path):
     with pytest.raises(InputError, match="list.json: expected a JSON list of entries, found dict; official files"):
-        albef_vqa.read(write({"questions": []}))
+        albef.read_vqa(write({"questions": []}))
     with pytest.raises(InputError, match="not valid JSON at line 1"):
-        albef_ve.read(write('[{"image": '))
+        albef.read_entailment(write('[{"image": '))
     with pytest.raises(InputError, match="absent.json: cannot be read: No such file"):
-        albef_nlvr.read(tmp_path / "absent.json")
+        albef.read_nlvr2(tmp_path / "absent.json")
 
 
 def test_answer_list(write):
-    assert albef_vqa.read_answer_list(write(["yes", "no"])) == ("yes", "no")
+    assert albef.read_answer_list(write(["yes", "no"])) == ("yes", "no")
     for content, message in (
         ({"yes": 1}, "expected a JSON list of answers; make one with"),
         ([], "expected a JSON list of answers"),
@@ -123,20 +123,20 @@ def test_answer_list(write):
         (["yes", "no", "yes"], "the answer 'yes' occurs 2 times"),
     ):
         with pytest.raises(InputError, match="list.json: ") as caught:
-            albef_vqa.read_answer_list(write(content))
+            albef.read_answer_list(write(content))
         assert message in str(caught.value)
 
 
 def test_detections(write):
-    boxes = albef_grounding.read_detections(write({"7": [[1, 2, 3, 4, 0.5], [5, 6, 7, 8]], "8": []}))
+    boxes = albef.read_detections(write({"7": [[1, 2, 3, 4, 0.5], [5, 6, 7, 8]], "8": []}))
     assert boxes[7].tolist() == [[1, 2, 3, 4], [5, 6, 7, 8]]
     assert boxes[8].shape == (0, 4)
     with pytest.raises(InputError, match="expected image ids as keys, found 'a'"):
-        albef_grounding.read_detections(write({"a": []}))
+        albef.read_detections(write({"a": []}))
     with pytest.raises(InputError, match="image 7: expected a list of boxes"):
-        albef_grounding.read_detections(write({"7": [[1, 2]]}))
+        albef.read_detections(write({"7": [[1, 2]]}))
     with pytest.raises(InputError, match="expected an object from image id to boxes, found list"):
-        albef_grounding.read_detections(write([]))
+        albef.read_detections(write([]))
 
 
 def test_karpathy_splits(write):

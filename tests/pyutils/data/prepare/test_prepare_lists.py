@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pyutils.data.annotations import albef_captions, albef_grounding, albef_nlvr, albef_ve, albef_vqa
+from pyutils.data.annotations import albef
 from pyutils.data.prepare.__main__ import main
 from pyutils.data.records import CaptionRecord, ExpressionRecord
 from pyutils.errors import InputError
@@ -26,13 +26,13 @@ def _prepare(root: Path, *arguments: str) -> Path:
 def test_coco(tmp_path, capsys):
     official.karpathy(tmp_path)
     made = _prepare(tmp_path, "coco")
-    train = albef_captions.read_retrieval_train(made / "coco_train.json")
+    train = albef.read_retrieval_train(made / "coco_train.json")
     assert len(train) == 6
     assert train[2] == CaptionRecord("val2014/COCO_val2014_000000000101.jpg", ("Caption 0 of 1.",), 101)
     assert [record.image_id for record in train] == [100, 100, 101, 101, 104, 104]
-    test = albef_captions.read_retrieval_eval(made / "coco_test.json")
+    test = albef.read_retrieval_eval(made / "coco_test.json")
     assert test[0].captions == ("Caption 0 of 3.", "Caption 1 of 3.")
-    assert len(albef_captions.read_pretrain(made / "coco_pretrain.json")) == 3
+    assert len(albef.read_pretrain(made / "coco_pretrain.json")) == 3
     printed = capsys.readouterr().out
     assert "coco_train.json: 6 entries, 3 images" in printed
     assert "coco train: 3 images; the published split has 113287" in printed
@@ -43,20 +43,20 @@ def test_flickr30k(tmp_path):
     made = _prepare(tmp_path, "flickr30k")
     entries = json.loads((made / "flickr30k_train.json").read_text())
     assert entries[0] == {"image": "flickr30k-images/100.jpg", "caption": "Caption 0 of 0.", "image_id": 0}
-    assert len(albef_captions.read_retrieval_eval(made / "flickr30k_val.json")) == 1
+    assert len(albef.read_retrieval_eval(made / "flickr30k_val.json")) == 1
 
 
 def test_vqa_answers_weigh_their_share(tmp_path, capsys):
     official.vqa(tmp_path)
     made = _prepare(tmp_path, "vqa")
-    train = albef_vqa.read([made / "vqa_train.json", made / "vqa_val.json"])
+    train = albef.read_vqa([made / "vqa_train.json", made / "vqa_val.json"])
     assert len(train) == 20
     assert train[1].answers == ("Yes", "no", "maybe")
     assert train[1].weights == (0.7, 0.2, 0.1)
     assert train[1].image == "train2014/COCO_train2014_000000000007.jpg"
-    test = albef_vqa.read(made / "vqa_test.json")
+    test = albef.read_vqa(made / "vqa_test.json")
     assert (test[0].answers, test[0].image) == ((), "test2015/COCO_test2015_000000000007.jpg")
-    assert albef_vqa.read_answer_list(made / "answer_list.json") == ("yes",)
+    assert albef.read_answer_list(made / "answer_list.json") == ("yes",)
     note = "1 of 3 answers, given to 9 questions or more, covering 45.0% of 20 questions; 2 with the empty answer"
     assert note in capsys.readouterr().out
 
@@ -65,11 +65,11 @@ def test_visual_genome_keeps_ranked_answers(tmp_path):
     official.vqa(tmp_path)
     official.visual_genome(tmp_path)
     made = _prepare(tmp_path, "vqa")
-    (record,) = albef_vqa.read(made / "vg_qa.json")
+    (record,) = albef.read_vqa(made / "vg_qa.json")
     assert (record.answers, record.weights, record.dataset) == (("yes",), (0.5,), "vg")
     assert (record.question_id, record.image) == (10, "VG_100K_2/1.jpg")
     _prepare(tmp_path, "vqa", "--all-vg-answers")
-    assert [record.answers for record in albef_vqa.read(made / "vg_qa.json")] == [("yes",), ("on table",)]
+    assert [record.answers for record in albef.read_vqa(made / "vg_qa.json")] == [("yes",), ("on table",)]
 
 
 def test_training_answers_alone_are_said_to_be_fewer(tmp_path, capsys):
@@ -87,10 +87,10 @@ def test_training_answers_alone_are_said_to_be_fewer(tmp_path, capsys):
 def test_nlvr2(tmp_path):
     official.nlvr2(tmp_path)
     made = _prepare(tmp_path, "nlvr2")
-    (train,) = albef_nlvr.read(made / "nlvr_train.json")
+    (train,) = albef.read_nlvr2(made / "nlvr_train.json")
     assert (train.left, train.right) == ("images/train/55/train-3-1-img0.png", "images/train/55/train-3-1-img1.png")
     assert (train.label, train.identifier) == (True, "train-3-1-0")
-    assert albef_nlvr.read(made / "nlvr_test.json")[0].left == "test1/test1-3-1-img0.png"
+    assert albef.read_nlvr2(made / "nlvr_test.json")[0].left == "test1/test1-3-1-img0.png"
 
 
 def test_nlvr2_real_files(tmp_path):
@@ -100,7 +100,7 @@ def test_nlvr2_real_files(tmp_path):
         pytest.skip("NLVR2_ANNOTATIONS names no folder with the published NLVR2 annotations")
     (tmp_path / "nlvr2").symlink_to(real)
     _prepare(tmp_path)
-    records = albef_nlvr.read(tmp_path / "albef/nlvr_dev.json")
+    records = albef.read_nlvr2(tmp_path / "albef/nlvr_dev.json")
     assert len(records) == 6982
     assert 0.4 < np.mean(records.column("label").astype(bool)) < 0.6
 
@@ -108,7 +108,7 @@ def test_nlvr2_real_files(tmp_path):
 def test_snli_ve_leaves_out_examples_without_majority(tmp_path, capsys):
     official.snli_ve(tmp_path)
     made = _prepare(tmp_path, "snli_ve")
-    (record,) = albef_ve.read(made / "ve_dev.json")
+    (record,) = albef.read_entailment(made / "ve_dev.json")
     assert (record.image, record.label, record.identifier) == ("flickr30k-images/42.jpg", "neutral", "42.jpg#0")
     assert "ve_dev.json: 1 examples without a gold label left out" in capsys.readouterr().out
 
@@ -117,12 +117,12 @@ def test_refcoco_with_annotated_boxes(tmp_path, capsys):
     official.refcoco(tmp_path)
     made = _prepare(tmp_path, "refcoco+")
     image = "train2014/COCO_train2014_000000000005.jpg"
-    train = albef_grounding.read(made / "refcoco+_train.json")
+    train = albef.read_grounding(made / "refcoco+_train.json")
     assert len(train) == 2
     assert train[1] == ExpressionRecord(image, "the dog 1", 0, 5, "train", (1.0, 2.0, 3.0, 4.0))
-    test = albef_grounding.read(made / "refcoco+_test.json")
+    test = albef.read_grounding(made / "refcoco+_test.json")
     assert [record.split for record in test] == ["val", "val", "testA", "testA"]
-    boxes = albef_grounding.read_detections(made / "refcoco+/dets.json")
+    boxes = albef.read_detections(made / "refcoco+/dets.json")
     assert boxes[5].tolist() == [[1, 2, 3, 4], [5.5, 6, 7, 8], [2, 2, 2, 2]]
     assert json.loads((made / "refcoco+/cocos.json").read_text())["2"]["bbox"] == [0, 0, 9, 9]
     assert "refcoco+/dets.json: boxes of the annotated objects (ground truth)" in capsys.readouterr().out
@@ -147,7 +147,7 @@ def test_refcoco_with_detections(tmp_path, capsys):
 def test_other_splitting(tmp_path):
     official.refcoco(tmp_path, "refcoco", "google")
     made = _prepare(tmp_path, "refcoco", "--splitting", "google")
-    assert len(albef_grounding.read(made / "refcoco_train.json")) == 2
+    assert len(albef.read_grounding(made / "refcoco_train.json")) == 2
 
 
 def test_without_arguments_everything_that_is_there_is_made(tmp_path, capsys):
@@ -194,7 +194,7 @@ def test_missing_images_are_counted_and_named(tmp_path, capsys):
     assert "nlvr_test.json: 1 of 2 images are not below" in message
     assert "nlvr_dev.json" not in message
     # Lists name the images where they were found.
-    (record,) = albef_nlvr.read(tmp_path / "albef/nlvr_dev.json")
+    (record,) = albef.read_nlvr2(tmp_path / "albef/nlvr_dev.json")
     assert record.left == "unpacked/dev-3-1-img0.png"
     assert "nlvr_dev.json: 1 entries, 2 images" in capsys.readouterr().out
 

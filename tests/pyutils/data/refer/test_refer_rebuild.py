@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from pyutils.data.refer import Refer
-from pyutils.data.refer.rebuild import rebuild_instances
+from pyutils.data.refer.instances import rebuild_instances
 from pyutils.errors import InputError
 from tests.support import golden
 

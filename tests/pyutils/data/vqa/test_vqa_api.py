@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 import subprocess
 import sys
 
@@ -137,3 +138,10 @@ def test_it_runs_as_a_module_without_paddle(tmp_path):
     finished = subprocess.run(command, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr
     assert f"{ACCURACY['overall']:.2f}" in finished.stdout
+
+
+def test_the_older_command_line_is_forwarded(capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["pyutils.vqa", *map(str, arguments(CASE.folder / "results.json"))])
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_module("pyutils.vqa", run_name="__main__")
+    assert stopped.value.code == 0 and "| overall |" in capsys.readouterr().out

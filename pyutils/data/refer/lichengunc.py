@@ -1,6 +1,6 @@
-"""The same data under the names of the widely used `REFER` class, for scripts that are written against it.
+"""The `REFER` class of github.com/lichengunc/refer, for scripts that are written against it.
 
-Answers are the original's, its oddities included where they are recorded; new code uses `pyutils.data.refer.Refer`.
+Answers are the original's, quirks included where they are recorded; new code uses `pyutils.data.refer.Refer`.
 """
 
 from __future__ import annotations
