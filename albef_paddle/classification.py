@@ -6,7 +6,7 @@ import paddle
 from paddle import nn
 
 from albef_paddle.config import AlbefConfig
-from albef_paddle.momentum import Teacher
+from albef_paddle.ema import Teacher
 from albef_paddle.pretrained import PretrainedAlbef
 from albef_paddle.text_encoder import text_encoder
 from pyutils.layers.initializers import linear

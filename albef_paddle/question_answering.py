@@ -10,7 +10,7 @@ import paddle.nn.functional as F
 from paddle import nn
 
 from albef_paddle.config import AlbefConfig
-from albef_paddle.momentum import Teacher
+from albef_paddle.ema import Teacher
 from albef_paddle.pretrained import PretrainedAlbef
 from albef_paddle.text_encoder import TextDecoder, labelled_positions, next_words, take_flat, text_encoder
 from pyutils.engine.precision import fp32_island
