@@ -36,7 +36,7 @@ class Encoded(NamedTuple):
     text_feature: paddle.Tensor
 
 
-class Compared(NamedTuple):
+class TeacherEmbeddings(NamedTuple):
     """The teacher's features that a batch is compared with: `images` and `texts` `[n, embed_dim]` float32 and, with
     several texts an image, `identities` `[n]` int64; this process's own batch starts at row `first`."""
 
@@ -46,7 +46,7 @@ class Compared(NamedTuple):
     first: int = 0
 
 
-class Contrast(NamedTuple):
+class ItcOutput(NamedTuple):
     """Similarities over the temperature and their targets, `[batch, n + queue]` float32 each, the n compared rows
     first; the loss, a scalar; inside this process's batch, `[batch, batch]` each: `image_to_text_within` and
     `text_to_image_within`, and `positives` (bool), pairs that belong together."""
@@ -61,7 +61,7 @@ class Contrast(NamedTuple):
     positives: paddle.Tensor
 
 
-class Matching(NamedTuple):
+class ItmOutput(NamedTuple):
     """`logits` `[3 · batch, 2]` (class 1 = they match): the pairs, each text with a wrong image, each image with a
     wrong text; `labels` `[3 · batch]` int64; the loss, a scalar."""
 
@@ -91,15 +91,15 @@ def encode_pairs(parts: nn.Layer, images: paddle.Tensor, input_ids: paddle.Tenso
     )
 
 
-def compared(teacher: Encoded, identities: paddle.Tensor | None = None) -> Compared:
+def compared(teacher: Encoded, identities: paddle.Tensor | None = None) -> TeacherEmbeddings:
     """What a batch is compared with where no other process takes part; `identities` `[batch]` int64."""
-    return Compared(teacher.image_feature, teacher.text_feature, identities)
+    return TeacherEmbeddings(teacher.image_feature, teacher.text_feature, identities)
 
 
-def gather_compared(teacher: Encoded, identities: paddle.Tensor | None = None) -> Compared:
+def gather_compared(teacher: Encoded, identities: paddle.Tensor | None = None) -> TeacherEmbeddings:
     """The same with the rows of every process, so that a step does not depend on how many share its batch. Every
     process must call it with as many rows."""
-    return Compared(
+    return TeacherEmbeddings(
         gather_rows(teacher.image_feature),
         gather_rows(teacher.text_feature),
         None if identities is None else gather_rows(identities),
@@ -129,7 +129,7 @@ class ContrastiveModel(PretrainedAlbef, nn.Layer):
         """A teacher with copies of the parts `names`."""
         return Teacher(self, names, self.config.momentum, self.config.teacher_dropout)
 
-    def contrast(self, own: Encoded, others: Compared, alpha: float) -> Contrast:
+    def contrast(self, own: Encoded, others: TeacherEmbeddings, alpha: float) -> ItcOutput:
         """The contrastive loss of a batch against the teacher's rows and the queue (equations 1, 2 and 6).
 
         `alpha`: weight of the teacher's similarities in the targets. Pairs of equal identity belong together; without
@@ -148,9 +148,9 @@ class ContrastiveModel(PretrainedAlbef, nn.Layer):
             text_to_image = paddle.matmul(own.text_feature, images) / self.temperature
             loss = itc_loss(image_to_text, text_to_image, image_targets, text_targets)
         within = (image_to_text[:, here], text_to_image[:, here], targets[:, here] > 0)
-        return Contrast(image_to_text, text_to_image, image_targets, text_targets, loss, *within)
+        return ItcOutput(image_to_text, text_to_image, image_targets, text_targets, loss, *within)
 
-    def _positives(self, others: Compared, here: slice) -> paddle.Tensor:
+    def _positives(self, others: TeacherEmbeddings, here: slice) -> paddle.Tensor:
         """Which columns belong to the rows `here`: `[batch, n + queue]` float32 whose rows sum to 1."""
         rows = others.images.shape[0]
         if others.identities is None:
@@ -183,9 +183,9 @@ class ContrastiveModel(PretrainedAlbef, nn.Layer):
         own: Encoded,
         text_mask: paddle.Tensor,
         memories: Sequence[KeyValue],
-        contrast: Contrast,
+        contrast: ItcOutput,
         negatives: Negatives | None = None,
-    ) -> Matching:
+    ) -> ItmOutput:
         """Image-text matching on the pairs of the batch and on hard negatives (equation 4).
 
         `memories` of `own.image_tokens`: projected once, then gathered for the negatives. `negatives`: draws to use
@@ -205,4 +205,4 @@ class ContrastiveModel(PretrainedAlbef, nn.Layer):
         )
         alone = contrast.positives.all(axis=1).astype("int64") * IGNORE
         labels = paddle.concat([paddle.ones([batch], dtype="int64"), alone, alone])
-        return Matching(logits, labels, masked_cross_entropy(logits, labels))
+        return ItmOutput(logits, labels, masked_cross_entropy(logits, labels))
