@@ -52,6 +52,12 @@ def test_the_original_command_line_trains_and_evaluates(world, retrieval_yaml, t
     assert 0 <= metrics["r_mean"] <= 100
 
 
+def test_the_table_of_commands_imports_neither_paddle_nor_a_task():
+    code = "import sys, albef_paddle.commands; print([m for m in sys.modules if m == 'paddle' or '.tasks' in m])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_an_unknown_flag_names_the_nearest():
     assert "did you mean" in command("run_retrieval.py", "--checkpont", "x", status=2)
 
