@@ -101,10 +101,10 @@ def batches(folder: Path, batch: int, count: int) -> tuple[list[Batch], list[flo
     from vilbert_refer_epoch import expressions, ours, vocabulary
 
     from pyutils.data.features.inputs import RegionConfig
-    from vilbert_paddle.data.regions import PictureReader
+    from vilbert_paddle.data.regions import RegionReader
 
     records = expressions(generate(folder / "regions.lmdb", batch * count))
-    reader, tokenizer = PictureReader(RegionConfig(path=str(folder / "regions.lmdb")), 2048), vocabulary(folder)
+    reader, tokenizer = RegionReader(RegionConfig(path=str(folder / "regions.lmdb")), 2048), vocabulary(folder)
     made, seconds = [], []
     for start in range(0, len(records), batch):
         before = time.perf_counter()
