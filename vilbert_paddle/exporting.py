@@ -27,7 +27,7 @@ from pyutils.text.tokenizer import WordPiece
 from vilbert_paddle.config import VilbertConfig
 from vilbert_paddle.data.regions import held_images
 from vilbert_paddle.data.texts import text_batch
-from vilbert_paddle.heads import HEADS, VilbertForTasks
+from vilbert_paddle.network.heads import HEADS, VilbertForTasks
 
 SERVED = ("vqa", "pair", "entailment", "match", "region")
 """Heads that can be exported."""

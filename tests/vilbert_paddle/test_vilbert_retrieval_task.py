@@ -16,7 +16,7 @@ from pyutils.errors import InputError
 from pyutils.metrics.retrieval import Positives, ranks_of
 from vilbert_paddle.data.hard_negatives import HardNegatives
 from vilbert_paddle.data.retrieval import caption_batch, image_batch
-from vilbert_paddle.objectives import network_inputs
+from vilbert_paddle.network.objectives import network_inputs
 from vilbert_paddle.tasks.base import with_recipe
 from vilbert_paddle.tasks.gallery import Gallery
 from vilbert_paddle.tasks.retrieval import RetrievalTask

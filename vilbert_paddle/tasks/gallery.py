@@ -15,10 +15,10 @@ from pyutils.data.records import CaptionRecord
 from pyutils.engine.task import Batch
 from pyutils.metrics.retrieval import Positives, RankCounter
 from vilbert_paddle.data.retrieval import caption_batch, image_batch
-from vilbert_paddle.heads import HEADS
-from vilbert_paddle.model import Pairing, paired
-from vilbert_paddle.objectives import REGION_INPUTS
-from vilbert_paddle.streams import Stream
+from vilbert_paddle.network.heads import HEADS
+from vilbert_paddle.network.model import Pairing, paired
+from vilbert_paddle.network.objectives import REGION_INPUTS
+from vilbert_paddle.network.streams import Stream
 from vilbert_paddle.tasks.base import VilbertTask
 
 _RIGHT_BLOCK = 32  # pictures whose right pairs are scored at a time

@@ -21,7 +21,7 @@ from pyutils.metrics.retrieval import RankPredictions
 from vilbert_paddle.data.caption_lines import read_caption_lines
 from vilbert_paddle.data.hard_negatives import HardNegatives
 from vilbert_paddle.data.retrieval import CHOICES, CaptionTable, four_way_batch, image_batch
-from vilbert_paddle.objectives import OBJECTIVES, REGION_INPUTS, TEXT_INPUTS, as_choices, network_inputs
+from vilbert_paddle.network.objectives import OBJECTIVES, REGION_INPUTS, TEXT_INPUTS, as_choices, network_inputs
 from vilbert_paddle.tasks.base import VilbertRunConfig, VilbertTask
 from vilbert_paddle.tasks.gallery import Gallery
 

@@ -12,7 +12,7 @@ from paddle import nn
 from pyutils.layers.attention import AttentionMaps
 from pyutils.layers.heads import Pooler
 from vilbert_paddle.config import VilbertConfig
-from vilbert_paddle.streams import (
+from vilbert_paddle.network.streams import (
     CoAttentionLayer,
     CoAttentionMaps,
     RegionEmbeddings,
