@@ -25,7 +25,7 @@ from pyutils.data.records import ReferRecord
 from pyutils.metrics.grounding import box_iou, xyxy
 from pyutils.text.tokenizer import WordPiece
 from vilbert_paddle.data.refer import refer_batch
-from vilbert_paddle.data.regions import PictureReader
+from vilbert_paddle.data.regions import RegionReader
 
 WORDS = ("man", "in", "red", "shirt", "left", "of", "the", "dog")
 LENGTH, SIZE = 20, np.array([640, 480, 640, 480], np.float32)
@@ -64,7 +64,7 @@ def straightforward(reader: StraightforwardReader, tokenizer: WordPiece, records
     return [paddle.to_tensor(np.asarray(array)) for array in default_collate_fn(items)]
 
 
-def ours(reader: PictureReader, tokenizer: WordPiece, records: list[ReferRecord]) -> dict[str, paddle.Tensor]:
+def ours(reader: RegionReader, tokenizer: WordPiece, records: list[ReferRecord]) -> dict[str, paddle.Tensor]:
     """The batch of `ReferTask` on the device."""
     batch = refer_batch(records, tokenizer, reader, LENGTH, training=True)
     return {name: paddle.to_tensor(array) for name, array in batch.items()}
@@ -84,7 +84,7 @@ def measure(folder: Path, images: int, batch: int, repeats: int) -> list[tuple[s
         stores[f"packed store, {dtype}"] = folder / dtype
         convert(open_regions(text), folder / dtype, dtype)
     for name, path in stores.items():
-        pictures = PictureReader(RegionConfig(path=str(path)), 2048)
+        pictures = RegionReader(RegionConfig(path=str(path)), 2048)
         results.append((name, speed(lambda some, p=pictures: ours(p, tokenizer, some), batches, repeats)))
     return results
 

@@ -44,7 +44,7 @@ def our_step(model) -> Callable[[Batch], None]:
 
     from pyutils.losses import vqa_bce
     from pyutils.optim import OptimizerConfig, build_optimizer
-    from vilbert_paddle.objectives import network_inputs
+    from vilbert_paddle.network.objectives import network_inputs
     from vilbert_paddle.parameter_groups import with_groups
 
     config = OptimizerConfig(name="adamw_transformers", lr=RATE, correct_bias=False, weight_decay=DECAY)
@@ -65,8 +65,8 @@ def original_step(model) -> Callable[[Batch], None]:
     import paddle
 
     from pyutils.losses import vqa_bce
-    from vilbert_paddle.heads import HEADS
-    from vilbert_paddle.objectives import network_inputs
+    from vilbert_paddle.network.heads import HEADS
+    from vilbert_paddle.network.objectives import network_inputs
 
     moments: dict[str, list] = {}
 
@@ -101,10 +101,10 @@ def batches(folder: Path, batch: int, count: int) -> tuple[list[Batch], list[flo
     from vilbert_refer_epoch import expressions, ours, vocabulary
 
     from pyutils.data.features.inputs import RegionConfig
-    from vilbert_paddle.data.regions import PictureReader
+    from vilbert_paddle.data.regions import RegionReader
 
     records = expressions(generate(folder / "regions.lmdb", batch * count))
-    reader, tokenizer = PictureReader(RegionConfig(path=str(folder / "regions.lmdb")), 2048), vocabulary(folder)
+    reader, tokenizer = RegionReader(RegionConfig(path=str(folder / "regions.lmdb")), 2048), vocabulary(folder)
     made, seconds = [], []
     for start in range(0, len(records), batch):
         before = time.perf_counter()
@@ -133,7 +133,7 @@ def main() -> None:
     options = parser.parse_args()
     os.environ["PYUTILS_CPU_THREADS"] = str(options.threads)
     from vilbert_paddle.config import VilbertConfig
-    from vilbert_paddle.heads import HEADS, VilbertForTasks
+    from vilbert_paddle.network.heads import HEADS, VilbertForTasks
 
     model = VilbertForTasks(VilbertConfig(), list(HEADS))
     model.train()

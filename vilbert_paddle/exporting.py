@@ -25,9 +25,9 @@ from pyutils.export.folders import (
 from pyutils.formats.atomic import PathLike
 from pyutils.text.tokenizer import WordPiece
 from vilbert_paddle.config import VilbertConfig
-from vilbert_paddle.data.regions import held_pictures
+from vilbert_paddle.data.regions import held_images
 from vilbert_paddle.data.texts import text_batch
-from vilbert_paddle.heads import HEADS, VilbertForTasks
+from vilbert_paddle.network.heads import HEADS, VilbertForTasks
 
 SERVED = ("vqa", "pair", "entailment", "match", "region")
 """Heads that can be exported."""
@@ -136,7 +136,7 @@ class RegionPredictor:
                     f"{picture.features.shape[1]}-d ones"
                 )
         names = [f"picture {number}" for number in range(len(pictures))]
-        regions = held_pictures(list(pictures), names, settings["max_regions"])
+        regions = held_images(list(pictures), names, settings["max_regions"])
         batch = {**text_batch(self.tokenizer, list(texts), settings["max_text"]), **regions.arrays()}
         if settings["task_number"] is not None:
             batch["task_ids"] = np.full((len(texts), 1), settings["task_number"], np.int64)

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pyutils.optim import OptimizerConfig
 from pyutils.optim.config import NO_DECAY
-from vilbert_paddle.heads import PRETRAINING
+from vilbert_paddle.network.heads import PRETRAINING
 
 DecayRule = Literal["default", "original", "inverted"]
 HeadRates = Literal["new_heads", "original", "everything", "none"]

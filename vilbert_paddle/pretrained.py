@@ -18,7 +18,7 @@ from vilbert_paddle.weights import OTHER_HEADS, read_checkpoint
 
 Arrays = Mapping[str, np.ndarray]
 
-_HEAD_SIZES = {"text": 64, "regions": 128, "bridge": 128}  # of every published model
+_HEAD_SIZES = {"text": 64, "regions": 128, "co_attention": 128}  # of every published model
 # Field → (tensor that tells it, axis).
 _TOLD = {
     "vocab_size": ("encoder.text_embeddings.words.table.weight", 0),
@@ -55,16 +55,16 @@ class PretrainedVilbert(Pretrained):
         if missing:
             raise InputError(f"the checkpoint lacks a tensor that every ViLBERT has ({_TOLD[missing[0]][0]})")
         found = {field: tensors[name].shape[axis] for field, (name, axis) in _TOLD.items() if name in tensors}
-        bridges = _count(tensors, "connections")
+        layer_pairs = _count(tensors, "connections")
         for stream in ("text", "regions"):
             layers = _count(tensors, f"{stream}.layers")
-            if bridges:
+            if layer_pairs:
                 found[f"{stream}.num_layers"] = layers
-                found[f"{stream}.connect_at"] = tuple(range(layers - bridges, layers))
+                found[f"{stream}.connect_at"] = tuple(range(layers - layer_pairs, layers))
             if f"{stream}.hidden_size" in found:
                 found[f"{stream}.num_heads"] = max(1, found[f"{stream}.hidden_size"] // _HEAD_SIZES[stream])
         if "bridge_size" in found:
-            found["bridge_heads"] = max(1, found["bridge_size"] // _HEAD_SIZES["bridge"])
+            found["bridge_heads"] = max(1, found["bridge_size"] // _HEAD_SIZES["co_attention"])
         if any(name.startswith("encoder.regions.") for name in tensors):
             found["gated_regions"] = any(name.startswith("encoder.regions.gates.") for name in tensors)
         if any(name.startswith(("heads.vqa.", "heads.gqa.")) for name in tensors):

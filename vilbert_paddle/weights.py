@@ -25,7 +25,7 @@ from pyutils.weights.names import (
 )
 from pyutils.weights.paddlenlp_names import bert_as_hugging_face
 from pyutils.weights.places import locate
-from vilbert_paddle.streams import LOCATION_SIZE
+from vilbert_paddle.network.streams import LOCATION_SIZE
 
 # Heads of the authors' models → ours. Classifiers have rules of their own.
 LINEAR_HEADS = {
@@ -59,7 +59,7 @@ OTHER_HEADS = (r"^heads\.",)
 
 def encoder_rules() -> list[Rule]:
     """Rules of the two streams, without prefix on either side."""
-    gates, bridge = "encoder.v_layer.{}.attention.self.dyLinear", "encoder.c_layer.{}"
+    gates, co_attention = "encoder.v_layer.{}.attention.self.dyLinear", "encoder.c_layer.{}"
     return [
         *text_embedding_rules("embeddings", "text_embeddings"),
         Rule("embeddings.task_embeddings.weight", "text_embeddings.tasks.weight", TENSOR),
@@ -71,14 +71,14 @@ def encoder_rules() -> list[Rule]:
         Rule(f"{gates}_q", "regions.gates.{}.query"),
         Rule(f"{gates}_k", "regions.gates.{}.key"),
         # 1 is the visual stream, 2 the text's: words ask (query2) for what regions hold (key1, value1).
-        *_connection_rules(bridge, "connections.{}.text", side="t", asks=2, answers=1),
-        *_connection_rules(bridge, "connections.{}.regions", side="v", asks=1, answers=2),
+        *_co_attention_rules(co_attention, "connections.{}.text", side="t", asks=2, answers=1),
+        *_co_attention_rules(co_attention, "connections.{}.regions", side="v", asks=1, answers=2),
         Rule("t_pooler.dense", "text_pooler.dense"),
         Rule("v_pooler.dense", "region_pooler.dense"),
     ]
 
 
-def _connection_rules(theirs: str, ours: str, side: str, asks: int, answers: int) -> list[Rule]:
+def _co_attention_rules(theirs: str, ours: str, side: str, asks: int, answers: int) -> list[Rule]:
     return [
         Rule(f"{theirs}.biattention.query{asks}", f"{ours}.attention.attend.query"),
         Rule(f"{theirs}.biattention.key{answers}", f"{ours}.attention.attend.key"),

@@ -7,8 +7,8 @@ import paddle
 
 from tests.support import Golden, golden
 from vilbert_paddle.config import VilbertConfig, from_original
-from vilbert_paddle.heads import PRETRAINING, VilbertForPretraining, VilbertForTasks
-from vilbert_paddle.model import Vilbert
+from vilbert_paddle.network.heads import PRETRAINING, VilbertForPretraining, VilbertForTasks
+from vilbert_paddle.network.model import Vilbert
 from vilbert_paddle.weights import convert, to_names
 
 STATES = {"rtol": 1e-4, "atol": 2e-5}

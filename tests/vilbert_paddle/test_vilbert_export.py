@@ -11,10 +11,10 @@ from pyutils.errors import InputError
 from pyutils.export.__main__ import main
 from pyutils.text.tokenizer import WordPiece
 from vilbert_paddle.config import RegionStreamConfig, StreamConfig, VilbertConfig
-from vilbert_paddle.data.regions import held_pictures
+from vilbert_paddle.data.regions import held_images
 from vilbert_paddle.data.texts import text_batch
 from vilbert_paddle.exporting import AnsweringPredictor, RegionPredictor
-from vilbert_paddle.heads import VilbertForTasks
+from vilbert_paddle.network.heads import VilbertForTasks
 
 _PIECES = "[PAD] [UNK] [CLS] [SEP] [MASK] ? what colour is the box are there two red"
 PIECES = _PIECES.split()
@@ -62,7 +62,7 @@ def expected(checkpoints, kind: str, head: str) -> np.ndarray:
     model = VilbertForTasks.from_pretrained(checkpoints / kind)
     arrays = {
         **text_batch(WordPiece(checkpoints / "vocab.txt"), TEXTS, 8),
-        **held_pictures(pictures(), ["0", "1", "2", "3"], 100).arrays(),
+        **held_images(pictures(), ["0", "1", "2", "3"], 100).arrays(),
     }
     if kind == "tokens":
         arrays["task_ids"] = np.full((4, 1), 3)

@@ -15,7 +15,7 @@ from pyutils.data.features import open_regions
 from pyutils.data.pairs import Pair, write_tar_shards
 from pyutils.engine.run import run_task
 from pyutils.errors import InputError
-from vilbert_paddle.objectives import PretrainingLabels, network_inputs, pretraining_losses
+from vilbert_paddle.network.objectives import PretrainingLabels, network_inputs, pretraining_losses
 from vilbert_paddle.tasks.base import with_recipe
 from vilbert_paddle.tasks.pretrain import PretrainTask
 from vilbert_paddle.weights import load_initial

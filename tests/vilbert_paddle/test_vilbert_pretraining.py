@@ -17,9 +17,9 @@ from tests.vilbert_paddle.support import (
     originals,
     pretraining_of,
 )
-from vilbert_paddle.heads import PRETRAINING
 from vilbert_paddle.negatives import negatives_of_draws, region_negatives
-from vilbert_paddle.objectives import PretrainingLabels, pretraining_losses
+from vilbert_paddle.network.heads import PRETRAINING
+from vilbert_paddle.network.objectives import PretrainingLabels, pretraining_losses
 from vilbert_paddle.parameter_groups import with_groups
 
 TARGETS = ("classes", "features", "nce")

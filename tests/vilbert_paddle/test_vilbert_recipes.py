@@ -15,7 +15,7 @@ from pyutils.optim import OptimizerConfig
 from pyutils.optim.build import trained_parameters
 from tests.support import golden
 from tests.vilbert_paddle.support import TASK_HEADS, config_of, tasks_of
-from vilbert_paddle.heads import HEADS, PRETRAINING, VilbertForPretraining
+from vilbert_paddle.network.heads import HEADS, PRETRAINING, VilbertForPretraining
 from vilbert_paddle.parameter_groups import with_groups
 from vilbert_paddle.tasks.multitask import TASKS, MultitaskTask
 from vilbert_paddle.tasks.pretrain import PretrainTask

@@ -15,8 +15,8 @@ from pyutils.engine.run import run_task
 from pyutils.errors import InputError
 from pyutils.metrics.retrieval import Positives, ranks_of
 from vilbert_paddle.data.hard_negatives import HardNegatives
-from vilbert_paddle.data.retrieval import caption_batch, picture_batch
-from vilbert_paddle.objectives import network_inputs
+from vilbert_paddle.data.retrieval import caption_batch, image_batch
+from vilbert_paddle.network.objectives import network_inputs
 from vilbert_paddle.tasks.base import with_recipe
 from vilbert_paddle.tasks.gallery import Gallery
 from vilbert_paddle.tasks.retrieval import RetrievalTask
@@ -26,7 +26,7 @@ from vilbert_paddle.weights import load_initial
 def scores_one_by_one(task, split):
     """[captions, pictures]: every pair through the network's ordinary forward, a caption at a time."""
     records, head = task.records(split), task.config.retrieval.head
-    pictures = {name: paddle.to_tensor(array) for name, array in picture_batch(list(records), task.reader).items()}
+    pictures = {name: paddle.to_tensor(array) for name, array in image_batch(list(records), task.reader).items()}
     rows = []
     for record in records:
         for caption in record.captions:
@@ -63,8 +63,8 @@ def test_a_picture_is_embedded_once_where_that_is_exact(dropout, build, monkeypa
     layer = task.model.encoder.region_embeddings
     hook = layer.register_forward_pre_hook(lambda _, inputs: embedded.append(inputs[0].shape[0]))
     found = {}
-    for alike in (task._pictures_embed_alike(), False):
-        monkeypatch.setattr(task, "_pictures_embed_alike", lambda value=alike: value)
+    for alike in (task._images_embed_alike(), False):
+        monkeypatch.setattr(task, "_images_embed_alike", lambda value=alike: value)
         task.model.clear_gradients()
         scores = task.scores(tensors)
         (scores * paddle.arange(12, dtype="float32").reshape([3, 4])).sum().backward()

@@ -19,8 +19,8 @@ from tests.vilbert_paddle.support import (
     tasks_of,
 )
 from vilbert_paddle.config import VilbertConfig
-from vilbert_paddle.heads import HEADS, VilbertForTasks, WeightNormLinear
-from vilbert_paddle.objectives import OBJECTIVES, as_choices, candidate_scores, network_inputs
+from vilbert_paddle.network.heads import HEADS, VilbertForTasks, WeightNormLinear
+from vilbert_paddle.network.objectives import OBJECTIVES, as_choices, candidate_scores, network_inputs
 from vilbert_paddle.parameter_groups import with_groups
 
 # The recorded task → its objective.

@@ -9,7 +9,7 @@ import numpy as np
 from pyutils.data.records import EntailmentRecord, PairRecord, VQARecord
 from pyutils.data.vqa.answers import AnswerVocabulary
 from pyutils.text.tokenizer import WordPiece
-from vilbert_paddle.data.regions import PictureReader
+from vilbert_paddle.data.regions import RegionReader
 from vilbert_paddle.data.texts import text_batch
 
 #: Classes of the entailment head, in the order of the original's checkpoints.
@@ -19,7 +19,7 @@ ENTAILMENT_CLASSES = ("contradiction", "neutral", "entailment")
 def vqa_batch(
     records: Sequence[VQARecord],
     tokenizer: WordPiece,
-    reader: PictureReader,
+    reader: RegionReader,
     max_text: int,
     answers: AnswerVocabulary,
     rule: str = "authors",
@@ -29,7 +29,7 @@ def vqa_batch(
 
     "authors" is the table ViLBERT's targets were made with: 0, 0.3, 0.6, 0.9, 1 for 0, 1, 2, 3 and more humans.
     """
-    batch = _one_picture(
+    batch = _one_image(
         [record.question for record in records], [record.image for record in records], tokenizer, reader, max_text
     )
     if training:
@@ -38,11 +38,11 @@ def vqa_batch(
 
 
 def entailment_batch(
-    records: Sequence[EntailmentRecord], tokenizer: WordPiece, reader: PictureReader, max_text: int
+    records: Sequence[EntailmentRecord], tokenizer: WordPiece, reader: RegionReader, max_text: int
 ) -> dict[str, np.ndarray]:
     """Hypotheses with pictures; `labels` [b, 3] float32, 1 at the class (`ENTAILMENT_CLASSES`), all 0 where the
     annotators agreed on none."""
-    batch = _one_picture(
+    batch = _one_image(
         [record.sentence for record in records], [record.image for record in records], tokenizer, reader, max_text
     )
     classes = [ENTAILMENT_CLASSES.index(record.label) if record.label else -1 for record in records]
@@ -51,7 +51,7 @@ def entailment_batch(
 
 
 def pair_batch(
-    records: Sequence[PairRecord], tokenizer: WordPiece, reader: PictureReader, max_text: int
+    records: Sequence[PairRecord], tokenizer: WordPiece, reader: RegionReader, max_text: int
 ) -> dict[str, np.ndarray]:
     """Sentences about two pictures (NLVR2): region arrays [b, 2, r, …], left picture first; `labels` [b, 2] float32,
     1 at class 1 when the sentence is true, at class 0 when not, all 0 where hidden.
@@ -76,8 +76,8 @@ def one_hot(classes: Sequence[int], count: int) -> np.ndarray:
     return labels
 
 
-def _one_picture(
-    texts: Sequence[str], keys: Sequence[str], tokenizer: WordPiece, reader: PictureReader, max_text: int
+def _one_image(
+    texts: Sequence[str], keys: Sequence[str], tokenizer: WordPiece, reader: RegionReader, max_text: int
 ) -> dict[str, np.ndarray]:
     batch = text_batch(tokenizer, texts, max_text, reader.inputs.multiple)
     batch.update(reader.read(keys).arrays())

@@ -71,7 +71,7 @@ def pretrain_batch(
 
     Args:
         captions: one a picture.
-        pictures: their regions (`PictureReader.read`), with class distributions for the target "classes".
+        pictures: their regions (`RegionReader.read`), with class distributions for the target "classes".
             Their features are changed in place.
         pool: captions to replace half of them by, e.g. those of the whole training set; only drawn ones are read.
         objective: "all" trains all objectives on all pairs; "aligned_only" leaves the masked words and regions of

@@ -16,7 +16,7 @@ from pyutils.errors import InputError, nearest
 from pyutils.formats.safe_pickle import load_npy
 from pyutils.metrics.grounding import THRESHOLD, box_iou, xyxy
 from pyutils.text.tokenizer import WordPiece
-from vilbert_paddle.data.regions import PictureReader, Pictures
+from vilbert_paddle.data.regions import Pictures, RegionReader
 from vilbert_paddle.data.texts import text_batch
 
 # Training references about pictures that another task tests on: the evaluation split of multi-task training.
@@ -69,7 +69,7 @@ def _held_out(config: ReferConfig) -> list[int]:
 
 
 def refer_batch(
-    records: Sequence[ReferRecord], tokenizer: WordPiece, reader: PictureReader, max_text: int, training: bool
+    records: Sequence[ReferRecord], tokenizer: WordPiece, reader: RegionReader, max_text: int, training: bool
 ) -> dict[str, np.ndarray]:
     """Expressions with the regions among which one is meant.
 

@@ -45,7 +45,7 @@ class Pictures:
         return {"region_features": self.features, "region_mask": self.mask, "region_boxes": boxes}
 
 
-class PictureReader:
+class RegionReader:
     """Reads the regions of batches of pictures.
 
     Args:
@@ -156,14 +156,14 @@ class PictureReader:
         return Pictures(features, ones, pixels, np.ones((count, 2), np.int64), ones[:, 0], np.zeros(count, np.int64))
 
 
-def held_pictures(
+def held_images(
     images: Sequence[Optional[RegionFeatures]],
     keys: Sequence[str],
     max_regions: int,
     multiple: int = 1,
     class_probs: bool = False,
 ) -> Pictures:
-    """The regions of pictures that are in memory already (pre-training shards bring theirs), as `PictureReader.read`
+    """The regions of pictures that are in memory already (pre-training shards bring theirs), as `RegionReader.read`
     gives them; `keys` name them in errors. Raises InputError for a picture without regions of its own."""
     bare = [key for key, image in zip(keys, images) if image is None]
     if bare:
@@ -181,7 +181,7 @@ def held_pictures(
 def read_with_global(
     source: RegionSource, keys: Sequence[str], max_regions: int, multiple: int = 1, class_probs: bool = False
 ) -> RegionBatch:
-    """Regions of `keys` behind a global region, boxes checked. Raises InputError as `PictureReader.read`."""
+    """Regions of `keys` behind a global region, boxes checked. Raises InputError as `RegionReader.read`."""
     batch = source.read_batch(keys, max_regions, multiple, global_region=True, class_probs=class_probs)
     check_boxes(batch, keys, source, first=1)
     return batch

@@ -17,7 +17,7 @@ from pyutils.errors import InputError
 from pyutils.text import sequences
 from pyutils.text.tokenizer import WordPiece
 from vilbert_paddle.data.hard_negatives import HardNegatives, canonical, most_alike, unit
-from vilbert_paddle.data.regions import PictureReader
+from vilbert_paddle.data.regions import RegionReader
 from vilbert_paddle.data.texts import choice_batch, text_batch
 
 CHOICES = 4
@@ -73,7 +73,7 @@ class CaptionTable(Sequence[CaptionRecord]):
 def four_way_batch(
     records: Sequence[CaptionRecord],
     tokenizer: WordPiece,
-    reader: PictureReader,
+    reader: RegionReader,
     max_text: int,
     table: CaptionTable,
     rng: np.random.Generator,
@@ -113,7 +113,7 @@ def caption_batch(
     return text_batch(tokenizer, captions, max_text, multiple)
 
 
-def picture_batch(records: Sequence[CaptionRecord], reader: PictureReader) -> dict[str, np.ndarray]:
+def image_batch(records: Sequence[CaptionRecord], reader: RegionReader) -> dict[str, np.ndarray]:
     """Pictures alone: `region_features`, `region_mask`, `region_boxes` [b, r, …]."""
     return reader.read([record.image for record in records]).arrays()
 

@@ -15,7 +15,7 @@ from pyutils.data.records import VCRRecord
 from pyutils.errors import InputError
 from pyutils.text import sequences
 from pyutils.text.tokenizer import WordPiece
-from vilbert_paddle.data.regions import PictureReader
+from vilbert_paddle.data.regions import RegionReader
 from vilbert_paddle.data.texts import choice_batch
 
 Question = Literal["answer", "rationale"]
@@ -27,7 +27,7 @@ HIDDEN = -1  # label of a test question
 def vcr_batch(
     records: Sequence[VCRRecord],
     tokenizer: WordPiece,
-    reader: PictureReader,
+    reader: RegionReader,
     max_text: int,
     asked: Question,
     rng: Optional[np.random.Generator] = None,

@@ -24,9 +24,9 @@ from pyutils.errors import InputError, nearest
 from pyutils.layers.dropout import Dropout
 from pyutils.text.tokenizer import load_tokenizer
 from vilbert_paddle.config import VilbertConfig
-from vilbert_paddle.data.regions import PictureReader
-from vilbert_paddle.heads import HEAD_DROPOUT, VilbertForTasks
-from vilbert_paddle.objectives import OBJECTIVES, network_inputs
+from vilbert_paddle.data.regions import RegionReader
+from vilbert_paddle.network.heads import HEAD_DROPOUT, VilbertForTasks
+from vilbert_paddle.network.objectives import OBJECTIVES, network_inputs
 from vilbert_paddle.parameter_groups import NEW_HEAD_LR, DecayRule, HeadRates, with_groups
 
 FEWEST_TOKENS = 3  # [CLS], a word, [SEP]
@@ -62,7 +62,7 @@ class VilbertTask(SplitTask):
     Args:
         config: the task's own configuration class.
         outputs: numbers of outputs of heads that are not the usual ones, by head.
-        annotated, class_probs: see `PictureReader`.
+        annotated, class_probs: see `RegionReader`.
         model: a network that several tasks train together; by default the task makes its own.
     """
 
@@ -96,10 +96,10 @@ class VilbertTask(SplitTask):
         """The encoder with the task's heads, new."""
         return task_network(self.config, self.outputs)
 
-    def open_regions(self, annotated: RegionSourceConfig | None, class_probs: bool) -> PictureReader:
+    def open_regions(self, annotated: RegionSourceConfig | None, class_probs: bool) -> RegionReader:
         """The reader of the task's region features."""
         dimension = self.config.model.region_dim
-        return PictureReader(self.config.regions, dimension, self.multiple, annotated, class_probs)
+        return RegionReader(self.config.regions, dimension, self.multiple, annotated, class_probs)
 
     def seen(self, records: RecordTable, *fields: str, annotated: bool = False) -> Sequence[Any]:
         """`records` whose pictures, named by `fields`, have features (and `annotated` ones, where these are read too);

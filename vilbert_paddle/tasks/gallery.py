@@ -14,11 +14,11 @@ from pyutils import distributed
 from pyutils.data.records import CaptionRecord
 from pyutils.engine.task import Batch
 from pyutils.metrics.retrieval import Positives, RankCounter
-from vilbert_paddle.data.retrieval import caption_batch, picture_batch
-from vilbert_paddle.heads import HEADS
-from vilbert_paddle.model import Pairing, paired
-from vilbert_paddle.objectives import REGION_INPUTS
-from vilbert_paddle.streams import Stream
+from vilbert_paddle.data.retrieval import caption_batch, image_batch
+from vilbert_paddle.network.heads import HEADS
+from vilbert_paddle.network.model import Pairing, paired
+from vilbert_paddle.network.objectives import REGION_INPUTS
+from vilbert_paddle.network.streams import Stream
 from vilbert_paddle.tasks.base import VilbertTask
 
 _RIGHT_BLOCK = 32  # pictures whose right pairs are scored at a time
@@ -72,7 +72,7 @@ class Gallery:
 
     def _right_pairs(self, block: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(picture, caption, score) of the right pairs of the pictures `block`, each [pairs]."""
-        arrays = picture_batch([self._records[int(place)] for place in block], self._task.reader)
+        arrays = image_batch([self._records[int(place)] for place in block], self._task.reader)
         captions = np.flatnonzero(np.isin(self.owners, block))
         owners = self.owners[captions]
         rows = paddle.to_tensor(np.searchsorted(block, owners))

@@ -21,10 +21,10 @@ from pyutils.engine.task import Batch
 from pyutils.errors import InputError, nearest
 from pyutils.metrics.predictions import MetricsOnly
 from vilbert_paddle.data.pretrain import Objective, caption_of, pretrain_batch
-from vilbert_paddle.data.regions import PictureReader, Pictures, held_pictures
-from vilbert_paddle.heads import PRETRAINING, PretrainingScores, VilbertForPretraining
+from vilbert_paddle.data.regions import Pictures, RegionReader, held_images
 from vilbert_paddle.negatives import region_negatives
-from vilbert_paddle.objectives import PretrainingLabels, VisualTarget, network_inputs, pretraining_losses
+from vilbert_paddle.network.heads import PRETRAINING, PretrainingScores, VilbertForPretraining
+from vilbert_paddle.network.objectives import PretrainingLabels, VisualTarget, network_inputs, pretraining_losses
 from vilbert_paddle.tasks.base import VilbertRunConfig, VilbertTask
 
 IGNORED = -100
@@ -97,10 +97,10 @@ class PretrainTask(VilbertTask):
     def open_regions(self, annotated: RegionSourceConfig | None, class_probs: bool) -> None:
         """Regions are opened a split at a time, or come with the pairs."""
 
-    def _reader(self, path: str) -> PictureReader:
+    def _reader(self, path: str) -> RegionReader:
         regions = replace(self.config.regions, path=path)
         probs = self.section.target == "classes"
-        return PictureReader(regions, self.config.model.region_dim, self.multiple, class_probs=probs)
+        return RegionReader(regions, self.config.model.region_dim, self.multiple, class_probs=probs)
 
     def read(self, split: str) -> PairSource | NamedCaptions:
         """The pairs of `split`; shards stay on disk."""
@@ -151,7 +151,7 @@ class PretrainTask(VilbertTask):
         if records[0].regions is None and any(name in self._readers for name in names):
             raise InputError(f"pretrain.features: no features for image {keys[0]!r} in {self.section.features}")
         regions, limit = [record.regions for record in records], self.config.regions.max_regions
-        return held_pictures(regions, keys, limit, self.multiple, self.section.target == "classes")
+        return held_images(regions, keys, limit, self.multiple, self.section.target == "classes")
 
     def losses(self, batch: Batch) -> tuple[dict[str, paddle.Tensor], PretrainingScores]:
         """The losses by name, and the scores they come from (words: of masked places only)."""

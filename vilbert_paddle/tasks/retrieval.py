@@ -20,8 +20,8 @@ from pyutils.errors import InputError
 from pyutils.metrics.retrieval import RankPredictions
 from vilbert_paddle.data.caption_lines import read_caption_lines
 from vilbert_paddle.data.hard_negatives import HardNegatives
-from vilbert_paddle.data.retrieval import CHOICES, CaptionTable, four_way_batch, picture_batch
-from vilbert_paddle.objectives import OBJECTIVES, REGION_INPUTS, TEXT_INPUTS, as_choices, network_inputs
+from vilbert_paddle.data.retrieval import CHOICES, CaptionTable, four_way_batch, image_batch
+from vilbert_paddle.network.objectives import OBJECTIVES, REGION_INPUTS, TEXT_INPUTS, as_choices, network_inputs
 from vilbert_paddle.tasks.base import VilbertRunConfig, VilbertTask
 from vilbert_paddle.tasks.gallery import Gallery
 
@@ -47,7 +47,7 @@ class RetrievalRunConfig(VilbertRunConfig):
 
 
 class RetrievalTask(VilbertTask):
-    """Training batches: see `four_way_batch`; evaluation batches: pictures alone (`picture_batch`), each of which is
+    """Training batches: see `four_way_batch`; evaluation batches: pictures alone (`image_batch`), each of which is
     scored with all captions of the split. Metrics: `txt_r1` … `img_r10`, `r_mean` in percent."""
 
     name = "vilbert_retrieval"
@@ -98,7 +98,7 @@ class RetrievalTask(VilbertTask):
     def collate(self, records: list[CaptionRecord], rng: np.random.Generator, training: bool) -> dict[str, np.ndarray]:
         """See the class for the batches."""
         if not training:
-            return picture_batch(records, self.reader)
+            return image_batch(records, self.reader)
         table, limit = self.train_records(), self.config.max_text
         return self.with_task(four_way_batch(records, self.tokenizer, self.reader, limit, table, rng, self.hard))
 
@@ -106,7 +106,7 @@ class RetrievalTask(VilbertTask):
         """Scores [b, 4] of the four pairs of each record."""
         rows = batch["pictures"].reshape([-1])
         inputs = {name: batch[name] for name in (*TEXT_INPUTS, *REGION_INPUTS) if name in batch}
-        if self._pictures_embed_alike():
+        if self._images_embed_alike():
             inputs = {**network_inputs(inputs), "pairing": "rows", "pictures": rows}
         else:
             for name in REGION_INPUTS:
@@ -114,7 +114,7 @@ class RetrievalTask(VilbertTask):
             inputs = network_inputs(inputs)
         return as_choices(self.model(OBJECTIVES[self.objective].head, **inputs), CHOICES)
 
-    def _pictures_embed_alike(self) -> bool:
+    def _images_embed_alike(self) -> bool:
         """Whether a picture is the same in every pair up to the first co-attention layer: no dropout that is drawn for
         each pair, no visual layers that read the text. Then it is embedded once."""
         stream = self.config.model.regions

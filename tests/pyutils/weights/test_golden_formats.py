@@ -23,7 +23,7 @@ from pyutils.weights import packages, read
 from pyutils.weights.__main__ import main
 from tests.pyutils.weights.torch_files import write_legacy, write_zip
 from tests.support import GOLDEN, golden
-from vilbert_paddle.heads import VilbertForPretraining, VilbertForTasks
+from vilbert_paddle.network.heads import VilbertForPretraining, VilbertForTasks
 from visualbert_paddle import heads
 
 

@@ -16,7 +16,7 @@ from pyutils.weights import packages, read
 from pyutils.weights.__main__ import main
 from pyutils.weights.checkpoint import save_checkpoint
 from vilbert_paddle.config import RegionStreamConfig, StreamConfig, VilbertConfig
-from vilbert_paddle.heads import HEADS, VilbertForPretraining, VilbertForTasks
+from vilbert_paddle.network.heads import HEADS, VilbertForPretraining, VilbertForTasks
 from vilbert_paddle.weights import NAMES as VILBERT_NAMES
 from visualbert_paddle import heads
 from visualbert_paddle.config import VisualBertConfig

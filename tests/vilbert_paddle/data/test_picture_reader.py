@@ -8,11 +8,11 @@ import pytest
 from pyutils.data.features.inputs import RegionConfig
 from pyutils.errors import InputError
 from tests.vilbert_paddle.data.lmdb_files import DIMENSION, as_text, picture, write_lmdb
-from vilbert_paddle.data.regions import PictureReader
+from vilbert_paddle.data.regions import RegionReader
 
 
 def opened(path, **options):
-    return PictureReader(RegionConfig(path=str(path), max_regions=8), DIMENSION, **options)
+    return RegionReader(RegionConfig(path=str(path), max_regions=8), DIMENSION, **options)
 
 
 def test_without_keys_entry_and_with_both_value_formats(tmp_path):
@@ -88,7 +88,7 @@ def test_unknown_picture_size(tmp_path):
 def test_another_dimension_is_refused_at_once(tmp_path):
     path = write_lmdb(tmp_path / "narrow", {"x": picture(5, 3)})
     with pytest.raises(InputError, match="expected 2048-d regions, .*narrow holds 16-d"):
-        PictureReader(RegionConfig(path=str(path)), 2048)
+        RegionReader(RegionConfig(path=str(path)), 2048)
 
 
 def test_class_distributions_are_required_where_asked(tmp_path):
@@ -102,6 +102,6 @@ def test_class_distributions_are_required_where_asked(tmp_path):
 def test_withheld_and_no_more_regions_than_allowed(tmp_path):
     path = write_lmdb(tmp_path / "many", {"x": picture(5, 12)})
     assert opened(path).read(["x"]).mask.sum() == 9
-    blind = PictureReader(RegionConfig(path=str(path), picture="withheld"), DIMENSION).read(["x", "x"]).arrays()
+    blind = RegionReader(RegionConfig(path=str(path), picture="withheld"), DIMENSION).read(["x", "x"]).arrays()
     assert blind["region_features"].shape == (2, 1, DIMENSION) and not blind["region_features"].any()
     assert blind["region_boxes"].tolist() == [[[0, 0, 1, 1, 1]]] * 2

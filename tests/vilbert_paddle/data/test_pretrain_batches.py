@@ -23,7 +23,7 @@ from vilbert_paddle.data.pretrain import (
     pretrain_batch,
     replace_captions,
 )
-from vilbert_paddle.data.regions import PictureReader, Pictures, held_pictures
+from vilbert_paddle.data.regions import Pictures, RegionReader, held_images
 from vilbert_paddle.data.texts import text_batch
 
 CASE = golden("vilbert/concap")
@@ -203,7 +203,7 @@ def test_a_row_without_chosen_regions_covers_nothing():
 def reader(tmp_path):
     pictures = {f"p{number}": picture(number, 20 + number, classes=6) for number in range(30)}
     path = write_lmdb(tmp_path / "pairs", pictures)
-    return PictureReader(RegionConfig(path=str(path), max_regions=36), DIMENSION, class_probs=True)
+    return RegionReader(RegionConfig(path=str(path), max_regions=36), DIMENSION, class_probs=True)
 
 
 def test_shares_and_reproducibility(reader, tokenizer):
@@ -235,7 +235,7 @@ def test_bad_settings(reader, tokenizer, tmp_path):
     rng = np.random.default_rng(0)
     with pytest.raises(InputError, match="unknown objective 'everything'"):
         pretrain_batch(["a"], reader.read(["p1"]), tokenizer, 12, rng, POOL, "everything")
-    plain = PictureReader(RegionConfig(path=str(write_lmdb(tmp_path / "x", {"p1": picture(1, 2)}))), DIMENSION)
+    plain = RegionReader(RegionConfig(path=str(write_lmdb(tmp_path / "x", {"p1": picture(1, 2)}))), DIMENSION)
     with pytest.raises(InputError, match='come without class distributions.*target to "features"'):
         pretrain_batch(["a"], plain.read(["p1"]), tokenizer, 12, rng, POOL)
     batch = pretrain_batch(["a"], plain.read(["p1"]), tokenizer, 12, rng, target="features")
@@ -261,7 +261,7 @@ def test_pairs_that_bring_their_regions(reader, tokenizer, tmp_path, monkeypatch
     write_tar_shards(tmp_path / "shards", made, dtype="float32")
     pairs = open_pairs(tmp_path / "shards")
     records = list(pairs)
-    held = held_pictures([pair.regions for pair in records], keys, 36, class_probs=True)
+    held = held_images([pair.regions for pair in records], keys, 36, class_probs=True)
     stored = reader.read(keys)
     for name in ("features", "mask", "pixels", "sizes", "class_probs"):
         np.testing.assert_array_equal(getattr(held, name), getattr(stored, name))
@@ -272,7 +272,7 @@ def test_pairs_that_bring_their_regions(reader, tokenizer, tmp_path, monkeypatch
 
 def test_pairs_without_regions_are_named():
     with pytest.raises(InputError, match="pair 'b' brings no regions"):
-        held_pictures([pictures_regions(), None], ["a", "b"], 36)
+        held_images([pictures_regions(), None], ["a", "b"], 36)
 
 
 def pictures_regions():

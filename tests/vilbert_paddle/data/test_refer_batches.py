@@ -15,7 +15,7 @@ from pyutils.errors import InputError
 from pyutils.text.tokenizer import WordPiece
 from tests.support import golden
 from vilbert_paddle.data.refer import ReferConfig, read_refer_split, refer_batch
-from vilbert_paddle.data.regions import PictureReader
+from vilbert_paddle.data.regions import RegionReader
 
 CASE = golden("vilbert/refer_dataset")
 FORMATS = ("base64", "array")
@@ -52,7 +52,7 @@ def reader(kind: str = "array", most: int = MOST, annotated: bool = True, pictur
     """A reader of the recorded LMDBs; `most` is the original's max_region_num."""
     regions = RegionConfig(path=str(CASE.folder / f"detected_{kind}.lmdb"), max_regions=most - 1, picture=picture)
     second = RegionConfig(path=str(CASE.folder / f"gt_{kind}.lmdb")) if annotated else None
-    return PictureReader(regions, 2048, multiple, second)
+    return RegionReader(regions, 2048, multiple, second)
 
 
 def batch_of(split, tokenizer, own_reader, max_text=WORDS, held_out=False):
@@ -116,7 +116,7 @@ def test_reading_equals_the_original_reader(kind):
     for image in CASE.config["image_ids"]:
         for source, own in (("detected", reader(kind, most=101)), ("gt", None)):
             if own is None:
-                own = PictureReader(RegionConfig(path=str(CASE.folder / f"gt_{kind}.lmdb")), 2048)
+                own = RegionReader(RegionConfig(path=str(CASE.folder / f"gt_{kind}.lmdb")), 2048)
             found = own.read([str(image)]).arrays()
             expected = outputs[f"reader_{source}.{image}.features"]
             np.testing.assert_allclose(found["region_features"][0], expected, rtol=0, atol=1e-6)

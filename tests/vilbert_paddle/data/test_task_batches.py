@@ -20,8 +20,8 @@ from tests.support import golden
 from tests.vilbert_paddle.data.lmdb_files import DIMENSION, picture, write_lmdb
 from vilbert_paddle.data.classification import entailment_batch, pair_batch, vqa_batch
 from vilbert_paddle.data.hard_negatives import HardNegatives
-from vilbert_paddle.data.regions import PictureReader
-from vilbert_paddle.data.retrieval import CaptionTable, caption_batch, four_way_batch, picture_batch
+from vilbert_paddle.data.regions import RegionReader
+from vilbert_paddle.data.retrieval import CaptionTable, caption_batch, four_way_batch, image_batch
 from vilbert_paddle.data.vcr import vcr_batch
 
 COUNTS = {f"i{number}": 3 + number for number in range(6)}
@@ -42,7 +42,7 @@ def store(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def reader(store):
-    return PictureReader(RegionConfig(path=str(store[0]), max_regions=20), DIMENSION)
+    return RegionReader(RegionConfig(path=str(store[0]), max_regions=20), DIMENSION)
 
 
 def test_vqa(reader, tokenizer):
@@ -135,7 +135,7 @@ def test_vcr_rationales(reader, tokenizer):
 
 
 def test_vcr_cuts_texts_and_keeps_objects(store, tokenizer):
-    reader = PictureReader(
+    reader = RegionReader(
         RegionConfig(path=str(store[0]), max_regions=5), DIMENSION, annotated=RegionConfig(path=str(store[1]))
     )
     batch = vcr_batch([vcr_record("i5")], tokenizer, reader, 7, "answer")
@@ -204,7 +204,7 @@ def test_a_batch_of_one_without_index(reader, tokenizer):
 def test_evaluation_batches(reader, tokenizer):
     table = captions()
     assert set(caption_batch(["the dog"], tokenizer, 12)) == {"input_ids", "text_mask", "token_type_ids"}
-    assert picture_batch(list(table), reader)["region_mask"].sum(axis=1).tolist() == [4, 5, 6, 7, 8, 9]
+    assert image_batch(list(table), reader)["region_mask"].sum(axis=1).tolist() == [4, 5, 6, 7, 8, 9]
 
 
 def test_neighbours_are_the_most_similar(store, tmp_path):

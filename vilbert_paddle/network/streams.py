@@ -141,7 +141,7 @@ class StreamLayers(nn.Layer):
         return stream
 
 
-class ConnectionHalf(nn.Layer):
+class CoAttentionHalf(nn.Layer):
     """What one stream does in a co-attention layer: attend to the other stream, then feed-forward."""
 
     def __init__(self, shape: LayerShape):
@@ -155,25 +155,25 @@ class ConnectionHalf(nn.Layer):
         return self.feed_forward(mixed), maps
 
 
-class ConnectionMaps(NamedTuple):
+class CoAttentionMaps(NamedTuple):
     """Attention of one co-attention layer: words over regions, and regions over words; None where not computed."""
 
     text: AttentionMaps | None
     regions: AttentionMaps | None
 
 
-class Connection(nn.Layer):
+class CoAttentionLayer(nn.Layer):
     """Co-attention layer (figure 2b): each stream attends to the other, both from their states before it."""
 
     def __init__(self, config: VilbertConfig):
         super().__init__()
         text, regions = config.layer_shape(config.text), config.layer_shape(config.regions)
-        bridge = {"num_heads": config.bridge_heads, "inner_size": config.bridge_size}
+        co_attention = {"num_heads": config.bridge_heads, "inner_size": config.bridge_size}
         # The weights drop out at the rate of the stream that is attended to.
         over_regions = {"context_size": regions.hidden_size, "attention_dropout": regions.attention_dropout}
         over_words = {"context_size": text.hidden_size, "attention_dropout": text.attention_dropout}
-        self.text = ConnectionHalf(replace(text, **bridge, **over_regions))
-        self.regions = ConnectionHalf(replace(regions, **bridge, **over_words))
+        self.text = CoAttentionHalf(replace(text, **co_attention, **over_regions))
+        self.regions = CoAttentionHalf(replace(regions, **co_attention, **over_words))
 
     def forward(
         self,
@@ -181,11 +181,11 @@ class Connection(nn.Layer):
         boxes: Stream,
         text: bool = True,
         regions: bool = True,
-        maps: list[ConnectionMaps] | None = None,
+        maps: list[CoAttentionMaps] | None = None,
     ) -> tuple[Stream, Stream]:
         """Both streams afterwards; one that is not asked for (`text`, `regions`) stays as it is."""
         new_words, text_maps = self.text(words, boxes, maps is not None) if text else (words.states, None)
         new_boxes, region_maps = self.regions(boxes, words, maps is not None) if regions else (boxes.states, None)
         if maps is not None:
-            maps.append(ConnectionMaps(text_maps, region_maps))
+            maps.append(CoAttentionMaps(text_maps, region_maps))
         return Stream(new_words, words.mask), Stream(new_boxes, boxes.mask)

@@ -12,9 +12,9 @@ from paddle import nn
 from pyutils.layers.attention import AttentionMaps
 from pyutils.layers.heads import Pooler
 from vilbert_paddle.config import VilbertConfig
-from vilbert_paddle.streams import (
-    Connection,
-    ConnectionMaps,
+from vilbert_paddle.network.streams import (
+    CoAttentionLayer,
+    CoAttentionMaps,
     RegionEmbeddings,
     Stream,
     StreamLayers,
@@ -43,7 +43,7 @@ class Trace:
     regions: list[paddle.Tensor] = field(default_factory=list)
     text_maps: list[AttentionMaps] = field(default_factory=list)
     region_maps: list[AttentionMaps] = field(default_factory=list)
-    connection_maps: list[ConnectionMaps] = field(default_factory=list)
+    connection_maps: list[CoAttentionMaps] = field(default_factory=list)
 
     def states(self, words: Stream, boxes: Stream) -> None:
         """Add the states of both streams."""
@@ -65,7 +65,7 @@ class Vilbert(nn.Layer):
         self.region_embeddings = RegionEmbeddings(config)
         self.text = StreamLayers(config, config.text)
         self.regions = StreamLayers(config, config.regions, config.gated_regions)
-        self.connections = nn.LayerList([Connection(config) for _ in config.text.connect_at])
+        self.connections = nn.LayerList([CoAttentionLayer(config) for _ in config.text.connect_at])
         self.text_pooler = Pooler(config.text.hidden_size, config.bridge_size, "relu", config.init_std)
         self.region_pooler = Pooler(config.regions.hidden_size, config.bridge_size, "relu", config.init_std)
 

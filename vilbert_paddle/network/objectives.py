@@ -18,7 +18,7 @@ from pyutils.losses import (
     mean_bce,
     vqa_bce,
 )
-from vilbert_paddle.heads import PretrainingScores
+from vilbert_paddle.network.heads import PretrainingScores
 
 HIT_OVERLAP = 0.5
 FIRST_CANDIDATE = 101  # Visual7w: the candidate boxes follow the global and the 100 detected regions
