@@ -17,7 +17,7 @@ _LAUNCHER = "accepted for compatibility; ignored: paddle.distributed.launch deci
 
 def configure(run: Run, command: Command, config_class: Any) -> Any:
     """The configuration of a training. A file of the original's or TorchMultimodal's form is merged over the recipe."""
-    from albef_paddle.original_yaml import as_overrides, is_original
+    from albef_paddle.originals import as_overrides, is_original
     from albef_paddle.tasks.base import with_decay
 
     path = run.config_path
@@ -70,13 +70,13 @@ def _grounding() -> Any:
 
 
 def _initialise() -> Any:
-    from albef_paddle.weights import load_initial
+    from albef_paddle.checkpoints.weights import load_initial
 
     return lambda model, source, may_miss: load_initial(model, source, model.config, may_miss)
 
 
 def _start(task: Any) -> None:
-    from albef_paddle.weights import start_parts
+    from albef_paddle.checkpoints.weights import start_parts
 
     start_parts(task.model, task.config)
 

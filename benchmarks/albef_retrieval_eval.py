@@ -20,7 +20,7 @@ import paddle
 
 import pyutils  # noqa: F401 - prepares the CPU before Paddle
 from albef_paddle.config import AlbefConfig, TextConfig, VisionConfig
-from albef_paddle.contrast import ContrastiveModel
+from albef_paddle.network.contrast import ContrastiveModel
 from albef_paddle.tasks.reranking import Gallery, best_items, rerank
 from pyutils.compat import use_cpu_threads
 

@@ -199,7 +199,7 @@ def compare(ours: OurStep, plain: PlainStep, batch) -> None:
     """Print the losses of both without dropout on the same negatives."""
     import paddle
 
-    from albef_paddle.negatives import Negatives
+    from albef_paddle.network.negatives import Negatives
 
     wrong = paddle.roll(paddle.arange(len(batch[1]), dtype="int64"), 1)
     plain.dropout, rate = 0.0, plain.dropout
@@ -230,7 +230,7 @@ def main() -> None:
     options = parser.parse_args()
     os.environ["PYUTILS_CPU_THREADS"] = str(options.threads)
     from albef_paddle.config import AlbefConfig, VisionConfig
-    from albef_paddle.retrieval import AlbefForRetrieval
+    from albef_paddle.network.retrieval import AlbefForRetrieval
 
     model = AlbefForRetrieval(AlbefConfig(vision=VisionConfig(image_size=options.size), queue_size=options.queue))
     model.train()

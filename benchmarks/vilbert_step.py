@@ -45,7 +45,7 @@ def our_step(model) -> Callable[[Batch], None]:
     from pyutils.losses import vqa_bce
     from pyutils.optim import OptimizerConfig, build_optimizer
     from vilbert_paddle.network.objectives import network_inputs
-    from vilbert_paddle.parameter_groups import with_groups
+    from vilbert_paddle.tasks.parameter_groups import with_groups
 
     config = OptimizerConfig(name="adamw_transformers", lr=RATE, correct_bias=False, weight_decay=DECAY)
     named = {name: value for name, value in model.named_parameters() if name.startswith(("encoder.", "heads.region."))}

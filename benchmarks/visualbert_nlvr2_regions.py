@@ -47,7 +47,7 @@ def measure(regions: int, pairs: int, steps: int, threads: int) -> dict[str, flo
     from pyutils.losses import masked_cross_entropy
     from pyutils.optim import OptimizerConfig, build_optimizer
     from visualbert_paddle.config import VisualBertConfig
-    from visualbert_paddle.heads import VisualBertForReasoning
+    from visualbert_paddle.network.heads import VisualBertForReasoning
 
     model = VisualBertForReasoning(VisualBertConfig(visual_dim=VISUAL_DIM))
     model.train()

@@ -47,7 +47,7 @@ def paddle_step(threads: int):
     from pyutils.losses import vqa_bce
     from pyutils.optim import OptimizerConfig, build_optimizer
     from visualbert_paddle.config import VisualBertConfig
-    from visualbert_paddle.heads import VisualBertForQuestionAnswering
+    from visualbert_paddle.network.heads import VisualBertForQuestionAnswering
 
     model = VisualBertForQuestionAnswering(VisualBertConfig(), ANSWERS)
     model.train()

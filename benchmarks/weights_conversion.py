@@ -19,15 +19,15 @@ sys.path.insert(0, str(ROOT))
 MAKERS = {
     "albef": """
 from albef_paddle.config import AlbefConfig
-from albef_paddle.pretraining import AlbefForPretraining
-from albef_paddle.weights import to_names
+from albef_paddle.network.pretraining import AlbefForPretraining
+from albef_paddle.checkpoints.weights import to_names
 model = AlbefForPretraining(AlbefConfig())
 tensors = to_names({name: value.numpy() for name, value in model.state_dict().items()}, "authors")
 """,
     "visualbert": """
 from visualbert_paddle.config import VisualBertConfig
-from visualbert_paddle.heads import VisualBertForPretraining
-from visualbert_paddle.weights import to_names
+from visualbert_paddle.network.heads import VisualBertForPretraining
+from visualbert_paddle.checkpoints.weights import to_names
 model = VisualBertForPretraining(VisualBertConfig())
 tensors = to_names({name: value.numpy() for name, value in model.state_dict().items()}, "authors")
 """,
@@ -59,7 +59,7 @@ def row(model: str, source: Path, target: Path, dtype: str | None) -> str:
     """One conversion as a row of the table."""
     command = [sys.executable, "-m", "pyutils.weights", "convert", str(source), str(target), "--model", model]
     seconds, peak = run([*command, "--dtype", dtype] if dtype else command)
-    _, idle = run([sys.executable, "-c", "import pyutils.weights.__main__, albef_paddle.weights"])
+    _, idle = run([sys.executable, "-c", "import pyutils.weights.__main__, albef_paddle.checkpoints.weights"])
     size, written = source.stat().st_size / 2**20, target.stat().st_size / 2**20
     figures = f"{size:.0f} | {written:.0f} | {seconds:.1f} | {peak:.0f} | {idle:.0f} | {(peak - idle) / size:.2f}"
     return f"| {dtype or 'as read'} | {figures} |"

@@ -72,7 +72,7 @@ def configure(run: Run, command: Command, config_class: Any) -> Any:
 def with_task_file(run: Run, command: Command) -> Run:
     """`run` with what --tasks_file and --tasks mean under the settings typed: the entry's fields over its recipe, which
     replaces the script's own. InputError for an entry of another script."""
-    from vilbert_paddle.task_file import multitask_overrides, read_tasks
+    from vilbert_paddle.originals import multitask_overrides, read_tasks
 
     path, wanted = run.extra.get("tasks_file"), run.extra.get("tasks", "")
     if path is None:
@@ -115,7 +115,7 @@ def member_of(run: Run, path: Path) -> Any:
     content = parse_yaml(path.read_text(encoding="utf-8"), str(path))
     if not isinstance(content, dict) or "tasks" not in content:
         return None
-    from vilbert_paddle.task_file import read_tasks
+    from vilbert_paddle.originals import read_tasks
     from vilbert_paddle.tasks.multitask import TASKS, recipe_path
 
     name = run.extra.get("member", "")
@@ -193,7 +193,7 @@ def _base_config() -> type:
 
 
 def _initialise() -> Any:
-    from vilbert_paddle.weights import load_initial
+    from vilbert_paddle.checkpoints.weights import load_initial
 
     return load_initial
 

@@ -126,7 +126,7 @@ def _base_config() -> type:
 
 
 def _initialise() -> Any:
-    from visualbert_paddle.weights import load_initial
+    from visualbert_paddle.checkpoints.weights import load_initial
 
     return load_initial
 

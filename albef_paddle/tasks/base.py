@@ -13,9 +13,9 @@ import numpy as np
 import paddle
 from PIL import Image, ImageOps
 
+from albef_paddle.checkpoints.weights import NEW_HEADS
 from albef_paddle.config import DECAY_PRESETS, AlbefConfig
-from albef_paddle.tasks.image_check import check_images
-from albef_paddle.weights import NEW_HEADS
+from albef_paddle.data.image_check import check_images
 from pyutils import distributed
 from pyutils.config import setting
 from pyutils.config.checks import at_least, at_most

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import paddle
 
-from albef_paddle.classification import AlbefForEntailment
+from albef_paddle.network.classification import AlbefForEntailment
 from albef_paddle.tasks.base import AlbefRunConfig, AlbefTask, probabilities
 from pyutils.data.annotations import albef
 from pyutils.data.records import EntailmentRecord

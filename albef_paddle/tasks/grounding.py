@@ -11,9 +11,9 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from albef_paddle.boxes import choose_box, pixel_iou
-from albef_paddle.grad_cam import check_block, text_maps
-from albef_paddle.retrieval import AlbefForRetrieval
+from albef_paddle.network.boxes import choose_box, pixel_iou
+from albef_paddle.network.grad_cam import check_block, text_maps
+from albef_paddle.network.retrieval import AlbefForRetrieval
 from albef_paddle.tasks.base import AlbefRunConfig
 from albef_paddle.tasks.retrieval import IdentifiedPairs
 from pyutils.config import setting

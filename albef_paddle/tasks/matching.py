@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from albef_paddle.grad_cam import blocks, check_block, default_block, image_maps, word_maps
-from albef_paddle.pictures import draw_maps
+from albef_paddle.network.grad_cam import blocks, check_block, default_block, image_maps, word_maps
 from albef_paddle.tasks.base import AlbefTask, probabilities
+from albef_paddle.tasks.heat_maps import draw_maps
 from pyutils.console import say
 from pyutils.engine.evaluation import evaluating
 from pyutils.engine.run import check_output_dir

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import paddle
 
-from albef_paddle.classification import AlbefForReasoning
+from albef_paddle.network.classification import AlbefForReasoning
+from albef_paddle.network.text_assignment import AlbefForTextAssignment
 from albef_paddle.tasks.base import AlbefRunConfig, AlbefTask, probabilities
 from albef_paddle.tasks.captions import CaptionTask
-from albef_paddle.text_assignment import AlbefForTextAssignment
 from pyutils.data.annotations import albef
 from pyutils.data.records import PairRecord
 from pyutils.engine.evaluation import evaluating, predict_all

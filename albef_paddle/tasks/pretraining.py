@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import paddle
 
-from albef_paddle.contrast import compared, encode_pairs
-from albef_paddle.pretraining import AlbefForPretraining
+from albef_paddle.network.contrast import compared, encode_pairs
+from albef_paddle.network.pretraining import AlbefForPretraining
 from albef_paddle.tasks.base import AlbefRunConfig
 from albef_paddle.tasks.captions import CaptionTask
 from albef_paddle.tasks.matching import MatchingTask

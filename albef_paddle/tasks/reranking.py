@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import paddle
 
-from albef_paddle.contrast import ContrastiveModel, unit_feature
+from albef_paddle.network.contrast import ContrastiveModel, unit_feature
 from albef_paddle.tasks.state_store import StateStore
 from pyutils import distributed
 from pyutils.compat import has_gpu

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 import paddle
 
-from albef_paddle.retrieval import AlbefForRetrieval
+from albef_paddle.network.retrieval import AlbefForRetrieval
 from albef_paddle.tasks.base import AlbefRunConfig
 from albef_paddle.tasks.matching import MatchingTask
 from albef_paddle.tasks.reranking import Gallery, Reranked, rerank

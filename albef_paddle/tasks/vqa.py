@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import paddle
 
-from albef_paddle.question_answering import AlbefForQuestionAnswering
+from albef_paddle.network.question_answering import AlbefForQuestionAnswering
 from albef_paddle.tasks.base import AlbefRunConfig, AlbefTask
 from pyutils.config import setting
 from pyutils.config.checks import at_least

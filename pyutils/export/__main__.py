@@ -15,16 +15,16 @@ from pyutils.config.command_line import run_main
 
 # What can be exported → (module, function that makes an Exportable of a checkpoint, its further arguments).
 EXPORTS = {
-    "albef-retrieval": ("albef_paddle.exporting", "retrieval", ()),
-    "albef-vqa": ("albef_paddle.exporting", "question_answering", ()),
-    "albef-ve": ("albef_paddle.exporting", "entailment", ()),
-    "albef-nlvr2": ("albef_paddle.exporting", "reasoning", ()),
-    "vilbert-vqa": ("vilbert_paddle.exporting", "exportable", ("vqa",)),
-    "vilbert-nlvr2": ("vilbert_paddle.exporting", "exportable", ("pair",)),
-    "vilbert-ve": ("vilbert_paddle.exporting", "exportable", ("entailment",)),
-    "vilbert-retrieval": ("vilbert_paddle.exporting", "exportable", ("match",)),
-    "vilbert-refer": ("vilbert_paddle.exporting", "exportable", ("region",)),
-    "visualbert-vqa": ("visualbert_paddle.exporting", "question_answering", ()),
+    "albef-retrieval": ("albef_paddle.export", "retrieval", ()),
+    "albef-vqa": ("albef_paddle.export", "question_answering", ()),
+    "albef-ve": ("albef_paddle.export", "entailment", ()),
+    "albef-nlvr2": ("albef_paddle.export", "reasoning", ()),
+    "vilbert-vqa": ("vilbert_paddle.export", "exportable", ("vqa",)),
+    "vilbert-nlvr2": ("vilbert_paddle.export", "exportable", ("pair",)),
+    "vilbert-ve": ("vilbert_paddle.export", "exportable", ("entailment",)),
+    "vilbert-retrieval": ("vilbert_paddle.export", "exportable", ("match",)),
+    "vilbert-refer": ("vilbert_paddle.export", "exportable", ("region",)),
+    "visualbert-vqa": ("visualbert_paddle.export", "question_answering", ()),
 }
 
 

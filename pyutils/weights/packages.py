@@ -13,9 +13,9 @@ from pyutils.errors import InputError, nearest
 Arrays = Mapping[str, np.ndarray]
 
 MODELS = {
-    "albef": "albef_paddle.weights",
-    "vilbert": "vilbert_paddle.weights",
-    "visualbert": "visualbert_paddle.weights",
+    "albef": "albef_paddle.checkpoints.weights",
+    "vilbert": "vilbert_paddle.checkpoints.weights",
+    "visualbert": "visualbert_paddle.checkpoints.weights",
 }
 """Model → module that offers `is_ours(names)`, `convert(tensors, origin=…)` and `to_names(tensors, names)`."""
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import paddle
 
-from albef_paddle.negatives import Negatives
-from albef_paddle.retrieval import AlbefForRetrieval
+from albef_paddle.network.negatives import Negatives
+from albef_paddle.network.retrieval import AlbefForRetrieval
 from pyutils import distributed
 from tests.albef_paddle.support import config_of, fill_from_original
 from tests.support import golden

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import paddle
 
+from albef_paddle.checkpoints.weights import convert, to_original
 from albef_paddle.config import AlbefConfig, TextConfig, VisionConfig
-from albef_paddle.weights import convert, to_original
 from pyutils.text.masking import MaskDraws, mask_words
 
 STATES = {"rtol": 3e-5, "atol": 3e-5}

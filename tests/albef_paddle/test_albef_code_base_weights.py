@@ -6,12 +6,12 @@ import numpy as np
 import paddle
 import pytest
 
+from albef_paddle.checkpoints.names import TORCHMULTIMODAL_ROOTS
+from albef_paddle.checkpoints.weights import convert, load_initial, to_names
 from albef_paddle.config import AlbefConfig, TextConfig, VisionConfig
-from albef_paddle.names import TORCHMULTIMODAL_ROOTS
-from albef_paddle.pretraining import AlbefForPretraining
-from albef_paddle.question_answering import AlbefForQuestionAnswering
-from albef_paddle.retrieval import AlbefForRetrieval
-from albef_paddle.weights import convert, load_initial, to_names
+from albef_paddle.network.pretraining import AlbefForPretraining
+from albef_paddle.network.question_answering import AlbefForQuestionAnswering
+from albef_paddle.network.retrieval import AlbefForRetrieval
 from pyutils.errors import InputError
 from pyutils.weights import packages
 from tests.pyutils.weights.torch_files import write_zip

@@ -6,9 +6,9 @@ import numpy as np
 import paddle
 import pytest
 
-from albef_paddle.classification import AlbefForReasoning
 from albef_paddle.config import AlbefConfig, TextConfig, VisionConfig
-from albef_paddle.queues import FeatureQueue
+from albef_paddle.network.classification import AlbefForReasoning
+from albef_paddle.network.queues import FeatureQueue
 from pyutils.optim import OptimizerConfig, build_optimizer
 
 TINY = {

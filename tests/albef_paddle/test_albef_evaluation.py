@@ -6,10 +6,10 @@ import numpy as np
 import paddle
 import pytest
 
-from albef_paddle.retrieval import AlbefForRetrieval
+from albef_paddle.checkpoints.weights import convert, load_tensors
+from albef_paddle.network.retrieval import AlbefForRetrieval
 from albef_paddle.tasks.reranking import Asking, Gallery, length_groups, rerank
 from albef_paddle.tasks.state_store import StateStore
-from albef_paddle.weights import convert, load_tensors
 from pyutils.engine.evaluation import evaluating
 from pyutils.errors import InputError
 from tests.albef_paddle.support import config_of, tensors

@@ -10,11 +10,11 @@ import paddle
 import pytest
 from PIL import Image
 
-from albef_paddle.classification import AlbefForEntailment, AlbefForReasoning
 from albef_paddle.config import AlbefConfig, TextConfig, VisionConfig
-from albef_paddle.exporting import AnsweringPredictor, MatchingPredictor
-from albef_paddle.question_answering import AlbefForQuestionAnswering
-from albef_paddle.retrieval import AlbefForRetrieval
+from albef_paddle.export import AnsweringPredictor, MatchingPredictor
+from albef_paddle.network.classification import AlbefForEntailment, AlbefForReasoning
+from albef_paddle.network.question_answering import AlbefForQuestionAnswering
+from albef_paddle.network.retrieval import AlbefForRetrieval
 from pyutils.data.images import Images
 from pyutils.data.transforms import albef_transform
 from pyutils.errors import InputError

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from albef_paddle.boxes import choose_box, pixel_iou
+from albef_paddle.checkpoints.weights import convert, load_tensors
 from albef_paddle.config import AlbefConfig, TextConfig, VisionConfig
-from albef_paddle.grad_cam import check_block, default_block, text_maps, word_maps
-from albef_paddle.retrieval import AlbefForRetrieval
-from albef_paddle.weights import convert, load_tensors
+from albef_paddle.network.boxes import choose_box, pixel_iou
+from albef_paddle.network.grad_cam import check_block, default_block, text_maps, word_maps
+from albef_paddle.network.retrieval import AlbefForRetrieval
 from pyutils.engine.evaluation import evaluating
 from pyutils.errors import InputError
 from pyutils.metrics.grounding import accuracy_at

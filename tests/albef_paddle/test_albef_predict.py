@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from albef_paddle import weights as weights_module
+from albef_paddle.checkpoints import weights as weights_module
+from albef_paddle.checkpoints.weights import load_tensors
 from albef_paddle.commands import COMMANDS
-from albef_paddle.pictures import draw_maps
 from albef_paddle.tasks.base import AlbefRunConfig, with_decay
 from albef_paddle.tasks.entailment import AlbefEntailment
+from albef_paddle.tasks.heat_maps import draw_maps
 from albef_paddle.tasks.nlvr2 import AlbefNLVR2
 from albef_paddle.tasks.retrieval import AlbefRetrieval, AlbefRetrievalConfig
 from albef_paddle.tasks.vqa import AlbefVQA, AlbefVQAConfig
-from albef_paddle.weights import load_tensors
 from pyutils.config import load_config
 from pyutils.engine.trainer import Trainer
 from pyutils.errors import InputError

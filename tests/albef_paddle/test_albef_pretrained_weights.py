@@ -8,12 +8,12 @@ import numpy as np
 import paddle
 import pytest
 
-from albef_paddle.classification import AlbefForEntailment, AlbefForReasoning
-from albef_paddle.pretraining import AlbefForPretraining
-from albef_paddle.question_answering import AlbefForQuestionAnswering
-from albef_paddle.retrieval import AlbefForRetrieval
-from albef_paddle.text_assignment import AlbefForTextAssignment
-from albef_paddle.weights import load_initial, start_parts
+from albef_paddle.checkpoints.weights import load_initial, start_parts
+from albef_paddle.network.classification import AlbefForEntailment, AlbefForReasoning
+from albef_paddle.network.pretraining import AlbefForPretraining
+from albef_paddle.network.question_answering import AlbefForQuestionAnswering
+from albef_paddle.network.retrieval import AlbefForRetrieval
+from albef_paddle.network.text_assignment import AlbefForTextAssignment
 from pyutils.errors import InputError
 from pyutils.text.tokenizer import load_tokenizer
 from pyutils.weights import places, registry

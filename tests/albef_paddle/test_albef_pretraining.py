@@ -6,11 +6,11 @@ import numpy as np
 import paddle
 import pytest
 
+from albef_paddle.checkpoints.weights import to_original
 from albef_paddle.config import DECAY_PRESETS
-from albef_paddle.contrast import compared, encode_pairs
-from albef_paddle.negatives import Negatives, draw_negatives
-from albef_paddle.pretraining import AlbefForPretraining
-from albef_paddle.weights import to_original
+from albef_paddle.network.contrast import compared, encode_pairs
+from albef_paddle.network.negatives import Negatives, draw_negatives
+from albef_paddle.network.pretraining import AlbefForPretraining
 from pyutils.errors import InputError
 from pyutils.losses import hard_negative_weights, soft_target_cross_entropy
 from pyutils.optim import OptimizerConfig, build_optimizer, trained_parameters

@@ -8,13 +8,18 @@ import numpy as np
 import paddle
 import pytest
 
-from albef_paddle.classification import AlbefForEntailment, AlbefForReasoning
-from albef_paddle.contrast import compared, encode_pairs, unit_feature
-from albef_paddle.negatives import Negatives
-from albef_paddle.question_answering import AlbefForQuestionAnswering
-from albef_paddle.retrieval import AlbefForRetrieval
-from albef_paddle.text_assignment import AlbefForTextAssignment, Assignment, draw_assignment, other_image_weights
-from albef_paddle.weights import convert, load_tensors
+from albef_paddle.checkpoints.weights import convert, load_tensors
+from albef_paddle.network.classification import AlbefForEntailment, AlbefForReasoning
+from albef_paddle.network.contrast import compared, encode_pairs, unit_feature
+from albef_paddle.network.negatives import Negatives
+from albef_paddle.network.question_answering import AlbefForQuestionAnswering
+from albef_paddle.network.retrieval import AlbefForRetrieval
+from albef_paddle.network.text_assignment import (
+    AlbefForTextAssignment,
+    Assignment,
+    draw_assignment,
+    other_image_weights,
+)
 from pyutils.errors import InputError
 from pyutils.layers.attention import attention_bias
 from pyutils.losses import hard_negative_weights, soft_target_cross_entropy

@@ -6,7 +6,8 @@ import numpy as np
 import paddle
 import pytest
 
-from albef_paddle.text_encoder import (
+from albef_paddle.checkpoints.weights import text_rules
+from albef_paddle.network.text_encoder import (
     TextDecoder,
     TextEncoder,
     labelled_positions,
@@ -15,7 +16,6 @@ from albef_paddle.text_encoder import (
     take_flat,
     text_encoder,
 )
-from albef_paddle.weights import text_rules
 from pyutils.layers.attention import attention_bias
 from pyutils.layers.heads import Pooler
 from pyutils.losses import distilled_cross_entropy, masked_cross_entropy, next_token_losses

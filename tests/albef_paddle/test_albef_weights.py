@@ -8,13 +8,7 @@ import numpy as np
 import paddle
 import pytest
 
-from albef_paddle.classification import AlbefForEntailment, AlbefForReasoning
-from albef_paddle.config import AlbefConfig
-from albef_paddle.pretraining import AlbefForPretraining
-from albef_paddle.question_answering import AlbefForQuestionAnswering
-from albef_paddle.retrieval import AlbefForRetrieval
-from albef_paddle.text_assignment import AlbefForTextAssignment
-from albef_paddle.weights import (
+from albef_paddle.checkpoints.weights import (
     convert,
     for_model,
     from_bert,
@@ -24,6 +18,12 @@ from albef_paddle.weights import (
     load_tensors,
     to_original,
 )
+from albef_paddle.config import AlbefConfig
+from albef_paddle.network.classification import AlbefForEntailment, AlbefForReasoning
+from albef_paddle.network.pretraining import AlbefForPretraining
+from albef_paddle.network.question_answering import AlbefForQuestionAnswering
+from albef_paddle.network.retrieval import AlbefForRetrieval
+from albef_paddle.network.text_assignment import AlbefForTextAssignment
 from pyutils.errors import InputError
 from pyutils.formats.tensor_files import write_safetensors
 from pyutils.weights import bert_names, paddlenlp_names

@@ -33,7 +33,7 @@ sys.argv = sys.argv[1:]
 if "run_predict" not in sys.argv[0]:
     import pyutils.engine.run as engine
     from pyutils.config.command_line import print_config
-    engine.run_task = lambda run, config, *rest: print_config(engine.resolve(run, config))
+    engine.run_task = lambda run, config, *rest: print_config(config)
     runpy.run_path(sys.argv[0], run_name="__main__")
 """
 MINE = "output_dir: mine\ninit: weights\ntokenizer: words.txt\n"

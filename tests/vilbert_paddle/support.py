@@ -6,10 +6,10 @@ import numpy as np
 import paddle
 
 from tests.support import Golden, golden
+from vilbert_paddle.checkpoints.weights import convert, to_names
 from vilbert_paddle.config import VilbertConfig, from_original
 from vilbert_paddle.network.heads import PRETRAINING, VilbertForPretraining, VilbertForTasks
 from vilbert_paddle.network.model import Vilbert
-from vilbert_paddle.weights import convert, to_names
 
 STATES = {"rtol": 1e-4, "atol": 2e-5}
 GRADIENTS = {"rtol": 1e-3, "atol": 1e-5}

@@ -12,7 +12,7 @@ from pyutils.schedule import ScheduleConfig, build_schedule
 from tests.vilbert_paddle.support import gradients_of, inputs_of, norm, originals, pretraining_of, tasks_of
 from vilbert_paddle.network.heads import HEADS, PRETRAINING
 from vilbert_paddle.network.objectives import OBJECTIVES, PretrainingLabels, pretraining_losses
-from vilbert_paddle.parameter_groups import with_groups
+from vilbert_paddle.tasks.parameter_groups import with_groups
 
 WHOLE_PICTURE = np.array([0, 0, 1, 1, 1], "float32")
 

@@ -13,7 +13,7 @@ from pyutils.text.tokenizer import WordPiece
 from vilbert_paddle.config import RegionStreamConfig, StreamConfig, VilbertConfig
 from vilbert_paddle.data.regions import held_images
 from vilbert_paddle.data.texts import text_batch
-from vilbert_paddle.exporting import AnsweringPredictor, RegionPredictor
+from vilbert_paddle.export import AnsweringPredictor, RegionPredictor
 from vilbert_paddle.network.heads import VilbertForTasks
 
 _PIECES = "[PAD] [UNK] [CLS] [SEP] [MASK] ? what colour is the box are there two red"

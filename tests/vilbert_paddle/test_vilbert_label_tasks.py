@@ -15,11 +15,11 @@ from pyutils.engine.run import run_task
 from pyutils.errors import InputError
 from pyutils.losses import vqa_bce
 from pyutils.metrics.nlvr2_results import read_predictions
+from vilbert_paddle.checkpoints.weights import load_initial
 from vilbert_paddle.tasks.base import with_recipe
 from vilbert_paddle.tasks.entailment import EntailmentTask
 from vilbert_paddle.tasks.nlvr2 import NLVR2Task
 from vilbert_paddle.tasks.vqa import VQATask
-from vilbert_paddle.weights import load_initial
 
 TASKS = {"vqa": VQATask, "nlvr2": NLVR2Task, "ve": EntailmentTask}
 

@@ -8,9 +8,9 @@ import pytest
 
 from tests.support import golden
 from tests.vilbert_paddle.support import GRADIENTS, STATES, encoder_of, gradients_of, inputs_of, norm
+from vilbert_paddle.checkpoints.weights import NAME_MAPS
 from vilbert_paddle.config import RegionStreamConfig, StreamConfig, VilbertConfig
 from vilbert_paddle.network.model import Vilbert
-from vilbert_paddle.weights import NAME_MAPS
 
 BATCH = ("input_ids", "token_type_ids", "text_mask", "region_features", "region_boxes", "region_mask", "task_ids")
 

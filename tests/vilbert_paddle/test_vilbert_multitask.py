@@ -14,10 +14,10 @@ from pyutils.engine.run import run_task
 from pyutils.errors import InputError
 from pyutils.weights.checkpoint import read_weights
 from tests.vilbert_paddle.worlds import NETWORK
+from vilbert_paddle.checkpoints.weights import load_initial
 from vilbert_paddle.config import CONFIGS
 from vilbert_paddle.tasks.base import with_recipe
 from vilbert_paddle.tasks.multitask import MultitaskTask, Rounds
-from vilbert_paddle.weights import load_initial
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ from pyutils.engine.run import run_task
 from pyutils.errors import InputError
 from pyutils.metrics.nlvr2_results import read_predictions
 from tests.vilbert_paddle.worlds import NETWORK
+from vilbert_paddle.checkpoints.weights import load_initial
 from vilbert_paddle.commands import COMMANDS
 from vilbert_paddle.tasks.base import with_recipe
 from vilbert_paddle.tasks.multitask import TASKS, MultitaskTask
 from vilbert_paddle.tasks.vcr import VCRTask
-from vilbert_paddle.weights import load_initial
 
 
 @pytest.fixture

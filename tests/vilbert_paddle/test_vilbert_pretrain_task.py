@@ -15,10 +15,10 @@ from pyutils.data.features import open_regions
 from pyutils.data.pairs import Pair, write_tar_shards
 from pyutils.engine.run import run_task
 from pyutils.errors import InputError
+from vilbert_paddle.checkpoints.weights import load_initial
 from vilbert_paddle.network.objectives import PretrainingLabels, network_inputs, pretraining_losses
 from vilbert_paddle.tasks.base import with_recipe
 from vilbert_paddle.tasks.pretrain import PretrainTask
-from vilbert_paddle.weights import load_initial
 
 
 def batch_of(task, count=6, training=True):

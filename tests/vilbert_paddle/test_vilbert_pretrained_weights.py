@@ -14,8 +14,8 @@ from pyutils.text.tokenizer import load_tokenizer
 from tests.pyutils.weights.torch_files import write_legacy, write_zip
 from tests.support import golden
 from tests.vilbert_paddle.support import config_of, inputs_of, tasks_of
+from vilbert_paddle.checkpoints.weights import convert
 from vilbert_paddle.network.heads import VilbertForPretraining, VilbertForTasks
-from vilbert_paddle.weights import convert
 
 
 def folder_of(tmp_path, case: str):

@@ -17,10 +17,10 @@ from tests.vilbert_paddle.support import (
     originals,
     pretraining_of,
 )
-from vilbert_paddle.negatives import negatives_of_draws, region_negatives
 from vilbert_paddle.network.heads import PRETRAINING
+from vilbert_paddle.network.negatives import negatives_of_draws, region_negatives
 from vilbert_paddle.network.objectives import PretrainingLabels, pretraining_losses
-from vilbert_paddle.parameter_groups import with_groups
+from vilbert_paddle.tasks.parameter_groups import with_groups
 
 TARGETS = ("classes", "features", "nce")
 LOSSES = {"words": "masked_loss_t", "regions": "masked_loss_v", "alignment": "next_sentence_loss"}

@@ -15,11 +15,11 @@ from pyutils.optim import OptimizerConfig
 from pyutils.optim.build import trained_parameters
 from tests.support import golden
 from tests.vilbert_paddle.support import TASK_HEADS, config_of, tasks_of
+from vilbert_paddle.checkpoints.weights import NAME_MAPS
 from vilbert_paddle.network.heads import HEADS, PRETRAINING, VilbertForPretraining
-from vilbert_paddle.parameter_groups import with_groups
 from vilbert_paddle.tasks.multitask import TASKS, MultitaskTask
+from vilbert_paddle.tasks.parameter_groups import with_groups
 from vilbert_paddle.tasks.pretrain import PretrainTask
-from vilbert_paddle.weights import NAME_MAPS
 
 ROOT = Path(__file__).resolve().parents[2]
 GROUPS = golden("vilbert/optim").json("param_groups.json")

@@ -15,9 +15,9 @@ from pyutils.engine.run import run_task
 from pyutils.errors import InputError
 from pyutils.weights.checkpoint import read_weights
 from tests.vilbert_paddle.data.lmdb_files import write_lmdb
+from vilbert_paddle.checkpoints.weights import load_initial
 from vilbert_paddle.tasks.base import with_recipe
 from vilbert_paddle.tasks.refer import ReferRunConfig, ReferTask
-from vilbert_paddle.weights import load_initial
 
 
 def config_of(yaml_of, *overrides, output="run"):

@@ -14,13 +14,13 @@ from pyutils.engine.evaluation import evaluating, split_loader
 from pyutils.engine.run import run_task
 from pyutils.errors import InputError
 from pyutils.metrics.retrieval import Positives, ranks_of
+from vilbert_paddle.checkpoints.weights import load_initial
 from vilbert_paddle.data.hard_negatives import HardNegatives
 from vilbert_paddle.data.retrieval import caption_batch, image_batch
 from vilbert_paddle.network.objectives import network_inputs
 from vilbert_paddle.tasks.base import with_recipe
 from vilbert_paddle.tasks.gallery import Gallery
 from vilbert_paddle.tasks.retrieval import RetrievalTask
-from vilbert_paddle.weights import load_initial
 
 
 def scores_one_by_one(task, split):

@@ -16,7 +16,7 @@ from pyutils.errors import InputError
 from vilbert_paddle.commands import COMMANDS, with_task_file
 from vilbert_paddle.config import CONFIGS
 from vilbert_paddle.data.caption_lines import read_caption_lines
-from vilbert_paddle.task_file import KINDS, multitask_overrides, read_tasks
+from vilbert_paddle.originals import KINDS, multitask_overrides, read_tasks
 from vilbert_paddle.tasks.multitask import TASKS, MultitaskTask
 from vilbert_paddle.tasks.refer import ReferTask
 from vilbert_paddle.tasks.vqa import VQATask
@@ -91,7 +91,7 @@ def test_minival_is_not_trained_on(tasks_file, world, tmp_path, capfd, monkeypat
     for file in (root / "annotations").glob("v2_*2014_*.json"):
         (tmp_path / "VQA").mkdir(exist_ok=True)
         (tmp_path / "VQA" / file.name).write_bytes(file.read_bytes())
-    monkeypatch.setattr("vilbert_paddle.task_file.MINIVAL", 8)
+    monkeypatch.setattr("vilbert_paddle.originals.MINIVAL", 8)
     path = tasks_file(TASK1={**VQA, "dataroot": str(tmp_path / "VQA")})
     own = [Override("vqa.answers", str(root / "extras/vocabs/answers_vqa.txt"), "test")]
     own += [Override("tokenizer", str(world / "vocab.txt"), "test"), Override("model.region_dim", 32, "test")]

@@ -21,7 +21,7 @@ from tests.vilbert_paddle.support import (
 from vilbert_paddle.config import VilbertConfig
 from vilbert_paddle.network.heads import HEADS, VilbertForTasks, WeightNormLinear
 from vilbert_paddle.network.objectives import OBJECTIVES, as_choices, candidate_scores, network_inputs
-from vilbert_paddle.parameter_groups import with_groups
+from vilbert_paddle.tasks.parameter_groups import with_groups
 
 # The recorded task → its objective.
 TASKS = {

@@ -13,9 +13,9 @@ from pyutils.config.command_line import Run
 from pyutils.engine.evaluation import evaluate, evaluating
 from pyutils.engine.run import run_task
 from pyutils.errors import InputError
+from vilbert_paddle.checkpoints.weights import load_initial
 from vilbert_paddle.tasks.base import with_recipe
 from vilbert_paddle.tasks.vcr import VCRTask, read_scores
-from vilbert_paddle.weights import load_initial
 
 
 def test_answers_rationales_and_both(yaml_of, tmp_path):

@@ -15,9 +15,9 @@ from pyutils.weights import paddlenlp_names
 from pyutils.weights.names import NameMap
 from tests.support import golden
 from tests.vilbert_paddle.support import TASK_HEADS, config_of, inputs_of, tasks_of
+from vilbert_paddle.checkpoints.weights import convert, load_initial, to_names, unused_shapes
 from vilbert_paddle.config import VilbertConfig, from_original
 from vilbert_paddle.network.heads import PRETRAINING, VilbertForPretraining, VilbertForTasks
-from vilbert_paddle.weights import convert, load_initial, to_names, unused_shapes
 
 ALL_HEADS = dict.fromkeys((*PRETRAINING, *TASK_HEADS))
 TASK_KEYS = "VILBertForVLTasks"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import paddle
 
+from visualbert_paddle.checkpoints.weights import NAME_MAPS
 from visualbert_paddle.config import VisualBertConfig
-from visualbert_paddle.weights import NAME_MAPS
 
 # Names of the recorded arrays (Hugging Face's) → ours.
 INPUT_NAMES = {

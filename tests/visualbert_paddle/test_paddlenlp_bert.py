@@ -6,9 +6,9 @@ import numpy as np
 import paddle
 import pytest
 
+from visualbert_paddle.checkpoints.weights import load_initial
 from visualbert_paddle.config import VisualBertConfig
-from visualbert_paddle.heads import VisualBertForPretraining
-from visualbert_paddle.weights import load_initial
+from visualbert_paddle.network.heads import VisualBertForPretraining
 
 CONFIG = VisualBertConfig(vocab_size=40, hidden_size=16, num_layers=2, num_heads=2, intermediate_size=24,
                           max_positions=32, visual_dim=4)  # fmt: skip

@@ -14,9 +14,9 @@ import pytest
 
 from pyutils.text.tokenizer import WordPiece
 from tests.support import golden
+from visualbert_paddle.checkpoints.weights import load_initial
 from visualbert_paddle.config import VisualBertConfig
-from visualbert_paddle.heads import VisualBertForPretraining
-from visualbert_paddle.weights import load_initial
+from visualbert_paddle.network.heads import VisualBertForPretraining
 
 RECORDED = golden("weights/minilm")
 CONFIG = VisualBertConfig(hidden_size=384, num_layers=6, num_heads=12, intermediate_size=1536, visual_dim=4)

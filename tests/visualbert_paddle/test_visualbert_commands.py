@@ -15,8 +15,8 @@ import pytest
 
 from pyutils.weights.checkpoint import read_weights
 from tests.visualbert_paddle.support import world_yaml
+from visualbert_paddle.checkpoints.weights import NAME_MAPS
 from visualbert_paddle.tasks.vqa import VisualBertVQA
-from visualbert_paddle.weights import NAME_MAPS
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = "visualbert_paddle/run_vqa2.py"

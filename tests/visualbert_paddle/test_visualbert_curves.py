@@ -10,7 +10,7 @@ from pyutils.losses import kl_unnormalised, masked_cross_entropy
 from pyutils.optim import OptimizerConfig, build_optimizer
 from tests.support import golden
 from tests.visualbert_paddle.support import as_tensors, config_of, load_golden_weights, network_inputs, to_reference
-from visualbert_paddle import heads
+from visualbert_paddle.network import heads
 
 # Repeated in the recorded figures: the rate the optimizer is given is the recorded one, checked on its own with the
 # schedules.

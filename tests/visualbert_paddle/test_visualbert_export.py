@@ -18,8 +18,8 @@ from pyutils.text import sequences
 from pyutils.text.tokenizer import WordPiece
 from tests.visualbert_paddle.support import as_tensors
 from visualbert_paddle.config import VisualBertConfig
-from visualbert_paddle.exporting import AnsweringPredictor, question_answering
-from visualbert_paddle.heads import VisualBertForQuestionAnswering, VisualBertForReasoning
+from visualbert_paddle.export import AnsweringPredictor, question_answering
+from visualbert_paddle.network.heads import VisualBertForQuestionAnswering, VisualBertForReasoning
 
 ANSWERS = ["<unk>", "yes", "no", "red", "two"]
 QUESTIONS = ["what colour is the box ?", "are there two ?", "red ?"]

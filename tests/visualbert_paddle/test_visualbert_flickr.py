@@ -27,10 +27,10 @@ from tests.visualbert_paddle.support import (
     network_inputs,
     tiny_yaml,
 )
+from visualbert_paddle.checkpoints.weights import load_initial
 from visualbert_paddle.commands import COMMANDS
-from visualbert_paddle.heads import VisualBertForPhraseGrounding
+from visualbert_paddle.network.heads import VisualBertForPhraseGrounding
 from visualbert_paddle.tasks.flickr import BOX_NUMBERS, VisualBertFlickr, VisualBertFlickrConfig, right_regions
-from visualbert_paddle.weights import load_initial
 
 SECTION = """
 flickr: {{root: {}/Flickr30kEntities, splits: {{train: train.txt, val: val.txt, test: test.txt}}}}

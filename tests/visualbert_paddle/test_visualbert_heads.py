@@ -11,7 +11,7 @@ from pyutils.losses import kl_unnormalised, masked_cross_entropy, vqa_bce
 from pyutils.optim import OptimizerConfig, build_optimizer
 from tests.support import golden
 from tests.visualbert_paddle.support import as_tensors, config_of, load_golden_weights, network_inputs, to_reference
-from visualbert_paddle import heads
+from visualbert_paddle.network import heads
 
 SCORES = {"rtol": 1e-4, "atol": 2e-5}
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.support import golden
 from tests.visualbert_paddle.support import as_tensors, config_of, load_golden_weights, network_inputs
-from visualbert_paddle.model import VisualBert
+from visualbert_paddle.network.model import VisualBert
 
 STATES = {"rtol": 1e-4, "atol": 2e-5}
 

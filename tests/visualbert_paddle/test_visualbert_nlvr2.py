@@ -21,10 +21,10 @@ from pyutils.metrics.classification import nlvr2_scores
 from pyutils.metrics.nlvr2_results import read_predictions, write_predictions
 from tests.support import golden
 from tests.visualbert_paddle.support import DIMENSION, tiny_yaml
+from visualbert_paddle.checkpoints.weights import load_initial
 from visualbert_paddle.commands import COMMANDS
-from visualbert_paddle.pair_regions import pair_arrays
+from visualbert_paddle.data.pair_regions import pair_arrays
 from visualbert_paddle.tasks.nlvr2 import VisualBertNLVR2, VisualBertNLVR2Config
-from visualbert_paddle.weights import load_initial
 
 SECTION = """
 nlvr2:

@@ -28,16 +28,16 @@ from pyutils.text.masking import MaskDraws
 from pyutils.weights.checkpoint import read_weights
 from tests.support import golden
 from tests.visualbert_paddle.support import as_tensors, config_of, load_golden_weights, network_inputs, tiny_yaml
+from visualbert_paddle.checkpoints.weights import load_initial
 from visualbert_paddle.config import VisualBertConfig
-from visualbert_paddle.heads import VisualBertForPretraining, VisualBertForReasoning
-from visualbert_paddle.pretraining_texts import (
+from visualbert_paddle.network.heads import VisualBertForPretraining, VisualBertForReasoning
+from visualbert_paddle.tasks.pretrain import VisualBertPretraining, labelled_words
+from visualbert_paddle.tasks.pretraining_texts import (
     Example,
     PretrainingConfig,
     VisualBertPretrainingConfig,
     caption_text,
 )
-from visualbert_paddle.tasks.pretrain import VisualBertPretraining, labelled_words
-from visualbert_paddle.weights import load_initial
 
 MINIVAL = "../VQA2/annotations/imdb_minival2014.npy"
 VAL = "annotations/captions_val2014.json"

@@ -14,8 +14,8 @@ from pyutils.text.tokenizer import load_tokenizer
 from tests.pyutils.weights.torch_files import write_zip
 from tests.support import golden
 from tests.visualbert_paddle.support import as_tensors, config_of, network_inputs
-from visualbert_paddle import heads
-from visualbert_paddle.weights import load_initial
+from visualbert_paddle.checkpoints.weights import load_initial
+from visualbert_paddle.network import heads
 
 KINDS = {
     "pretraining": heads.VisualBertForPretraining,

@@ -25,11 +25,11 @@ from tests.visualbert_paddle.support import (
     network_inputs,
     tiny_yaml,
 )
+from visualbert_paddle.checkpoints.weights import load_initial
 from visualbert_paddle.commands import COMMANDS
-from visualbert_paddle.heads import VisualBertForMultipleChoice
+from visualbert_paddle.data.vcr_texts import NOTHING, choice_text, pieces, regions_of_objects
+from visualbert_paddle.network.heads import VisualBertForMultipleChoice
 from visualbert_paddle.tasks.vcr import VisualBertVCR, VisualBertVCRConfig
-from visualbert_paddle.vcr_texts import NOTHING, choice_text, pieces, regions_of_objects
-from visualbert_paddle.weights import load_initial
 
 SECTION = """
 vcr: {{root: {}, images: vcr1images, splits: {{train: vcr/train.jsonl, val: vcr/val.jsonl, test: vcr/test.jsonl}}}}

@@ -25,8 +25,8 @@ from pyutils.text.tokenizer import WordPiece
 from pyutils.weights.checkpoint import load_weights
 from tests.support import golden
 from tests.visualbert_paddle.support import as_tensors
+from visualbert_paddle.checkpoints.weights import NAME_MAPS, load_initial
 from visualbert_paddle.tasks.vqa import VisualBertVQA, soft_labels
-from visualbert_paddle.weights import NAME_MAPS, load_initial
 
 
 def task_of(config):

@@ -13,9 +13,9 @@ from pyutils.formats.tensor_files import write_safetensors
 from tests.pyutils.weights.torch_files import write_legacy, write_zip
 from tests.support import golden
 from tests.visualbert_paddle.support import as_tensors, config_of, network_inputs
-from visualbert_paddle import heads
-from visualbert_paddle.names import NAMES
-from visualbert_paddle.weights import code_base, convert, load_initial, to_names
+from visualbert_paddle.checkpoints.names import NAMES
+from visualbert_paddle.checkpoints.weights import code_base, convert, load_initial, to_names
+from visualbert_paddle.network import heads
 
 SCORES = {"rtol": 1e-4, "atol": 2e-5}
 MODELS = {

@@ -18,10 +18,10 @@ from pyutils.layers.attention import MASKED_SCORE
 from pyutils.layers.dropout import Dropout
 from pyutils.layers.heads import HeadTransform, MaskedLanguageHead
 from pyutils.layers.initializers import linear
+from vilbert_paddle.checkpoints.pretrained import PretrainedTasks, outputs_of
 from vilbert_paddle.config import VilbertConfig
 from vilbert_paddle.network.model import Encoded, Vilbert
 from vilbert_paddle.network.streams import Wanted
-from vilbert_paddle.pretrained import PretrainedTasks, outputs_of
 
 HEAD_DROPOUT = 0.1  # fixed in the original, whatever the configuration says
 CLASSIFIER_DROPOUT = 0.5  # likewise, in the classifiers with weight norm

@@ -15,9 +15,7 @@ from pyutils.layers.dropout import Dropout
 from pyutils.layers.embeddings import TextEmbeddings
 from pyutils.layers.initializers import embedding, layer_norm, linear
 from pyutils.layers.transformer import AttentionBlock, FeedForward, LayerShape, TransformerLayer
-from vilbert_paddle.config import StreamConfig, VilbertConfig
-
-LOCATION_SIZE = 5  # x1, y1, x2, y2 as shares of width and height, and the share of the area
+from vilbert_paddle.config import LOCATION_SIZE, StreamConfig, VilbertConfig
 
 Wanted = Literal["all", "first", "none"]
 """Which states of a stream are read after the encoder: all, the first token's, none."""

@@ -27,7 +27,7 @@ from vilbert_paddle.config import VilbertConfig
 from vilbert_paddle.data.regions import RegionReader
 from vilbert_paddle.network.heads import HEAD_DROPOUT, VilbertForTasks
 from vilbert_paddle.network.objectives import OBJECTIVES, network_inputs
-from vilbert_paddle.parameter_groups import NEW_HEAD_LR, DecayRule, HeadRates, with_groups
+from vilbert_paddle.tasks.parameter_groups import NEW_HEAD_LR, DecayRule, HeadRates, with_groups
 
 FEWEST_TOKENS = 3  # [CLS], a word, [SEP]
 

@@ -23,7 +23,7 @@ from pyutils.errors import InputError, nearest
 from pyutils.metrics.predictions import Predictions
 from pyutils.schedule import StopAndGo
 from vilbert_paddle.config import CONFIGS
-from vilbert_paddle.task_file import read_tasks
+from vilbert_paddle.originals import read_tasks
 from vilbert_paddle.tasks.base import VilbertRunConfig, VilbertTask, task_network
 from vilbert_paddle.tasks.entailment import EntailmentTask
 from vilbert_paddle.tasks.nlvr2 import NLVR2Task

@@ -22,8 +22,8 @@ from pyutils.errors import InputError, nearest
 from pyutils.metrics.predictions import MetricsOnly
 from vilbert_paddle.data.pretrain import Objective, caption_of, pretrain_batch
 from vilbert_paddle.data.regions import Pictures, RegionReader, held_images
-from vilbert_paddle.negatives import region_negatives
 from vilbert_paddle.network.heads import PRETRAINING, PretrainingScores, VilbertForPretraining
+from vilbert_paddle.network.negatives import region_negatives
 from vilbert_paddle.network.objectives import PretrainingLabels, VisualTarget, network_inputs, pretraining_losses
 from vilbert_paddle.tasks.base import VilbertRunConfig, VilbertTask
 

@@ -25,10 +25,10 @@ from pyutils.metrics.predictions import Predictions
 from pyutils.metrics.vcr import combine
 from pyutils.metrics.vcr_results import ChoicePredictions, JointPredictions
 from pyutils.weights.checkpoint import CONFIG_FILE, find_checkpoint
+from vilbert_paddle.checkpoints.weights import load_initial
 from vilbert_paddle.data.vcr import CHOICES, Question, vcr_batch
 from vilbert_paddle.network.objectives import as_choices
 from vilbert_paddle.tasks.base import VilbertRunConfig, VilbertTask, split_path
-from vilbert_paddle.weights import load_initial
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from pyutils.metrics.entities import first_hits, phrase_recall
 from pyutils.metrics.grounding import box_iou
 from pyutils.metrics.predictions import Predictions
 from pyutils.text import sequences
-from visualbert_paddle.heads import VisualBertForPhraseGrounding
+from visualbert_paddle.network.heads import VisualBertForPhraseGrounding
 from visualbert_paddle.tasks.base import VisualBertRunConfig, VisualBertTask, network_inputs
 
 RESULT_FILE = "phrases.json"

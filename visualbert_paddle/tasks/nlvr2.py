@@ -20,8 +20,8 @@ from pyutils.losses import masked_cross_entropy
 from pyutils.metrics.classification import softmax
 from pyutils.metrics.nlvr2_results import PairPredictions
 from pyutils.text import sequences
-from visualbert_paddle.heads import VisualBertForReasoning
-from visualbert_paddle.pair_regions import pair_arrays
+from visualbert_paddle.data.pair_regions import pair_arrays
+from visualbert_paddle.network.heads import VisualBertForReasoning
 from visualbert_paddle.tasks.base import VisualBertRunConfig, VisualBertTask, network_inputs
 
 

@@ -16,10 +16,10 @@ from pyutils.text import sequences
 from pyutils.text.masking import IGNORED, MaskDraws, draw, mask_words
 from pyutils.text.sequences import TextSequence
 from pyutils.text.tokenizer import WordPiece
-from visualbert_paddle.heads import PretrainingScores, VisualBertForPretraining
-from visualbert_paddle.pair_regions import pair_arrays
-from visualbert_paddle.pretraining_texts import SOURCES, Example, TextSource, VisualBertPretrainingConfig
+from visualbert_paddle.data.pair_regions import pair_arrays
+from visualbert_paddle.network.heads import PretrainingScores, VisualBertForPretraining
 from visualbert_paddle.tasks.base import VisualBertTask, network_inputs
+from visualbert_paddle.tasks.pretraining_texts import SOURCES, Example, TextSource, VisualBertPretrainingConfig
 
 TARGETS = ("word_labels", "matches", "index")
 _EVALUATION_SEED = 1908_03557

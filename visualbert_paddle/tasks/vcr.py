@@ -23,9 +23,7 @@ from pyutils.metrics.predictions import Predictions
 from pyutils.metrics.vcr import CHOICES
 from pyutils.metrics.vcr_results import ChoicePredictions, JointPredictions, probabilities
 from pyutils.weights.checkpoint import CONFIG_FILE, find_checkpoint, load_weights
-from visualbert_paddle.heads import VisualBertForMultipleChoice
-from visualbert_paddle.tasks.base import VisualBertRunConfig, VisualBertTask, network_inputs
-from visualbert_paddle.vcr_texts import (
+from visualbert_paddle.data.vcr_texts import (
     ChoiceText,
     alignment,
     alignment_array,
@@ -33,6 +31,8 @@ from visualbert_paddle.vcr_texts import (
     pieces,
     regions_of_objects,
 )
+from visualbert_paddle.network.heads import VisualBertForMultipleChoice
+from visualbert_paddle.tasks.base import VisualBertRunConfig, VisualBertTask, network_inputs
 
 _OF_PICTURE = ("region_features", "region_mask", "region_token_type_ids")
 

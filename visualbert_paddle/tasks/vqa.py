@@ -22,7 +22,7 @@ from pyutils.engine.precision import autocast
 from pyutils.engine.task import Batch, Rows
 from pyutils.losses import kl_unnormalised, vqa_bce
 from pyutils.text import sequences
-from visualbert_paddle.heads import VisualBertForQuestionAnswering
+from visualbert_paddle.network.heads import VisualBertForQuestionAnswering
 from visualbert_paddle.tasks.base import VisualBertRunConfig, VisualBertTask, network_inputs
 
 # [CLS], one word of the question, "?", [MASK] and [SEP].

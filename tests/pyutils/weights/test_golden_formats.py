@@ -9,11 +9,11 @@ import numpy as np
 import paddle
 import pytest
 
-import albef_paddle.classification
-import albef_paddle.pretraining
-import albef_paddle.question_answering
-import albef_paddle.retrieval
-import albef_paddle.text_assignment
+import albef_paddle.network.classification
+import albef_paddle.network.pretraining
+import albef_paddle.network.question_answering
+import albef_paddle.network.retrieval
+import albef_paddle.network.text_assignment
 import tests.albef_paddle.support as albef
 import tests.vilbert_paddle.support as vilbert
 import tests.visualbert_paddle.support as visualbert
@@ -24,7 +24,7 @@ from pyutils.weights.__main__ import main
 from tests.pyutils.weights.torch_files import write_legacy, write_zip
 from tests.support import GOLDEN, golden
 from vilbert_paddle.network.heads import VilbertForPretraining, VilbertForTasks
-from visualbert_paddle import heads
+from visualbert_paddle.network import heads
 
 
 def write_pdparams(path, arrays):
@@ -35,14 +35,14 @@ FORMATS = {"model.pth": write_zip, "model.th": write_legacy, "m.safetensors": wr
            "m.pdparams": write_pdparams}  # fmt: skip
 EVERY = sorted(str(file.parent.relative_to(GOLDEN)) for file in GOLDEN.rglob("weights.safetensors"))
 MODELS = {
-    "albef/curve": albef_paddle.pretraining.AlbefForPretraining,
-    "albef/pretrain": albef_paddle.pretraining.AlbefForPretraining,
-    "albef/retrieval": albef_paddle.retrieval.AlbefForRetrieval,
-    "albef/grounding": albef_paddle.retrieval.AlbefForRetrieval,
-    "albef/vqa": albef_paddle.question_answering.AlbefForQuestionAnswering,
-    "albef/nlvr": albef_paddle.classification.AlbefForReasoning,
-    "albef/nlvr_pretrain": albef_paddle.text_assignment.AlbefForTextAssignment,
-    "albef/ve": albef_paddle.classification.AlbefForEntailment,
+    "albef/curve": albef_paddle.network.pretraining.AlbefForPretraining,
+    "albef/pretrain": albef_paddle.network.pretraining.AlbefForPretraining,
+    "albef/retrieval": albef_paddle.network.retrieval.AlbefForRetrieval,
+    "albef/grounding": albef_paddle.network.retrieval.AlbefForRetrieval,
+    "albef/vqa": albef_paddle.network.question_answering.AlbefForQuestionAnswering,
+    "albef/nlvr": albef_paddle.network.classification.AlbefForReasoning,
+    "albef/nlvr_pretrain": albef_paddle.network.text_assignment.AlbefForTextAssignment,
+    "albef/ve": albef_paddle.network.classification.AlbefForEntailment,
     **{f"vilbert/{case}": VilbertForPretraining for case in ("pretrain_vt0", "pretrain_vt1", "pretrain_vt2",
                                                              "curve/pretrain")},
     **{f"vilbert/{case}": VilbertForTasks for case in (

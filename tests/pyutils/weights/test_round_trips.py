@@ -5,22 +5,22 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from albef_paddle.classification import AlbefForEntailment, AlbefForReasoning
+from albef_paddle.checkpoints.names import NAMES as ALBEF_NAMES
 from albef_paddle.config import AlbefConfig, TextConfig, VisionConfig
-from albef_paddle.names import NAMES as ALBEF_NAMES
-from albef_paddle.pretraining import AlbefForPretraining
-from albef_paddle.question_answering import AlbefForQuestionAnswering
-from albef_paddle.retrieval import AlbefForRetrieval
-from albef_paddle.text_assignment import AlbefForTextAssignment
+from albef_paddle.network.classification import AlbefForEntailment, AlbefForReasoning
+from albef_paddle.network.pretraining import AlbefForPretraining
+from albef_paddle.network.question_answering import AlbefForQuestionAnswering
+from albef_paddle.network.retrieval import AlbefForRetrieval
+from albef_paddle.network.text_assignment import AlbefForTextAssignment
 from pyutils.weights import packages, read
 from pyutils.weights.__main__ import main
 from pyutils.weights.checkpoint import save_checkpoint
+from vilbert_paddle.checkpoints.weights import NAMES as VILBERT_NAMES
 from vilbert_paddle.config import RegionStreamConfig, StreamConfig, VilbertConfig
 from vilbert_paddle.network.heads import HEADS, VilbertForPretraining, VilbertForTasks
-from vilbert_paddle.weights import NAMES as VILBERT_NAMES
-from visualbert_paddle import heads
+from visualbert_paddle.checkpoints.names import NAMES as VISUALBERT_NAMES
 from visualbert_paddle.config import VisualBertConfig
-from visualbert_paddle.names import NAMES as VISUALBERT_NAMES
+from visualbert_paddle.network import heads
 
 ALBEF = AlbefConfig(
     vision=VisionConfig(image_size=16, patch_size=8, width=16, depth=2, num_heads=2),

@@ -12,7 +12,7 @@ from pyutils.weights import converting
 from pyutils.weights.__main__ import main
 from tests.support import golden
 from visualbert_paddle.config import VisualBertConfig
-from visualbert_paddle.heads import VisualBertForQuestionAnswering
+from visualbert_paddle.network.heads import VisualBertForQuestionAnswering
 
 AUTHORS = str(golden("visualbert/checkpoint_names/vqa").folder / "authors.safetensors")
 HEADS = 2  # no size of a tensor tells it

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import paddle
 
 from albef_paddle.config import AlbefConfig
-from albef_paddle.contrast import TOWERS, ContrastiveModel, encode_pairs, gather_compared
-from albef_paddle.negatives import Negatives
+from albef_paddle.network.contrast import TOWERS, ContrastiveModel, encode_pairs, gather_compared
+from albef_paddle.network.negatives import Negatives
 
 
 class RetrievalLosses(NamedTuple):

@@ -14,7 +14,7 @@ from pyutils.weights.checkpoint import read_weights, weight_file
 from pyutils.weights.loading import LoadReport, load_arrays
 from pyutils.weights.names import Converted
 from pyutils.weights.places import locate
-from visualbert_paddle.names import NAME_MAPS, NAMES, TIED
+from visualbert_paddle.checkpoints.names import NAME_MAPS, NAMES, TIED
 
 Arrays = dict[str, np.ndarray]
 

@@ -10,7 +10,7 @@ import paddle
 from paddle import nn
 
 from albef_paddle.config import AlbefConfig
-from albef_paddle.contrast import ContrastiveModel, unit_feature
+from albef_paddle.network.contrast import ContrastiveModel, unit_feature
 from pyutils.errors import InputError
 from pyutils.layers.attention import attention_bias
 

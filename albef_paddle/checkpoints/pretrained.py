@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from albef_paddle.checkpoints.names import layer_numbers, layout_of_ours
+from albef_paddle.checkpoints.weights import load_tensors, read_checkpoint
 from albef_paddle.config import AlbefConfig
-from albef_paddle.names import layer_numbers, layout_of_ours
-from albef_paddle.weights import load_tensors, read_checkpoint
 from pyutils.errors import InputError
 from pyutils.weights.bert_names import BERT_FIELDS
 from pyutils.weights.pretrained import Pretrained

@@ -25,7 +25,7 @@ from pyutils.weights.names import (
 )
 from pyutils.weights.paddlenlp_names import bert_as_hugging_face
 from pyutils.weights.places import locate
-from vilbert_paddle.network.streams import LOCATION_SIZE
+from vilbert_paddle.config import LOCATION_SIZE
 
 # Heads of the authors' models → ours. Classifiers have rules of their own.
 LINEAR_HEADS = {

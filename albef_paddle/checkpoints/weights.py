@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 import paddle
 
-from albef_paddle.config import AlbefConfig
-from albef_paddle.names import (
+from albef_paddle.checkpoints.names import (
     NAMES,
     SIDES,
     TORCHMULTIMODAL_MAPS,
@@ -25,6 +24,7 @@ from albef_paddle.names import (
     text_rules,
     torchmultimodal_kind,
 )
+from albef_paddle.config import AlbefConfig
 from pyutils.console import say
 from pyutils.errors import InputError, nearest
 from pyutils.layers.vit import adapt_positions

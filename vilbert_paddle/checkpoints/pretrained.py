@@ -13,8 +13,8 @@ import numpy as np
 from pyutils.errors import InputError
 from pyutils.formats.atomic import PathLike
 from pyutils.weights.pretrained import Pretrained
+from vilbert_paddle.checkpoints.weights import OTHER_HEADS, read_checkpoint
 from vilbert_paddle.config import VilbertConfig, from_original
-from vilbert_paddle.weights import OTHER_HEADS, read_checkpoint
 
 Arrays = Mapping[str, np.ndarray]
 

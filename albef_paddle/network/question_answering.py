@@ -9,10 +9,10 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
+from albef_paddle.checkpoints.pretrained import PretrainedAlbef
 from albef_paddle.config import AlbefConfig
-from albef_paddle.ema import Teacher
-from albef_paddle.pretrained import PretrainedAlbef
-from albef_paddle.text_encoder import TextDecoder, labelled_positions, next_words, take_flat, text_encoder
+from albef_paddle.network.ema import Teacher
+from albef_paddle.network.text_encoder import TextDecoder, labelled_positions, next_words, take_flat, text_encoder
 from pyutils.engine.precision import fp32_island
 from pyutils.layers.attention import KeyValue
 from pyutils.layers.vit import VisionTransformer

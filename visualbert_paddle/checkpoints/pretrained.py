@@ -12,8 +12,8 @@ import numpy as np
 from pyutils.errors import InputError
 from pyutils.weights.bert_names import BERT_FIELDS
 from pyutils.weights.pretrained import Pretrained
+from visualbert_paddle.checkpoints.weights import OTHER_HEADS, read_checkpoint
 from visualbert_paddle.config import VisualBertConfig
-from visualbert_paddle.weights import OTHER_HEADS, read_checkpoint
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -74,7 +74,7 @@ class PretrainedVisualBert(Pretrained):
         if cls.head_size_from not in tensors:
             raise InputError(
                 f"the checkpoint holds no {cls.head_size_from}, which tells how many answers there are: build the "
-                f"model with {cls.__name__}(config, number) and fill it with visualbert_paddle.weights.load_initial"
+                f"model with {cls.__name__}(config, number) and load it with visualbert_paddle.checkpoints.weights"
             )
         return cls(config, tensors[cls.head_size_from].shape[0])
 

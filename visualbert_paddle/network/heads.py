@@ -12,9 +12,9 @@ from pyutils.layers.attention import attention_bias
 from pyutils.layers.dropout import Dropout
 from pyutils.layers.heads import MaskedLanguageHead, take_positions
 from pyutils.layers.initializers import linear
+from visualbert_paddle.checkpoints.pretrained import PretrainedVisualBert
 from visualbert_paddle.config import VisualBertConfig
-from visualbert_paddle.model import VisualBert
-from visualbert_paddle.pretrained import PretrainedVisualBert
+from visualbert_paddle.network.model import VisualBert
 
 
 class PretrainingScores(NamedTuple):

@@ -11,11 +11,11 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
-from albef_paddle.classification import AlbefForEntailment, AlbefForReasoning
 from albef_paddle.config import AlbefConfig
-from albef_paddle.contrast import encode_pairs
-from albef_paddle.question_answering import AlbefForQuestionAnswering
-from albef_paddle.retrieval import AlbefForRetrieval
+from albef_paddle.network.classification import AlbefForEntailment, AlbefForReasoning
+from albef_paddle.network.contrast import encode_pairs
+from albef_paddle.network.question_answering import AlbefForQuestionAnswering
+from albef_paddle.network.retrieval import AlbefForRetrieval
 from pyutils.data.annotations.albef import read_answer_list
 from pyutils.data.images import Images
 from pyutils.data.transforms import albef_transform

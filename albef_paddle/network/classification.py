@@ -5,10 +5,10 @@ from __future__ import annotations
 import paddle
 from paddle import nn
 
+from albef_paddle.checkpoints.pretrained import PretrainedAlbef
 from albef_paddle.config import AlbefConfig
-from albef_paddle.ema import Teacher
-from albef_paddle.pretrained import PretrainedAlbef
-from albef_paddle.text_encoder import text_encoder
+from albef_paddle.network.ema import Teacher
+from albef_paddle.network.text_encoder import text_encoder
 from pyutils.layers.initializers import linear
 from pyutils.layers.vit import VisionTransformer
 from pyutils.losses import distilled_cross_entropy, masked_cross_entropy

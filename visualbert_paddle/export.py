@@ -27,7 +27,7 @@ from pyutils.formats.atomic import PathLike
 from pyutils.metrics.classification import softmax
 from pyutils.text import sequences
 from pyutils.text.tokenizer import WordPiece
-from visualbert_paddle.heads import VisualBertForQuestionAnswering
+from visualbert_paddle.network.heads import VisualBertForQuestionAnswering
 
 ANSWERS = "answers.txt"
 _TEXT_INPUTS = ("input_ids", "text_mask", "token_type_ids")

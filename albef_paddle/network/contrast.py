@@ -9,12 +9,12 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
+from albef_paddle.checkpoints.pretrained import PretrainedAlbef
 from albef_paddle.config import AlbefConfig
-from albef_paddle.ema import Teacher
-from albef_paddle.negatives import Negatives, draw_negatives
-from albef_paddle.pretrained import PretrainedAlbef
-from albef_paddle.queues import FeatureQueue
-from albef_paddle.text_encoder import text_encoder
+from albef_paddle.network.ema import Teacher
+from albef_paddle.network.negatives import Negatives, draw_negatives
+from albef_paddle.network.queues import FeatureQueue
+from albef_paddle.network.text_encoder import text_encoder
 from pyutils import distributed
 from pyutils.distributed import gather_rows
 from pyutils.engine.precision import fp32_island

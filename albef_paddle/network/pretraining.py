@@ -8,9 +8,9 @@ from typing import NamedTuple
 import paddle
 
 from albef_paddle.config import AlbefConfig
-from albef_paddle.contrast import TOWERS, ContrastiveModel, Encoded, encode_pairs, gather_compared
-from albef_paddle.negatives import Negatives
-from albef_paddle.text_encoder import labelled_positions, language_head, take_flat
+from albef_paddle.network.contrast import TOWERS, ContrastiveModel, Encoded, encode_pairs, gather_compared
+from albef_paddle.network.negatives import Negatives
+from albef_paddle.network.text_encoder import labelled_positions, language_head, take_flat
 from pyutils.layers.attention import KeyValue
 from pyutils.losses import distilled_cross_entropy, masked_cross_entropy
 

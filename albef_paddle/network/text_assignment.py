@@ -8,11 +8,11 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
+from albef_paddle.checkpoints.pretrained import PretrainedAlbef
 from albef_paddle.config import AlbefConfig
-from albef_paddle.contrast import unit_feature
-from albef_paddle.negatives import sample_rows
-from albef_paddle.pretrained import PretrainedAlbef
-from albef_paddle.text_encoder import text_encoder
+from albef_paddle.network.contrast import unit_feature
+from albef_paddle.network.negatives import sample_rows
+from albef_paddle.network.text_encoder import text_encoder
 from pyutils.errors import InputError
 from pyutils.layers.initializers import linear
 from pyutils.layers.vit import VisionTransformer

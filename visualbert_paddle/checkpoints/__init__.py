@@ -1,0 +1,1 @@
+"""Names of the tensors in every code base, conversion and loading."""

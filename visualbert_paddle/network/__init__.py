@@ -1,0 +1,1 @@
+"""The networks and their losses; knows no files and no data."""
