@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from paddle import nn
@@ -157,3 +158,11 @@ class AnsweringPredictor(RegionPredictor):
         if self.answers.unknown is not None:
             shares[:, self.answers.unknown] = 0.0
         return ranked(shares, self.answers, top)
+
+
+# What `pyproject.toml` announces.
+question_answering = partial(exportable, head="vqa")
+reasoning = partial(exportable, head="pair")
+entailment = partial(exportable, head="entailment")
+retrieval = partial(exportable, head="match")
+grounding = partial(exportable, head="region")

@@ -16,12 +16,13 @@ from pyutils.weights.places import locate
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
+    models = sorted(packages.announced(packages.CHECKPOINTS))
     parser = argparse.ArgumentParser(prog="python -m pyutils.weights", description=__doc__, allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser("convert", help="write weights under our names, or another code base's")
     command.add_argument("source", help="file, folder or known name")
     command.add_argument("destination", type=Path, help="NAME.safetensors, NAME.pdparams or a folder")
-    command.add_argument("--model", required=True, choices=sorted(packages.MODELS))
+    command.add_argument("--model", required=True, choices=models)
     command.add_argument("--dtype", choices=converting.DTYPES, help="type of floating-point tensors (default: as read)")
     command.add_argument("--names", help="write the names of a code base (a wrong one is told)")
     command = commands.add_parser("inspect", help="tensors of a file as a table, and what it looks like")
@@ -29,7 +30,11 @@ def build_parser() -> argparse.ArgumentParser:
     command = commands.add_parser("diff", help="tensors in which two files differ (exit 1 when they do)")
     command.add_argument("first")
     command.add_argument("second")
-    command.add_argument("--model", choices=sorted(packages.MODELS), help="compare under our names of this model")
+    command.add_argument(
+        "--model",
+        choices=models,
+        help="compare under our names of this model",
+    )
     command.add_argument("--tolerance", type=_tolerance, default=0.0, help="difference of values that counts as equal")
     commands.add_parser("list", help="known checkpoints")
     command = commands.add_parser("fetch", help="download a known checkpoint into the cache")

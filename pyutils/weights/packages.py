@@ -1,9 +1,14 @@
-"""Whose checkpoint is it? The model packages and their name maps, imported only when one is asked for."""
+"""The model packages: what they announce as entry points of the distribution, and the name maps of their checkpoints.
+
+A package is imported only when one of its entries is asked for.
+"""
 
 from __future__ import annotations
 
-import importlib
+import configparser
 from collections.abc import Mapping
+from importlib.metadata import EntryPoint, distributions
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -12,17 +17,33 @@ from pyutils.errors import InputError, nearest
 
 Arrays = Mapping[str, np.ndarray]
 
-MODELS = {
-    "albef": "albef_paddle.checkpoints.weights",
-    "vilbert": "vilbert_paddle.checkpoints.weights",
-    "visualbert": "visualbert_paddle.checkpoints.weights",
-}
-"""Model → module that offers `is_ours(names)`, `convert(tensors, origin=…)` and `to_names(tensors, names)`."""
+CHECKPOINTS = "paddle_vl.checkpoints"
+"""Entry points: model → module with `is_ours(names)`, `convert(tensors, origin=…)` and `to_names(tensors, names)`."""
+EXPORTS = "paddle_vl.exports"
+"""Entry points: name → function that makes an `Exportable` of a checkpoint."""
+
+
+def announced(group: str) -> dict[str, EntryPoint]:
+    """The entry points of `group` by name."""
+    # A checkout runs without being installed, and an editable installation keeps the entry points of the day it was
+    # made: the file beside the packages is right for both.
+    project = Path(__file__).resolve().parents[2] / "pyproject.toml"
+    if project.is_file():
+        reader = configparser.ConfigParser(delimiters="=", strict=False, allow_no_value=True, interpolation=None)
+        reader.read(project, encoding="utf-8")
+        section = f'project.entry-points."{group}"'
+        found = dict(reader[section]) if reader.has_section(section) else {}
+        return {name: EntryPoint(name, value.strip('"'), group) for name, value in found.items()}
+    every = (entry for distribution in distributions() for entry in distribution.entry_points)
+    return {entry.name: entry for entry in every if entry.group == group}
 
 
 def to_ours(model: str, tensors: Arrays, origin: str) -> dict[str, np.ndarray]:
-    """Tensors of a checkpoint of `model` under our names; as they are when they have them. InputError: another model's
-    checkpoint, or tensors for which there is no rule."""
+    """Tensors of a checkpoint of `model` under our names; unchanged when they have them.
+
+    Raises:
+        InputError: another model's checkpoint, or tensors for which there is no rule.
+    """
     module = _module(model)
     if module.is_ours(tensors):
         return dict(tensors)
@@ -39,6 +60,7 @@ def to_theirs(model: str, tensors: Arrays, names: str) -> dict[str, np.ndarray]:
 
 
 def _module(model: str) -> ModuleType:
-    if model not in MODELS:
-        raise InputError(f"unknown model {model!r}: {nearest(model, MODELS)}")
-    return importlib.import_module(MODELS[model])
+    found = announced(CHECKPOINTS)
+    if model not in found:
+        raise InputError(f"unknown model {model!r}: {nearest(model, found)}")
+    return found[model].load()

@@ -302,3 +302,15 @@ def test_vilbert_goes_through_the_same_command(tmp_path, capsys):
     assert "looks like ViLBERT, ours" in capsys.readouterr().out
     with pytest.raises(InputError, match="ViLBERT has no names 'huggingface': known: authors, paddle_port"):
         main([*arguments, "--names", "huggingface"])
+
+
+def test_packages_are_announced_by_a_checkout_and_by_an_installation(monkeypatch, tmp_path):
+    names = ["albef", "vilbert", "visualbert"]
+    assert sorted(packages.announced(packages.CHECKPOINTS)) == names
+    assert all(callable(entry.load()) for entry in packages.announced(packages.EXPORTS).values())
+    (tmp_path / "some.dist-info").mkdir()
+    (tmp_path / "some.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: some\nVersion: 1\n")
+    (tmp_path / "some.dist-info/entry_points.txt").write_text(f"[{packages.CHECKPOINTS}]\nown = pyutils.errors\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(packages, "__file__", str(tmp_path / "a/b/packages.py"))
+    assert packages.announced(packages.CHECKPOINTS)["own"].load().__name__ == "pyutils.errors"
