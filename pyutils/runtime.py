@@ -27,7 +27,7 @@ def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> tuple[str, frozenset[str
         text = cpuinfo.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return "", frozenset()
-    vendor, flags = "", frozenset()
+    vendor, flags = "", frozenset[str]()
     for line in text.splitlines():
         name, _, value = line.partition(":")
         if name.strip() == "vendor_id" and not vendor:

@@ -56,10 +56,10 @@ def layout_of_theirs(tensors: Mapping[str, np.ndarray]) -> Layout:
     layer = r"^text_encoder\.encoder\.layer\.(\d+)\."
     layers, crossed = layer_numbers(tensors, layer), layer_numbers(tensors, rf"{layer}crossattention\.")
     first = min(crossed, default=len(layers))
-    keys = [
+    first_key, second_key = [
         tensors.get(f"text_encoder.encoder.layer.{first + place}.crossattention.self.key.weight") for place in (0, 1)
     ]
-    shared = keys[0] is not None and keys[1] is not None and np.array_equal(*keys)
+    shared = first_key is not None and second_key is not None and np.array_equal(first_key, second_key)
     decoder = layer_numbers(tensors, r"^text_decoder\.bert\.encoder\.layer\.(\d+)\.")
     return Layout(first, len(layers) - first, len(decoder), 2 if shared else 1)
 

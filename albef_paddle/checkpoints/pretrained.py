@@ -64,7 +64,7 @@ class PretrainedAlbef(Pretrained):
         """See `Pretrained`."""
         return {"text": {ours: values[theirs] for theirs, ours in _FOREIGN_FIELDS.items() if theirs in values}}
 
-    def own_config(self) -> AlbefConfig:
+    def own_config(self: Any) -> AlbefConfig:
         """See `Pretrained`."""
         return self.config
 

@@ -37,6 +37,7 @@ class FeatureQueue(nn.Layer):
         """
         columns = {"images": images.t(), "texts": texts.t()}
         if self.with_identities:
+            assert identities is not None
             columns["identities"] = identities.unsqueeze(0)
         count, start = columns["images"].shape[1], self.pointer.item()
         skipped = max(0, count - self.size)

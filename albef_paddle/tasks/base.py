@@ -244,7 +244,7 @@ class KeptImages(Images):
                 turned = ImageOps.exif_transpose(image) if self.exif_rotation else image
                 self._decoded[path] = as_rgb(turned).copy()
         image = self._decoded[path]
-        return self._scaled(image, self.transform.crop(*image.size, rng), 1)
+        return self._scaled(image, self.transform.crop(image.width, image.height, rng), 1)
 
 
 class BlindImages(Images):

@@ -110,8 +110,8 @@ class AlbefGrounding(IdentifiedPairs):
 
     def maps(self, batch: Batch) -> np.ndarray:
         """Heat maps `[b, grid, grid]` float32."""
-        config, inputs = self.config, (batch[name] for name in ("images", "input_ids", "text_mask"))
-        maps = text_maps(self.model, config.mode, config.block_num, *inputs, words_only=config.words_only)
+        config, (images, ids, mask) = self.config, (batch[name] for name in ("images", "input_ids", "text_mask"))
+        maps = text_maps(self.model, config.mode, config.block_num, images, ids, mask, words_only=config.words_only)
         return maps.astype("float32").numpy()
 
     def predict(self, loader: Iterable[Batch], split: str) -> GroundingPredictions:

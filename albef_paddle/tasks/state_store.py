@@ -64,5 +64,5 @@ class StateStore:
         self._file.flush()
         for target, number in zip(states, numbers):
             start, count = self._places[number]
-            os.preadv(self._file.fileno(), [target[:count]], start)
+            os.preadv(self._file.fileno(), [target[:count].data], start)
         return states

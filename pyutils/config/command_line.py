@@ -181,7 +181,8 @@ class _DescribeConfig(argparse.Action):
     """`--help-config`: print the table of configuration keys and exit."""
 
     def __init__(self, *args: Any, config_class: Callable[[], type], **kwargs: Any):
-        super().__init__(*args, nargs=0, **kwargs)
+        kwargs["nargs"] = 0
+        super().__init__(*args, **kwargs)
         self.config_class = config_class
 
     def __call__(self, parser, namespace, values, option_string=None):
@@ -212,7 +213,7 @@ def standard_parser(
     parser.set_defaults(overrides=[], extra={}, output_dir=None, seed=None, resume=None, evaluate=False)
     own = {name for flag in flags for name in flag.spellings}
     parser.default_config = default = Path(default_config) if default_config is not None else None
-    common = [
+    common: list[tuple[tuple[str, ...], dict[str, Any]]] = [
         (("--config",), {"type": Path, "metavar": "FILE", "help": f"YAML file, default {default}"}),
         (("--set",), {"action": _Set, "metavar": "KEY=VALUE", "dest": "set_", "help": "set one configuration key"}),
         (("--output_dir",), {"help": "folder for checkpoints, logs and results"}),
@@ -239,7 +240,7 @@ def _bool_argument(text: str) -> bool:
 
 
 def _add_flag(parser: CommandLine, flag: Flag) -> None:
-    bare = {"nargs": "?", "const": True} if flag.type is bool else {}
+    bare: dict[str, Any] = {"nargs": "?", "const": True} if flag.type is bool else {}
     sets = f"sets {flag.key}" if isinstance(flag.key, str) else ""
     help_text = "; ".join(part for part in (flag.help, sets) if part).replace("%", "%%")
     metavar = flag.spellings[0].lstrip("-").upper()

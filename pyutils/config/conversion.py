@@ -146,7 +146,7 @@ def _refused(error: ValueError, known: Iterable[str], place: Place) -> str:
     The keys are those of a SettingError, else the one that the message begins with. A message may begin with the dotted
     key as it stands in the file, or with the key relative to the class.
     """
-    first = re.match(r"[\w.]*", str(error)).group().rstrip(".").split(".")
+    first = re.findall(r"^[\w.]*", str(error))[0].rstrip(".").split(".")
     absolute = bool(place.keys) and tuple(first[: len(place.keys)]) == place.keys
     named = error.keys if isinstance(error, SettingError) else [".".join(first[len(place.keys) if absolute else 0 :])]
     at = [place._replace(keys=(*place.keys, *key.split("."))) for key in named if key.partition(".")[0] in known]

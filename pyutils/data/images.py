@@ -154,7 +154,7 @@ class Images:
             turned = self.exif_rotation and image.getexif().get(_EXIF_ORIENTATION, 1) != 1
             if turned:
                 image = ImageOps.exif_transpose(image)
-            crop = self.transform.crop(*image.size, rng)
+            crop = self.transform.crop(image.width, image.height, rng)
             reduction = 1 if turned else self._draft(image, crop)
             return self._scaled(as_rgb(image), crop, reduction)
 

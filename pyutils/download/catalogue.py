@@ -83,7 +83,9 @@ def _part(name: str, row: dict[str, Any], where: str) -> Part:
             raise InputError(f'{where}: expected the key "{key}"')
     if not row.get("sources") and not row.get("pieces") and not row.get("by_hand"):
         raise InputError(f'{where}: expected "sources", "pieces" or "by_hand"')
-    values = {key: tuple(value) if key in ("sources", "pieces") else value for key, value in row.items()}
+    values: dict[str, Any] = {
+        key: tuple(value) if key in ("sources", "pieces") else value for key, value in row.items()
+    }
     _relative(row["file"])
     return Part(name, **values)
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from pyutils.download.archives import is_archive, join_pieces, unpack
@@ -78,8 +79,8 @@ class Store:
         return [probe(url, timeout) for urls in self.addresses(data_set, part) for url in urls]
 
     def _bring_file(self, data_set: DataSet, part: Part, file: Path) -> None:
-        facts = {"size": part.size, "sha256": part.sha256, "md5": part.md5}
-        options = {"accept_mismatch": self.accept_mismatch, "patience": self.patience}
+        facts: dict[str, Any] = {"size": part.size, "sha256": part.sha256, "md5": part.md5}
+        options: dict[str, Any] = {"accept_mismatch": self.accept_mismatch, "patience": self.patience}
         addresses = self.addresses(data_set, part)
         if not part.pieces:
             fetch(addresses[0], file, **facts, **options)

@@ -19,7 +19,7 @@ from pyutils.engine.task import Task
 from pyutils.errors import InputError
 from pyutils.metrics.predictions import Predictions
 
-Batch = Mapping[str, paddle.Tensor]
+Batch = dict[str, paddle.Tensor]
 Collate = Callable[..., "dict[str, np.ndarray]"]
 Predict = Callable[[Batch], Mapping[str, Any]]
 Column = Union[np.ndarray, "list[Any]"]
@@ -50,7 +50,7 @@ def split_loader(task: Task, cfg: TrainConfig, split: str, collate: Collate | No
     return eval_loader(records, collate or task.collate, order, split, cfg.workers)
 
 
-def predict_split(task: Task, cfg: TrainConfig, split: str, collate: Collate | None = None) -> Predictions:
+def predict_split(task: Task, cfg: TrainConfig, split: str, collate: Collate | None = None) -> Any:
     """Predictions for `split` with the task's present weights, equal on every process, all of which call this.
 
     `collate` makes the batches in place of the task's own.
@@ -83,7 +83,7 @@ def check_labelled(task: Task, split: str) -> None:
         )
 
 
-def predict_all(predict: Predict, loader: Iterable[Batch]) -> dict[str, Column]:
+def predict_all(predict: Predict, loader: Iterable[Batch]) -> dict[str, Any]:
     """Run `predict` on every batch and gather its outputs over all processes, in the order of the records.
 
     Args:

@@ -153,7 +153,8 @@ def _changed_training(before: Mapping[str, Any], after: Mapping[str, Any], folde
 
 def _changed_settings(before: Mapping[str, Any], after: Mapping[str, Any], folder: Path) -> list[str]:
     """Differences that change the result; paths and one-sided settings are warned of."""
-    found, moved = [], []
+    found: list[str] = []
+    moved: list[str] = []
     for name in sorted(before.keys() | after.keys()):
         if before.get(name) == after.get(name):
             continue
@@ -189,7 +190,7 @@ def _content(value: Any) -> Any:
     if is_dataclass(value):
         return [_content(getattr(value, item.name)) for item in fields(value)]
     if isinstance(value, np.ndarray):
-        return [value.dtype.str, value.shape, hashlib.sha256(np.ascontiguousarray(value)).hexdigest()]
+        return [value.dtype.str, value.shape, hashlib.sha256(value.tobytes()).hexdigest()]
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, Mapping):

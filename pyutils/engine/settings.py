@@ -45,7 +45,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         least = {"epochs": 1, "batch_size": 1, "accumulation_steps": 1, "log_every": 1}
-        counts = ("max_steps", "eval_batch_size", "workers", "seed")
+        counts: tuple[str, ...] = ("max_steps", "eval_batch_size", "workers", "seed")
         counts += ("eval_every_epochs", "eval_every_steps", "save_every_steps")
         for name in (*least, *counts):
             if getattr(self, name) < least.get(name, 0):

@@ -35,7 +35,7 @@ class SplitTask(Task):
             raise InputError(f"the configuration is of task {config.task}, not of {self.name}; name another --config")
         self.config, self.tokenizer = replace(config, task=self.name), tokenizer
         self.config_text = to_yaml(self.config)
-        self._splits: dict[str, Sequence[Any]] = {}
+        self._splits: dict[str, Any] = {}
 
     @classmethod
     def with_saved_files(cls, config: Any, folder: Path) -> Any:
@@ -61,7 +61,7 @@ class SplitTask(Task):
     def read(self, split: str) -> Sequence[Any]:
         """The records of `split` from its files; InputError names the known splits when it is none of them."""
 
-    def records(self, split: str) -> Sequence[Any]:
+    def records(self, split: str) -> Any:
         """The records of `split`, read once."""
         if split not in self._splits:
             self._splits[split] = self.read(split)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import paddle
 
@@ -104,13 +105,13 @@ class Trainer:
         self._identity = run_identity(cfg, self.order, task, self._records)
         folder = resume_folder(resume, self.output_dir)
         state = load_run(folder) if folder else None
-        if folder:
+        if folder and state:
             check_identity(state.values["identity"], self._identity, folder)
             check_files(task.checkpoint_files(), folder)
             load_weights(task.model, folder)
         distributed.broadcast_state(task.model)
         self.stepper = Stepper(task, cfg, self.optimizer)
-        if folder:
+        if folder and state:
             self._take_up(folder, state)
         elif (self.output_dir / LAST).is_dir():
             say(f"{self.output_dir} holds an earlier run, which this one replaces; --resume auto would go on with it")
@@ -274,7 +275,7 @@ class Trainer:
         """Write `last` with everything a resumed run needs (the main process does; states are equal on all)."""
         if not distributed.is_main():
             return
-        states = {"optimizer": self.optimizer, "schedule": self.schedule, "scaler": self.stepper.scaler}
+        states: dict[str, Any] = {"optimizer": self.optimizer, "schedule": self.schedule, "scaler": self.stepper.scaler}
         groups = {name: part.state_dict() for name, part in {**states, "task": self.task}.items()}
         self._save(self.output_dir / LAST, self.progress.metrics, capture(self.progress, self._identity, groups))
 

@@ -62,7 +62,7 @@ def export(item: Exportable, folder: PathLike, onnx: bool = False, tolerance: fl
             write_json(building / DESCRIPTION, _description(item, building))
             for path in item.files:
                 (building / path.name).write_bytes(path.read_bytes())
-            runs = [Predictor(building)]
+            runs: list[Callable[..., dict[str, np.ndarray]]] = [Predictor(building)]
             if convert is not None:
                 _write_onnx(convert, building)
                 runs += _onnx_runner(item, building)

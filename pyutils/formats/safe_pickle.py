@@ -58,8 +58,8 @@ def load(
         with Path(source).open("rb") as stream:
             return load(stream, what or str(source), allowed, persistent_load, encoding)
     where = what or getattr(source, "name", "pickled data")
-    stream = io.BytesIO(source) if isinstance(source, (bytes, bytearray, memoryview)) else source
-    reader = _Reader(stream, str(where), allowed or {}, persistent_load, encoding)
+    binary = io.BytesIO(source) if isinstance(source, (bytes, bytearray, memoryview)) else source
+    reader = _Reader(binary, str(where), allowed or {}, persistent_load, encoding)
     try:
         value = reader.load()
         return _as_plain(value, {}) if _PENDING in reader.used else value
@@ -184,6 +184,7 @@ class StandIn:
     """A function that a pickle may call. It cannot be altered, because a pickle can set attributes of what it names."""
 
     __slots__ = ("_function",)
+    _function: Callable[..., Any]
 
     def __init__(self, function: Callable[..., Any]) -> None:
         object.__setattr__(self, "_function", function)
@@ -199,6 +200,7 @@ class _DType:
     """A data type in the making: its name, and the byte order that its state adds."""
 
     __slots__ = ("dtype",)
+    dtype: np.dtype
 
     def __init__(self, description: Any, align: Any = False, copy: Any = True) -> None:
         if isinstance(description, bytes):
@@ -233,7 +235,8 @@ class _PendingArray(np.ndarray):
         fits = len(content) == size * (1 if dtype.hasobject else dtype.itemsize)
         if not isinstance(content, list if dtype.hasobject else bytes) or not fits:
             raise Misuse("array whose content does not fit its shape")
-        super().__setstate__((version, shape, dtype, bool(fortran), content))
+        state: Any = (version, shape, dtype, bool(fortran), content)
+        super().__setstate__(state)
 
 
 def _size(shape: Any) -> int:
@@ -350,7 +353,7 @@ def _as_plain(value: Any, seen: dict[int, tuple[Any, Any]]) -> Any:
     if id(value) in seen:
         return seen[id(value)][1]
     if isinstance(value, tuple):
-        result = tuple(_as_plain(item, seen) for item in value)
+        result: Any = tuple(_as_plain(item, seen) for item in value)
         seen[id(value)] = value, result
         return result
     result = value.view(np.ndarray) if isinstance(value, np.ndarray) else value

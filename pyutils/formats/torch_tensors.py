@@ -31,6 +31,7 @@ class StorageType:
     """Stands for `torch.FloatStorage` and its like. It cannot be altered, because a pickle can set attributes."""
 
     __slots__ = ("name",)
+    name: str
 
     def __init__(self, name: str) -> None:
         object.__setattr__(self, "name", name)
@@ -94,6 +95,8 @@ class Storage:
     """Elements of one storage. Tensors are views of `values`, so that shared storages stay shared."""
 
     __slots__ = ("_raw", "_kind", "__dict__")
+    _raw: np.ndarray
+    _kind: StorageType
 
     def __init__(self, kind: StorageType, raw: np.ndarray) -> None:
         """`raw`: bytes, uint8."""
@@ -166,7 +169,7 @@ class _Locked(type):
 class _Version(metaclass=_Locked):
     """Stands for `torch.torch_version.TorchVersion`, which is a text: makes just that. Pickles want a class here."""
 
-    def __new__(cls, text: Any = "") -> str:
+    def __new__(cls, text: Any = "") -> Any:
         if not isinstance(text, str):
             raise Misuse("a version that is no text")
         return text

@@ -8,6 +8,7 @@ dumped loads unchanged, here and elsewhere.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import yaml
@@ -37,7 +38,7 @@ class _Dumper(yaml.SafeDumper):
         """Write a repeated value out again: people edit these files."""
         return True
 
-    def represent_list(self, data: list) -> yaml.Node:
+    def represent_list(self, data: Iterable[Any]) -> yaml.SequenceNode:
         """Lists of scalars stand on one line."""
         flat = not any(isinstance(item, (list, dict)) for item in data)
         return self.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=flat or None)

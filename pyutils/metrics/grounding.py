@@ -87,7 +87,7 @@ def pointing_hits(points: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     `boxes` are [n, 4], left, top, right, bottom in the same units; points on the edge count.
     """
     points, boxes = np.asarray(points), np.asarray(boxes)
-    return ((points >= boxes[:, :2]) & (points <= boxes[:, 2:])).all(axis=1)
+    return np.all((points >= boxes[:, :2]) & (points <= boxes[:, 2:]), axis=1)
 
 
 def peaks(maps: np.ndarray, widths: np.ndarray, heights: np.ndarray) -> np.ndarray:

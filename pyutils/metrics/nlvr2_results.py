@@ -30,7 +30,8 @@ class PairPredictions(Predictions):
         """Official `accuracy` and `consistency` in percent; {} where a label is hidden."""
         if any(label is None for label in self.labels):
             return {}
-        scores = nlvr2_scores(dict(zip(self.identifiers, self.labels)), dict(zip(self.identifiers, self.said)))
+        labels = [bool(label) for label in self.labels]
+        scores = nlvr2_scores(dict(zip(self.identifiers, labels)), dict(zip(self.identifiers, self.said)))
         return {name: 100.0 * value for name, value in scores._asdict().items()}
 
     def write(self, directory: Path) -> list[Path]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,7 +27,7 @@ class Positives:
     For text retrieval the queries are images and several captions are right; for image retrieval one image is.
     """
 
-    def __init__(self, items: Sequence[Sequence[int]]) -> None:
+    def __init__(self, items: Sequence[Any] | np.ndarray) -> None:
         counts = np.array([len(row) for row in items], dtype=np.int64)
         if not len(counts) or counts.min() == 0:
             empty = int(np.flatnonzero(counts == 0)[0]) if len(counts) else 0

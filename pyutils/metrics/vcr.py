@@ -51,9 +51,9 @@ def combine(
     Raises:
         InputError: results of a question are missing, belong to no question, or are not four numbers.
     """
-    columns = [_chosen(labels, results, what) for what, results in (("answer", answers), ("rationale", rationales))]
+    chosen = _chosen(labels, answers, "answer"), _chosen(labels, rationales, "rationale")
     right = np.array(list(labels.values()), dtype=np.int64).reshape(-1, 2)
-    return vcr_scores(*columns, right[:, 0], right[:, 1])
+    return vcr_scores(chosen[0], chosen[1], right[:, 0], right[:, 1])
 
 
 def _chosen(labels: Mapping[str, tuple[int, int]], results: Mapping[str, Scores], what: str) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
 import numpy as np
 
@@ -62,7 +62,9 @@ class JointPredictions(Predictions):
     def metrics(self) -> dict[str, float]:
         """`q_a`, `qa_r` and `q_ar` in percent; {} where a label is hidden. The rationale is judged after the right
         answer, whichever was chosen."""
-        labels = {name: (label, self.rationale_labels[name]) for name, label in self.answers.labels.items()}
+        labels: dict[str, Any] = {
+            name: (label, self.rationale_labels[name]) for name, label in self.answers.labels.items()
+        }
         if any(None in pair for pair in labels.values()):
             return {}
         rationales = {name: self.conditioned[answer][name] for name, (answer, _) in labels.items()}

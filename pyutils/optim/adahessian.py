@@ -56,6 +56,8 @@ class HessianOptimizer(Optimizer):
 
     draw_signs: Callable[[str, Tensor], Tensor] = staticmethod(rademacher)
 
+    rule: AdaHessian
+
     def __init__(self, *args, **settings) -> None:
         super().__init__(*args, **settings)
         self._fresh: set[str] = set()

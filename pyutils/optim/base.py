@@ -147,12 +147,11 @@ class Optimizer:
                 f"optimizer state of {name!r} holds {sorted(saved)}, {type(self.rule).__name__} needs "
                 f"{sorted(expected)}. Resume with the optimizer of the saved run."
             )
-        return {slot: _tensor_like(f"{name}/{slot}", saved[slot], tensor) for slot, tensor in fresh.items()}
+        return {slot: _tensor_like(f"{name}/{slot}", np.asarray(saved[slot]), tensor) for slot, tensor in fresh.items()}
 
 
 def _tensor_like(key: str, array: np.ndarray, tensor: Tensor) -> Tensor:
     """`array` as a tensor of the dtype and on the device of `tensor`."""
-    array = np.asarray(array)
     if list(array.shape) != list(tensor.shape):
         raise InputError(
             f"optimizer state {key!r} has shape {list(array.shape)}, the model needs {list(tensor.shape)}. "

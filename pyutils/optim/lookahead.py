@@ -23,7 +23,7 @@ class Lookahead(Rule):
     k: int = 6
     first_sync: ClassVar[int] = 1
 
-    @property
+    @property  # type: ignore[override]
     def default_clip(self) -> str:
         return self.inner.default_clip
 

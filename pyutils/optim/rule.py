@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 if TYPE_CHECKING:
     from paddle import Tensor
@@ -19,9 +19,9 @@ class At(NamedTuple):
     """
 
     step: int
-    lr: float | None
+    lr: Any  # float; None where the rule sets its own rate
     weight_decay: float
-    first_lr: float | None
+    first_lr: Any
 
 
 @dataclass(frozen=True)

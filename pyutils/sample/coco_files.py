@@ -14,7 +14,7 @@ CATEGORIES = [
     {"id": number, "name": shape, "supercategory": "shape" if shape != CRATE else "container"}
     for number, shape in enumerate((*SHAPES, CRATE), start=1)
 ]
-_CATEGORY_IDS = {category["name"]: category["id"] for category in CATEGORIES}
+_CATEGORY_IDS: dict[Any, Any] = {category["name"]: category["id"] for category in CATEGORIES}
 _KARPATHY_COCO = {"train2014": ("train",), "val2014": ("val", "test", "restval")}
 
 

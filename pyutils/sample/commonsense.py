@@ -33,8 +33,8 @@ def colour_question(
     names = [thing.colour, *(name for name in rng.permutation(list(concepts.colours)) if name != thing.colour)][:4]
     sides = ("left", "right") if thing.is_left_of(other) else ("right", "left")
     sizes = sorted(SIZES, key=lambda size: size != thing.size)
-    answers = [[[first], "is", str(name), "."] for name in names]
-    reasons = [[[first], "is", size, "and", side, "of", [second], "."] for size in sizes for side in sides]
+    answers: list[Any] = [[[first], "is", str(name), "."] for name in names]
+    reasons: list[Any] = [[[first], "is", size, "and", side, "of", [second], "."] for size in sizes for side in sides]
     return Choices(["What", "color", "is", [first], "?"], answers, reasons)
 
 
@@ -45,9 +45,11 @@ def place_question(
     thing, other = things[first], things[second]
     sides = ("left", "right") if thing.is_left_of(other) else ("right", "left")
     heights = ("above", "below") if thing.is_above(other) else ("below", "above")
-    answers = [[[first], "is", side, "of", "and", height, [second], "."] for side in sides for height in heights]
+    answers: list[Any] = [
+        [[first], "is", side, "of", "and", height, [second], "."] for side in sides for height in heights
+    ]
     colours = [(t.colour, str(rng.choice([c for c in concepts.colours if c != t.colour]))) for t in (thing, other)]
-    reasons = [[[first], "is", a, "and", [second], "is", b, "."] for a in colours[0] for b in colours[1]]
+    reasons: list[Any] = [[[first], "is", a, "and", [second], "is", b, "."] for a in colours[0] for b in colours[1]]
     return Choices(["Where", "is", [first], "seen", "from", [second], "?"], answers, reasons)
 
 
@@ -87,7 +89,8 @@ def _choices(picture: Picture, rng: np.random.Generator, concepts: Concepts) -> 
     asked = []
     for turn, place in enumerate(rng.permutation(len(pairs))[:_QUESTIONS_PER_PICTURE]):
         ask = (colour_question, place_question)[(picture.image_id + turn) % 2]
-        asked.append(ask(things, *pairs[place], rng, concepts))
+        first, second = pairs[place]
+        asked.append(ask(things, first, second, rng, concepts))
     return asked
 
 

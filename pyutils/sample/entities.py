@@ -72,8 +72,8 @@ def _xml(picture: Picture, chains: dict[tuple[int, ...], int]) -> str:
             continue
         entry = _object(root, names)
         box = ElementTree.SubElement(entry, "bndbox")
-        for name, value in zip(("xmin", "ymin", "xmax", "ymax"), thing.box):
-            ElementTree.SubElement(box, name).text = str(round(value))
+        for name, edge in zip(("xmin", "ymin", "xmax", "ymax"), thing.box):
+            ElementTree.SubElement(box, name).text = str(round(edge))
     if () in chains:
         entry = _object(root, [chains[()]])
         ElementTree.SubElement(entry, "scene").text = "1"

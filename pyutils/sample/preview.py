@@ -169,7 +169,7 @@ def _phrases(world: Path) -> Iterator[Cell]:
         for entry in ElementTree.parse(folder / f"Annotations/{name}.xml").iter("object"):
             box = entry.find("bndbox")
             if box is not None and marked & {number.text for number in entry.iter("name")}:
-                boxes.append(([float(edge.text) for edge in box], _TRUE, 2))
+                boxes.append(([float(edge.text or "") for edge in box], _TRUE, 2))
         yield Cell([world / f"images/flickr30k/{name}.jpg"], sentences, boxes)
 
 

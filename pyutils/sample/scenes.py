@@ -116,8 +116,8 @@ def compose(rng: np.random.Generator, crate: bool = False, concepts: Concepts = 
         box = _free_box(rng, colour, size, things)
         if box is not None:
             things.append(Thing(shape, colour, size, box, _outline(shape, box)))
-    tint = tuple(int(channel) for channel in rng.integers(222, 248, 3))
-    return Scene(tuple(things), tint, int(rng.integers(1 << 31)))
+    red, green, blue = (int(channel) for channel in rng.integers(222, 248, 3))
+    return Scene(tuple(things), (red, green, blue), int(rng.integers(1 << 31)))
 
 
 def _kinds(rng: np.random.Generator, concepts: Concepts) -> list[tuple[str, str, str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Optional
+from typing import Any, Optional
 
 from pyutils.schedule.config import EpochConfig
 from pyutils.schedule.epochs import cosine_rate, step_rate, tanh_rate
@@ -110,7 +110,7 @@ class PlateauSchedule(Schedule):
             "bad_epochs": self.plateau.bad_epochs,
         }
 
-    def load_state_dict(self, state: Mapping[str, int | float | bool | None]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         super().load_state_dict(state)
         self.epoch, self.clean_rate = state["epoch"], state["clean_rate"]
         self.noise_factor = state["noise_factor"]

@@ -95,7 +95,7 @@ class WordPiece:
     def _check(self) -> None:
         if len(self._ids) != len(self._pieces):
             seen: set[str] = set()
-            twice = next(piece for piece in self._pieces if piece in seen or seen.add(piece))
+            twice = next(piece for piece in self._pieces if piece in seen or seen.add(piece))  # type: ignore[func-returns-value]
             raise InputError(
                 f"{self.path}: the piece {twice!r} stands on two lines, so ids are ambiguous; take the vocab.txt that "
                 "came with the checkpoint"

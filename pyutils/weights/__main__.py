@@ -80,7 +80,7 @@ def _diff(options: argparse.Namespace) -> int:
         file = weight_file(locate(source))
         tensors = read(file)
         sides.append(packages.to_ours(options.model, tensors, str(file)) if options.model else tensors)
-    found = list(converting.differences(*sides, options.tolerance))
+    found = list(converting.differences(sides[0], sides[1], options.tolerance))
     if not found:
         print(f"{len(sides[0])} tensors, no difference")
         return 0

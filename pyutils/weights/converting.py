@@ -115,7 +115,7 @@ def describe(path: Path) -> str:
     """What a weight file holds: a summary and a Markdown table of its tensors in the order of the file."""
     tensors = named_arrays(read_object(path), str(path))
     rows = [(name, _shape(array), stored_type(array), _stored_bytes(array)) for name, array in tensors.items()]
-    numbers, sizes = Counter(), Counter()
+    numbers, sizes = Counter[str](), Counter[str]()
     for (_, _, kind, size), array in zip(rows, tensors.values()):
         numbers[kind] += array.size
         sizes[kind] += size

@@ -54,7 +54,7 @@ class Pretrained:
         raise NotImplementedError
 
     @classmethod
-    def build(cls, config: Any, tensors: Arrays, **choice: Any) -> Any:
+    def build(cls: Any, config: Any, tensors: Arrays, **choice: Any) -> Any:
         """Hook: a new model; the sizes of its heads are those in `tensors`. `choice`: what a subclass lets one choose
         in its own `from_pretrained`."""
         return cls(config)

@@ -77,7 +77,7 @@ class PretrainedVilbert(Pretrained):
         """See `Pretrained`."""
         return asdict(from_original(values))
 
-    def own_config(self) -> VilbertConfig:
+    def own_config(self: Any) -> VilbertConfig:
         """See `Pretrained`."""
         return self.encoder.config
 
@@ -101,7 +101,7 @@ class PretrainedTasks(PretrainedVilbert):
         return cls._from_pretrained(source, may_miss, changes, heads=heads)
 
     @classmethod
-    def build(cls, config: VilbertConfig, tensors: Arrays, **choice: Any) -> Any:
+    def build(cls: Any, config: VilbertConfig, tensors: Arrays, **choice: Any) -> Any:
         """See `Pretrained`."""
         found, heads = heads_in(tensors), choice.get("heads")
         if heads is None:

@@ -69,10 +69,10 @@ def pair_batch(
 
 def one_hot(classes: Sequence[int], count: int) -> np.ndarray:
     """[b, count] float32 with 1 at each class, all 0 where a class is negative."""
-    classes = np.asarray(classes, dtype=np.int64)
-    labels = np.zeros((len(classes), count), dtype=np.float32)
-    known = np.flatnonzero(classes >= 0)
-    labels[known, classes[known]] = 1
+    numbers = np.asarray(classes, dtype=np.int64)
+    labels = np.zeros((len(numbers), count), dtype=np.float32)
+    known = np.flatnonzero(numbers >= 0)
+    labels[known, numbers[known]] = 1
     return labels
 
 

@@ -171,7 +171,7 @@ def held_images(
             f"pair '{bare[0]}' brings no regions: its shard needs an .npz beside the caption, or a store of region "
             "features must be named"
         )
-    source = HeldRegions(images, keys)
+    source = HeldRegions([image for image in images if image is not None], keys)
     batch = source.read_batch(source.places, max_regions, multiple, global_region=True, class_probs=class_probs)
     check_boxes(batch, keys, source, first=1)
     detected, cut = batch.mask.sum(axis=1), np.zeros(len(images), np.int64)

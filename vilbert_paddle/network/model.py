@@ -119,7 +119,7 @@ class Vilbert(nn.Layer):
         mask = paddle.ones(input_ids.shape) if text_mask is None else text_mask.astype("float32")
         if task_ids is not None:
             mask = paddle.concat([paddle.ones([mask.shape[0], 1]), mask], axis=1)
-        stream, maps = self.config.text, trace and trace.text_maps
+        stream, maps = self.config.text, trace.text_maps if trace else None
         with _without_gradient(stream.fixed_layers):
             words = Stream(self.text_embeddings(input_ids, token_type_ids, task_ids), mask)
             words = self.text.run(words, 0, stream.fixed_layers, maps=maps)
@@ -136,7 +136,7 @@ class Vilbert(nn.Layer):
         """The visual stream up to the first co-attention layer; arguments as in `forward`. `words`, the output of
         `begin_text`, is read by gated visual layers only."""
         mask = paddle.ones(region_features.shape[:2]) if region_mask is None else region_mask.astype("float32")
-        stream, maps = self.config.regions, trace and trace.region_maps
+        stream, maps = self.config.regions, trace.region_maps if trace else None
         with _without_gradient(stream.fixed_layers):
             boxes = Stream(self.region_embeddings(region_features, region_boxes), mask)
             boxes = self.regions.run(boxes, 0, stream.fixed_layers, words, maps)
@@ -146,7 +146,7 @@ class Vilbert(nn.Layer):
         self, words: Stream, boxes: Stream, text: Wanted = "all", regions: Wanted = "all", trace: Trace | None = None
     ) -> Encoded:
         """From the first co-attention layer to the end, row by row; `text`, `regions` as in `forward`."""
-        text_maps, region_maps = trace and trace.text_maps, trace and trace.region_maps
+        text_maps, region_maps = trace.text_maps if trace else None, trace.region_maps if trace else None
         text_done, regions_done = self.config.text.first_connection, self.config.regions.first_connection
         for number, ends in enumerate(zip(self.config.text.connect_at, self.config.regions.connect_at)):
             words = self.text.run(words, text_done, ends[0], maps=text_maps)
@@ -186,7 +186,7 @@ class Vilbert(nn.Layer):
         last = number == len(self.connections) - 1
         need_text = not last or text != "none" or self.config.gated_regions
         need_regions = not last or regions != "none"
-        return self.connections[number](words, boxes, need_text, need_regions, trace and trace.connection_maps)
+        return self.connections[number](words, boxes, need_text, need_regions, trace.connection_maps if trace else None)
 
 
 def paired(words: Stream, boxes: Stream, pairing: Pairing) -> tuple[Stream, Stream]:

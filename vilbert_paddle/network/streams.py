@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import paddle
 import paddle.nn.functional as F
@@ -61,7 +61,7 @@ class WordEmbeddings(TextEmbeddings):
             needs = "needs" if task_ids is None else "has no task tokens (task_tokens: 0) and takes no"
             raise ValueError(f"this model {needs} task_ids")
         words = TextEmbeddings.summed(self, input_ids, token_type_ids)  # Paddle 2.6 exports no super()
-        if task_ids is None:
+        if task_ids is None or self.tasks is None:
             return words
         return paddle.concat([words[:, :1], self.tasks(task_ids.reshape([-1, 1])), words[:, 1:]], axis=1)
 
@@ -166,10 +166,13 @@ class CoAttentionLayer(nn.Layer):
     def __init__(self, config: VilbertConfig):
         super().__init__()
         text, regions = config.layer_shape(config.text), config.layer_shape(config.regions)
-        co_attention = {"num_heads": config.bridge_heads, "inner_size": config.bridge_size}
+        co_attention: dict[str, Any] = {"num_heads": config.bridge_heads, "inner_size": config.bridge_size}
         # The weights drop out at the rate of the stream that is attended to.
-        over_regions = {"context_size": regions.hidden_size, "attention_dropout": regions.attention_dropout}
-        over_words = {"context_size": text.hidden_size, "attention_dropout": text.attention_dropout}
+        over_regions: dict[str, Any] = {
+            "context_size": regions.hidden_size,
+            "attention_dropout": regions.attention_dropout,
+        }
+        over_words: dict[str, Any] = {"context_size": text.hidden_size, "attention_dropout": text.attention_dropout}
         self.text = CoAttentionHalf(replace(text, **co_attention, **over_regions))
         self.regions = CoAttentionHalf(replace(regions, **co_attention, **over_words))
 

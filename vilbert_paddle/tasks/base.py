@@ -68,7 +68,7 @@ class VilbertTask(SplitTask):
 
     config_class: ClassVar[type[VilbertRunConfig]]
     objective: ClassVar[str]
-    task_number: ClassVar[int] = 0  # row of 12-in-1's table of task tokens
+    task_number: int = 0  # row of 12-in-1's table of task tokens
     find_unused_parameters = True  # the last co-attention layer leaves out what its head does not read
 
     def __init__(
@@ -88,7 +88,7 @@ class VilbertTask(SplitTask):
         self.model = self.network() if model is None else model
 
     @classmethod
-    def heads_of(cls, config: VilbertRunConfig) -> tuple[str, ...]:
+    def heads_of(cls, config: Any) -> tuple[str, ...]:
         """Names of the heads that the task trains."""
         return (OBJECTIVES[cls.objective].head,)
 

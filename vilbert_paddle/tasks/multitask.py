@@ -268,7 +268,7 @@ def member_config(config: MultitaskRunConfig, name: str, member: Member) -> Vilb
             f"tasks.{name}.share is {member.share}: expected a divisor of train.batch_size {config.train.batch_size}"
         )
     own = member.load()
-    shared = {"model": config.model, "train": config.train, "tokenizer": config.tokenizer}
+    shared: dict[str, Any] = {"model": config.model, "train": config.train, "tokenizer": config.tokenizer}
     return replace(own, **shared, head_dropout=config.head_dropout)
 
 

@@ -83,7 +83,8 @@ class ReferTask(VilbertTask):
     def __init__(self, config: ReferRunConfig, model: nn.Layer | None = None):
         super().__init__(config, annotated=config.annotated_regions, model=model)
         self.task_number = TASK_NUMBERS.get(config.refer.dataset, 10)
-        self._tally, self._pending, self._training = EpochTally(), [], False
+        self._tally, self._training = EpochTally(), False
+        self._pending: list[Any] = []
 
     def read(self, split: str) -> Sequence[ReferRecord]:
         """See VilbertTask."""

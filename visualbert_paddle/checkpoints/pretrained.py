@@ -67,7 +67,7 @@ class PretrainedVisualBert(Pretrained):
         return {**known, "region_token_type": 1}
 
     @classmethod
-    def build(cls, config: VisualBertConfig, tensors: Arrays, **choice: Any) -> Any:
+    def build(cls: Any, config: VisualBertConfig, tensors: Arrays, **choice: Any) -> Any:
         """See `Pretrained`."""
         if cls.head_size_from is None:
             return cls(config)
@@ -78,6 +78,6 @@ class PretrainedVisualBert(Pretrained):
             )
         return cls(config, tensors[cls.head_size_from].shape[0])
 
-    def own_config(self) -> VisualBertConfig:
+    def own_config(self: Any) -> VisualBertConfig:
         """See `Pretrained`."""
         return self.encoder.config

@@ -246,7 +246,8 @@ def _box(value: Any, where: str) -> Optional[BoxXYWH]:
         return None
     if not isinstance(value, list) or len(value) != 4 or not all(isinstance(edge, (int, float)) for edge in value):
         raise InputError(f'{where}: expected x, y, width, height in "box", found {value!r}')
-    return tuple(float(edge) for edge in value)
+    left, top, width, height = map(float, value)
+    return left, top, width, height
 
 
 def _image_id(key: str, path: Path) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple, Union
+from typing import Any, NamedTuple, Union
 from xml.etree import ElementTree
 
 from pyutils.data.records import BoxXYXY, Phrase, PhraseRecord
@@ -87,7 +87,7 @@ def read_boxes(path: Path) -> Boxes:
             box = entry.find("bndbox")
             if box is None:
                 continue
-            edges = tuple(float(box.findtext(name, "")) for name in ("xmin", "ymin", "xmax", "ymax"))
+            edges: Any = tuple(float(box.findtext(name, "")) for name in ("xmin", "ymin", "xmax", "ymax"))
             if not (edges[0] < edges[2] and edges[1] < edges[3]):
                 raise InputError(f"{path}: a box needs xmin < xmax and ymin < ymax, found {edges}; mend the file")
             for name in entry.findall("name"):

@@ -98,7 +98,7 @@ def read_metadata(path: Path) -> Objects:
     content = read_json(path)
     check_fields(content, ("boxes", "width", "height"), str(path))
     try:
-        boxes = tuple(tuple(float(edge) for edge in box[:4]) for box in content["boxes"])
+        boxes: Any = tuple(tuple(float(edge) for edge in box[:4]) for box in content["boxes"])
         size = int(content["width"]), int(content["height"])
     except (TypeError, ValueError) as error:
         raise InputError(f"{path}: boxes and sizes must be numbers ({error})") from error
@@ -152,7 +152,7 @@ def speaking_names(names: Sequence[str], rng: Optional[np.random.Generator] = No
     """
     order = range(len(NEUTRAL_NAMES)) if rng is None else rng.permutation(len(NEUTRAL_NAMES))
     given = [NEUTRAL_NAMES[number] for number in order]
-    people = np.cumsum([name == PERSON for name in names]) - 1 if names else []
+    people: Any = np.cumsum([name == PERSON for name in names]) - 1 if names else []
     return [given[person % len(given)] if name == PERSON else name for name, person in zip(names, people)]
 
 

@@ -16,6 +16,7 @@ import zipfile
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -39,7 +40,10 @@ class FolderRegions(RegionSource):
     @cached_property
     def _files(self) -> tuple[KeyIndex, np.ndarray, np.ndarray, np.ndarray, list[str], list[str]]:
         """(index, has_info [n], folder [n], suffix [n], folder names, suffixes), all in the order of the index."""
-        names, infos, folders, suffixes = [], set(), {}, {}
+        names: list[Any] = []
+        infos: set[Any] = set()
+        folders: dict[Any, Any] = {}
+        suffixes: dict[Any, Any] = {}
         places: list[tuple[int, int]] = []
         for folder, name in _walk(self.path):
             number = folders.setdefault(folder, len(folders))

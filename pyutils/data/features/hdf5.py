@@ -99,12 +99,12 @@ class Hdf5Regions(RegionSource):
             features = file["features"][key] if nested else file[key]["features"]
             boxes = _member(file.get("boxes") if nested else file[key], key if nested else "boxes")
             attributes = dict(features.attrs) if nested else {**file[key].attrs, **features.attrs}
-            where = slice(0, len(features))
+            where: Any = slice(0, len(features))
         else:
             features, boxes, attributes = file["image_features"], _member(file, "image_bb"), {}
             where = slice(*(int(edge) for edge in file["pos_boxes"][row])) if "pos_boxes" in file else row
         count = features.shape[1] if isinstance(where, int) else where.stop - where.start
-        size = tuple(int(attributes.get(name, 0)) for name in ("width", "height"))
+        size = int(attributes.get("width", 0)), int(attributes.get("height", 0))
         return Entry(int(count), partial(_decode, features, boxes, where, size, f"{self.path}, image '{key}'"))
 
 

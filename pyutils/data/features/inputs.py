@@ -57,7 +57,7 @@ class RegionInputs:
         self.config, self.dimension, self.multiple = config, dimension, multiple
         self.source = open_regions(Path(config.path).expanduser(), config.format or None)
         found = self.source.spec
-        if found.dimension != dimension and found.dimension in (recipes or {}):
+        if found.dimension != dimension and recipes and found.dimension in recipes:
             raise InputError(
                 f"expected {dimension}-d regions, {config.path} holds {found.dimension}-d ones of detector "
                 f"'{found.detector}': give the features this configuration is for, take {recipes[found.dimension]}, or "

@@ -93,7 +93,7 @@ class KeyIndex:
             stems = as_bytes([stem_of(stored) for stored in self])
             order = np.argsort(stems, kind="stable")
             self._stems = stems[order], order
-        position = self._only(*self._stems, as_bytes([stem_of(key)])[0], key)
+        position = self._only(self._stems, as_bytes([stem_of(key)])[0], key)
         if position >= 0:
             return position
         number = numeric_id(key)
@@ -103,10 +103,11 @@ class KeyIndex:
             numbers = np.fromiter((numeric_id(stored) for stored in self), dtype=np.int64, count=len(self.keys))
             order = np.argsort(numbers, kind="stable")
             self._numbers = numbers[order], order
-        return self._only(*self._numbers, number, key)
+        return self._only(self._numbers, number, key)
 
-    def _only(self, values: np.ndarray, order: np.ndarray, value: bytes | int, key: str) -> int:
+    def _only(self, ordered: tuple[np.ndarray, np.ndarray], value: bytes | int, key: str) -> int:
         """The one position whose value is `value`, -1 when none; InputError when there are several."""
+        values, order = ordered
         if isinstance(value, bytes) and len(value) > values.dtype.itemsize:
             return -1
         first, last = np.searchsorted(values, value, "left"), np.searchsorted(values, value, "right")

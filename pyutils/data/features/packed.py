@@ -98,7 +98,7 @@ def read_index(path: Path) -> Index:
         raise InputError(f"{file} is not the index of a packed region store; copy or convert the store again")
     count, width, data_bytes, complete, crc = (int(number) for number in raw[8:48].view("<u8"))
     end_of_keys = ALIGNMENT + aligned(count * width)
-    if len(raw) != end_of_keys + count * NUMBERS.itemsize or zlib.crc32(raw[ALIGNMENT:]) != crc:
+    if len(raw) != end_of_keys + count * NUMBERS.itemsize or zlib.crc32(raw[ALIGNMENT:].data) != crc:
         raise InputError(f"{file} does not match its checksum; copy or convert the store again")
     present = (path / DATA_FILE).stat().st_size
     if present < data_bytes:
@@ -176,5 +176,5 @@ class PackedRegions(RegionSource):
     def check_record(self, key: str) -> None:
         """Raise InputError when the bytes of a record, padding included, do not match its checksum."""
         position = int(self._positions([key])[0])
-        if zlib.crc32(self.record(position)) != int(self.committed.numbers["crc"][position]):
+        if zlib.crc32(self.record(position).data) != int(self.committed.numbers["crc"][position]):
             raise InputError(f"{self.path}, image '{key}': the record does not match its checksum; convert it again")

@@ -93,7 +93,7 @@ class PackedWriter:
             raise InputError(f"{self.path}: key '{key}' is there already" if name else f"{self.path}: empty key")
         record = self._record(key, regions)
         self._stream.write(record.data)
-        numbers = (self._end, len(regions), regions.width, regions.height, zlib.crc32(record))
+        numbers = (self._end, len(regions), regions.width, regions.height, zlib.crc32(record.data))
         self._pending.append((name, numbers))
         self._known.add(name)
         self._end += len(record)

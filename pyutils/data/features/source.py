@@ -217,10 +217,11 @@ class RegionSource(ABC):
         for key, own in zip(keys, probs):
             if own is None:
                 raise InputError(f"{self.path}, image '{key}': there are no class probabilities")
-        stacked = np.zeros((len(probs), rows, probs[0].shape[1] if probs else 0), dtype=np.float32)
-        for row, (key, own, count) in enumerate(zip(keys, probs, counts)):
+        given = [own for own in probs if own is not None]
+        stacked = np.zeros((len(given), rows, given[0].shape[1] if given else 0), dtype=np.float32)
+        for row, (key, rows_of_key, count) in enumerate(zip(keys, given, counts)):
             with np.errstate(over="ignore", invalid="ignore"):
-                stacked[row, lead : lead + count] = own[:count]
+                stacked[row, lead : lead + count] = rows_of_key[:count]
             self._check_finite(stacked[row], key, "class probabilities")
         return stacked
 

@@ -85,6 +85,6 @@ def _members(shard: Path) -> Iterator[tuple[str, str, int, int]]:
                 stem, _, extension = name.partition(".")
                 key = f"{folder}/{stem}" if folder else stem
                 yield key, extension.lower(), member.offset_data, member.size
-                archive.members = []  # tarfile keeps every header it has seen
+                archive.members = []  # type: ignore[attr-defined]  # tarfile keeps every header it has seen
     except tarfile.TarError as error:
         raise InputError(f"{shard} cannot be read as an uncompressed tar file: {error}") from error

@@ -24,7 +24,8 @@ def write_tar_shards(
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    iterator, written = iter(pairs), []
+    iterator = iter(pairs)
+    written: list[Path] = []
     for first in iterator:
         path = folder / f"pairs-{len(written):06d}.tar"
         with atomic_write(path, "wb") as stream, tarfile.open(fileobj=stream, mode="w") as archive:

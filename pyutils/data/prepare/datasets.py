@@ -137,7 +137,7 @@ def _find(name: str, folder: Path, file: str, download: bool, accept_mismatch: b
     target = folder / ("." if is_archive(part.file) else below) / part.file
     try:
         if download or target.is_file():
-            facts = {"size": part.size, "sha256": part.sha256, "md5": part.md5}
+            facts: dict[str, Any] = {"size": part.size, "sha256": part.sha256, "md5": part.md5}
             fetch(part.sources, target, **facts, accept_mismatch=accept_mismatch)
     except DownloadError as error:
         raise InputError(f"{folder / file} is not there, and could not be downloaded: {error}") from error

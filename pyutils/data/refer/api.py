@@ -7,7 +7,7 @@ together with the sentences that name it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from functools import cached_property
 from pathlib import PurePosixPath
 from typing import Any, Union
@@ -242,7 +242,7 @@ class IdIndex:
         return self._order[places]
 
 
-def as_ids(ids: int | Iterable[int]) -> np.ndarray:
+def as_ids(ids: Any) -> np.ndarray:
     """Identifiers as int64; a single one becomes an array of one. Raises InputError for what is not a whole number."""
     values = np.atleast_1d(np.asarray(ids if isinstance(ids, (int, str, np.ndarray)) else list(ids)))
     if values.size and values.dtype.kind not in "iu":

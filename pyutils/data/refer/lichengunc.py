@@ -5,7 +5,7 @@ Answers are the original's, quirks included where they are recorded; new code us
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import cached_property
 from typing import Any, Union
 
@@ -15,7 +15,7 @@ from pyutils.data.refer.api import Refer
 from pyutils.formats.atomic import PathLike
 
 _SPLITS_OF_THE_ORIGINAL = ("testA", "testB", "testC", "testAB")
-_Ids = Union[int, Iterable[int]]
+_Ids = Union[int, Collection[int]]
 
 
 class REFER(Refer):

@@ -29,7 +29,7 @@ def auto_contrast(image: np.ndarray, wrap: bool = True) -> np.ndarray:
     nearly white. The published models were trained with that; `wrap=False` stretches every channel.
     """
     levels = np.arange(256)
-    tables = []
+    tables: list[np.ndarray] = []
     for channel in range(3):
         low, high = int(image[..., channel].min()), int(image[..., channel].max())
         if high <= low:
@@ -42,7 +42,7 @@ def auto_contrast(image: np.ndarray, wrap: bool = True) -> np.ndarray:
 
 def equalize(image: np.ndarray) -> np.ndarray:
     """Flatten the histogram of each channel; a channel with hardly any spread stays."""
-    tables = []
+    tables: list[np.ndarray] = []
     for channel in range(3):
         counts = np.bincount(image[..., channel].reshape(-1), minlength=256)
         present = counts[counts > 0]

@@ -58,7 +58,7 @@ class ImageTransform:
         self, image: Image.Image, rng: np.random.Generator | None = None, out: np.ndarray | None = None
     ) -> np.ndarray:
         """An RGB image to [3, size, size] float32. ValueError when it is random and `rng` is None."""
-        left, top, width, height = self.crop(*image.size, rng)
+        left, top, width, height = self.crop(image.width, image.height, rng)
         if (width, height) != image.size:
             image = image.crop((left, top, left + width, top + height))
         return self.finish(self.scale(image), rng, out)
