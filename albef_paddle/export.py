@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import paddle
@@ -156,7 +156,10 @@ def _exportable(
         pixels = rng.standard_normal((batch, *picture)).astype("float32")
         return {"images": pixels, names[0]: ids, names[1]: mask}
 
-    inputs = {"images": ([None, *picture], "float32"), **{name: ([None, None], "int64") for name in names}}
+    inputs: dict[str, Any] = {
+        "images": ([None, *picture], "float32"),
+        **{name: ([None, None], "int64") for name in names},
+    }
     settings = {
         "image_size": size,
         "max_words": int(run.get("max_words", _MAX_WORDS)),

@@ -33,6 +33,10 @@ fi
 
 "$PYTHON" -m ruff check .
 "$PYTHON" -m ruff format --check .
+# The types are checked once, with the NumPy of the default environment.
+if [ "$paddle" = 3.3.1 ] && "$PYTHON" -c 'import mypy' 2>/dev/null; then
+    "$PYTHON" -m mypy
+fi
 # One thread a worker: two workers with two threads each on two cores would wait for one another.
 export PYUTILS_CPU_THREADS=1 OMP_NUM_THREADS=1
 "$PYTHON" -m pytest -n "${WORKERS:-2}" "$@"

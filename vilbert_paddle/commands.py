@@ -61,7 +61,7 @@ def configure(run: Run, command: Command, config_class: Any) -> Any:
     """The configuration of a training: the entry of a task file under what is typed, and what flags mean together."""
     from vilbert_paddle.tasks.base import with_recipe
 
-    task = command.task()
+    task: Any = command.task()
     run = with_task_file(run, command)
     config = settle(run, run.load(config_class))
     if command.script == _MULTITASK and "tasks_file" in run.extra:  # the file's tasks in place of the recipe's

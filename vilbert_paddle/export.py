@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 from paddle import nn
@@ -86,13 +87,13 @@ def _model(checkpoint: PathLike, head: str) -> VilbertForTasks:
 
 
 def _inputs(config: VilbertConfig) -> dict[str, tuple[list[int | None], str]]:
-    words = {name: ([None, None], "int64") for name in ("input_ids", "text_mask", "token_type_ids")}
-    regions = {
+    words: dict[str, Any] = {name: ([None, None], "int64") for name in ("input_ids", "text_mask", "token_type_ids")}
+    regions: dict[str, Any] = {
         "region_features": ([None, None, config.region_dim], "float32"),
         "region_mask": ([None, None], "int64"),
         "region_boxes": ([None, None, 5], "float32"),
     }
-    tasks = {"task_ids": ([None, 1], "int64")} if config.task_tokens else {}
+    tasks: dict[str, Any] = {"task_ids": ([None, 1], "int64")} if config.task_tokens else {}
     return {**words, **regions, **tasks}
 
 

@@ -81,8 +81,9 @@ def word_maps(
             states.stop_gradient = False
             trail, maps = model.text.fusion_layers.trace(states, attention_bias(mask), memories)
             logits = model.matching(trail[-1][:, 0])
-            weights = maps[block - model.config.text.fusion_layer].cross_attention.weights
-            found = _weighted(weights, logits[:, 1].sum())
+            crossed = maps[block - model.config.text.fusion_layer].cross_attention
+            assert crossed is not None
+            found = _weighted(crossed.weights, logits[:, 1].sum())
     return _on_grid(found), logits.detach()
 
 

@@ -8,7 +8,7 @@ import tarfile
 import zipfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Any
 
 from pyutils.download.partial import partial_file
 from pyutils.download.problems import DownloadError, SourceFailed
@@ -130,7 +130,7 @@ def _write(path: Path, size: int, stream: IO[bytes]) -> Path:
     return path
 
 
-def _zip_entries(path: Path, names_only: bool = False) -> Iterator[tuple[str, int, IO[bytes] | None]]:
+def _zip_entries(path: Path, names_only: bool = False) -> Iterator[tuple[str, int, Any]]:
     with zipfile.ZipFile(path) as archive:
         for entry in archive.infolist():
             is_link = (entry.external_attr >> 16) & 0o170000 == 0o120000
@@ -143,7 +143,7 @@ def _zip_entries(path: Path, names_only: bool = False) -> Iterator[tuple[str, in
                 yield entry.filename, entry.file_size, stream
 
 
-def _tar_entries(path: Path, names_only: bool = False) -> Iterator[tuple[str, int, IO[bytes] | None]]:
+def _tar_entries(path: Path, names_only: bool = False) -> Iterator[tuple[str, int, Any]]:
     with tarfile.open(path, "r|*") as archive:
         for entry in archive:
             if entry.isfile():

@@ -96,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"{len(parts)} parts, {total} bytes")
     if options.check:
         return 0
-    target = options.output or options.part.with_name(_PART.match(options.part.name)["stem"])
+    target = options.output or options.part.with_name(_PART.sub(r"\g<stem>", options.part.name))
     try:
         join_pieces(parts, target, size=total, sha256=options.sha256, md5=options.md5)
     except InputError as error:

@@ -16,7 +16,7 @@ from pathlib import Path
 try:
     import fcntl
 except ImportError:  # Windows: two processes there must not download the same file at once
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]
 
 
 @dataclass

@@ -63,7 +63,8 @@ def predict(
     choose_device(run)
     output = output_folder(run.extra, config, file)
     distributed.initialize()
-    task = task_class(task_class.with_saved_files(config, file.parent))
+    build: Callable[[Any], SplitTask] = task_class  # every task's own constructor takes its configuration
+    task = build(task_class.with_saved_files(config, file.parent))
     if "split" in run.extra:
         check_output_dir(output)
         task.eval_records(run.extra["split"])  # before the weights, so that a wrong name costs no time

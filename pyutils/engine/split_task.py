@@ -67,7 +67,7 @@ class SplitTask(Task):
             self._splits[split] = self.read(split)
         return self._splits[split]
 
-    def train_records(self) -> Sequence[Any]:
+    def train_records(self) -> Any:
         """See Task."""
         return self.records("train")
 

@@ -42,7 +42,7 @@ class Task(ABC):
     config_text: str = ""
 
     @abstractmethod
-    def train_records(self) -> Sequence[Any]:
+    def train_records(self) -> Any:
         """The records to train on: `len()` and `[i]`, cheap to send to a worker process (a `RecordTable`)."""
 
     @abstractmethod

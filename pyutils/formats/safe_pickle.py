@@ -235,8 +235,8 @@ class _PendingArray(np.ndarray):
         fits = len(content) == size * (1 if dtype.hasobject else dtype.itemsize)
         if not isinstance(content, list if dtype.hasobject else bytes) or not fits:
             raise Misuse("array whose content does not fit its shape")
-        state: Any = (version, shape, dtype, bool(fortran), content)
-        super().__setstate__(state)
+        checked: Any = (version, shape, dtype, bool(fortran), content)
+        super().__setstate__(checked)
 
 
 def _size(shape: Any) -> int:

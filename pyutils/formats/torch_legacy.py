@@ -103,6 +103,7 @@ def _places(path: Path, size: int, start: int, keys: Any, wanted: dict[str, Stor
 
 def _part(data: np.ndarray, place: tuple[int, int], reference: StorageRef) -> Storage:
     """A storage that is a part of another."""
+    assert reference.view is not None
     _, offset, count = reference.view
     width = reference.kind.dtype.itemsize
     begin = place[0] + offset * width

@@ -23,8 +23,8 @@ class Lookahead(Rule):
     k: int = 6
     first_sync: ClassVar[int] = 1
 
-    @property  # type: ignore[override]
-    def default_clip(self) -> str:
+    @property
+    def default_clip(self) -> str:  # type: ignore[override]
         return self.inner.default_clip
 
     def slots(self, parameter: Tensor) -> Slots:

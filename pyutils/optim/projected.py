@@ -42,8 +42,8 @@ def project(
         return move, 1.0
     result, ratio = move, paddle.ones([], dtype=parameter.dtype)
     for shape in ([1, -1], [parameter.shape[0], -1]):  # the later, by channels, takes precedence
-        views = (tensor.reshape(shape) for tensor in (parameter, gradient, move))
-        invariant, tangential = _projected(*views, delta=delta, eps=eps)
+        value, slope, moved = (tensor.reshape(shape) for tensor in (parameter, gradient, move))
+        invariant, tangential = _projected(value, slope, moved, delta, eps)
         result = paddle.where(invariant, tangential.reshape(move.shape), result)
         ratio = paddle.where(invariant, paddle.full_like(ratio, wd_ratio), ratio)
     return result, ratio

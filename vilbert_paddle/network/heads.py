@@ -166,7 +166,7 @@ class VilbertForPretraining(VilbertForTasks):
             raise InputError("the heads of pre-training are fixed: take VilbertForTasks to choose some")
         return cls(config)
 
-    def forward(
+    def forward(  # type: ignore[override]
         self, word_positions: paddle.Tensor | None = None, region_positions: paddle.Tensor | None = None, **inputs
     ) -> PretrainingScores:
         """`word_positions`, `region_positions` `[n]` int64: flat positions b * t + i, b * r + i to score (default all);
@@ -186,7 +186,7 @@ class HeadKind(NamedTuple):
     """One entry of `HEADS`: the layer for a configuration and a number of outputs, its scores, which states of the text
     and visual stream they read, and the usual number of outputs (None: the configuration says)."""
 
-    build: Callable[[VilbertConfig, int], nn.Layer]
+    build: Callable[[VilbertConfig, Any], nn.Layer]
     score: Callable[[VilbertForTasks, nn.Layer, Encoded], paddle.Tensor]
     text: Wanted
     regions: Wanted

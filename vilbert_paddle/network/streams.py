@@ -49,7 +49,7 @@ class WordEmbeddings(TextEmbeddings):
         )
         self.tasks = embedding(config.task_tokens, size, config.init_std) if config.task_tokens else None
 
-    def summed(
+    def summed(  # type: ignore[override]
         self, input_ids: paddle.Tensor, token_type_ids: paddle.Tensor | None, task_ids: paddle.Tensor | None
     ) -> paddle.Tensor:
         """The sum before LayerNorm: `[batch, t, hidden]`, with `task_ids` `[batch, 1]` int64 `[batch, t + 1, hidden]`.

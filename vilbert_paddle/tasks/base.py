@@ -96,12 +96,12 @@ class VilbertTask(SplitTask):
         """The encoder with the task's heads, new."""
         return task_network(self.config, self.outputs)
 
-    def open_regions(self, annotated: RegionSourceConfig | None, class_probs: bool) -> RegionReader:
+    def open_regions(self, annotated: RegionSourceConfig | None, class_probs: bool) -> Any:
         """The reader of the task's region features."""
         dimension = self.config.model.region_dim
         return RegionReader(self.config.regions, dimension, self.multiple, annotated, class_probs)
 
-    def seen(self, records: RecordTable, *fields: str, annotated: bool = False) -> Sequence[Any]:
+    def seen(self, records: RecordTable, *fields: str, annotated: bool = False) -> Any:
         """`records` whose pictures, named by `fields`, have features (and `annotated` ones, where these are read too);
         pictures dealt out anew for that baseline."""
         return self.reader.inputs.shown(self.reader.available(records, *fields, annotated=annotated), *fields)

@@ -49,7 +49,10 @@ def with_groups(
     fresh = [name for name in heads if name not in PRETRAINING]
     chosen = {"new_heads": fresh, "original": [name for name in fresh if name in VIL_HEADS]}.get(rates, [])
     pattern = "^" if rates == "everything" else rf"^heads\.({'|'.join(chosen)})\." if chosen else None
-    multipliers = {} if pattern is None else {pattern: new_head_lr / optimizer.lr}
+    multipliers = {}
+    if pattern is not None:
+        assert optimizer.lr is not None
+        multipliers = {pattern: new_head_lr / optimizer.lr}
     return replace(
         optimizer,
         no_decay=list(DECAY_RULES[decay]),

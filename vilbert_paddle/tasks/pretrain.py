@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import paddle
@@ -24,7 +25,13 @@ from vilbert_paddle.data.pretrain import Objective, caption_of, pretrain_batch
 from vilbert_paddle.data.regions import Pictures, RegionReader, held_images
 from vilbert_paddle.network.heads import PRETRAINING, PretrainingScores, VilbertForPretraining
 from vilbert_paddle.network.negatives import region_negatives
-from vilbert_paddle.network.objectives import PretrainingLabels, VisualTarget, network_inputs, pretraining_losses
+from vilbert_paddle.network.objectives import (
+    PretrainingLabels,
+    PretrainingObjective,
+    VisualTarget,
+    network_inputs,
+    pretraining_losses,
+)
 from vilbert_paddle.tasks.base import VilbertRunConfig, VilbertTask
 
 IGNORED = -100
@@ -122,6 +129,7 @@ class PretrainTask(VilbertTask):
         pictures = self._pictures(records, training)
         captions = [caption_of(record.captions, rng if training else None) for record in records]
         nce = self.section.target == "nce"
+        target: Literal["classes", "features"] = "classes" if self.section.target == "classes" else "features"
         batch = pretrain_batch(
             captions,
             pictures,
@@ -130,7 +138,7 @@ class PretrainTask(VilbertTask):
             rng,
             self._pool,
             self.section.objective,
-            "features" if nce else self.section.target,
+            target,
             self.multiple,
         )
         masked = np.flatnonzero(batch["word_labels"] != IGNORED)
@@ -165,7 +173,7 @@ class PretrainTask(VilbertTask):
             batch.get("negatives"),
         )
         # Under "aligned_only" the batch has no masked labels of replaced captions any more.
-        objective = "no_alignment" if self.section.objective == "no_alignment" else "all"
+        objective: PretrainingObjective = "no_alignment" if self.section.objective == "no_alignment" else "all"
         return pretraining_losses(scores, labels, self.section.target, objective), scores
 
     def loss(self, batch: Batch) -> tuple[paddle.Tensor, dict[str, paddle.Tensor]]:

@@ -79,7 +79,7 @@ class VCRTask(VilbertTask):
             self._check_answers(self._answers, records.column("annot_id"), split)
         return self.seen(records, "image", annotated=True)
 
-    def _check_answers(self, answers: dict[str, list[float]], questions: Sequence[str], split: str) -> None:
+    def _check_answers(self, answers: dict[str, list[float]], questions: np.ndarray, split: str) -> None:
         """InputError when the answers' scores are of another split."""
         missing = [question for question in questions if question not in answers]
         if missing:
@@ -106,7 +106,7 @@ class VCRTask(VilbertTask):
         """See Task."""
         return not any(None in (r.answer_label, r.rationale_label) for r in self.records(split))
 
-    def predict(self, loader: Iterable[Batch], split: str) -> ChoicePredictions:
+    def predict(self, loader: Iterable[Batch], split: str) -> Predictions:
         """The four scores of every question of `split`."""
         scores = predict_all(lambda batch: {"scores": self.scores(batch).astype("float32")}, loader)["scores"]
         records, answers = self.records(split), self.asked == "answer"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import paddle
 from paddle import nn
@@ -126,7 +126,7 @@ class VisualBert(nn.Layer):
             "word_vectors": word_vectors,
         }
         joint = self.embeddings(text, regions)
-        words = input_ids if word_vectors is None else word_vectors
+        words: Any = input_ids if word_vectors is None else word_vectors
         mask = joint_mask(words.shape[:2], text_mask, regions, region_mask)
         return joint, None if mask is None else attention_bias(mask), words.shape[1]
 

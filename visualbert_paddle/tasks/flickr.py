@@ -201,7 +201,7 @@ def right_regions(phrase: Phrase, record: PhraseRecord, boxes: np.ndarray, pictu
     size = (record.width, record.height)
     scale = [new / old if new and old else 1.0 for new, old in zip(picture, size)]
     meant = np.asarray(phrase.boxes, dtype=np.float64) * np.array(scale * 2)
-    return (box_iou(meant, boxes.astype(np.float64)) >= _RIGHT_IOU).any(axis=0)
+    return np.any(box_iou(meant, boxes.astype(np.float64)) >= _RIGHT_IOU, axis=0)
 
 
 def with_places(regions: RegionBatch) -> np.ndarray:

@@ -66,7 +66,7 @@ class VisualBertPretraining(VisualBertTask):
 
     def _hide(self, text: TextSequence, draws: MaskDraws) -> tuple[TextSequence, np.ndarray]:
         share = self.config.pretraining.masking
-        ids, labels = mask_words(text.ids, text.words, draws, self.tokenizer.mask, share)
+        ids, labels = mask_words(np.asarray(text.ids), np.asarray(text.words), draws, self.tokenizer.mask, share)
         return TextSequence(ids.tolist(), text.types, text.words), labels
 
     def _pictures(self, examples: Sequence[Example]) -> dict[str, np.ndarray]:

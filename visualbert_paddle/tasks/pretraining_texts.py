@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -166,4 +166,8 @@ def caption_text(tokenizer: WordPiece, chosen: caption_items.Captions, max_text:
     return sequences.pair(tokenizer, first, second, max_text)
 
 
-SOURCES = {"coco_captions": CaptionTexts, "vqa2": QuestionTexts, "nlvr2": StatementTexts}
+SOURCES: dict[str, Callable[[Any, Any], TextSource]] = {
+    "coco_captions": CaptionTexts,
+    "vqa2": QuestionTexts,
+    "nlvr2": StatementTexts,
+}

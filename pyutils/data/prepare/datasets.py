@@ -84,7 +84,7 @@ def load_dataset(name: str, split: str, **options: Any) -> RecordTable: ...
 def load_dataset(name: str, split: None = None, **options: Any) -> dict[str, RecordTable]: ...
 
 
-def load_dataset(
+def load_dataset(  # type: ignore[misc]
     name: str,
     split: Optional[str] = None,
     home: Union[str, Path, None] = None,

@@ -80,7 +80,7 @@ class CaptionItems(Sequence):
     def __len__(self) -> int:
         return int(self._ends[-1]) if len(self._ends) else 0
 
-    def __getitem__(self, index: int) -> CaptionItem:
+    def __getitem__(self, index: int) -> CaptionItem:  # type: ignore[override]
         if not 0 <= index < len(self):
             raise IndexError(f"caption {index} of {len(self)}")
         row = int(np.searchsorted(self._ends, index, "right"))

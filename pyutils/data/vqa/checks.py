@@ -33,7 +33,7 @@ def check_annotation(entry: Mapping[str, Any], where: str) -> None:
     if type(answers) is not list or not answers:
         found = "an empty one" if answers == [] else shown(answers)
         raise InputError(f"{where}: expected a list of answers, found {found}; a split without answers needs no file")
-    texts = [answer.get("answer") if type(answer) is dict else None for answer in answers]
+    texts: list[Any] = [answer.get("answer") if type(answer) is dict else None for answer in answers]
     for number, text in enumerate(texts):
         if type(text) is not str:
             raise InputError(
