@@ -10,19 +10,7 @@ import operator
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields, is_dataclass
 from itertools import islice
-from typing import (
-    Any,
-    Callable,
-    Generic,
-    NamedTuple,
-    TypeVar,
-    Union,
-    cast,
-    get_args,
-    get_origin,
-    get_type_hints,
-    overload,
-)
+from typing import Any, Callable, Generic, NamedTuple, TypeVar, Union, get_args, get_origin, get_type_hints, overload
 
 import numpy as np
 import pyarrow as pa
@@ -254,8 +242,8 @@ def _kind(hint: Any, where: str) -> _Kind:
     if hint in _SCALARS:
         # Arrow would cut 1.5 to 1 in a column of integers without a word.
         return _Kind(_SCALARS[hint], encode=operator.index if hint is int else None)
-    if is_dataclass(hint):
-        return _struct_kind(cast(type, hint))
+    if isinstance(hint, type) and is_dataclass(hint):
+        return _struct_kind(hint)
     arguments = get_args(hint)
     if get_origin(hint) is Union:
         options = [option for option in arguments if option is not type(None)]
