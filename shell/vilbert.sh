@@ -63,6 +63,13 @@ EOF
 vilbert_world() {
     cd "$ROOT"
     scenes=${SCENES:-2000}
+    # Shell arithmetic executes what it finds inside x[…].
+    case $scenes in
+    *[!0-9]*)
+        echo "vilbert.sh: SCENES: expected a number of scenes, found '$scenes'" >&2
+        exit 2
+        ;;
+    esac
     "$PYTHON" -m pyutils.sample world --output data/world --scenes "$scenes" --shapes 3 --colours 4 \
         --sentences 6 --only vqa,nlvr2,refcoco+,snli-ve,retrieval,vcr
     if [ "$1" = pretrain ]; then
