@@ -4,8 +4,8 @@
 """
 
 from pyutils.download.archives import join_pieces, unpack
-from pyutils.download.problems import DownloadError
-from pyutils.download.sources import Probe, probe
+from pyutils.download.sources import probe
 from pyutils.download.transfer import Patience, fetch
+from pyutils.download.transport import DownloadError, Probe
 
 __all__ = ["DownloadError", "Patience", "Probe", "fetch", "join_pieces", "probe", "unpack"]

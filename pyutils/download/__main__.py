@@ -12,9 +12,9 @@ from typing import NoReturn
 
 from pyutils.config.command_line import run_main
 from pyutils.download.catalogue import DataSet, Part, choose, read_table
-from pyutils.download.problems import DownloadError
 from pyutils.download.progress import human_size
 from pyutils.download.store import Store
+from pyutils.download.transport import DownloadError
 from pyutils.errors import InputError, closest
 
 Chosen = Sequence[tuple[DataSet, Part]]

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from pyutils.download.partial import partial_file
-from pyutils.download.problems import DownloadError, SourceFailed
+from pyutils.download.transport import DownloadError, SourceFailed
 from pyutils.download.verify import Expected, check_opens
 from pyutils.errors import InputError
 from pyutils.formats.atomic import PathLike

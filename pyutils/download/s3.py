@@ -11,8 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from pyutils.download.problems import Changed, DownloadError, Interrupted, SourceFailed
-from pyutils.download.sources import CHUNK, Opened, Probe
+from pyutils.download.transport import CHUNK, Changed, DownloadError, Interrupted, Opened, Probe, SourceFailed
 
 _CHANGED = {"412", "PreconditionFailed", "416", "InvalidRange"}
 

@@ -4,37 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from pyutils.download.problems import Changed, DownloadError, SourceFailed
-
-CHUNK = 1 << 20
-
-
-@dataclass(frozen=True)
-class Opened:
-    """A source that has begun to send.
-
-    start: byte that `chunks` begin with (0 when the source cannot resume). total: bytes of the whole file, None when
-    the source does not say. validator: text that changes with the content (an ETag), "" when there is none.
-    """
-
-    start: int
-    total: int | None
-    validator: str
-    chunks: Iterator[bytes]
-
-
-@dataclass(frozen=True)
-class Probe:
-    """What a source answered without sending the file. `problem` is "" when it is reachable."""
-
-    url: str
-    size: int | None = None
-    resumable: bool = False
-    problem: str = ""
+from pyutils.download import s3, web
+from pyutils.download.transport import CHUNK, Changed, DownloadError, Opened, Probe, SourceFailed
 
 
 def open_source(url: str, offset: int, validator: str, timeout: float) -> AbstractContextManager[Opened]:
@@ -54,12 +28,8 @@ def probe(url: str, timeout: float = 20.0) -> Probe:
 def _transport(url: str):
     scheme = urlsplit(url).scheme.lower()
     if scheme in ("http", "https"):
-        from pyutils.download import web
-
         return web
     if scheme == "s3":
-        from pyutils.download import s3
-
         return s3
     if scheme in ("", "file"):
         return _Local

@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 
 from pyutils.download.archives import is_archive, join_pieces, unpack
 from pyutils.download.catalogue import DataSet, Part
-from pyutils.download.problems import DownloadError
-from pyutils.download.sources import Probe, probe
+from pyutils.download.sources import probe
 from pyutils.download.transfer import Patience, fetch
+from pyutils.download.transport import DownloadError, Probe
 from pyutils.formats.atomic import write_json
 
 

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pyutils.download.partial import Partial, partial_file
-from pyutils.download.problems import Changed, DownloadError, Interrupted, SourceFailed
 from pyutils.download.progress import Progress, human_size
-from pyutils.download.sources import Opened, open_source
+from pyutils.download.sources import open_source
+from pyutils.download.transport import Changed, DownloadError, Interrupted, Opened, SourceFailed
 from pyutils.download.verify import Expected, check_opens
 from pyutils.formats.atomic import PathLike
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from numpy.lib import format as npy_format
 
-from pyutils.download.problems import SourceFailed
+from pyutils.download.transport import SourceFailed
 
 _CHUNK = 1 << 22
 _PAGE_STARTS = (b"<!doctype html", b"<html", b"<?xml version")

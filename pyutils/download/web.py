@@ -10,8 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from pyutils.download.problems import Changed, Interrupted, SourceFailed
-from pyutils.download.sources import CHUNK, Opened, Probe
+from pyutils.download.transport import CHUNK, Changed, Interrupted, Opened, Probe, SourceFailed
 
 _AGENT = "paddle-vl-suite"
 _WORTH_ANOTHER_TRY = {408, 425, 429, 500, 502, 503, 504}

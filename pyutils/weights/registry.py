@@ -12,9 +12,9 @@ from urllib.parse import urlsplit
 
 import yaml
 
-from pyutils.download.problems import DownloadError
 from pyutils.download.progress import human_size
 from pyutils.download.transfer import fetch
+from pyutils.download.transport import DownloadError
 from pyutils.download.verify import Expected
 from pyutils.errors import InputError, nearest
 

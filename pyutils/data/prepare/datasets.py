@@ -20,8 +20,8 @@ from pyutils.data.table import RecordTable
 from pyutils.data.vqa import annotations as vqa
 from pyutils.download.archives import is_archive, unpack
 from pyutils.download.catalogue import choose
-from pyutils.download.problems import DownloadError
 from pyutils.download.transfer import fetch
+from pyutils.download.transport import DownloadError
 from pyutils.download.verify import Expected
 from pyutils.errors import InputError, nearest
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from pyutils.download import DownloadError, join_pieces, unpack
-from pyutils.download.problems import SourceFailed
+from pyutils.download.transport import SourceFailed
 from pyutils.download.verify import check_opens
 from pyutils.errors import InputError
 

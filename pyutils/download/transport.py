@@ -1,0 +1,57 @@
+"""Types that every transport (web, S3, local files) answers with, and the errors by what to do about them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pyutils.errors import InputError
+
+CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A source that has begun to send.
+
+    start: byte that `chunks` begin with (0 when the source cannot resume). total: bytes of the whole file, None when
+    the source does not say. validator: text that changes with the content (an ETag), "" when there is none.
+    """
+
+    start: int
+    total: int | None
+    validator: str
+    chunks: Iterator[bytes]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a source answered without sending the file. `problem` is "" when it is reachable."""
+
+    url: str
+    size: int | None = None
+    resumable: bool = False
+    problem: str = ""
+
+
+class DownloadError(InputError):
+    """No source gave the file, or what arrived is not it. The message names every source and what each one answered."""
+
+
+class SourceFailed(Exception):
+    """This source will not give the file, however often it is asked: the next one may."""
+
+
+class Interrupted(Exception):
+    """The connection broke or the server is busy: worth another attempt.
+
+    `wait` is what the server asks for, in seconds; None where it asks for nothing.
+    """
+
+    def __init__(self, message: str, wait: float | None = None) -> None:
+        super().__init__(message)
+        self.wait = wait
+
+
+class Changed(Exception):
+    """The file on the server is not the one of which a part lies here: begin again."""
