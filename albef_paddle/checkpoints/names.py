@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from albef_paddle.config import AlbefConfig
-from pyutils.weights import torchvision_names, vit_names
+from pyutils.weights import vision_names
 from pyutils.weights.bert_names import layer_rules, masked_language_rules, text_embedding_rules
 from pyutils.weights.names import NORM, TENSOR, NameMap, Rule
 
@@ -97,7 +97,7 @@ def authors_rules(layout: Layout) -> list[Rule]:
     found += [Rule(theirs, ours, TENSOR) for theirs, ours in _STATE.items()]
     for suffix, own in SIDES:
         decoder = f"text_decoder{suffix}"
-        found += vit_names.vision_rules(f"visual_encoder{suffix}.", f"{own}vision.")
+        found += vision_names.timm_rules(f"visual_encoder{suffix}.", f"{own}vision.")
         found += text_rules(f"text_encoder{suffix}", f"{own}text", layout.text, layout.fusion)
         found += masked_language_rules(f"text_encoder{suffix}.cls.predictions", f"{own}words")
         found += text_rules(f"{decoder}.bert", f"{own}decoder.text", 0, layout.decoder)
@@ -143,7 +143,7 @@ def _torchmultimodal_rules(root: str) -> list[Rule]:
     for suffix, own in SIDES:
         text, fusion = f"{root}text_encoder{suffix}", f"{root}multimodal_encoder{suffix}"
         answers, head = f"answer_decoder{suffix}", f"answer_decoder{suffix}.prediction_head"
-        found += torchvision_names.vision_rules(f"{root}vision_encoder{suffix}.encoder.", f"{own}vision.")
+        found += vision_names.torchvision_rules(f"{root}vision_encoder{suffix}.encoder.", f"{own}vision.")
         found += _embedding_rules(f"{text}.embeddings", f"{own}text.embeddings")
         found += _layer_rules(f"{text}.encoder.layer.{{}}", f"{own}text.text_layers.layers.{{}}", (3, 2))
         found += _layer_rules(f"{fusion}.layer.{{}}", f"{own}text.fusion_layers.layers.{{}}", (2, 3))

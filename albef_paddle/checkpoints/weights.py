@@ -28,13 +28,12 @@ from albef_paddle.config import AlbefConfig
 from pyutils.console import say
 from pyutils.errors import InputError, nearest
 from pyutils.layers.vit import adapt_positions
-from pyutils.weights import vit_names
+from pyutils.weights import read, vision_names
 from pyutils.weights.bert_names import masked_language_rules
-from pyutils.weights.checkpoint import read_weights, weight_file
+from pyutils.weights.checkpoint import resolve_weights
 from pyutils.weights.loading import LoadReport, load_arrays
 from pyutils.weights.names import Converted, NameMap
 from pyutils.weights.paddlenlp_names import bert_as_hugging_face
-from pyutils.weights.places import locate
 
 Arrays = dict[str, np.ndarray]
 
@@ -214,7 +213,7 @@ def from_bert(tensors: Mapping[str, np.ndarray], config: AlbefConfig) -> Arrays:
 
 def from_vit(tensors: Mapping[str, np.ndarray]) -> Arrays:
     """Tensors of a ViT checkpoint with timm's names (DeiT's own files too) as the vision encoder."""
-    return NameMap(vit_names.vision_rules("", "vision."), vit_names.HEADS).to_ours(unwrap(tensors)).tensors
+    return NameMap(vision_names.timm_rules("", "vision."), vision_names.HEADS).to_ours(unwrap(tensors)).tensors
 
 
 def load_initial(
@@ -223,13 +222,13 @@ def load_initial(
     """Put the weights that `source` names, of this task or another, into `model`; returns what happened to each.
 
     `source`: a file or folder with weights of ours, of the authors, of LAVIS or of TorchMultimodal, in any format that
-    `pyutils.weights.read` knows, or a name (`pyutils.weights.places.locate`). Position embeddings of another resolution
+    `pyutils.weights.read` knows, or a name (`resolve_weights`). Position embeddings of another resolution
     are interpolated; a teacher that the file lacks starts as a copy of the model, a queue it lacks, or has in another
     size, from random features. `may_miss`: further names that it need not hold, or may hold in another shape (the head
     of another task); () when the model is to predict.
     InputError when it does not fit.
     """
-    file = weight_file(locate(source))
+    file = resolve_weights(source)
     return load_tensors(model, read_checkpoint(file, config), str(file), may_miss)
 
 
@@ -241,7 +240,7 @@ def is_ours(names: Iterable[str]) -> bool:
 def read_checkpoint(file: Path, config: AlbefConfig | None = None) -> Arrays:
     """Tensors of a weight file of ours or of any code base under our names. InputError when it is neither, or holds
     what has no name here. `config` as in `convert`."""
-    tensors = read_weights(file)
+    tensors = read(file)
     if is_ours(tensors):
         return tensors
     converted = convert(tensors, config, str(file))
@@ -344,8 +343,8 @@ def _teacher_of(patterns: Iterable[str]) -> list[str]:
 def start_parts(model: paddle.nn.Layer, config: Any) -> None:
     """Start the encoders of a new model from `config.init_text`, a BERT, and `config.init_vision`, a ViT."""
     if config.init_text:
-        file = weight_file(locate(config.init_text))
-        say(str(load_parts(model, from_bert(read_weights(file), config.model), str(file))))
+        file = resolve_weights(config.init_text)
+        say(str(load_parts(model, from_bert(read(file), config.model), str(file))))
     if config.init_vision:
-        file = weight_file(locate(config.init_vision))
-        say(str(load_parts(model, from_vit(read_weights(file)), str(file))))
+        file = resolve_weights(config.init_vision)
+        say(str(load_parts(model, from_vit(read(file)), str(file))))

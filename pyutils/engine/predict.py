@@ -13,8 +13,7 @@ from pyutils.config.loading import parse_yaml
 from pyutils.console import markdown_table, say
 from pyutils.errors import InputError
 from pyutils.text.cleaning import has_words
-from pyutils.weights.checkpoint import CONFIG_FILE, weight_file
-from pyutils.weights.places import locate
+from pyutils.weights.checkpoint import CONFIG_FILE, resolve_weights
 
 if TYPE_CHECKING:
     from pyutils.engine.run import Initialise
@@ -54,7 +53,7 @@ def predict(
 
     if not run.extra.get("checkpoint"):
         raise InputError("--checkpoint is missing: name a checkpoint folder, the output folder of a run, or a file")
-    file = weight_file(locate(run.extra["checkpoint"]))
+    file = resolve_weights(run.extra["checkpoint"])
     path = run.config_path or file.with_name(CONFIG_FILE)
     if not path.is_file():
         raise InputError(f"{path}: no such configuration; name the recipe that {file} was trained with by --config")

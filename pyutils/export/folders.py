@@ -12,8 +12,7 @@ import yaml
 from pyutils.data.vqa.answers import AnswerVocabulary
 from pyutils.errors import InputError
 from pyutils.formats.atomic import PathLike
-from pyutils.weights.checkpoint import CONFIG_FILE, weight_file
-from pyutils.weights.places import locate
+from pyutils.weights.checkpoint import CONFIG_FILE, resolve_weights
 
 VOCABULARY = "vocab.txt"
 _FEWEST_ANSWERS = 3
@@ -28,7 +27,7 @@ class Answer(NamedTuple):
 
 def checkpoint_folder(checkpoint: PathLike) -> Path:
     """The folder with the weights that `checkpoint` names: a checkpoint or output folder, a file, or a known name."""
-    return weight_file(locate(str(checkpoint))).parent
+    return resolve_weights(checkpoint).parent
 
 
 def run_settings(folder: Path) -> dict[str, Any]:

@@ -10,8 +10,7 @@ from pathlib import Path
 from pyutils.config.command_line import run_main
 from pyutils.formats.weight_files import read
 from pyutils.weights import converting, packages, registry
-from pyutils.weights.checkpoint import weight_file
-from pyutils.weights.places import locate
+from pyutils.weights.checkpoint import resolve_weights
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -57,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _convert(options: argparse.Namespace) -> int:
-    source = weight_file(locate(options.source))
+    source = resolve_weights(options.source)
     written = converting.convert(source, options.destination, options.model, options.dtype, options.names)
     told = f"{len(written)} tensors of {source} written to {options.destination}"
     along = ", ".join(path.name for path in converting.companions(source))
@@ -70,14 +69,14 @@ def _convert(options: argparse.Namespace) -> int:
 
 
 def _inspect(options: argparse.Namespace) -> int:
-    print(converting.describe(weight_file(locate(options.source))))
+    print(converting.describe(resolve_weights(options.source)))
     return 0
 
 
 def _diff(options: argparse.Namespace) -> int:
     sides = []
     for source in (options.first, options.second):
-        file = weight_file(locate(source))
+        file = resolve_weights(source)
         tensors = read(file)
         sides.append(packages.to_ours(options.model, tensors, str(file)) if options.model else tensors)
     found = list(converting.differences(sides[0], sides[1], options.tolerance))

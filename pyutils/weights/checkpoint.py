@@ -25,7 +25,7 @@ from pyutils.formats.atomic import PathLike, atomic_folder, recover_folder, writ
 from pyutils.formats.tensor_files import read_safetensors, write_pdparams, write_safetensors
 from pyutils.weights import read
 from pyutils.weights.loading import Adapt, LoadReport, load_arrays
-from pyutils.weights.places import USUAL_FILES
+from pyutils.weights.places import USUAL_FILES, locate
 
 WEIGHT_FILES = ("model.safetensors", "model.pdparams")
 CONFIG_FILE = "config.yaml"
@@ -87,12 +87,7 @@ def load_weights(
     See `loading.load_arrays` for the arguments, the report and the errors.
     """
     file = weight_file(path)
-    return load_arrays(model, read_weights(file), str(file), may_miss, may_be_extra, adapt)
-
-
-def read_weights(file: PathLike) -> dict[str, np.ndarray]:
-    """Arrays of a weight file of any code base by the names they have there (`pyutils.weights.read`)."""
-    return read(file)
+    return load_arrays(model, read(file), str(file), may_miss, may_be_extra, adapt)
 
 
 def load_state(folder: PathLike) -> RunState:
@@ -147,6 +142,14 @@ def weight_file(path: PathLike) -> Path:
         return usual[0]
     folder = find_checkpoint(path)
     return next(folder / name for name in WEIGHT_FILES if (folder / name).is_file())
+
+
+def resolve_weights(source: PathLike) -> Path:
+    """Return the weight file of `source`: a file, a folder or a known name, which is downloaded on first use.
+
+    Raises InputError as `places.locate` and `find_checkpoint` do.
+    """
+    return weight_file(locate(str(source)))
 
 
 def _write_weights(folder: Path, model: paddle.nn.Layer, weights_format: str) -> None:

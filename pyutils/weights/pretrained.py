@@ -75,7 +75,7 @@ class Pretrained:
         """A model with the weights that `source` names, in evaluation mode.
 
         Args:
-            source: a checkpoint folder, a weight file, or a name (`pyutils.weights.places.locate`), of ours or of any
+            source: a checkpoint folder, a weight file, or a name (`resolve_weights`), of ours or of any
                 code base that the package has a map for. The configuration is the `config.yaml` or `config.json` beside
                 the weights; without one, the sizes are read from the tensors.
             may_miss: regular expressions of our names that the file need not hold (a new head).
@@ -91,10 +91,9 @@ class Pretrained:
     def _from_pretrained(
         cls, source: PathLike, may_miss: Iterable[str], changes: Mapping[str, Any], **choice: Any
     ) -> Any:
-        from pyutils.weights.checkpoint import weight_file
-        from pyutils.weights.places import locate
+        from pyutils.weights.checkpoint import resolve_weights
 
-        file = weight_file(locate(str(source)))
+        file = resolve_weights(source)
         tensors, lacking = cls.read_tensors(file)
         config = _changed(cls._config_for(file, tensors), changes)
         model = cls.build(config, tensors, **choice)

@@ -8,7 +8,7 @@ import pytest
 
 from pyutils.layers.vit import DropPath, VisionShape, VisionTransformer, adapt_positions, resize_positions
 from pyutils.weights.names import NameMap
-from pyutils.weights.vit_names import HEADS, vision_rules
+from pyutils.weights.vision_names import HEADS, timm_rules
 from tests.support import golden
 
 STATES = {"rtol": 3e-5, "atol": 3e-5}
@@ -22,7 +22,7 @@ def recorded_model() -> VisionTransformer:
             vit["image_res"], vit["patch_size"], vit["embed_dim"], vit["depth"], vit["num_heads"], vit["mlp_ratio"]
         )
     )
-    converted = NameMap(vision_rules("", "")).to_ours(golden("albef/vit").weights)
+    converted = NameMap(timm_rules("", "")).to_ours(golden("albef/vit").weights)
     assert converted.unmapped == []
     assert set(converted.tensors) == set(model.state_dict())
     for name, tensor in model.state_dict().items():
@@ -110,7 +110,7 @@ def test_images_of_another_size_are_refused():
 
 
 def test_classifiers_of_imagenet_checkpoints_are_left_out():
-    converted = NameMap(vision_rules("", "vision."), HEADS).to_ours(
+    converted = NameMap(timm_rules("", "vision."), HEADS).to_ours(
         {"head.weight": np.zeros((5, 12)), "cls_token": np.zeros((1, 1, 12))}
     )
     assert list(converted.tensors) == ["vision.class_token"]

@@ -13,7 +13,7 @@ import pytest
 
 from pyutils.config import Override, load_config
 from pyutils.config.command_line import Run
-from pyutils.weights.checkpoint import read_weights
+from pyutils.weights import read
 from tests.vilbert_paddle.worlds import NETWORK
 from vilbert_paddle.commands import network_settings, settle
 from vilbert_paddle.tasks.base import with_recipe
@@ -124,7 +124,7 @@ def test_two_processes_equal_one(kind, together, tmp_path):
             launcher=launcher,
         )
         assert done.returncode == 0, done.stderr + done.stdout
-        weights[name] = read_weights(tmp_path / name / "last/model.safetensors")
+        weights[name] = read(tmp_path / name / "last/model.safetensors")
         metrics[name] = json.loads((tmp_path / name / "metrics.json").read_text())
     for key, value in weights["one"].items():
         np.testing.assert_allclose(weights["two"][key], value, rtol=0, atol=2e-6, err_msg=key)

@@ -12,7 +12,7 @@ from pyutils.config import load_config
 from pyutils.config.command_line import Run
 from pyutils.engine.run import run_task
 from pyutils.errors import InputError
-from pyutils.weights.checkpoint import read_weights
+from pyutils.weights import read
 from tests.vilbert_paddle.worlds import NETWORK
 from vilbert_paddle.checkpoints.weights import load_initial
 from vilbert_paddle.config import CONFIGS
@@ -91,7 +91,7 @@ def test_a_run_killed_in_the_middle_ends_as_the_whole_one(configured, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run_task(Run(None), killed, StoppingTask, load_initial)
     run_task(Run(None, resume="auto"), killed, MultitaskTask, load_initial)
-    one, two = (read_weights(tmp_path / name / "last/model.safetensors") for name in ("whole", "killed"))
+    one, two = (read(tmp_path / name / "last/model.safetensors") for name in ("whole", "killed"))
     for name, value in one.items():
         np.testing.assert_array_equal(two[name], value, err_msg=name)
     states = [json.loads((tmp_path / name / "last/state.json").read_text()) for name in ("whole", "killed")]

@@ -13,7 +13,7 @@ from pyutils.config import load_config
 from pyutils.config.command_line import Run
 from pyutils.engine.run import run_task
 from pyutils.errors import InputError
-from pyutils.weights.checkpoint import read_weights
+from pyutils.weights import read
 from tests.vilbert_paddle.data.lmdb_files import write_lmdb
 from vilbert_paddle.checkpoints.weights import load_initial
 from vilbert_paddle.tasks.base import with_recipe
@@ -81,7 +81,7 @@ def test_a_resumed_run_ends_as_the_whole_one(yaml_of, tmp_path):
             run_task(Run(None, resume="auto"), replace_train(config, save_every_steps=steps), ReferTask, load_initial)
         else:
             run_task(Run(None), replace_train(config, save_every_steps=3), ReferTask, load_initial)
-    one, two = (read_weights(tmp_path / name / "last/model.safetensors") for name in ("whole", "parts"))
+    one, two = (read(tmp_path / name / "last/model.safetensors") for name in ("whole", "parts"))
     for name, value in one.items():
         np.testing.assert_array_equal(two[name], value, err_msg=name)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pyutils.weights.checkpoint import read_weights
+from pyutils.weights import read
 from tests.visualbert_paddle.support import world_yaml
 from visualbert_paddle.checkpoints.weights import NAME_MAPS
 from visualbert_paddle.tasks.vqa import VisualBertVQA
@@ -39,7 +39,7 @@ def script(*arguments: str, **options) -> subprocess.CompletedProcess:
 
 
 def weights(folder: Path) -> dict[str, np.ndarray]:
-    return read_weights(folder / "model.safetensors")
+    return read(folder / "model.safetensors")
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from pyutils.engine.run import run_task
 from pyutils.errors import InputError
 from pyutils.text import sequences
 from pyutils.text.masking import MaskDraws
-from pyutils.weights.checkpoint import read_weights
+from pyutils.weights import read
 from tests.support import golden
 from tests.visualbert_paddle.support import as_tensors, config_of, load_golden_weights, network_inputs, tiny_yaml
 from visualbert_paddle.checkpoints.weights import load_initial
@@ -386,7 +386,7 @@ def test_pretrained_weights_start_a_fine_tune(pretraining_config, tmp_path):
     model = VisualBertForReasoning(task.config.model)
     report = load_initial(model, str(tmp_path / "run"), [r"^classifier\."])
     assert report.allowed_missing == ["classifier.weight", "classifier.bias"]
-    trained = read_weights(tmp_path / "run/best/model.safetensors")
+    trained = read(tmp_path / "run/best/model.safetensors")
     for name, value in model.state_dict().items():
         if not name.startswith("classifier."):
             np.testing.assert_array_equal(value.numpy(), trained[name])

@@ -10,8 +10,9 @@ import numpy as np
 import paddle
 
 from pyutils.errors import InputError, nearest
+from pyutils.weights import read
 from pyutils.weights.bert_names import layer_rules, masked_language_rules, text_embedding_rules
-from pyutils.weights.checkpoint import read_weights, weight_file
+from pyutils.weights.checkpoint import resolve_weights
 from pyutils.weights.loading import LoadReport, load_arrays
 from pyutils.weights.names import (
     MATRIX,
@@ -24,7 +25,6 @@ from pyutils.weights.names import (
     prefixed,
 )
 from pyutils.weights.paddlenlp_names import bert_as_hugging_face
-from pyutils.weights.places import locate
 from vilbert_paddle.config import LOCATION_SIZE
 
 # Heads of the authors' models → ours. Classifiers have rules of their own.
@@ -203,11 +203,11 @@ def load_initial(model: paddle.nn.Layer, source: str, may_miss: Iterable[str] = 
     """Put the weights that `source` names into a `VilbertForTasks` or `VilbertForPretraining`; report on every tensor.
 
     `source`: a file or folder with weights of ours, of the authors, of the old Paddle port or of a text-only BERT (it
-    fills the text stream), in any format of `pyutils.weights.read`, or a name (`pyutils.weights.places.locate`).
+    fills the text stream), in any format of `pyutils.weights.read`, or a name (`resolve_weights`).
     `may_miss`: regular expressions of our names that it need not hold (new heads: `^heads\\.`); heads that this model
     lacks are passed over. InputError when it does not fit.
     """
-    file = weight_file(locate(source))
+    file = resolve_weights(source)
     tensors, lacking = read_checkpoint(file)
     return load_arrays(model, tensors, str(file), [*may_miss, *lacking], OTHER_HEADS)
 
@@ -215,7 +215,7 @@ def load_initial(model: paddle.nn.Layer, source: str, may_miss: Iterable[str] = 
 def read_checkpoint(file: Path) -> tuple[dict[str, np.ndarray], list[str]]:
     """Tensors of a weight file of ours or of any code base under our names, and patterns of what it rightly lacks (all
     but the text stream, where it is a text-only BERT). InputError when it is neither, or has tensors without a rule."""
-    tensors = read_weights(file)
+    tensors = read(file)
     if is_ours(tensors):
         return tensors, []
     converted = convert(tensors, str(file))

@@ -10,10 +10,10 @@ import numpy as np
 import paddle
 
 from pyutils.errors import InputError, nearest
-from pyutils.weights.checkpoint import read_weights, weight_file
+from pyutils.weights import read
+from pyutils.weights.checkpoint import resolve_weights
 from pyutils.weights.loading import LoadReport, load_arrays
 from pyutils.weights.names import Converted
-from pyutils.weights.places import locate
 from visualbert_paddle.checkpoints.names import NAME_MAPS, NAMES, TIED
 
 Arrays = dict[str, np.ndarray]
@@ -93,10 +93,10 @@ def load_initial(model: paddle.nn.Layer, source: str, may_miss: Iterable[str] = 
     """Put the weights that `source` names into `model` and report what happened to every tensor.
 
     `source`: a file or folder with weights of ours or of any code base in `NAME_MAPS`, in any format that
-    `pyutils.weights.read` knows, or a name (`pyutils.weights.places.locate`). `may_miss`: regular expressions of our
+    `pyutils.weights.read` knows, or a name (`resolve_weights`). `may_miss`: regular expressions of our
     names that it need not hold; heads that this model lacks are passed over. InputError when it does not fit.
     """
-    file = weight_file(locate(source))
+    file = resolve_weights(source)
     tensors, lacking = read_checkpoint(file)
     return load_arrays(model, tensors, str(file), [*may_miss, *lacking], OTHER_HEADS)
 
@@ -104,7 +104,7 @@ def load_initial(model: paddle.nn.Layer, source: str, may_miss: Iterable[str] = 
 def read_checkpoint(file: Path) -> tuple[Arrays, list[str]]:
     """Tensors of a weight file of ours or of any code base under our names, and patterns of what it rightly lacks (the
     parts for regions, where it is a text-only BERT). InputError when it is neither, or holds what has no name here."""
-    tensors = read_weights(file)
+    tensors = read(file)
     if is_ours(tensors):
         return tensors, []
     converted = convert(tensors, str(file))

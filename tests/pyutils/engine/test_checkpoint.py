@@ -15,12 +15,12 @@ from paddle import nn
 
 from pyutils.errors import InputError
 from pyutils.formats.tensor_files import read_safetensors, write_safetensors
+from pyutils.weights import read
 from pyutils.weights.checkpoint import (
     RunState,
     find_checkpoint,
     load_state,
     load_weights,
-    read_weights,
     save_checkpoint,
 )
 from pyutils.weights.loading import load_arrays
@@ -166,7 +166,7 @@ def test_a_full_disk_leaves_the_previous_checkpoint_whole(tmp_path, monkeypatch)
     ):
         save_checkpoint(tmp_path / "last", model, state=RunState({}, {"x": np.zeros(3)}))
     monkeypatch.undo()
-    assert_equal(read_weights(tmp_path / "last/model.safetensors"), before)
+    assert_equal(read(tmp_path / "last/model.safetensors"), before)
     assert [item.name for item in tmp_path.iterdir()] == ["last"]
 
 
@@ -213,5 +213,5 @@ def test_weights_without_state_cannot_be_resumed(tmp_path):
 def test_code_in_a_pdparams_file_is_not_run(tmp_path):
     (tmp_path / "x.pdparams").write_bytes(b"cbuiltins\nprint\n(S'run'\ntR.")
     with pytest.raises(InputError, match=r"x\.pdparams"):
-        read_weights(tmp_path / "x.pdparams")
+        read(tmp_path / "x.pdparams")
     assert builtins.print is print

@@ -10,7 +10,7 @@ import pytest
 
 from pyutils.errors import InputError
 from pyutils.weights import places, read, registry
-from pyutils.weights.checkpoint import weight_file
+from pyutils.weights.checkpoint import resolve_weights
 from pyutils.weights.places import locate
 from tests.pyutils.download.local_server import Served, serving
 from tests.pyutils.weights.torch_files import write_zip
@@ -67,7 +67,7 @@ def test_a_name_is_downloaded_once_checked_and_read(tmp_path, monkeypatch, home,
         use_table(tmp_path, monkeypatch, row(f"{server.url}/w.bin", **known))
         file = locate("toy")
         assert file == home / "toy" / "w.bin"
-        np.testing.assert_array_equal(read(weight_file(file))["w"], np.ones(3))
+        np.testing.assert_array_equal(read(file)["w"], np.ones(3))
         asked = len(served.requests)
         assert locate("toy") == file and len(served.requests) == asked
 
@@ -166,9 +166,9 @@ def test_files_put_in_place_by_hand_are_found(home, weights):
     with pytest.raises(InputError, match="no public source"):
         locate("vilbert-refcoco-plus-paddle")
     (folder / "paddle_model_19.pdparams").write_bytes(weights)
-    assert weight_file(locate("vilbert-refcoco-plus-paddle")) == folder / "paddle_model_19.pdparams"
+    assert resolve_weights("vilbert-refcoco-plus-paddle") == folder / "paddle_model_19.pdparams"
     (folder / "other.pth").write_bytes(weights)
     with pytest.raises(InputError, match=r"several weight files \(other\.pth, paddle_model_19\.pdparams\)"):
         locate("vilbert-refcoco-plus-paddle")
     (folder / "model_state.pdparams").write_bytes(weights)
-    assert weight_file(locate("vilbert-refcoco-plus-paddle")) == folder / "model_state.pdparams"
+    assert resolve_weights("vilbert-refcoco-plus-paddle") == folder / "model_state.pdparams"
