@@ -1,4 +1,4 @@
-"""Files and folders that are written whole or not at all."""
+"""Write files and folders atomically."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ _MOST_NAMED = 5
 def atomic_write(path: PathLike, mode: str = "w") -> Iterator[IO[Any]]:
     """Open a temporary file beside `path`; on leaving, flush it to the disk and rename it to `path`.
 
-    `mode` is "w" (UTF-8 text, line ends kept) or "wb". Missing parent folders are made. When the body raises, or the
-    disk is full, the temporary file is deleted, a previous `path` stays as it was, and the error goes on; an OSError
+    `mode` is "w" (UTF-8 text, line ends kept) or "wb". Missing parent folders are created. When the body raises, or the
+    disk is full, the temporary file is deleted, a previous `path` is intact, and the error propagates; an OSError
     without a file name gets `path` as its name.
     """
     if mode not in ("w", "wb"):
@@ -56,8 +56,8 @@ def atomic_folder(path: PathLike) -> Iterator[Path]:
     """Yield an empty folder beside `path`; on leaving, flush its files and put it in the place of `path`.
 
     One process at a time may write a given `path`. When the body raises, or the disk is full, the new folder is deleted
-    and a previous `path` stays whole. What a killed process left behind is cleared at the next call. A link to a folder
-    stays a link. InputError when `path` is a file, or has no name (`.`): it is left alone.
+    and a previous `path` is intact. Leftovers of a killed process are deleted at the next call. A symbolic link to a
+    folder stays a link. InputError when `path` is a file, or has no name (`.`).
     """
     target = Path(path)
     if target.is_symlink():
@@ -80,13 +80,13 @@ def atomic_folder(path: PathLike) -> Iterator[Path]:
 
 
 def check_replaceable(folder: PathLike, marks: Collection[str], known: Collection[str], what: str) -> None:
-    """InputError unless a writer may put a new folder in the place of `folder` without losing anything of the user's.
+    """Raise InputError unless `folder` can be replaced without losing files of the user.
 
-    It may where nothing is there, or an empty folder, or an earlier one of its own: that holds one of the files `marks`
+    It can where it does not exist, is empty, or was written by the same program: it contains one of the files `marks`
     and nothing but those and the files `known`.
 
     Args:
-        what: what the writer makes, for the message ("an exported model").
+        what: name of what is written, for the message ("an exported model").
     """
     folder = Path(folder)
     _check_place(folder)
@@ -97,16 +97,16 @@ def check_replaceable(folder: PathLike, marks: Collection[str], known: Collectio
     if strange:
         shown = ", ".join(strange[:_MOST_NAMED]) + (", …" if len(strange) > _MOST_NAMED else "")
         raise InputError(
-            f"{folder}: the folder holds {shown}, which would be lost: it would be replaced as a whole by {what}. Name "
-            "a folder that is new or empty, or move those away"
+            f"{folder}: the folder contains {shown}, which would be lost: {what} replaces the whole folder. Name "
+            "a new or empty folder, or move those files"
         )
 
 
 def recover_folder(path: PathLike) -> None:
-    """Bring back a folder whose writer was killed in the middle of a swap.
+    """Restore a folder whose writer was killed during a swap.
 
-    Only file systems that cannot exchange two names in one step ever need it; readers of folders made by
-    `atomic_folder` call it first.
+    Only file systems that cannot exchange two names atomically need it; readers of folders made by `atomic_folder` call
+    it first.
     """
     target = Path(path)
     if not target.exists() and _previous_name(target).is_dir():
@@ -114,7 +114,7 @@ def recover_folder(path: PathLike) -> None:
 
 
 def write_json(path: PathLike, value: Any, indent: int | None = 2) -> None:
-    """Write `value` as UTF-8 JSON, whole or not at all. NaN and infinity, which JSON lacks, raise ValueError."""
+    """Write `value` as UTF-8 JSON, atomically. NaN and infinity, which JSON lacks, raise ValueError."""
     text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
     with atomic_write(path) as stream:
         stream.write(text + "\n")
@@ -122,9 +122,9 @@ def write_json(path: PathLike, value: Any, indent: int | None = 2) -> None:
 
 def _check_place(target: Path) -> None:
     if target.name in ("", ".."):
-        raise InputError(f"{target}: a folder is written as a whole, so it needs a name of its own: name one inside it")
+        raise InputError(f"{target}: expected a folder with a name of its own, because it is replaced: name one inside")
     if target.exists() and not target.is_dir():
-        raise InputError(f"{target}: is a file, and was left as it is; expected a folder to write: name another")
+        raise InputError(f"{target}: is a file; expected a folder to write")
 
 
 @contextmanager
@@ -192,8 +192,8 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _swap_in(building: Path, target: Path) -> None:
-    """Put `building` at `target`; a folder that was there is deleted after the swap, not before. InputError for a file
-    there, which may have come after the writing began."""
+    """Rename `building` to `target`; a previous folder is deleted after the swap, not before. InputError where `target`
+    has become a file since the writing began."""
     _check_place(target)
     if not target.exists():
         building.rename(target)
@@ -208,7 +208,7 @@ def _swap_in(building: Path, target: Path) -> None:
 
 
 def _exchange(first: Path, second: Path) -> bool:
-    """Swap two names in one step where the kernel and the file system can; False where they cannot."""
+    """Swap two names atomically; return False where the kernel or the file system cannot."""
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None) if os.name == "posix" else None
     if rename is None:
         return False

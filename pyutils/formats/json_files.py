@@ -1,4 +1,4 @@
-"""Reading JSON and JSON lines with errors that name the file, the place and what was expected."""
+"""Read JSON and JSON lines, with errors that name the file, the position and what was expected."""
 
 from __future__ import annotations
 
@@ -14,10 +14,7 @@ _TOO_DEEP = "lists or objects are nested too deeply; expected an annotation file
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file.
-
-    InputError when it is missing, not UTF-8, not JSON (with line and column), or nested too deeply to be read.
-    """
+    """Return the content of a JSON file. InputError when it is missing, not UTF-8 or not JSON (with its line)."""
     try:
         with path.open(encoding="utf-8") as stream:
             return json.load(stream)
@@ -27,7 +24,7 @@ def read_json(path: Path) -> Any:
         raise InputError(f"{path}: not a text file (byte {error.start}); expected JSON") from error
     except json.JSONDecodeError as error:
         raise InputError(
-            f"{path}: not valid JSON at line {error.lineno}, column {error.colno}: {error.msg}; is it cut off?"
+            f"{path}: not valid JSON at line {error.lineno}, column {error.colno}: {error.msg}; is it truncated?"
         ) from error
     except RecursionError:
         raise InputError(f"{path}: {_TOO_DEEP}") from None
@@ -36,7 +33,7 @@ def read_json(path: Path) -> Any:
 
 
 def read_json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(place, object) for each line that is not empty; `place` is "FILE: line N". InputError as `read_json`."""
+    """Yield (place, object) for each line that is not empty; `place` is "FILE: line N". InputError as `read_json`."""
     try:
         with path.open(encoding="utf-8") as stream:
             for number, line in enumerate(stream, start=1):
@@ -49,7 +46,7 @@ def read_json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def entries_of(content: Any, key: str, needed: tuple[str, ...], path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(number, entry) of the list `content[key]`, each checked to be an object with the fields `needed`."""
+    """Yield (number, entry) of the list `content[key]`, each checked to be an object with the fields `needed`."""
     if not isinstance(content, dict) or not isinstance(content.get(key), list):
         found = f"an object with {', '.join(map(str, list(content)[:6]))}" if isinstance(content, dict) else "no object"
         raise InputError(f'{path}: expected an object with a list "{key}", found {found}')
@@ -59,7 +56,7 @@ def entries_of(content: Any, key: str, needed: tuple[str, ...], path: Path) -> I
 
 
 def check_fields(entry: Any, needed: tuple[str, ...], where: str) -> None:
-    """InputError at `where` when `entry` is not an object with all the fields `needed`."""
+    """Raise InputError naming `where` when `entry` is not an object with all the fields `needed`."""
     if not isinstance(entry, dict):
         raise InputError(f"{where}: expected an object, found {type(entry).__name__}")
     missing = [field for field in needed if field not in entry]
@@ -68,7 +65,7 @@ def check_fields(entry: Any, needed: tuple[str, ...], where: str) -> None:
 
 
 def image_key(file_name: str) -> str:
-    """The image key of a file name: without folders and without an image suffix ("train2014/a.jpg" gives "a")."""
+    """Return a file name without folders and image suffix ("train2014/a.jpg" gives "a"): its image key."""
     name = file_name.replace("\\", "/").rsplit("/", 1)[-1]
     suffix = Path(name).suffix
     return name[: -len(suffix)] if suffix.lower() in _IMAGE_SUFFIXES else name

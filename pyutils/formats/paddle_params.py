@@ -1,15 +1,16 @@
-"""Paddle's `.pdparams` and `.pdopt`: a pickle of arrays, read without `paddle.load`, which would run it."""
+"""Read Paddle's `.pdparams` and `.pdopt`, pickles of arrays; `paddle.load` would execute them."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pyutils.errors import InputError
-from pyutils.formats import pickles
-from pyutils.formats.safe_pickle import Misuse, StandIn, told
+from pyutils.formats import safe_pickle
+from pyutils.formats.safe_pickle import Misuse, brief
 from pyutils.formats.tensor_files import widen_bfloat16
 
 PARAMETER_NAMES = "StructuredToParameterName@@"
@@ -18,26 +19,28 @@ _MOST_AXES = 64
 
 
 def load(path: Path) -> Any:
-    """The object of a file of `paddle.save`: usually {name: array}; bfloat16, which is stored as uint16, as float32.
+    """Return the object of a file of `paddle.save`, usually {name: array}; bfloat16, stored as uint16, as float32.
 
-    Tensors that pickle protocols 2 and 3 had to cut into slices are whole again, and the table of automatic parameter
-    names is left out. Raises InputError: damaged, cut short, or a pickle that holds more than data.
+    Tensors that pickle protocols 2 and 3 store in slices are joined; the table of automatic parameter names is dropped.
+
+    Raises:
+        InputError: the file is damaged or truncated, or its pickle is more than data.
     """
     with path.open("rb") as stream:
-        content = pickles.load(stream, str(path), path.stat().st_size, _names())
+        content = safe_pickle.load(stream, str(path), _names())
     if isinstance(content, dict):
         content.pop(PARAMETER_NAMES, None)
         _join_slices(content, str(path), path.stat().st_size)
     return _widened(content)
 
 
-def _names() -> dict[str, StandIn]:
+def _names() -> dict[str, Callable[..., Any]]:
     """How `paddle.save` writes a tensor that is not in a state dict: as a call of `tuple` or of `eval`, neither of
     which is made."""
-    table = {}
+    table: dict[str, Callable[..., Any]] = {}
     for module in ("builtins", "__builtin__"):
-        table[f"{module}.tuple"] = StandIn(_from_pair)
-        table[f"{module}.eval"] = StandIn(_from_expression)
+        table[f"{module}.tuple"] = _from_pair
+        table[f"{module}.eval"] = _from_expression
     return table
 
 
@@ -57,7 +60,7 @@ def _from_expression(expression: Any, values: Any) -> np.ndarray:
 
 
 def _join_slices(content: dict, where: str, size: int) -> None:
-    """Put together the tensors whose slices `content`, of a file of `size` bytes, holds."""
+    """Join the tensors that `content`, of a file of `size` bytes, stores in slices."""
     table = content.pop(_BIG_TENSORS, {})
     try:
         for name, entry in table.items():
@@ -71,24 +74,24 @@ def _join_slices(content: dict, where: str, size: int) -> None:
 
 
 def _slice(content: dict, name: Any) -> np.ndarray:
-    """The flat array `name`, which `content` loses. Nothing else is touched: a list that names one list twice, and that
-    another one twice, would never be flat."""
+    """Remove the array `name` from `content` and return it flat. Lists are refused: one that holds one list twice, and
+    that another one twice, would never be flat."""
     if not isinstance(name, str) or not isinstance(content.get(name), np.ndarray):
-        raise ValueError(f"{told(name)} is no array of the file")
+        raise ValueError(f"{brief(name)} is no array of the file")
     return np.ravel(content.pop(name))
 
 
 def _shape(lengths: Any) -> tuple[int, ...]:
     plain = isinstance(lengths, (list, tuple)) and len(lengths) <= _MOST_AXES
     if not plain or not all(isinstance(length, int) and 0 <= length < 1 << 62 for length in lengths):
-        raise ValueError(f"the shape is {told(lengths)}")
+        raise ValueError(f"the shape is {brief(lengths)}")
     return tuple(lengths)
 
 
 def _widened(content: Any) -> Any:
     """`content` with uint16 arrays, at its top or in dictionaries of any depth, read as bfloat16.
 
-    A pickle may name one array or dictionary many times, and a dictionary inside itself: each is seen to once.
+    A pickle may hold one array or dictionary many times, and a dictionary inside itself: each is converted once.
     """
     done: dict[int, tuple[Any, Any]] = {}  # by identity: what it was, kept so that none is given away, and is now
 

@@ -1,14 +1,16 @@
-"""Reading pickled data without running it.
+"""Read pickled data without executing it.
 
-A pickle is a program: `pickle.load` calls whatever function the file names. Annotation and feature files of this field
-are pickles all the same (object `.npy` files, `refs(unc).p`, LMDB values). This module reads them with an unpickler
-that knows plain containers, scalars and NumPy arrays, and refuses every other name before anything is called.
+A pickle is a program: `pickle.load` calls whatever function the file names. Annotation, feature and weight files of
+this field are pickles all the same (object `.npy` files, `refs(unc).p`, LMDB values, `.pth`, `.pdparams`). This module
+reads them with an unpickler that knows plain containers, scalars and NumPy arrays, refuses every other name before
+anything is called, and never sets an attribute.
 
-NumPy's own functions are not called either: they trust what the pickle tells them about memory (a forged data type can
-turn bytes into pointers). Stand-ins take their place, check what they are given and build the array themselves.
+NumPy's own functions are not called either: they trust what the pickle says about memory (a forged data type can turn
+bytes into pointers). Functions here take their place, check their arguments and build the array themselves.
 
-`numpy.load(allow_pickle=True)` is never used: the header of a `.npy` file is read by `numpy.lib.format`, its pickled
-content by the unpickler here.
+A few bytes of pickle can also ask for gigabytes or years: a huge memo index, a dictionary key made of tuples nested
+sixty levels deep, one long text that is copied again and again. The unpickler bounds each of its own steps, so that
+time and memory stay proportional to the size of the file; see `_Reader`.
 """
 
 from __future__ import annotations
@@ -16,10 +18,11 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import struct
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, ClassVar
 
 import numpy as np
 
@@ -27,50 +30,50 @@ from pyutils.errors import InputError
 
 _KINDS = "biufcSUO?"
 _MOST_AXES = 64  # of NumPy 2
-_LONGEST_TOLD = 60
+_LONGEST_SHOWN = 60
+_COPIES = 4  # protocol 2 stores bytes as text: reading an array copies its content twice
+_LARGEST_KEY, _LARGEST_IN_TUPLE, _LONGEST_TUPLE = 1 << 60, 1 << 31, 4
+_UNUSED = (pickle.INST, pickle.OBJ, pickle.NEWOBJ_EX, pickle.EXT1, pickle.EXT2, pickle.EXT4, pickle.NEXT_BUFFER)
 _BROKEN = (
-    *(pickle.UnpicklingError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError, ImportError),
-    *(MemoryError, OverflowError, RecursionError, SystemError),
+    *(pickle.UnpicklingError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError),
+    *(MemoryError, OverflowError, RecursionError, struct.error),
 )
 
 
 def load(
     source: bytes | memoryview | str | Path | BinaryIO,
     what: str | None = None,
-    allowed: Mapping[str, Callable[..., Any]] | None = None,
+    allowed: Mapping[str, Any] | None = None,
     persistent_load: Callable[[Any], Any] | None = None,
     encoding: str = "latin1",
 ) -> Any:
-    """The value of a pickle made of dict, list, tuple, set, OrderedDict, numbers, text, bytes and NumPy arrays.
+    """Return the value of a pickle of dict, list, tuple, set, OrderedDict, numbers, text, bytes and NumPy arrays.
 
     Args:
-        source: the pickle's bytes, its path, or an open binary file (read from where it stands).
-        what: how errors name the source; the path when it is one.
-        allowed: further names a pickle may use, as `module.name`, and what is called in their place. They are the
-            caller's to make safe.
+        source: the pickle's bytes, its path, or an open binary file, which is read from its current position to the end
+            of the pickle.
+        what: how errors name the source; by default the path.
+        allowed: further names that a pickle may use, as `module.name`, and the function that is called instead.
         persistent_load: resolves persistent identifiers (checkpoints keep their tensors outside the pickle).
         encoding: of text written by Python 2.
 
     Raises:
-        InputError: the pickle names anything else (nothing has been called then), or is damaged.
+        InputError: the pickle names anything else (nothing has been called then), is damaged, or would take more time
+            or memory than its size accounts for.
     """
     if isinstance(source, (str, Path)):
         with Path(source).open("rb") as stream:
             return load(stream, what or str(source), allowed, persistent_load, encoding)
-    where = what or getattr(source, "name", "pickled data")
+    where = str(what or getattr(source, "name", "pickled data"))
     binary = io.BytesIO(source) if isinstance(source, (bytes, bytearray, memoryview)) else source
-    reader = _Reader(binary, str(where), allowed or {}, persistent_load, encoding)
     try:
-        value = reader.load()
-        return _as_plain(value, {}) if _PENDING in reader.used else value
-    except _Refused as refusal:
-        raise InputError(str(refusal)) from None
+        return _Reader(binary, where, allowed or {}, persistent_load, encoding).load()
+    except InputError:
+        raise
     except NotRead as kind:
         raise InputError(f"{where}: {kind}") from None
     except Misuse as misuse:
-        raise InputError(
-            f"{where}: the pickle holds something that is not plain data ({misuse}); it was refused"
-        ) from None
+        raise InputError(f"{where}: the pickle is not plain data ({misuse}); it was refused") from None
     except _BROKEN as error:
         raise InputError(
             f"{where} cannot be read as pickled data ({type(error).__name__}: {error}): is it complete?"
@@ -78,9 +81,10 @@ def load(
 
 
 def load_npy(path: str | Path) -> np.ndarray:
-    """The array of a `.npy` file; object arrays are read by `load`.
+    """Return the array of a `.npy` file; `numpy.load(allow_pickle=True)` would execute an object array's pickle.
 
-    Raises InputError when the file is missing, truncated, no `.npy` file, or holds what `load` refuses.
+    Raises:
+        InputError: the file is missing, truncated, no `.npy` file, or contains what `load` refuses.
     """
     path = Path(path)
     try:
@@ -91,12 +95,12 @@ def load_npy(path: str | Path) -> np.ndarray:
             )
             shape, _, dtype = read_header(stream)
             if not dtype.hasobject:
-                # NumPy takes the memory that the header announces before it reads anything.
-                announced, there = _size(shape) * dtype.itemsize, os.fstat(stream.fileno()).st_size - stream.tell()
-                if announced > there:
+                # NumPy allocates what the header announces before it reads anything.
+                announced, found = _size(shape) * dtype.itemsize, os.fstat(stream.fileno()).st_size - stream.tell()
+                if announced > found:
                     raise InputError(
-                        f"{path}: the header announces an array {shape} of {dtype}, {announced} bytes, but {there} "
-                        "follow: the file is cut off or damaged; copy it again"
+                        f"{path}: truncated or damaged: the header announces an array {shape} of {dtype}, {announced} "
+                        f"bytes, but {found} follow. Copy the file again"
                     )
                 stream.seek(0)
                 return np.lib.format.read_array(stream, allow_pickle=False)
@@ -106,72 +110,177 @@ def load_npy(path: str | Path) -> np.ndarray:
     except InputError:
         raise
     except (ValueError, EOFError, OSError, OverflowError, Misuse) as error:
-        raise InputError(f"{path} is not a whole .npy file: {error}") from error
+        raise InputError(f"{path} is not a complete .npy file: {error}") from error
     if not isinstance(content, np.ndarray) or content.dtype != dtype or content.shape != shape:
         raise InputError(f"{path}: the content is not the array of shape {shape} that its header announces")
     return content
 
 
-class _Refused(Exception):
-    """A pickle asked for something that is not data."""
-
-
 class Misuse(Exception):
-    """A pickle called an allowed function with arguments that no data has. What `allowed` holds may raise it too."""
+    """A pickle calls an allowed function, or uses a value, as no data file does. `allowed` functions may raise it."""
 
 
 class NotRead(Misuse):
-    """A pickle holds honest data of a kind that is not read here; the text says which, and what to do."""
+    """A pickle contains valid data of a kind that is not supported; the text says which, and what to do."""
 
 
-class _Reader(pickle.Unpickler):
-    """The unpickler: names are looked up in tables, never imported."""
+class _Reader(pickle._Unpickler):
+    """Unpickler that looks names up in tables, sets no attributes, and bounds what each step may cost.
+
+    Python's own implementation in Python, because the one in C cannot be bounded: it allocates every memo place below
+    the largest index and hashes any key. Bounds:
+
+    - keys: text, bytes, None, numbers below 2^60, and tuples of at most four of these with integers below 2^31. Others
+      could be chosen to take years to hash (nested tuples) or to collide;
+    - calls: the arguments of all calls together are at most `_COPIES` times as long as the pickle;
+    - memo: indices up to the size of the pickle.
+    """
+
+    # Of the base class; its type stubs are those of the unpickler in C.
+    memo: dict[int, Any]
+    pop_mark: Callable[[], list]
+    dispatch: ClassVar[dict] = {
+        code: step for code, step in pickle._Unpickler.dispatch.items() if bytes([code]) not in _UNUSED
+    }
 
     def __init__(
         self,
         stream: BinaryIO,
         where: str,
-        allowed: Mapping[str, Callable[..., Any]],
+        allowed: Mapping[str, Any],
         persistent_load: Callable[[Any], Any] | None,
         encoding: str,
     ) -> None:
         super().__init__(stream, encoding=encoding)
+        self._stream = stream
         self._where = where
         self._allowed = allowed
         self._persistent = persistent_load
-        self.used: set[str] = set()
+        start = stream.tell()
+        self._size = stream.seek(0, os.SEEK_END) - start
+        self._may_copy = _COPIES * self._size
+        stream.seek(start)
+
+    def load(self) -> Any:
+        """Run the pickle. Without the base class's layer for frames, which nearly doubles the time."""
+        self.read, self.readline = self._stream.read, self._stream.readline
+        self.metastack: list[list] = []
+        self.stack: list = []
+        self.append = self.stack.append
+        self.proto = 0
+        read, dispatch = self.read, self.dispatch
+        try:
+            while True:
+                dispatch[read(1)[0]](self)
+        except pickle._Stop as stop:  # type: ignore[attr-defined]
+            return stop.value
 
     def find_class(self, module: str, name: str) -> Any:
-        """What stands for a name. Raises _Refused for every name that is not in the tables."""
+        """Return the function that takes the place of a name. Raises InputError for a name outside the tables."""
         full = f"{module}.{name}"
-        self.used.add(_PENDING if name == "_reconstruct" else full)
         if full in self._allowed:
             return self._allowed[full]
-        if full in _STAND_INS:
-            return _STAND_INS[full]
-        raise _Refused(
-            f"{self._where}: the pickle asks for {told(full)}, which is not data; it was refused and nothing was run. "
-            "Do not load this file elsewhere either unless you trust who made it"
+        if full in _FUNCTIONS:
+            return _FUNCTIONS[full]
+        raise InputError(
+            f"{self._where}: the pickle asks for {brief(full)}, which is not data; it was refused and nothing was "
+            "executed. Do not load this file with other programs either unless you trust its author"
         )
 
     def persistent_load(self, identifier: Any) -> Any:
-        """An object kept outside the pickle."""
+        """Return an object kept outside the pickle."""
         if self._persistent is None:
-            raise _Refused(
-                f"{self._where}: the pickle refers to data outside itself ({told(identifier)}), which is refused"
-            )
+            raise Misuse(f"it refers to data outside itself, {brief(identifier)}")
         return self._persistent(identifier)
 
+    def _call(self) -> None:
+        arguments, function = self.stack.pop(), self.stack[-1]
+        if not isinstance(arguments, tuple):
+            raise Misuse("a call without a tuple of arguments")
+        self._count(arguments)
+        self.stack[-1] = function(*arguments)
 
-def told(value: Any) -> str:
-    """A value of a pickle for an error text: short, and made in no time whatever the value is.
+    def _build(self) -> None:
+        state, value = self.stack.pop(), self.stack[-1]
+        if isinstance(value, _DType):
+            value.set_state(state)
+        elif type(value) is np.ndarray and value.shape == (0,) and value.dtype == np.int8:  # as `_reconstruct` made it
+            self._count(state if isinstance(state, tuple) else ())
+            _fill(value, state)
+        elif type(value) is not OrderedDict:  # the state of state_dict() is its `_metadata`, which nothing needs
+            raise Misuse(f"a state for {brief(value)}")
 
-    Text, bytes and numbers as Python writes them, cut; of everything else the type, and the length of a container: the
-    text of a tuple that holds one tuple twice, and that another one twice, would not end.
+    def _count(self, arguments: Iterable[Any]) -> None:
+        sized = (bytes, bytearray, str, list, tuple, dict)
+        self._may_copy -= sum(len(argument) for argument in arguments if isinstance(argument, sized))
+        if self._may_copy < 0:
+            raise Misuse("its content would grow beyond the size of the file")
+
+    def _frame(self) -> None:
+        self.read(8)  # the length of a frame, which only matters to readers that fetch frames as a whole
+
+    def _byte_array(self) -> None:
+        # Not `bytearray(size)`, which writes zeros to all the memory that a damaged size asks for.
+        self.append(bytearray(self.read(int.from_bytes(self.read(8), "little"))))
+
+    def _put(self) -> None:
+        self._remember(int(self.readline()))
+
+    def _long_put(self) -> None:
+        self._remember(int.from_bytes(self.read(4), "little"))
+
+    def _remember(self, index: int) -> None:
+        if not 0 <= index <= self._size:
+            raise Misuse(f"memo index {brief(index)} in {self._size} bytes")
+        self.memo[index] = self.stack[-1]
+
+    def _set_item(self) -> None:
+        value, key = self.stack.pop(), self.stack.pop()
+        _enter(self.stack[-1], [key, value])
+
+    def _set_items(self) -> None:
+        items = self.pop_mark()
+        _enter(self.stack[-1], items)
+
+    def _dictionary(self) -> None:
+        items = self.pop_mark()
+        self.append(_enter({}, items))
+
+    def _add_items(self) -> None:
+        items = self.pop_mark()
+        if type(self.stack[-1]) is not set:
+            raise Misuse("members added to what is no set")
+        self.stack[-1].update(_checked_keys(items))
+
+    def _frozen_set(self) -> None:
+        members = self.pop_mark()  # before `append` is looked up: it changes with the mark
+        self.append(frozenset(_checked_keys(members)))
+
+    dispatch |= {
+        pickle.REDUCE[0]: _call,
+        pickle.NEWOBJ[0]: _call,
+        pickle.BUILD[0]: _build,
+        pickle.FRAME[0]: _frame,
+        pickle.BYTEARRAY8[0]: _byte_array,
+        pickle.PUT[0]: _put,
+        pickle.LONG_BINPUT[0]: _long_put,
+        pickle.SETITEM[0]: _set_item,
+        pickle.SETITEMS[0]: _set_items,
+        pickle.DICT[0]: _dictionary,
+        pickle.ADDITEMS[0]: _add_items,
+        pickle.FROZENSET[0]: _frozen_set,
+    }
+
+
+def brief(value: Any) -> str:
+    """Return a short text of a pickle's value for an error message, in no time whatever the value is.
+
+    Text, bytes and numbers as Python writes them, shortened; of everything else the type, and the length of a
+    container: `repr` of a tuple that holds one tuple twice, and that another one twice, would not end.
     """
     if isinstance(value, (str, bytes)):
-        shown = repr(value[:_LONGEST_TOLD])
-        return shown if len(value) <= _LONGEST_TOLD else f"{shown}…"
+        shown = repr(value[:_LONGEST_SHOWN])
+        return shown if len(value) <= _LONGEST_SHOWN else f"{shown}…"
     if isinstance(value, int) and not -(1 << 128) < value < 1 << 128:
         return "a huge number"
     if value is None or isinstance(value, (int, float)):
@@ -180,74 +289,83 @@ def told(value: Any) -> str:
     return f"a {type(value).__name__}{length}"
 
 
-class StandIn:
-    """A function that a pickle may call. It cannot be altered, because a pickle can set attributes of what it names."""
+def _enter(mapping: Any, items: list[Any]) -> dict:
+    """Put `items`, keys and values in turns, into a dictionary."""
+    if type(mapping) not in (dict, OrderedDict) or len(items) % 2:
+        raise Misuse("entries of what is no dictionary")
+    mapping.update(zip(_checked_keys(items[::2]), items[1::2]))
+    return mapping
 
-    __slots__ = ("_function",)
-    _function: Callable[..., Any]
 
-    def __init__(self, function: Callable[..., Any]) -> None:
-        object.__setattr__(self, "_function", function)
+def _checked_keys(keys: Sequence[Any]) -> Sequence[Any]:
+    """Return `keys` where all are cheap to hash and none was chosen to collide, Misuse otherwise."""
+    for key in keys:
+        if type(key) is not str and not _is_key(key):
+            raise Misuse(
+                f"{brief(key)} as a key or a member of a set: expected text, a number or a short tuple of these"
+            )
+    return keys
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        raise Misuse("a pickle tried to alter a function")
 
-    def __call__(self, *arguments: Any) -> Any:
-        return self._function(*arguments)
+def _is_key(value: Any) -> bool:
+    if isinstance(value, np.generic) and value.dtype.kind in "biufSU":
+        value = value.item()
+    if type(value) is tuple:
+        return len(value) <= _LONGEST_TUPLE and all(map(_is_in_tuple, value))
+    if type(value) in (int, float):
+        return -_LARGEST_KEY < value < _LARGEST_KEY  # not NaN: before Python 3.10 they all collide
+    return value is None or type(value) in (str, bytes, bool)
+
+
+def _is_in_tuple(value: Any) -> bool:
+    if type(value) is int:
+        return -_LARGEST_IN_TUPLE < value < _LARGEST_IN_TUPLE
+    return value is None or type(value) in (str, bytes, bool)
 
 
 class _DType:
     """A data type in the making: its name, and the byte order that its state adds."""
-
-    __slots__ = ("dtype",)
-    dtype: np.dtype
 
     def __init__(self, description: Any, align: Any = False, copy: Any = True) -> None:
         if isinstance(description, bytes):
             description = description.decode("ascii", errors="replace")
         short = isinstance(description, str) and 1 < len(description) < 12
         if not short or description[0] not in _KINDS or not description[1:].isdigit():
-            raise Misuse(f"unusual data type {told(description)}")
-        object.__setattr__(self, "dtype", np.dtype(description))
+            raise Misuse(f"unusual data type {brief(description)}")
+        self.dtype = np.dtype(description)
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        raise Misuse("a pickle tried to alter a data type")
-
-    def __setstate__(self, state: Any) -> None:
+    def set_state(self, state: Any) -> None:
+        """Take over the byte order of a data type's pickled state."""
         plain = isinstance(state, tuple) and 5 <= len(state) <= 9 and state[1] in ("<", ">", "|", "=")
         if not plain or any(part is not None for part in state[2:5]):
             raise Misuse("structured data type")
         if state[1] in "<>":
-            object.__setattr__(self, "dtype", self.dtype.newbyteorder(state[1]))
+            self.dtype = self.dtype.newbyteorder(state[1])
 
 
-class _PendingArray(np.ndarray):
-    """An array whose state is checked before NumPy takes it over; `_as_plain` makes it an ordinary one."""
-
-    def __setstate__(self, state: Any) -> None:
-        if not isinstance(state, tuple) or len(state) != 5 or not isinstance(state[2], _DType):
-            raise Misuse("array with an unusual state")
-        version, shape, dtype, fortran, content = state
-        size = _size(shape)
-        dtype = dtype.dtype
-        if isinstance(content, str):
-            content = _encode(content)  # bytes of Python 2, read as latin1
-        fits = len(content) == size * (1 if dtype.hasobject else dtype.itemsize)
-        if not isinstance(content, list if dtype.hasobject else bytes) or not fits:
-            raise Misuse("array whose content does not fit its shape")
-        checked: Any = (version, shape, dtype, bool(fortran), content)
-        super().__setstate__(checked)
+def _fill(array: np.ndarray, state: Any) -> None:
+    """Give an empty array of `_reconstruct` its pickled state, which NumPy itself would not check."""
+    if not isinstance(state, tuple) or len(state) != 5 or not isinstance(state[2], _DType):
+        raise Misuse("array with an unusual state")
+    version, shape, dtype, fortran, content = state
+    size, dtype = _size(shape), dtype.dtype
+    if isinstance(content, str):
+        content = _encode(content)  # bytes of Python 2, read as latin1
+    fits = len(content) == size * (1 if dtype.hasobject else dtype.itemsize)
+    if not isinstance(content, list if dtype.hasobject else bytes) or not fits:
+        raise Misuse("array whose content does not fit its shape")
+    checked: Any = (version, shape, dtype, bool(fortran), content)
+    array.__setstate__(checked)
 
 
 def _size(shape: Any) -> int:
-    """Number of elements of a shape. The number of axes is looked at first: a product of very many takes hours."""
+    """Number of elements of a shape. The number of axes is checked first: a product of very many takes hours."""
     if not isinstance(shape, tuple) or len(shape) > _MOST_AXES:
-        raise Misuse(f"array whose shape is {told(shape)}")
-    for length in shape:
-        if not isinstance(length, int) or not 0 <= length < 1 << 128:
-            raise Misuse(f"array with an axis of {told(length)}")
+        raise Misuse(f"array whose shape is {brief(shape)}")
     size = 1
     for length in shape:
+        if not isinstance(length, int) or not 0 <= length < 1 << 128:
+            raise Misuse(f"array with an axis of {brief(length)}")
         size *= length
     return size
 
@@ -255,7 +373,7 @@ def _size(shape: Any) -> int:
 def _encode(text: Any, encoding: Any = "latin1") -> bytes:
     """`_codecs.encode`, by which Python 3 writes bytes into protocol 2; other codecs can do far more than encode."""
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
-        raise Misuse(f"encoding with {told(encoding)}")
+        raise Misuse(f"encoding with {brief(encoding)}")
     return text.encode("latin1")
 
 
@@ -263,7 +381,7 @@ def _reconstruct(kind: Any, shape: Any, typecode: Any) -> np.ndarray:
     """An empty array that its state will fill. NumPy's own would instantiate any class."""
     if kind is not _NDARRAY or shape != (0,) or typecode not in (b"b", "b"):
         raise Misuse("array of an unusual class")
-    return np.empty(0, dtype=np.int8).view(_PendingArray)
+    return np.empty(0, dtype=np.int8)
 
 
 def _scalar(dtype: Any, content: Any) -> Any:
@@ -293,77 +411,51 @@ def _bytes(*arguments: Any) -> bytes:
 
 
 def _bytearray(content: Any = b"", encoding: Any = "latin1") -> bytearray:
-    """A bytearray from its content."""
-    if isinstance(content, bytes):
-        return bytearray(content)
-    return bytearray(_encode(content, encoding))
+    return bytearray(content if isinstance(content, bytes) else _encode(content, encoding))
 
 
-def _of_items(make: Callable[..., Any]) -> Callable[..., Any]:
-    """A container from the list that a pickle gives."""
+def _ordered(items: Any = ()) -> dict:
+    pairs = isinstance(items, (list, tuple)) and all(type(pair) in (list, tuple) and len(pair) == 2 for pair in items)
+    if not pairs:
+        raise Misuse("dictionary with unusual arguments")
+    return _enter(OrderedDict(), [part for pair in items for part in pair])
 
+
+def _set_of(make: Callable[[Sequence[Any]], Any]) -> Callable[..., Any]:
     def build(items: Any = ()) -> Any:
         if not isinstance(items, (list, tuple)):
             raise Misuse("container with unusual arguments")
-        return make(items)
+        return make(_checked_keys(items))
 
     return build
 
 
 def _complex(real: Any, imaginary: Any) -> complex:
-    """A complex number from two floats."""
     return complex(float(real), float(imaginary))
 
 
-_PENDING = "array"
-_NDARRAY = StandIn(_bytes)
+_NDARRAY = object()
 
 
-def _tables() -> dict[str, Any]:
-    """Every name that a pickle may use, and what stands for it."""
+def _functions() -> dict[str, Any]:
+    """Every name that a pickle may use, and what takes its place."""
     table: dict[str, Any] = {
-        "_codecs.encode": StandIn(_encode),
-        "collections.OrderedDict": StandIn(_of_items(OrderedDict)),
+        "_codecs.encode": _encode,
+        "collections.OrderedDict": _ordered,
         "numpy.ndarray": _NDARRAY,
-        "numpy.dtype": StandIn(_DType),
+        "numpy.dtype": _DType,
     }
     for module in ("numpy.core", "numpy._core"):
-        table[f"{module}.multiarray._reconstruct"] = StandIn(_reconstruct)
-        table[f"{module}.multiarray.scalar"] = StandIn(_scalar)
-        table[f"{module}.numeric._frombuffer"] = StandIn(_from_buffer)
+        table[f"{module}.multiarray._reconstruct"] = _reconstruct
+        table[f"{module}.multiarray.scalar"] = _scalar
+        table[f"{module}.numeric._frombuffer"] = _from_buffer
     for module in ("builtins", "__builtin__"):
-        table[f"{module}.set"] = StandIn(_of_items(set))
-        table[f"{module}.frozenset"] = StandIn(_of_items(frozenset))
-        table[f"{module}.bytes"] = StandIn(_bytes)
-        table[f"{module}.bytearray"] = StandIn(_bytearray)
-        table[f"{module}.complex"] = StandIn(_complex)
+        table[f"{module}.set"] = _set_of(set)
+        table[f"{module}.frozenset"] = _set_of(frozenset)
+        table[f"{module}.bytes"] = _bytes
+        table[f"{module}.bytearray"] = _bytearray
+        table[f"{module}.complex"] = _complex
     return table
 
 
-_STAND_INS = _tables()
-
-
-def _as_plain(value: Any, seen: dict[int, tuple[Any, Any]]) -> Any:
-    """`value` with every `_PendingArray` inside it, at any depth, replaced by an ordinary array.
-
-    `seen` keeps (original, result) by the identity of the original, alive so that no identity is used twice.
-    """
-    if not isinstance(value, (np.ndarray, dict, list, tuple)):
-        return value
-    if id(value) in seen:
-        return seen[id(value)][1]
-    if isinstance(value, tuple):
-        result: Any = tuple(_as_plain(item, seen) for item in value)
-        seen[id(value)] = value, result
-        return result
-    result = value.view(np.ndarray) if isinstance(value, np.ndarray) else value
-    seen[id(value)] = value, result
-    if isinstance(result, np.ndarray):
-        if result.dtype.hasobject:
-            for place in np.ndindex(result.shape):
-                result[place] = _as_plain(result[place], seen)
-        return result
-    for place, item in list(result.items() if isinstance(result, dict) else enumerate(result)):
-        if isinstance(item, (np.ndarray, dict, list, tuple)):
-            result[place] = _as_plain(item, seen)
-    return result
+_FUNCTIONS = _functions()

@@ -1,4 +1,4 @@
-"""Files of named arrays: safetensors (written piece by piece, read mapped) and Paddle's `.pdparams`.
+"""Files of named arrays: safetensors (memory-mapped when read) and writing Paddle's `.pdparams`.
 
 bfloat16, which NumPy lacks, is widened to float32 when read: the numbers are the same.
 """
@@ -32,20 +32,20 @@ _LARGEST_BFLOAT16 = 3.38e38
 
 
 class Widened(np.ndarray):
-    """float32 numbers that a file holds as bfloat16: an array like any other, which tells where it comes from."""
+    """float32 numbers that are stored as bfloat16 in their file; `stored_type` recognises them."""
 
     __slots__ = ()
 
 
 def widen_bfloat16(bits: np.ndarray) -> Widened:
-    """The 16 bits of bfloat16 numbers as float32 of the same value and shape."""
+    """Convert the 16 bits of bfloat16 numbers to float32 of the same value and shape."""
     # Of a single number NumPy makes a scalar, which is no array, and before 2.0 an int64 where 16 has no type.
     wide = np.asarray(bits.astype(np.uint32) << np.uint32(16))
     return wide.view(np.float32).view(Widened)
 
 
 def stored_type(array: np.ndarray) -> str:
-    """The type that the numbers of an array have in the file it was read from."""
+    """Return the name of the type that an array has in the file it was read from."""
     return "bfloat16" if isinstance(array, Widened) else array.dtype.name
 
 
@@ -58,8 +58,8 @@ def write_safetensors(
     """Write named arrays in the safetensors layout, one array in memory at a time beyond those given.
 
     `floats`: "float32", "float16" or "bfloat16" stores every floating-point array as that, rounded to nearest even. The
-    file itself is written in place: call inside `pyutils.formats.atomic.atomic_folder`. Raises OSError on a full disk,
-    InputError for a number that the type cannot hold.
+    file is written in place: call inside `pyutils.formats.atomic.atomic_folder`. Raises OSError on a full disk,
+    InputError for a number beyond the range of the type.
     """
     header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
     end = 0
@@ -77,9 +77,10 @@ def write_safetensors(
 
 
 def read_safetensors(path: PathLike) -> dict[str, np.ndarray]:
-    """All arrays of a safetensors file, bfloat16 as float32; others are views of the mapped file (read-only).
+    """Return all arrays of a safetensors file, bfloat16 as float32; others are views of the mapped file (read-only).
 
-    Raises InputError when the file is missing, truncated or not in this layout.
+    Raises:
+        InputError: the file is missing, truncated or not in this layout.
     """
     path = Path(path)
     header, start = _read_header(path)
@@ -95,7 +96,7 @@ def read_safetensors(path: PathLike) -> dict[str, np.ndarray]:
 
 
 def cast_floats(name: str, array: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """`array` as `dtype`, rounded to nearest even. InputError names the tensor with a number beyond it."""
+    """Convert `array` to `dtype`, rounded to nearest even. InputError for a number beyond its range."""
     with np.errstate(over="ignore"):
         cast = array.astype(dtype, copy=False)
     if dtype.kind == "f" and dtype != array.dtype:
@@ -106,13 +107,13 @@ def cast_floats(name: str, array: np.ndarray, dtype: np.dtype) -> np.ndarray:
 def write_pdparams(path: PathLike, arrays: Mapping[str, np.ndarray]) -> None:
     """Write named arrays as `paddle.save` does, for programs that read `.pdparams`.
 
-    InputError for a type that Paddle lacks, or takes for another (the bits of uint16 for bfloat16).
+    InputError for a type that Paddle lacks or misreads (uint16 as bfloat16).
     """
     import paddle
 
     for name, array in arrays.items():
         if array.dtype.kind not in "biuf" or array.dtype.name in _NOT_IN_PADDLE:
-            raise InputError(f"tensor {name!r} has dtype {array.dtype}, which .pdparams cannot hold; take .safetensors")
+            raise InputError(f"tensor {name!r} has dtype {array.dtype}, which .pdparams lacks; write .safetensors")
     paddle.save({name: paddle.to_tensor(array) for name, array in arrays.items()}, str(path))
 
 
@@ -121,7 +122,7 @@ def _dtype_name(name: str, array: np.ndarray, floats: str | None) -> str:
         return _FLOATS[floats]
     dtype = array.dtype.newbyteorder("<")
     if dtype not in _FROM_NUMPY:
-        raise InputError(f"tensor {name!r} has dtype {array.dtype}, which safetensors cannot hold")
+        raise InputError(f"tensor {name!r} has dtype {array.dtype}, which safetensors lacks")
     return _FROM_NUMPY[dtype]
 
 
@@ -139,8 +140,8 @@ def _check_range(name: str, array: np.ndarray, infinite: np.ndarray, dtype: str)
     """InputError when more numbers are infinite than in `array`, which was cast to `dtype`."""
     if np.count_nonzero(infinite) != np.count_nonzero(np.isinf(array)):
         largest = np.abs(array[np.isfinite(array)]).max()
-        advice = "take bfloat16" if largest < _LARGEST_BFLOAT16 else "leave the tensors as they are"
-        raise InputError(f"tensor {name!r} holds {largest:.3g}, more than {dtype} can; {advice}")
+        advice = "use bfloat16" if largest < _LARGEST_BFLOAT16 else "keep the tensors as they are"
+        raise InputError(f"tensor {name!r} contains {largest:.3g}, beyond the range of {dtype}; {advice}")
 
 
 def _narrowed(array: np.ndarray) -> np.ndarray:
@@ -165,7 +166,7 @@ def _read_header(path: Path) -> tuple[dict[str, Any], int]:
         raise InputError(f"{path}: no such file") from None
     except (ValueError, struct.error, RecursionError) as error:
         raise InputError(
-            f"{path}: not a safetensors file, or cut short ({error}). Copy or download it again."
+            f"{path}: not a safetensors file, or truncated ({error}). Copy or download it again."
         ) from error
     return header, 8 + length
 
@@ -177,21 +178,21 @@ def _array_of(path: Path, name: str, entry: Mapping[str, Any], data: np.ndarray,
         code, shape, (start, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
         if code not in _TO_NUMPY:
             raise InputError(
-                f"{path}: tensor {name!r} has the type {code[:_LONGEST_TYPE]!r}, which is not read here "
-                f"({', '.join(_TO_NUMPY)} are): save it as one of these"
+                f"{path}: tensor {name!r} has the type {code[:_LONGEST_TYPE]!r}, which is not supported: "
+                f"save it as one of {', '.join(_TO_NUMPY)}"
             )
         dtype = np.dtype(_TO_NUMPY[code])
         if len(shape) > _MOST_AXES:
             raise ValueError(f"its shape has {len(shape)} axes")
         if not all(type(number) is int and 0 <= number < 1 << 62 for number in (start, end, *shape)):
-            raise ValueError("its shape or its place is not one of whole numbers")
+            raise ValueError("its shape or its offsets are not integers")
         if end > data.size or end - start != dtype.itemsize * math.prod(shape):
-            raise ValueError(f"holds {data.size} data bytes, the entry of shape {shape} ends at {end}")
+            raise ValueError(f"the file has {data.size} data bytes, the entry of shape {shape} ends at {end}")
         if before + end - start > data.size:
-            raise ValueError(f"holds {data.size} data bytes, its entries say more")
+            raise ValueError(f"the file has {data.size} data bytes, its entries announce more")
         array = data[start:end].view(dtype).reshape(shape)
     except InputError:
         raise
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: tensor {name!r} is damaged or the file is cut short ({error})") from error
+        raise InputError(f"{path}: tensor {name!r} is damaged or the file is truncated ({error})") from error
     return widen_bfloat16(array) if code == "BF16" else array

@@ -1,4 +1,4 @@
-"""PyTorch's files from before 1.6 (`.th`, `pytorch_model.bin` of 2019): pickles in a row, then the storages.
+"""Read PyTorch's files from before 1.6 (`.th`, `pytorch_model.bin` of 2019): several pickles, then the storages.
 
 Magic number, protocol and machine, each a pickle; the object, whose tensors name storages by key; the list of keys; for
 each key an int64 count of elements and the elements themselves.
@@ -12,8 +12,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from pyutils.errors import InputError
-from pyutils.formats import pickles, torch_tensors
-from pyutils.formats.safe_pickle import Misuse, told
+from pyutils.formats import safe_pickle, torch_tensors
+from pyutils.formats.safe_pickle import Misuse, brief
 from pyutils.formats.torch_tensors import Storage, StorageRef
 
 MAGIC = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")  # the first pickle: the number that marks these files
@@ -22,46 +22,47 @@ _COUNT = 8
 
 
 def load(path: Path) -> Any:
-    """The object of a file of the old `torch.save`; tensors are views of the mapped file (read-only).
+    """Return the object of a file of the old `torch.save`; tensors are views of the mapped file (read-only).
 
-    The object's pickle is read twice: first for the types of the storages, which tell where each one lies, then for the
-    tensors. Raises InputError as `torch_zip.load` does.
+    The object's pickle is read twice: first for the types of the storages, from which their offsets follow, then for
+    the tensors. Raises InputError as `torch_zip.load` does.
     """
     size = path.stat().st_size
     with path.open("rb") as stream:
         stream.seek(len(MAGIC))
-        protocol = pickles.load(stream, str(path), size)
-        machine = pickles.load(stream, str(path), size)
+        protocol = safe_pickle.load(stream, str(path))
+        machine = safe_pickle.load(stream, str(path))
         if protocol != _PROTOCOL or not isinstance(machine, dict):
             raise InputError(
-                f"{path}: PyTorch file of protocol {told(protocol)} for {told(machine)}, which is not read here"
+                f"{path}: PyTorch file of protocol {brief(protocol)} for {brief(machine)}, which is not supported"
             )
-        if not machine.get("little_endian", True):
-            raise InputError(f"{path}: written on a big-endian machine; save it again on a usual one")
         start = stream.tell()
-        wanted = _references(stream, str(path), size)
-        keys = pickles.load(stream, str(path), size)
+        wanted = _references(stream, str(path))
+        keys = safe_pickle.load(stream, str(path))
         places = _places(path, size, stream.tell(), keys, wanted)
         stream.seek(start)
         data = np.memmap(path, dtype=np.uint8, mode="r")
         storages = {key: Storage(wanted[key].kind, data[begin:end]) for key, (begin, end) in places.items()}
         views: dict[tuple, Storage] = {}
-        budget = pickles.Budget(size)
+        left = size
 
         def storage(identifier: Any) -> Storage:
+            nonlocal left
             reference = StorageRef.parse(identifier)
             if reference.view is None:
                 return storages[reference.key]
             if (reference.key, reference.view) not in views:
-                budget.take(reference.view[2] * reference.kind.dtype.itemsize)
+                left -= reference.view[2] * reference.kind.dtype.itemsize
+                if left < 0:  # each view of bfloat16 is widened to an array of its own
+                    raise Misuse("its tensors would grow beyond the size of the file")
                 views[reference.key, reference.view] = _part(data, places[reference.key], reference)
             return views[reference.key, reference.view]
 
-        return pickles.load(stream, str(path), size, torch_tensors.names(), storage)
+        return safe_pickle.load(stream, str(path), torch_tensors.names(), storage)
 
 
-def _references(stream: BinaryIO, where: str, size: int) -> dict[str, StorageRef]:
-    """Storages by key that the object at the place of `stream` uses."""
+def _references(stream: BinaryIO, where: str) -> dict[str, StorageRef]:
+    """Storages by key that the object at the position of `stream` uses."""
     wanted: dict[str, StorageRef] = {}
 
     def note(identifier: Any) -> None:
@@ -71,12 +72,12 @@ def _references(stream: BinaryIO, where: str, size: int) -> dict[str, StorageRef
             raise Misuse(f"storage {reference.key} of two kinds")
 
     empty = np.zeros(0, np.float32)
-    pickles.load(stream, where, size, torch_tensors.names(lambda *_: empty), note)
+    safe_pickle.load(stream, where, torch_tensors.names(lambda *_: empty), note)
     return wanted
 
 
 def _places(path: Path, size: int, start: int, keys: Any, wanted: dict[str, StorageRef]) -> dict[str, tuple[int, int]]:
-    """First and last byte of each storage; they lie one behind the other in the order of `keys`."""
+    """First and last byte of each storage; they follow one another in the order of `keys`."""
     plain = isinstance(keys, list) and all(isinstance(key, str) for key in keys)
     if not plain or sorted(keys) != sorted(wanted):
         raise InputError(f"{path}: its list of storages does not fit its tensors; the file is damaged")
@@ -88,7 +89,7 @@ def _places(path: Path, size: int, start: int, keys: Any, wanted: dict[str, Stor
             end = start + _COUNT + wanted[key].count * wanted[key].kind.dtype.itemsize
             if end > size:
                 raise InputError(
-                    f"{path}: cut short: storage {key} ends at byte {end}, the file at {size}. Copy or download it "
+                    f"{path}: truncated: storage {key} ends at byte {end}, the file at {size}. Copy or download it "
                     "again."
                 )
             if count != wanted[key].count:

@@ -1,4 +1,4 @@
-"""What a PyTorch pickle says about its tensors: storages kept beside it, and views of them."""
+"""Tensors in a PyTorch pickle: storages kept outside it, and views of them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pyutils.formats.safe_pickle import Misuse, NotRead, StandIn, told
+from pyutils.formats.safe_pickle import Misuse, NotRead, brief
 from pyutils.formats.tensor_files import Widened, widen_bfloat16
 
 _DTYPES = {
@@ -27,17 +27,11 @@ _MOST_AXES = 64  # PyTorch's own limit, and NumPy's
 _LONGEST_KEY = 100
 
 
+@dataclass(frozen=True)
 class StorageType:
-    """Stands for `torch.FloatStorage` and its like. It cannot be altered, because a pickle can set attributes."""
+    """Takes the place of `torch.FloatStorage` and its like."""
 
-    __slots__ = ("name",)
     name: str
-
-    def __init__(self, name: str) -> None:
-        object.__setattr__(self, "name", name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        raise Misuse("a pickle tried to alter a type")
 
     @property
     def dtype(self) -> np.dtype:
@@ -46,19 +40,17 @@ class StorageType:
 
     @property
     def is_bfloat16(self) -> bool:
-        """Whether the 16 bits are a bfloat16."""
+        """True where the 16 bits are a bfloat16."""
         return self.name == "BFloat16Storage"
 
 
 class _UnreadType(StorageType):
-    """Stands for a type whose tensors are not read."""
-
-    __slots__ = ()
+    """Takes the place of a type whose tensors are not supported."""
 
 
 def _unread(kind: _UnreadType) -> NotRead:
     return NotRead(
-        f"it holds a tensor of the type {kind.name.replace('Storage', '')}, which is not read here: save it as "
+        f"it holds a tensor of the type {kind.name.replace('Storage', '')}, which is not supported: save it as "
         "float32, bfloat16 or a usual integer type, or leave it out"
     )
 
@@ -77,55 +69,32 @@ class StorageRef:
     def parse(cls, identifier: Any) -> StorageRef:
         """From a persistent identifier. Misuse where it is none of PyTorch's."""
         if not isinstance(identifier, tuple) or len(identifier) not in (5, 6) or identifier[0] != "storage":
-            raise Misuse(f"reference {told(identifier)}")
+            raise Misuse(f"reference {brief(identifier)}")
         _, kind, key, _, count = identifier[:5]
         view = identifier[5] if len(identifier) == 6 else None
         if isinstance(kind, _UnreadType):
             raise _unread(kind)
         if not isinstance(kind, StorageType) or not _is_key(key) or not _is_size(count):
-            raise Misuse(f"reference of {told(kind)}, {told(key)} and {told(count)}")
+            raise Misuse(f"reference of {brief(kind)}, {brief(key)} and {brief(count)}")
         if view is not None and not (
             isinstance(view, tuple) and len(view) == 3 and _is_key(view[0]) and all(map(_is_size, view[1:]))
         ):
-            raise Misuse(f"reference to a part that is {told(view)}")
+            raise Misuse(f"reference to a part that is {brief(view)}")
         return cls(kind, key, count, view)
 
 
 class Storage:
     """Elements of one storage. Tensors are views of `values`, so that shared storages stay shared."""
 
-    __slots__ = ("_raw", "_kind", "__dict__")
-    _raw: np.ndarray
-    _kind: StorageType
-
     def __init__(self, kind: StorageType, raw: np.ndarray) -> None:
         """`raw`: bytes, uint8."""
-        object.__setattr__(self, "_raw", raw)
-        object.__setattr__(self, "_kind", kind)
-
-    def __setstate__(self, state: Any) -> None:
-        raise Misuse("a pickle tried to alter a storage")
+        self._kind, self._raw = kind, raw
 
     @cached_property
     def values(self) -> np.ndarray:
-        """`[count]`; bfloat16 widened to float32, once a storage."""
+        """`[count]`; bfloat16 widened to float32, once per storage."""
         values = self._raw.view(self._kind.dtype)
         return widen_bfloat16(values) if self._kind.is_bfloat16 else values
-
-
-class _Tensor(np.ndarray):
-    """An array that a pickle cannot give another state."""
-
-    __slots__ = ()
-
-    def __setstate__(self, state: Any) -> None:
-        raise Misuse("a pickle tried to alter a tensor")
-
-
-class _WidenedTensor(_Tensor, Widened):
-    """The same of bfloat16 numbers."""
-
-    __slots__ = ()
 
 
 def rebuild(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> np.ndarray:
@@ -141,12 +110,11 @@ def rebuild(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> np.
     last = offset + sum((length - 1) * stride for length, stride in zip(shape, strides)) if elements else -1
     if last < values.size < elements:
         raise NotRead(
-            f"it holds an expanded tensor: shape {shape} made of {values.size} numbers, which are not repeated here; "
-            "save tensor.contiguous()"
+            f"it holds an expanded tensor: shape {shape} made of {values.size} numbers; save tensor.contiguous()"
         )
     if last >= values.size or elements > values.size:
         raise Misuse(f"tensor of shape {shape} in a storage of {values.size} elements")
-    kind = _WidenedTensor if isinstance(values, Widened) else _Tensor
+    kind = Widened if isinstance(values, Widened) else np.ndarray
     if not elements:
         return np.zeros(shape, values.dtype).view(kind)
     step = values.dtype.itemsize
@@ -161,18 +129,11 @@ def _rebuild_newer(storage: Any, offset: Any, shape: Any, strides: Any, *more: A
     raise _unread(more[2])
 
 
-class _Locked(type):
-    def __setattr__(cls, name: str, value: Any) -> None:
-        raise Misuse("a pickle tried to alter a type")
-
-
-class _Version(metaclass=_Locked):
-    """Stands for `torch.torch_version.TorchVersion`, which is a text: makes just that. Pickles want a class here."""
-
-    def __new__(cls, text: Any = "") -> Any:
-        if not isinstance(text, str):
-            raise Misuse("a version that is no text")
-        return text
+def _version(text: Any = "") -> str:
+    """`torch.torch_version.TorchVersion`, a text."""
+    if not isinstance(text, str):
+        raise Misuse("a version that is no text")
+    return text
 
 
 def _parameter(data: Any, *_: Any) -> np.ndarray:
@@ -190,16 +151,16 @@ def _shape(items: Any = ()) -> tuple:
 
 
 def names(build: Callable[..., Any] = rebuild) -> dict[str, Any]:
-    """What PyTorch's pickles may name, beside plain data. `build` makes the tensors."""
+    """Return the names that PyTorch's pickles may use, in addition to plain data. `build` makes the tensors."""
     table: dict[str, Any] = {f"torch.{name}": StorageType(name) for name in _DTYPES}
     table |= {f"torch.{name}": _UnreadType(name) for name in (*_UNREAD_STORAGES, *_UNREAD_TYPES)}
     table["torch.storage.UntypedStorage"] = table["torch.UntypedStorage"]
     for name in ("_rebuild_tensor_v2", "_rebuild_tensor"):
-        table[f"torch._utils.{name}"] = StandIn(build)
-    table["torch._utils._rebuild_parameter"] = StandIn(_parameter)
-    table["torch._utils._rebuild_tensor_v3"] = StandIn(_rebuild_newer)
-    table["torch.torch_version.TorchVersion"] = _Version
-    table["torch.Size"] = StandIn(_shape)
+        table[f"torch._utils.{name}"] = build
+    table["torch._utils._rebuild_parameter"] = _parameter
+    table["torch._utils._rebuild_tensor_v3"] = _rebuild_newer
+    table["torch.torch_version.TorchVersion"] = _version
+    table["torch.Size"] = _shape
     return table
 
 

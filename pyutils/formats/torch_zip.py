@@ -1,8 +1,7 @@
-"""PyTorch's zip files (1.6 and later): `NAME/data.pkl` and one uncompressed entry a storage, mapped, not read."""
+"""Read PyTorch's zip files (1.6 and later): `NAME/data.pkl` and one uncompressed entry per storage, memory-mapped."""
 
 from __future__ import annotations
 
-import io
 import struct
 import zipfile
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pyutils.errors import InputError
-from pyutils.formats import pickles, torch_tensors
+from pyutils.formats import safe_pickle, torch_tensors
 from pyutils.formats.safe_pickle import Misuse
 from pyutils.formats.torch_tensors import Storage, StorageRef
 
@@ -20,10 +19,11 @@ _SIGNATURE = b"PK\x03\x04"
 
 
 def load(path: Path) -> Any:
-    """The object of a file of `torch.save`; tensors are views of the mapped file (read-only).
+    """Return the object of a file of `torch.save`; tensors are views of the mapped file (read-only).
 
-    Raises InputError: damaged, cut short, compressed or overlapping entries (PyTorch writes neither), TorchScript, or a
-    pickle that holds more than data.
+    Raises:
+        InputError: damaged, truncated, compressed or overlapping entries (PyTorch writes neither), TorchScript, or a
+            pickle that is more than data.
     """
     archive = _Archive(path)
     storages: dict[str, Storage] = {}
@@ -37,7 +37,7 @@ def load(path: Path) -> Any:
         return storages[wanted.key]
 
     text = archive.entry("data.pkl").tobytes()
-    return pickles.load(io.BytesIO(text), str(path), archive.size, torch_tensors.names(), storage)
+    return safe_pickle.load(text, str(path), torch_tensors.names(), storage)
 
 
 class _Archive:
@@ -49,8 +49,6 @@ class _Archive:
         self._bytes = np.memmap(path, dtype=np.uint8, mode="r")
         self._entries = self._directory()
         self._prefix = self._find_prefix()
-        if self._prefix + "byteorder" in self._entries and self.entry("byteorder").tobytes() != b"little":
-            raise InputError(f"{path}: written on a big-endian machine; save it again on a usual one")
 
     def entry(self, name: str) -> np.ndarray:
         """Bytes of the entry `name`, uint8."""
@@ -69,10 +67,10 @@ class _Archive:
         return self._bytes[start : start + info.file_size]
 
     def storage(self, wanted: StorageRef) -> np.ndarray:
-        """Bytes of one storage; Misuse where the file has fewer than the pickle says."""
+        """Bytes of one storage; Misuse where the file has fewer than the pickle announces."""
         raw, needed = self.entry(f"data/{wanted.key}"), wanted.count * wanted.kind.dtype.itemsize
         if needed > raw.size:
-            raise Misuse(f"storage {wanted.key}: {needed} bytes said, {raw.size} there")
+            raise Misuse(f"storage {wanted.key}: expected {needed} bytes, found {raw.size}")
         return raw[:needed]
 
     def _directory(self) -> dict[str, zipfile.ZipInfo]:
@@ -87,9 +85,9 @@ class _Archive:
                     f"{self.path}: the entry {info.filename!r} is compressed or encrypted, which PyTorch never writes; "
                     "unpack the archive if a checkpoint is inside"
                 )
-        told = sum(info.file_size for info in entries)
-        if told > self.size:
-            raise self._broken(f"the entries are said to hold {told} bytes, the file has {self.size}")
+        total = sum(info.file_size for info in entries)
+        if total > self.size:
+            raise self._broken(f"its entries announce {total} bytes, the file has {self.size}")
         return {info.filename: info for info in entries}
 
     def _find_prefix(self) -> str:
@@ -97,7 +95,7 @@ class _Archive:
         found = [name for name in self._entries if name.rpartition("/")[2] == "data.pkl" and name.count("/") <= 1]
         if len(found) != 1:
             shown = ", ".join(list(self._entries)[:5]) or "nothing"
-            raise InputError(f"{self.path}: a zip archive, but not one of PyTorch: no data.pkl in it; it holds {shown}")
+            raise InputError(f"{self.path}: a zip archive, but not one of PyTorch: no data.pkl in it, only {shown}")
         prefix = found[0][: -len("data.pkl")]
         if any(name.startswith(prefix + "code/") for name in self._entries):
             raise InputError(
@@ -106,4 +104,4 @@ class _Archive:
         return prefix
 
     def _broken(self, problem: str) -> InputError:
-        return InputError(f"{self.path}: damaged or cut short ({problem}). Copy or download it again.")
+        return InputError(f"{self.path}: damaged or truncated ({problem}). Copy or download it again.")

@@ -39,7 +39,7 @@ class _Dumper(yaml.SafeDumper):
         return True
 
     def represent_list(self, data: Iterable[Any]) -> yaml.SequenceNode:
-        """Lists of scalars stand on one line."""
+        """Write lists of scalars on one line."""
         flat = not any(isinstance(item, (list, dict)) for item in data)
         return self.represent_sequence("tag:yaml.org,2002:seq", data, flow_style=flat or None)
 
@@ -69,7 +69,7 @@ _Loader.add_constructor("tag:yaml.org,2002:float", _construct_float)
 
 
 def parse_yaml(text: str, name: str) -> Any:
-    """The value of the YAML document `text`; InputError naming `name`, line and column when it is not YAML."""
+    """Return the value of the YAML document `text`; InputError naming `name`, line and column when it is not YAML."""
     try:
         return yaml.load(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
@@ -81,11 +81,11 @@ def parse_yaml(text: str, name: str) -> Any:
 
 
 def dump_yaml(value: Any) -> str:
-    """`value` (dict, list, text, numbers, None) as YAML text, keys in their order."""
+    """Return `value` (dict, list, text, numbers, None) as YAML text, keys in their order."""
     return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=False, width=100)
 
 
 def scalar_text(value: Any) -> str:
-    """`value` as it would stand behind a key, on one line."""
+    """Return `value` as YAML on one line, as after a key."""
     text = yaml.dump([value], Dumper=_Dumper, default_flow_style=True, allow_unicode=True, width=float("inf"))
     return text.strip()[1:-1]

@@ -5,6 +5,10 @@ from __future__ import annotations
 import codecs
 import os
 import pickle
+import pickletools
+import resource
+import struct
+import time
 from collections import OrderedDict
 
 import numpy as np
@@ -127,7 +131,7 @@ def test_a_program_inside_an_npy_file_is_refused(tmp_path):
         (b"cnumpy\ndtype\n(S'f4,f4'\ntR.", "unusual data type"),
         (b"cnumpy.core.multiarray\nscalar\n(cnumpy\ndtype\n(S'O8'\ntRS'12345678'\ntR.", "scalar"),
         (b"c__builtin__\nbytes\n(I100000000000\ntR.", "bytes with arguments"),
-        (b"c_codecs\nencode\n(N(S'__defaults__'\n(S'zip'\ntdtb.", "alter a function"),
+        (b"c_codecs\nencode\n(N(S'__defaults__'\n(S'zip'\ntdtb.", "state for a function"),
     ],
     ids=["codec", "class", "shape", "fields", "structure", "pointer", "memory", "alter"],
 )
@@ -161,6 +165,42 @@ def test_array_states_are_checked(shape, dtype, content):
     forged = pickle.dumps(_Forged((1, shape, np.dtype(dtype), False, content)), protocol=2)
     with pytest.raises(InputError, match="forged"):
         load(forged, "forged.npy")
+
+
+def bombs() -> dict[str, bytes]:
+    """Small pickles that would take gigabytes or years with `pickle.load`."""
+    prime = (1 << 61) - 1  # Python's hash of an integer is its remainder
+    colliding = b"".join(
+        b"\x8a\x0b" + (number * prime + 7).to_bytes(11, "little") + b"N" for number in range(1, 60_000)
+    )
+    text = b"X" + struct.pack("<I", 100_000) + b"a" * 100_000
+    swapped = pickle.dumps(np.zeros(100_000, ">f4"), 2)
+    steps = [(step.name, argument) for step, argument, _ in pickletools.genops(swapped)]
+    puts = [argument for name, argument in steps if name == "BINPUT"]
+    function, arguments, state = puts[0], steps[[name for name, _ in steps].index("TUPLE3") + 1][1], puts[-1]
+    again = b"h%ch%cRh%cb" % (function, arguments, state)
+    return {
+        "memo": b"\x80\x02]r\xff\xff\xff\x3f.",
+        "memo in text": b"\x80\x02]p1000000000\n.",
+        "colliding keys": b"\x80\x02}(" + colliding + b"u.",
+        "colliding members": b"\x80\x02c__builtin__\nset\n](" + colliding + b"e\x85R.",
+        "keys that differ from themselves": b"\x80\x02}(" + b"G\x7f\xf8\0\0\0\0\0\0N" * 60_000 + b"u.",
+        "long keys": b"\x80\x02(" + b"K\x01" * 100_000 + b"tq\x00}" + b"h\x00Ns" * 100_000 + b".",
+        "repeated text": b"\x80\x02" + text + b"\x85q\x000c_codecs\nencode\nq\x010(" + b"h\x01h\x00R" * 20_000 + b"l.",
+        "repeated array": swapped[:-1] + b"0(" + again * 20_000 + b"l.",
+        "declared bytes": b"\x80\x04\x8e" + struct.pack("<Q", 1 << 50) + b"abc.",
+        "declared bytearray": b"\x80\x05\x96" + struct.pack("<Q", 1 << 50) + b"abc.",
+    }
+
+
+@pytest.mark.parametrize("bomb", list(bombs()))
+def test_small_pickles_that_ask_for_much_are_refused(tmp_path, bomb):
+    (tmp_path / "x.p").write_bytes(bombs()[bomb])
+    before, begun = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+    with pytest.raises(InputError, match=r"x\.p"):
+        load(tmp_path / "x.p")
+    assert time.process_time() - begun < 5
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # KiB
 
 
 def test_damaged_files_name_themselves(tmp_path):

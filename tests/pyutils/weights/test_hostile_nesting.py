@@ -56,16 +56,18 @@ EMPTY_BYTES = b"c_codecs\nencode\n" + text("") + text("latin1") + b"\x86R"
 FLOAT = b"cnumpy\ndtype\n" + text("f4") + b"\x89\x88\x87R"
 # name → (a pickle, what the message says)
 PICKLES = {
-    "key": (b"}" + NEST + b"K\x01s", "neither text nor a number"),
-    "key from the memo": (NEST + b"0}h\x3cK\x01s", "neither text nor a number"),
-    "doubled key": (NEST + b"0}h\x3c2K\x01s", "neither text nor a number"),
-    "keys": (b"}(" + NEST + b"K\x01u", "neither text nor a number"),
-    "old dictionary": (b"(" + NEST + b"K\x01d", "neither text nor a number"),
-    "member of a set": (b"\x80\x04\x8f(" + NEST + b"\x90", "neither text nor a number"),
-    "member of a frozen set": (b"\x80\x04(" + NEST + b"\x91", "neither text nor a number"),
+    "key": (b"}" + NEST + b"K\x01s", "as a key or a member"),
+    "key from the memo": (NEST + b"0}h\x3cK\x01s", "as a key or a member"),
+    "doubled key": (NEST + b"0}h\x3c2K\x01s", "no dictionary"),
+    "keys": (b"}(" + NEST + b"K\x01u", "as a key or a member"),
+    "old dictionary": (b"(" + NEST + b"K\x01d", "as a key or a member"),
+    "member of a set": (b"\x80\x04\x8f(" + NEST + b"\x90", "as a key or a member"),
+    "member of a frozen set": (b"\x80\x04(" + NEST + b"\x91", "as a key or a member"),
     "ordered dictionary": (
-        b"ccollections\nOrderedDict\n](" + NEST + b"K\x01\x86e\x85R", "dictionary with unusual arguments"),
-    "huge number for a key": (b"}\x8b" + struct.pack("<I", 100_000) + b"\x01" * 100_000 + b"K\x01s", "neither text"),
+        b"ccollections\nOrderedDict\n](" + NEST + b"K\x01\x86e\x85R", "a tuple of 2 as a key"),
+    "huge number for a key": (
+        b"}\x8b" + struct.pack("<I", 100_000) + b"\x01" * 100_000 + b"K\x01s",
+        "a huge number as a key"),
     "reference": (NEST + b"Q", "(a tuple of 2|data outside itself)"),
     "data type": (b"cnumpy\ndtype\n" + NEST + b"\x85R", "unusual data type a tuple of 2"),
     "axis": (b"cnumpy.core.numeric\n_frombuffer\n(" + EMPTY_BYTES + FLOAT + NEST + text("C") + b"tR", "a tuple of 2"),
@@ -179,7 +181,7 @@ def test_usual_keys_are_read(tmp_path, protocol):
 
 
 def test_values_for_messages_are_short():
-    assert safe_pickle.told("a" * 1000) == repr("a" * 60) + "…" and safe_pickle.told(b"a") == "b'a'"
-    assert safe_pickle.told(10**5000) == safe_pickle.told(-(10**5000)) == "a huge number"
-    assert safe_pickle.told(3) == "3" and safe_pickle.told(None) == "None"
-    assert safe_pickle.told([1, 2]) == "a list of 2" and safe_pickle.told(np.ones(3)) == "a ndarray"
+    assert safe_pickle.brief("a" * 1000) == repr("a" * 60) + "…" and safe_pickle.brief(b"a") == "b'a'"
+    assert safe_pickle.brief(10**5000) == safe_pickle.brief(-(10**5000)) == "a huge number"
+    assert safe_pickle.brief(3) == "3" and safe_pickle.brief(None) == "None"
+    assert safe_pickle.brief([1, 2]) == "a list of 2" and safe_pickle.brief(np.ones(3)) == "a ndarray"

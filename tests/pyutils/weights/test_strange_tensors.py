@@ -45,7 +45,7 @@ def test_names_reach_the_terminal_escaped(tmp_path, capsys, name, shown):
 
 def test_types_of_safetensors_that_are_not_read_are_named(tmp_path):
     file = safetensors_of(tmp_path / "x.safetensors", {"w": {**entry("F8_E4M3"), "shape": [4]}}, 4)
-    with pytest.raises(InputError, match=r"tensor 'w' has the type 'F8_E4M3', which is not read here \(F64, F32"):
+    with pytest.raises(InputError, match=r"tensor 'w' .*'F8_E4M3'.*F64, F32"):
         read(file)
 
 

