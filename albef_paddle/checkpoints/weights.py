@@ -30,10 +30,10 @@ from pyutils.errors import InputError, nearest
 from pyutils.layers.vit import adapt_positions
 from pyutils.weights import read, vision_names
 from pyutils.weights.bert_names import masked_language_rules
-from pyutils.weights.checkpoint import resolve_weights
 from pyutils.weights.loading import LoadReport, load_arrays
 from pyutils.weights.names import Converted, NameMap
 from pyutils.weights.paddlenlp_names import bert_as_hugging_face
+from pyutils.weights.places import resolve_weights
 
 Arrays = dict[str, np.ndarray]
 

@@ -1,6 +1,6 @@
-"""Downloads that go on where they stopped and are checked before they get their name.
+"""Downloads that resume, and are checked before the file gets its name.
 
-`fetch` brings one file, `join_pieces` and `unpack` see to archives, `python -m pyutils.download` brings data sets.
+`fetch` downloads one file, `join_pieces` and `unpack` handle archives, `python -m pyutils.download` whole data sets.
 """
 
 from pyutils.download.archives import join_pieces, unpack

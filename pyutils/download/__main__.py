@@ -21,14 +21,14 @@ Chosen = Sequence[tuple[DataSet, Part]]
 
 
 class _Parser(argparse.ArgumentParser):
-    """Reports bad arguments as InputError, which is printed like every other problem of the user's."""
+    """Raise InputError for bad arguments, which is printed like every other error of the user."""
 
     def error(self, message: str) -> NoReturn:
         raise InputError(f"{message}; see --help")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """List, check or download; 1 when something that was asked for is not to be had."""
+    """List, check or download; return 1 when a requested part is not available."""
     parser = _command_line()
     options, unknown = parser.parse_known_args(arguments)
     for flag in unknown:
@@ -49,26 +49,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _command_line() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="download_dataset.sh",
-        description="Download data sets: resumable, checked, never a half file left in place.",
+        description="Download data sets. Downloads resume, are checked, and never leave an incomplete file in place.",
         epilog="Example: bash download_dataset.sh vqa2 coco2014:train2014 --root data",
     )
     parser.add_argument("sets", nargs="*", metavar="SET[:PART]", help="what to download, check or list")
-    parser.add_argument("--list", action="store_true", help="show the data sets, their parts and what is here")
     parser.add_argument(
-        "--check", action="store_true", help="ask every source whether it is reachable; download nothing"
+        "--list", action="store_true", help="list the data sets, their parts and which are already downloaded"
     )
-    parser.add_argument("--root", type=Path, default=Path("data"), help="folder of the data sets (default: data)")
+    parser.add_argument("--check", action="store_true", help="check that every source is reachable; download nothing")
+    parser.add_argument("--root", type=Path, default=Path("data"), help="directory of the data sets (default: data)")
     parser.add_argument(
         "--mirror",
         action="append",
         default=[],
         metavar="URL",
-        help="address or folder tried first, holding <folder>/<file>; repeatable (also: PYUTILS_MIRRORS)",
+        help="URL or directory with <folder>/<file>, tried first; repeatable (also: PYUTILS_MIRRORS)",
     )
     parser.add_argument(
-        "--accept_mismatch", action="store_true", help="keep a file whose size or sum differs from the known one"
+        "--accept_mismatch", action="store_true", help="keep a file whose size or checksum differs from the known one"
     )
-    parser.add_argument("--keep_archives", action="store_true", help="do not delete archives after unpacking them")
+    parser.add_argument("--keep_archives", action="store_true", help="keep archives after unpacking them")
     return parser
 
 
@@ -91,7 +91,7 @@ def _list(store: Store, chosen: Chosen) -> int:
 
 
 def _check(store: Store, chosen: Chosen) -> int:
-    lost = []
+    lost: list[tuple[str, str]] = []
     for data_set, part in chosen:
         name = f"{data_set.name}:{part.name}"
         probes = store.probe(data_set, part)
@@ -116,18 +116,18 @@ def _verdict(found, part: Part) -> str:
 
 
 def _download(store: Store, chosen: Chosen) -> int:
-    """Bring one part after another; one that cannot be had does not keep the others from coming."""
+    """Download one part after another; a part that fails does not stop the others."""
     failed = 0
     for data_set, part in chosen:
         try:
-            new = store.bring(data_set, part)
+            new = store.download(data_set, part)
         except DownloadError as error:
             failed += 1
             print(f"error: {error}", file=sys.stderr)
             continue
         print(f"{data_set.name}:{part.name}: {'done' if new else 'already here'}, in {store.root / data_set.folder}")
     if failed:
-        print(f"{failed} of {len(chosen)} parts did not come; run again to go on", file=sys.stderr)
+        print(f"{failed} of {len(chosen)} parts failed; run again to resume", file=sys.stderr)
     return 1 if failed else 0
 
 

@@ -1,4 +1,4 @@
-"""Archives in pieces, and unpacking that writes nowhere but into its folder."""
+"""Join archives that come in pieces; unpack archives without writing outside the target directory."""
 
 from __future__ import annotations
 
@@ -27,11 +27,13 @@ def join_pieces(
     sha256: str | None = None,
     md5: str | None = None,
 ) -> Path:
-    """Write `pieces` (NAME.part00, NAME.part01, … or NAME.000, …) one after another to `destination`; return its path.
+    """Concatenate `pieces` (NAME.part00, NAME.part01, … or NAME.000, …) to `destination` by number; return its path.
 
-    The order is that of the numbers. The result is checked against what is known, and opened, before it gets its name;
-    the pieces stay. Raises InputError for a gap in the numbers or pieces of different archives, DownloadError when the
-    result is not what was expected.
+    The result is checked against `size` and checksums, and opened, before it gets its name; the pieces are kept.
+
+    Raises:
+        InputError: a gap in the numbers, or pieces of different archives.
+        DownloadError: the result is not what was expected, or the disk is full.
     """
     ordered = _in_order([Path(piece) for piece in pieces])
     target = Path(destination)
@@ -66,7 +68,7 @@ def _check(joined: Path, target: Path, expected: Expected) -> None:
 
 def _in_order(pieces: list[Path]) -> list[Path]:
     if not pieces:
-        raise InputError("there are no pieces to join")
+        raise InputError("no pieces to join")
     numbered = {}
     stems = set()
     for piece in pieces:
@@ -88,16 +90,18 @@ def _in_order(pieces: list[Path]) -> list[Path]:
 
 
 def is_archive(name: str) -> bool:
-    """Whether `unpack` knows what to do with a file of this name."""
+    """True for a file name that `unpack` supports."""
     return name.lower().endswith((".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz"))
 
 
 def unpack(archive: PathLike, folder: PathLike) -> list[Path]:
     """Unpack a zip or tar into `folder`; return the files written.
 
-    Each file appears whole or not at all, and one that is there with the right length is not written again, so that an
-    interrupted run goes on. Links and devices are left out. Raises InputError for an entry that points outside `folder`
-    (nothing of the archive has been written then) and for a damaged archive.
+    Each file is written atomically, and an existing file of the right size is not written again, so that an interrupted
+    run resumes. Links and devices are skipped.
+
+    Raises:
+        InputError: an entry points outside `folder` (nothing has been written then), or the archive is damaged.
     """
     archive, folder = Path(archive), Path(folder)
     entries = _zip_entries if archive.name.lower().endswith(".zip") else _tar_entries

@@ -16,15 +16,15 @@ TABLE = Path(__file__).with_name("datasets.yaml")
 
 @dataclass(frozen=True)
 class Part:
-    """One file of a data set, or an archive of many.
+    """One file of a data set, or an archive.
 
-    name: what the user types after the colon. file: where it goes, relative to the folder of the set.
-    sources: addresses in the order they are tried; empty when the file cannot be downloaded freely.
-    pieces: instead of sources, addresses of an archive's pieces (NAME.part00 …) in order.
-    size: bytes, sha256, md5: hexadecimal; None where they are not known. about: one line.
-    unpack_to: folder, relative to the set's, that an archive is unpacked into; None: it stays as it is.
-    by_hand: where the file comes from when it cannot be downloaded freely, or what to do when the sources are dead.
-    extra: part is left out unless it is named.
+    name: the user types it after the colon. file: destination, relative to the folder of the set.
+    sources: URLs in the order they are tried; empty when the file cannot be downloaded freely.
+    pieces: instead of sources, URLs of an archive's pieces (NAME.part00 …) in order.
+    size: bytes, sha256, md5: hexadecimal; None where unknown. about: one line.
+    unpack_to: folder, relative to the set's, into which an archive is unpacked; None: not unpacked.
+    by_hand: how to get the file when it cannot be downloaded freely or its sources are dead.
+    extra: downloaded only when it is named.
     """
 
     name: str
@@ -51,7 +51,7 @@ class DataSet:
     parts: tuple[Part, ...]
 
     def part(self, name: str) -> Part:
-        """The part called `name`. Raises InputError naming the nearest."""
+        """Return the part called `name`. InputError with the nearest name where there is none."""
         names = {part.name: part for part in self.parts}
         if name not in names:
             raise InputError(f"{self.name} has no part {name!r}: {nearest(name, names)}")
@@ -60,7 +60,7 @@ class DataSet:
 
 @cache
 def read_table(path: Path = TABLE) -> dict[str, DataSet]:
-    """All data sets by name. Raises InputError, naming the entry, for a table that is not well formed."""
+    """Return all data sets by name. InputError, naming the entry, for an invalid table."""
     table = yaml.safe_load(path.read_text(encoding="utf-8"))
     return {name: _data_set(name, entry, path) for name, entry in table.items()}
 
@@ -98,10 +98,8 @@ def _relative(path: str) -> str:
 
 
 def choose(names: list[str], extras: bool = False) -> list[tuple[DataSet, Part]]:
-    """The parts that `SET` and `SET:PART` mean: a set alone means its parts, those marked `extra` only with `extras`.
-
-    Raises InputError for a name that is not known, naming the nearest.
-    """
+    """Return the parts that `SET` and `SET:PART` name; a set without part names all of it, `extra` ones only with
+    `extras`. InputError with the nearest name for an unknown one."""
     table = read_table()
     chosen = []
     for name in names:

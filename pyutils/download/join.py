@@ -1,4 +1,4 @@
-"""Archives that came in parts, checked, joined and unpacked.
+"""Check, join and unpack an archive that was published in parts.
 
 python -m pyutils.download.join detectron_fix_100.tar.gz.part00 --parts 33 --unpack X_COCO/data
 """
@@ -19,10 +19,12 @@ _PART = re.compile(r"(?P<stem>.+)\.part(?P<number>\d{2,4})$")
 
 
 def find_parts(one: Path, count: int | None = None) -> list[Path]:
-    """All parts of the archive that `one` (NAME.part00, or any other part) belongs to, in order.
+    """Return all parts of the archive that `one` (NAME.part00, or any other part) belongs to, in order.
 
-    `count`: how many there must be; None: as many as the highest number says. InputError naming the parts that are
-    missing and those whose size differs: all but the last are equally large, and the last is not larger.
+    `count`: expected number of parts; None: as the highest number implies.
+
+    Raises:
+        InputError: parts are missing, or differ in size (all but the last are equally large, the last is not larger).
     """
     match = _PART.match(one.name)
     if match is None:
@@ -51,7 +53,7 @@ def find_parts(one: Path, count: int | None = None) -> list[Path]:
 
 
 def _check_sizes(parts: list[Path]) -> None:
-    """Every part but the last has one size, and the last at most that."""
+    """InputError unless every part but the last has one size, and the last at most that."""
     sizes = [path.stat().st_size for path in parts]
     if len(parts) < 2:
         return
@@ -79,16 +81,16 @@ def _at_least_one(text: str) -> int:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line: check the parts, join them, open the result, unpack it where asked."""
+    """Check the parts, join them, open the result, and unpack it with --unpack."""
     parser = argparse.ArgumentParser(prog="python -m pyutils.download.join", description=__doc__)
     parser.add_argument("part", type=Path, help="one of the parts, NAME.part00")
     parser.add_argument(
-        "--parts", type=_at_least_one, help="how many there must be (default: as the highest number says)"
+        "--parts", type=_at_least_one, help="expected number of parts (default: as the highest number implies)"
     )
     parser.add_argument("--output", type=Path, help="the archive to write (default: NAME beside the parts)")
-    parser.add_argument("--md5", help="sum that the archive must have")
-    parser.add_argument("--sha256", help="sum that the archive must have")
-    parser.add_argument("--check", action="store_true", help="only check that the parts are there and of one size")
+    parser.add_argument("--md5", help="expected checksum of the archive")
+    parser.add_argument("--sha256", help="expected checksum of the archive")
+    parser.add_argument("--check", action="store_true", help="only check that all parts exist and have one size")
     parser.add_argument("--unpack", type=Path, metavar="FOLDER", help="also unpack the archive to FOLDER")
     options = parser.parse_args(arguments)
     parts = find_parts(options.part, options.parts)
@@ -103,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.parts is not None:
             raise
         raise InputError(
-            f"{error}. Parts after {parts[-1].name} may be missing: --parts N says how many there are"
+            f"{error}. Parts after {parts[-1].name} may be missing: give their number with --parts N"
         ) from error
     print(f"written {target}")
     if options.unpack is not None:

@@ -1,7 +1,7 @@
-"""The file that a download grows in, and what is remembered about it for the next attempt.
+"""An unfinished download on disk, and its origin, for the next attempt to resume.
 
-`NAME.part` holds the bytes, `NAME.part.json` the source, its validator and the size it announced. Both vanish when the
-file is complete, checked and renamed.
+`NAME.part` contains the bytes, `NAME.part.json` the source, its validator and the size it announced. Both are deleted
+when the file is complete, checked and renamed.
 """
 
 from __future__ import annotations
@@ -39,21 +39,21 @@ class Partial:
 
     @property
     def size(self) -> int:
-        """Bytes that are here."""
+        """Bytes on disk."""
         return self.path.stat().st_size if self.path.is_file() else 0
 
     @property
     def complete(self) -> bool:
-        """Whether as many bytes are here as the source announced."""
+        """True when as many bytes are on disk as the source announced."""
         return self.origin.total is not None and self.path.is_file() and self.size == self.origin.total
 
     def note(self, url: str, validator: str, total: int | None) -> None:
-        """Remember the source before its bytes are written."""
+        """Write down the source before its bytes."""
         self.origin = Origin(url, validator, total)
         self._notes.write_text(json.dumps(asdict(self.origin)), encoding="utf-8")
 
     def discard(self) -> None:
-        """Delete what is here."""
+        """Delete the bytes and the note of their origin."""
         self.path.unlink(missing_ok=True)
         self._notes.unlink(missing_ok=True)
         self.origin = Origin()
@@ -66,7 +66,7 @@ class Partial:
         self._notes.unlink(missing_ok=True)
 
     def _read_notes(self) -> Origin:
-        """The remembered source; without one (or with a damaged one) the bytes are of no use and are deleted."""
+        """The origin of the bytes; without a valid note of it they are of no use and are deleted."""
         try:
             notes = json.loads(self._notes.read_text(encoding="utf-8"))
             return Origin(str(notes["url"]), str(notes["validator"]), notes["total"])
@@ -77,7 +77,7 @@ class Partial:
 
 @contextmanager
 def partial_file(target: Path) -> Iterator[Partial]:
-    """The partial file of `target`, held by this process alone: a second one waits until the first is done."""
+    """Yield the partial file of `target`, locked for this process: a second one waits until the first is done."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with _locked(target.with_name(f".{target.name}.lock")):
         yield Partial(target)

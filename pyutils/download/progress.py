@@ -1,4 +1,4 @@
-"""A bar on a terminal, a line now and then elsewhere."""
+"""Progress of a download: a bar on a terminal, a line every 20 seconds elsewhere."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _SECONDS_BETWEEN_LINES = 20.0
 
 
 def human_size(size: float | None) -> str:
-    """1536 -> "1.5 KiB"; "?" when it is not known."""
+    """Format a size: 1536 gives "1.5 KiB", None gives "?"."""
     if size is None:
         return "?"
     for unit in ("B", "KiB", "MiB", "GiB"):
@@ -21,7 +21,7 @@ def human_size(size: float | None) -> str:
 
 
 class Progress:
-    """Shows how far a download is. `start` bytes of `total` (None: not known) were there before."""
+    """Report the progress of a download that starts at byte `start` of `total` (None: unknown)."""
 
     def __init__(self, name: str, start: int, total: int | None, shown: bool = True) -> None:
         self._name, self._done, self._total, self._shown = name, start, total, shown
@@ -33,7 +33,7 @@ class Progress:
             self._bar = tqdm(total=total, initial=start, desc=name, unit="B", unit_scale=True, unit_divisor=1024)
 
     def advance(self, count: int) -> None:
-        """`count` more bytes arrived."""
+        """Add `count` bytes."""
         self._done += count
         if self._bar is not None:
             self._bar.update(count)

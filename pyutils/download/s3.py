@@ -1,7 +1,7 @@
 """s3://bucket/key through boto3, which is imported when the first such source is used.
 
-Credentials, region and another endpoint (`AWS_ENDPOINT_URL`) come from the usual places; without credentials, requests
-are sent unsigned, as public buckets allow.
+Credentials, region and another endpoint (`AWS_ENDPOINT_URL`) come from the usual AWS settings; without credentials,
+requests are sent unsigned, as public buckets allow.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def open_at(url: str, offset: int, validator: str, timeout: float) -> Iterator[O
 
 
 def probe(url: str, timeout: float) -> Probe:
-    """The object's size, without its content."""
+    """Ask for the object's size, without its content."""
     bucket, key = _address(url)
     try:
         answer = _call(_client(timeout), "head_object", {"Bucket": bucket, "Key": key})

@@ -1,10 +1,11 @@
-"""One way to read from http(s), S3 and local files: open at an offset, or ask what is there."""
+"""One way to read from http(s), S3 and local files: open at an offset, or ask for size and reachability."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from pyutils.download import s3, web
@@ -14,8 +15,9 @@ from pyutils.download.transport import CHUNK, Changed, DownloadError, Opened, Pr
 def open_source(url: str, offset: int, validator: str, timeout: float) -> AbstractContextManager[Opened]:
     """Open `url` at byte `offset`, provided that it is still the file with `validator` ("": unknown).
 
-    Raises SourceFailed, Interrupted or Changed on entering, Interrupted while reading, DownloadError for a scheme that
-    is not known.
+    Raises:
+        SourceFailed, Interrupted, Changed: on entering; Interrupted also while reading.
+        DownloadError: an unknown scheme.
     """
     return _transport(url).open_at(url, offset, validator, timeout)
 
@@ -25,19 +27,16 @@ def probe(url: str, timeout: float = 20.0) -> Probe:
     return _transport(url).probe(url, timeout)
 
 
-def _transport(url: str):
+def _transport(url: str) -> Any:
     scheme = urlsplit(url).scheme.lower()
-    if scheme in ("http", "https"):
-        return web
-    if scheme == "s3":
-        return s3
-    if scheme in ("", "file"):
-        return _Local
-    raise DownloadError(f"{url}: expected http://, https://, s3:// or a path, found {scheme}://")
+    known = {"http": web, "https": web, "s3": s3, "": _Local, "file": _Local}
+    if scheme not in known:
+        raise DownloadError(f"{url}: expected http://, https://, s3:// or a path, found {scheme}://")
+    return known[scheme]
 
 
 class _Local:
-    """Files that are already on this machine or a mounted disk: a mirror like any other."""
+    """Files on this machine or a mounted disk, as a mirror."""
 
     @staticmethod
     @contextmanager
@@ -49,7 +48,7 @@ class _Local:
             raise SourceFailed(error.strerror or str(error)) from error
         with stream:
             if offset > facts.st_size:
-                raise Changed(f"{path} has {facts.st_size} bytes")
+                raise Changed(f"{path} has only {facts.st_size} bytes")
             stream.seek(offset)
             yield Opened(offset, facts.st_size, str(facts.st_mtime_ns), iter(lambda: stream.read(CHUNK), b""))
 

@@ -1,4 +1,4 @@
-"""Parts of data sets on disk: what is there, bringing what is not."""
+"""Data sets on disk: which parts are complete, and downloading the others."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from pyutils.formats.atomic import write_json
 class Store:
     """Data sets under `root`.
 
-    mirrors: addresses or folders that hold `<folder of the set>/<file>` and are tried before the sources of the table.
-    keep_archives: archives stay beside what was unpacked from them.
+    mirrors: URLs or directories with `<folder of the set>/<file>`, tried before the sources of the table.
+    keep_archives: do not delete an archive after unpacking it.
     """
 
     root: Path
@@ -32,11 +32,11 @@ class Store:
     patience: Patience | None = None
 
     def file(self, data_set: DataSet, part: Part) -> Path:
-        """Where the part's file goes."""
+        """Return the destination of the part's file."""
         return self.root / data_set.folder / part.file
 
     def is_complete(self, data_set: DataSet, part: Part) -> bool:
-        """Whether the part is here: the file, or all that was unpacked from it."""
+        """True when the part is complete: its file, or every file that was unpacked from it."""
         if not self._is_unpacked(part):
             return self.file(data_set, part).is_file()
         try:
@@ -46,10 +46,11 @@ class Store:
         except (OSError, ValueError, KeyError, TypeError):
             return False
 
-    def bring(self, data_set: DataSet, part: Part) -> bool:
-        """Download, check and unpack the part; False when it was here already.
+    def download(self, data_set: DataSet, part: Part) -> bool:
+        """Download, check and unpack the part; return False when it was already complete.
 
-        Raises DownloadError when it cannot be had, with what the table knows about getting it by hand.
+        Raises:
+            DownloadError: no source provided it; the message says how to get it by hand.
         """
         if self.is_complete(data_set, part):
             return False
@@ -57,7 +58,7 @@ class Store:
         if not file.is_file() and not part.sources and not part.pieces and not self.mirrors:
             raise DownloadError(f"{data_set.name}:{part.name} cannot be downloaded: {part.by_hand}; put it at {file}")
         try:
-            self._bring_file(data_set, part, file)
+            self._download_file(data_set, part, file)
         except DownloadError as error:
             hint = f"\nby hand: {part.by_hand}" if part.by_hand else ""
             raise DownloadError(f"{data_set.name}:{part.name}: {error}{hint}") from error
@@ -66,7 +67,7 @@ class Store:
         return True
 
     def addresses(self, data_set: DataSet, part: Part) -> list[list[str]]:
-        """The sources of each file of the part, mirrors first: one list, or one for each piece."""
+        """Return the URLs of each file of the part, mirrors first: one list, or one per piece."""
         own = [[piece] for piece in part.pieces] or [list(part.sources)]
         names = [_piece_name(piece) for piece in part.pieces] or [part.file]
         return [
@@ -75,10 +76,10 @@ class Store:
         ]
 
     def probe(self, data_set: DataSet, part: Part, timeout: float = 20.0) -> list[Probe]:
-        """What every source of the part answers, without downloading."""
+        """Ask every source of the part for size and reachability."""
         return [probe(url, timeout) for urls in self.addresses(data_set, part) for url in urls]
 
-    def _bring_file(self, data_set: DataSet, part: Part, file: Path) -> None:
+    def _download_file(self, data_set: DataSet, part: Part, file: Path) -> None:
         facts: dict[str, Any] = {"size": part.size, "sha256": part.sha256, "md5": part.md5}
         options: dict[str, Any] = {"accept_mismatch": self.accept_mismatch, "patience": self.patience}
         addresses = self.addresses(data_set, part)
@@ -106,7 +107,7 @@ class Store:
             file.unlink()
 
     def _notes(self, data_set: DataSet, part: Part) -> Path:
-        """What was unpacked: written last, so that an interrupted run is seen to be unfinished."""
+        """List of the unpacked files: written last, so that an interrupted run is recognised."""
         return self.root / data_set.folder / f".{data_set.name}-{part.name}.unpacked.json"
 
 

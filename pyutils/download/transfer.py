@@ -1,7 +1,7 @@
-"""Bring one file here, whole and checked, or say why not.
+"""Download one file.
 
-The bytes grow in `NAME.part` beside the destination and get their name only when they are complete, have the expected
-size and sum, and open. A download that was cut, killed or ran out of disk goes on where it stopped.
+The bytes are written to `NAME.part` beside the destination, which is renamed only when it is complete, has the expected
+size and checksum, and opens. A download that was interrupted, killed or ran out of disk space resumes where it stopped.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from pyutils.formats.atomic import PathLike
 
 @dataclass(frozen=True)
 class Patience:
-    """How long to go on with one source.
+    """How long to retry one source.
 
-    attempts: connections in a row that bring nothing. wait: seconds before the second one, doubled for each further
-    one up to `longest_wait`. timeout: seconds without a byte.
+    attempts: connections in a row without a byte. wait: seconds before the second one, doubled for each further one up
+    to `longest_wait`. timeout: seconds without a byte.
     """
 
     attempts: int = 5
@@ -47,21 +47,20 @@ def fetch(
     progress: bool = True,
     patience: Patience | None = None,
 ) -> Path:
-    """Download `destination` from the first of `sources` that gives it; return its path.
+    """Download `destination` from the first of `sources` that provides it; return its path.
 
     Args:
-        sources: addresses (http, https, s3, file, or a path), tried in order.
-        destination: the file to write. When it is there and as expected, nothing is downloaded.
-        size, sha256, md5: what is known about the content; bytes and hexadecimal digits.
-        accept_mismatch: keep a file whose size or sum differs, with a warning that names both values.
-        check: also open what arrived (`pyutils.download.verify.check_opens`).
-        progress: show a bar on a terminal, a line now and then elsewhere.
+        sources: URLs (http, https, s3, file) or paths, tried in order.
+        destination: the file to write. Nothing is downloaded when it exists and is as expected.
+        size, sha256, md5: expected bytes and hexadecimal checksums, where known.
+        accept_mismatch: keep a file whose size or checksum differs, with a warning that names both values.
+        check: also open the file (`pyutils.download.verify.check_opens`).
+        progress: report progress.
         patience: attempts, waits and timeout of each source.
 
     Raises:
-        DownloadError: no source gave the file; the message names each source and what it answered, expected and found
-            values, and what to do next. The disk is full: how much is missing. What has arrived stays in
-            `NAME.part` for the next call; `destination` itself is never left half written.
+        DownloadError: no source provided the file (the message lists each source and its answer), or the disk is full.
+            The bytes so far stay in `NAME.part` for the next call; `destination` itself is never incomplete.
     """
     target = Path(destination).expanduser()
     expected = Expected(size, sha256, md5)
@@ -84,24 +83,24 @@ def fetch(
 
 def _no_source(target: Path, failures: list[str]) -> str:
     if not failures:
-        return f"{target}: no source is known for it"
-    told = "\n".join(failures)
-    return f"{target}: no source gave it\n{told}\nput the file there yourself, or name a mirror in PYUTILS_MIRRORS"
+        return f"{target}: no source is known"
+    answers = "\n".join(failures)
+    return f"{target}: every source failed\n{answers}\nput the file there yourself, or set PYUTILS_MIRRORS to a mirror"
 
 
 def _is_there(target: Path, expected: Expected, accept_mismatch: bool) -> bool:
-    """Whether `target` need not be downloaded. One that differs is replaced, but only once its successor is whole."""
+    """True when `target` need not be downloaded. One that differs is replaced once the new one is complete."""
     if not target.is_file():
         return False
     problem = expected.mismatch(target)
     if problem and accept_mismatch:
-        warnings.warn(f"{target}: {problem}; kept, as asked for", stacklevel=3)
+        warnings.warn(f"{target}: {problem}; kept because of accept_mismatch", stacklevel=3)
     return not problem or accept_mismatch
 
 
 @dataclass
 class _Job:
-    """One file on its way."""
+    """The download of one file."""
 
     partial: Partial
     expected: Expected
@@ -111,7 +110,7 @@ class _Job:
     patience: Patience
 
     def run(self, url: str) -> None:
-        """Bring the file from `url`. Raises SourceFailed when it cannot be had there, DownloadError on a full disk."""
+        """Download the file from `url`. Raises SourceFailed, or DownloadError on a full disk."""
         if self.partial.complete and self._may_resume(url):
             if self._judge(url, refuse=False):
                 return
@@ -122,12 +121,12 @@ class _Job:
         self._judge(url, refuse=True)
 
     def _may_resume(self, url: str) -> bool:
-        """Bytes of one mirror are continued from another only where a sum will tell whether the two fit."""
+        """Resume from another mirror only where a checksum will detect that the two differ."""
         return self.partial.origin.url == url or self.expected.has_sum
 
     def _judge(self, url: str, refuse: bool) -> bool:
-        """Give the complete file its name if it is right. A wrong one stays as `.part`, so that the user can accept it
-        without another download. Returns False (or raises SourceFailed where `refuse`) for a wrong one."""
+        """Rename the complete file if it is as expected. A wrong one stays as `.part`, so that the user can accept it
+        without another download; return False for it, or with `refuse` raise SourceFailed."""
         problem = self.expected.mismatch(self.partial.path)
         if problem and not self.accept_mismatch:
             if refuse:
@@ -140,7 +139,7 @@ class _Job:
                 self.partial.discard()
                 raise
         if problem:
-            warnings.warn(f"{self.partial.target} from {url}: {problem}; kept, as asked for", stacklevel=4)
+            warnings.warn(f"{self.partial.target} from {url}: {problem}; kept because of accept_mismatch", stacklevel=4)
         self.partial.finish()
         return True
 
@@ -181,7 +180,7 @@ class _Job:
             self.partial.note(url, opened.validator, self.partial.size)
 
     def _compare(self, url: str, opened: Opened, here: int) -> None:
-        """Is this the file that is wanted, and, where bytes are appended, the one that was begun?"""
+        """Raise SourceFailed for another file than expected, Changed for another one than was partly downloaded."""
         wanted, origin = self.expected.size, self.partial.origin
         if wanted is not None and opened.total is not None and opened.total != wanted and not self.accept_mismatch:
             raise SourceFailed(
@@ -193,7 +192,7 @@ class _Job:
         other_size = None not in (origin.total, opened.total) and origin.total != opened.total
         other_content = origin.url == url and origin.validator and origin.validator != opened.validator
         if other_size or other_content or (opened.total is not None and here > opened.total):
-            raise Changed("the server's file is not the one that was begun")
+            raise Changed("the file on the server is not the one that was partly downloaded")
 
     def _append(self, opened: Opened, here: int) -> None:
         path = self.partial.path
@@ -222,5 +221,5 @@ class _Job:
         missing = human_size(total - here) if total is not None else "more"
         return (
             f"{self.partial.target}: the disk is full: {missing} still to come, {free} free in {folder}; make room and "
-            "run again (it goes on where it stopped), or choose another folder with --root"
+            "run again to resume, or choose another directory with --root"
         )

@@ -1,4 +1,4 @@
-"""Types that every transport (web, S3, local files) answers with, and the errors by what to do about them."""
+"""What a source of a download answers, and how it fails."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ CHUNK = 1 << 20
 class Opened:
     """A source that has begun to send.
 
-    start: byte that `chunks` begin with (0 when the source cannot resume). total: bytes of the whole file, None when
-    the source does not say. validator: text that changes with the content (an ETag), "" when there is none.
+    start: byte that `chunks` begin with (0 when the source cannot resume). total: bytes of the complete file, None when
+    unknown. validator: text that changes with the content (an ETag), "" when there is none.
     """
 
     start: int
@@ -35,11 +35,11 @@ class Probe:
 
 
 class DownloadError(InputError):
-    """No source gave the file, or what arrived is not it. The message names every source and what each one answered."""
+    """No source provided the file, or a wrong one. The message lists every source and its answer."""
 
 
 class SourceFailed(Exception):
-    """This source will not give the file, however often it is asked: the next one may."""
+    """This source does not provide the file, however often it is asked; the next one may."""
 
 
 class Interrupted(Exception):
@@ -54,4 +54,4 @@ class Interrupted(Exception):
 
 
 class Changed(Exception):
-    """The file on the server is not the one of which a part lies here: begin again."""
+    """The file on the server is not the one that was partly downloaded: start from scratch."""

@@ -1,4 +1,4 @@
-"""Whether what arrived is what was expected: size and sums where they are known, and whether it opens."""
+"""Check a downloaded file: size and checksums where they are known, and that it opens."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _PAGE_STARTS = (b"<!doctype html", b"<html", b"<?xml version")
 
 @dataclass(frozen=True)
 class Expected:
-    """What is known about a file beforehand; None where it is not."""
+    """Known size and checksums of a file; None where unknown."""
 
     size: int | None = None
     sha256: str | None = None
@@ -30,11 +30,11 @@ class Expected:
 
     @property
     def has_sum(self) -> bool:
-        """Whether the content can be recognised."""
+        """True when a checksum is known."""
         return bool(self.sha256 or self.md5)
 
     def mismatch(self, path: Path) -> str:
-        """ "" when `path` is as expected, else what differs, both values named."""
+        """Return "" when `path` is as expected, else the difference with both values."""
         size = path.stat().st_size
         if self.size is not None and size != self.size:
             return f"expected {self.size} bytes, found {size}"
@@ -46,7 +46,7 @@ class Expected:
 
 
 def file_sum(path: Path, name: str) -> str:
-    """Hexadecimal `name` ("sha256" or "md5") of a file, read in pieces."""
+    """Return the hexadecimal checksum `name` ("sha256" or "md5") of a file."""
     digest = hashlib.new(name, usedforsecurity=False)
     with path.open("rb") as stream:
         while chunk := stream.read(_CHUNK):
@@ -55,26 +55,26 @@ def file_sum(path: Path, name: str) -> str:
 
 
 def check_opens(path: Path, name: str) -> None:
-    """Open `path` as what `name` says it is: zip, tar (also compressed), gz, json, json lines, npy, npz.
+    """Open `path` as the format that `name` ends in: zip, tar (also compressed), gz, json, json lines, npy, npz.
 
-    A zip is read to the end against its own sums, a tar and a gz to the end, of an npy the header and the size. Other
-    kinds are only looked at for being a web page: what dead links and log-in forms send with a good answer.
-    Raises SourceFailed saying what is wrong.
+    A zip is read to its end and against its own checksums, a tar and a gz to the end, of an npy the header and the
+    size. Files of other formats are only checked for being a web page, which dead links send with status 200.
+
+    Raises:
+        SourceFailed: the file is damaged, or a web page.
     """
     with path.open("rb") as stream:
         start = stream.read(64).lstrip().lower()
     page = start.startswith(_PAGE_STARTS) and not name.lower().endswith((".html", ".htm", ".xml"))
     if page:
-        raise SourceFailed("what arrived is a web page, not the file: the link is dead or wants a log-in")
+        raise SourceFailed("a web page, not the file: the link is dead or requires a log-in")
     for endings, check in _CHECKS:
         if name.lower().endswith(endings):
             try:
                 check(path)
             except (OSError, ValueError, EOFError, zlib.error, tarfile.TarError, zipfile.BadZipFile) as error:
                 kind = endings[0].lstrip(".")
-                raise SourceFailed(
-                    f"what arrived does not open as {kind} ({error}), first bytes {start[:16]!r}"
-                ) from error
+                raise SourceFailed(f"the file does not open as {kind} ({error}); first bytes {start[:16]!r}") from error
             return
 
 

@@ -35,7 +35,7 @@ def open_at(url: str, offset: int, validator: str, timeout: float) -> Iterator[O
 
 
 def probe(url: str, timeout: float) -> Probe:
-    """HEAD, and where a server refuses that, the first byte."""
+    """Send HEAD, or where a server refuses it, GET for the first byte."""
     try:
         with _request(url, "HEAD", {}, timeout) as response:
             ranges = response.headers.get("Accept-Ranges", "").lower() == "bytes"
@@ -66,7 +66,7 @@ def _request(url: str, method: str, headers: dict[str, str], timeout: float) -> 
     with response:
         encoding = response.headers.get("Content-Encoding", "identity")
         if encoding != "identity":
-            raise SourceFailed(f"the server insists on the encoding {encoding}")
+            raise SourceFailed(f"the server sent the encoding {encoding}, which was not requested")
         yield response
 
 
@@ -81,12 +81,12 @@ def _refusal(error: urllib.error.HTTPError) -> Exception:
 
 
 def _place(response: Any) -> tuple[int, int | None]:
-    """(first byte, bytes of the whole file) of an answer."""
+    """(first byte, bytes of the complete file) of a response."""
     if response.status != 206:
         return 0, _length(response)
     match = _RANGE.match(response.headers.get("Content-Range", ""))
     if match is None:
-        raise Changed("the server sent a part without saying which")
+        raise Changed("the server sent a part without a valid Content-Range")
     return int(match[1]), None if match[3] == "*" else int(match[3])
 
 

@@ -13,7 +13,8 @@ from pyutils.config.loading import parse_yaml
 from pyutils.console import markdown_table, say
 from pyutils.errors import InputError
 from pyutils.text.cleaning import has_words
-from pyutils.weights.checkpoint import CONFIG_FILE, resolve_weights
+from pyutils.weights.checkpoint import CONFIG_FILE
+from pyutils.weights.places import resolve_weights
 
 if TYPE_CHECKING:
     from pyutils.engine.run import Initialise

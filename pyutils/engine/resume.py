@@ -13,7 +13,8 @@ from pyutils.console import say
 from pyutils.engine.identity import REQUIRED
 from pyutils.errors import InputError
 from pyutils.formats.atomic import recover_folder
-from pyutils.weights.checkpoint import STATE_VALUES, RunState, find_checkpoint, load_state
+from pyutils.weights.checkpoint import STATE_VALUES, RunState, load_state
+from pyutils.weights.places import find_checkpoint
 
 AUTO = "auto"
 LAST = "last"

@@ -22,8 +22,9 @@ from pyutils.engine.trainer import Trainer
 from pyutils.errors import InputError
 from pyutils.formats.atomic import PathLike, write_json
 from pyutils.formats.yaml_text import parse_yaml
-from pyutils.weights.checkpoint import CONFIG_FILE, find_checkpoint, load_weights
+from pyutils.weights.checkpoint import CONFIG_FILE, load_weights
 from pyutils.weights.loading import LoadReport
+from pyutils.weights.places import find_checkpoint
 
 _OUT_OF_MEMORY = re.compile(r"out of memory|ResourceExhausted|cannot allocate", re.IGNORECASE)
 _TRAINING_ONLY = re.compile(r"dropout|drop_path|init_std|momentum|distill")

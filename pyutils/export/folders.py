@@ -1,4 +1,4 @@
-"""What exporters share: the files that travel from a checkpoint folder to the served one, and ranked answers."""
+"""Shared by the exporters: files copied from the checkpoint folder to the exported one, and ranked answers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import yaml
 from pyutils.data.vqa.answers import AnswerVocabulary
 from pyutils.errors import InputError
 from pyutils.formats.atomic import PathLike
-from pyutils.weights.checkpoint import CONFIG_FILE, resolve_weights
+from pyutils.weights.checkpoint import CONFIG_FILE
+from pyutils.weights.places import resolve_weights
 
 VOCABULARY = "vocab.txt"
 _FEWEST_ANSWERS = 3
@@ -26,57 +27,57 @@ class Answer(NamedTuple):
 
 
 def checkpoint_folder(checkpoint: PathLike) -> Path:
-    """The folder with the weights that `checkpoint` names: a checkpoint or output folder, a file, or a known name."""
+    """Return the folder of the weights that `checkpoint` names, as in `resolve_weights`."""
     return resolve_weights(checkpoint).parent
 
 
 def run_settings(folder: Path) -> dict[str, Any]:
-    """The configuration of the run that wrote the checkpoint `folder`, as plain values; {} without one."""
+    """Return the configuration of the run that wrote the checkpoint `folder` as plain values; {} without one."""
     path = folder / CONFIG_FILE
     return (yaml.safe_load(path.read_text(encoding="utf-8")) or {}) if path.is_file() else {}
 
 
 def beside(folder: Path, named: str | None, usual: str) -> Path:
-    """The copy of the file `named` in a configuration that lies in `folder`; of the name `usual` where none is."""
+    """Return the path in `folder` of the file that a configuration calls `named`; `usual` where it names none."""
     return folder / (Path(named).name if named else usual)
 
 
 def required(folder: PathLike, names: Sequence[str]) -> Path:
-    """`folder`, where all files `names` are; InputError names a missing one."""
+    """Return `folder` as a path. InputError names a file of `names` that is missing in it."""
     folder = Path(folder)
     for name in names:
         if not (folder / name).is_file():
-            raise InputError(f"{folder}: no {name} there: copy it from the checkpoint, or use Predictor for scores")
+            raise InputError(f"{folder}: {name} is missing: copy it from the checkpoint, or use Predictor for scores")
     return folder
 
 
 def check_answers(answers: Path, outputs: int) -> None:
-    """InputError unless a model of so many `outputs` can answer with the list in the file `answers`.
+    """Raise InputError unless the file `answers` lists one answer per output of the model.
 
-    Without the file the scores can still be served; but two outputs are those of a model that judges sentences.
+    Without the file the scores can still be served; but two outputs are those of NLVR2.
     """
     if answers.is_file():
         known = len(AnswerVocabulary.load(answers))
         if known != outputs:
             raise InputError(
-                f"{answers}: {known} answers, but the model has {outputs} outputs: take the list that it was trained "
-                "with, or a checkpoint of question answering"
+                f"{answers}: {known} answers, but the model has {outputs} outputs: use the list that it was trained "
+                "with, or a VQA checkpoint"
             )
     elif outputs < _FEWEST_ANSWERS:
         raise InputError(
-            f"{answers.parent}: no {answers.name} there, and {outputs} outputs, as a model that judges sentences "
-            "(NLVR2) has: name a checkpoint of question answering, or put its answer list there"
+            f"{answers.parent}: {answers.name} is missing, and the model has {outputs} outputs, as for NLVR2: name "
+            "a VQA checkpoint, or copy its answer list there"
         )
 
 
 def paired(first: Sequence[Any], second: Sequence[Any], what: str) -> None:
-    """InputError unless both have the same number of entries, and some; `what` names the first."""
+    """Raise InputError unless both have the same number of entries, at least one; `what` names the first."""
     if len(first) != len(second) or not first:
-        raise InputError(f"{len(first)} {what} and {len(second)} pictures: give one picture for each of the {what}")
+        raise InputError(f"{len(first)} {what} and {len(second)} images: give one image for each of the {what}")
 
 
 def ranked(shares: np.ndarray, texts: Sequence[str], top: int) -> list[list[Answer]]:
-    """The `top` best of `texts` for each row of probabilities `[questions, texts]`. InputError for a `top` below 1."""
+    """Return the `top` best of `texts` for each row of probabilities `[questions, texts]`. InputError for `top` < 1."""
     if top < 1:
         raise InputError(f"top: expected 1 or more, found {top}")
     best = np.argsort(-shares, axis=1, kind="stable")[:, :top]

@@ -18,7 +18,7 @@ PARAMETERS = f"{PROGRAM}.pdiparams"
 PROGRAMS = tuple(f"{PROGRAM}{ending}" for ending in (".json", ".pdmodel"))  # Paddle 3, Paddle 2
 _DTYPES = ("float32", "float64", "float16", "int64", "int32", "int8", "uint8", "bool")
 _LONGEST_REASON = 200
-# What Paddle raises for a damaged program, and for inputs that operators refuse.
+# Raised by Paddle for a damaged program, and for inputs that operators refuse.
 _PADDLE_ERRORS = (RuntimeError, ValueError, TypeError, IndexError, OSError, MemoryError)
 
 
@@ -52,8 +52,9 @@ class Predictor:
     def __call__(self, **arrays: np.ndarray) -> dict[str, np.ndarray]:
         """Run the model.
 
-        InputError names an input that is missing, unknown, empty, or of another type or shape, and tells what the model
-        refuses: numbers of words it does not know, a mask of another length than what it masks.
+        Raises:
+            InputError: an input is missing, unknown, empty, or of another type or shape, or the model refuses it (ids
+                beyond the vocabulary, a mask of another length than its input).
         """
         self._check(arrays)
         for name in self.inputs:
@@ -74,10 +75,10 @@ class Predictor:
 
         program = next((self.folder / name for name in PROGRAMS if (self.folder / name).is_file()), None)
         if program is None:
-            raise InputError(f"{self.folder}: no program there ({' or '.join(PROGRAMS)})")
+            raise InputError(f"{self.folder}: the program is missing ({' or '.join(PROGRAMS)})")
         parameters = self.folder / PARAMETERS
         for path in (program, parameters):
-            _check_whole(path, sizes.get(path.name))
+            _check_size(path, sizes.get(path.name))
         config = inference.Config(str(program), str(parameters))
         config.disable_glog_info()
         if gpu is None:
@@ -108,7 +109,7 @@ class Predictor:
                     f"{_shape(list(found.shape))}"
                 )
             if not found.size:
-                raise InputError(f"{self.folder}: input {name!r}: {_shape(list(found.shape))} holds nothing")
+                raise InputError(f"{self.folder}: input {name!r}: {_shape(list(found.shape))} is empty")
         batches = {name: len(arrays[name]) for name, (shape, _) in self.inputs.items() if shape and shape[0] is None}
         if len(set(batches.values())) > 1:
             shown = ", ".join(f"{name} {count}" for name, count in batches.items())
@@ -121,7 +122,7 @@ def _description(folder: Path) -> dict[str, Any]:
         found = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(
-            f"{folder}: no exported model there (no {DESCRIPTION}): make one with python -m pyutils.export"
+            f"{folder}: no exported model ({DESCRIPTION} is missing): make one with python -m pyutils.export"
         ) from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not JSON ({error}); export the model again") from error
@@ -139,17 +140,17 @@ def _description(folder: Path) -> dict[str, Any]:
 
 
 def _is_input(item: Any) -> bool:
-    """Whether an entry of the description tells an input's shape and type."""
+    """True for an entry with an input's shape and type."""
     if not isinstance(item, dict) or not isinstance(item.get("shape"), list) or item.get("dtype") not in _DTYPES:
         return False
     return all(length is None or (type(length) is int and length >= 0) for length in item["shape"])
 
 
-def _check_whole(path: Path, size: int | None) -> None:
-    """InputError unless the file is there and as long as it was written; Paddle takes what a short one lacks as it
-    comes. `size`: None where an older export does not tell."""
+def _check_size(path: Path, size: int | None) -> None:
+    """Raise InputError unless the file exists and has the size it was written with; Paddle reads a truncated one
+    without an error. `size`: None in older exports."""
     if not path.is_file():
-        raise InputError(f"{path}: no such file; copy the whole folder of the exported model again")
+        raise InputError(f"{path}: no such file; copy the folder of the exported model again")
     found = path.stat().st_size
     if size is not None and found != size:
         raise InputError(
@@ -166,7 +167,7 @@ def _array(value: Any, where: str) -> np.ndarray:
 
 
 def _reason(error: BaseException) -> str:
-    """The line of Paddle's many that says what is wrong."""
+    """The line of Paddle's message that says what is wrong."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     telling = next((line for line in lines if "Error: " in line or line.startswith("(")), lines[-1])
     return telling[:_LONGEST_REASON]

@@ -1,4 +1,4 @@
-"""From a model to files that other programs run: Paddle Inference, ONNX."""
+"""Export a model as files for other programs: Paddle Inference, ONNX."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ class Exportable:
 def export(item: Exportable, folder: PathLike, onnx: bool = False, tolerance: float = 1e-5) -> float:
     """Write `item` as a Paddle Inference program, with `onnx` as ONNX too; return the largest difference found.
 
-    The written program is run on three batches of different sizes and compared with the model; the difference is a
-    share of the output's largest number where that is above 1. The folder is written whole or not at all; one that is
-    there is replaced when it is an earlier export.
+    The written program is run on three batches of different sizes and compared with the model; the difference is
+    relative to the output's largest number where that is above 1. The folder is written atomically; an earlier export
+    is replaced.
 
     Raises:
         InputError: outputs differ by more than `tolerance`; ONNX is asked for and paddle2onnx is missing; the folder
-            cannot be written, or holds anything but an earlier export (a checkpoint, say): then it is left alone.
+            cannot be written, or contains other files than an earlier export (a checkpoint, say).
     """
     check_replaceable(folder, (DESCRIPTION,), (*_WRITTEN, *(path.name for path in item.files)), "an exported model")
     convert = _onnx_converter() if onnx else None
@@ -66,7 +66,7 @@ def export(item: Exportable, folder: PathLike, onnx: bool = False, tolerance: fl
             if convert is not None:
                 _write_onnx(convert, building)
                 runs += _onnx_runner(item, building)
-            gap = max(_gap(run(**case), told) for run in runs for case, told in zip(cases, expected))
+            gap = max(_gap(run(**case), wanted) for run in runs for case, wanted in zip(cases, expected))
             if not gap <= tolerance:
                 raise InputError(
                     f"{folder}: the exported program differs from the model by {gap:.3g}, more than {tolerance:g}; it "
@@ -94,7 +94,7 @@ def _write_program(item: Exportable, folder: Path) -> None:
 
 
 def _description(item: Exportable, folder: Path) -> dict[str, Any]:
-    """What `Predictor` reads; the sizes of the files tell it later whether they are whole."""
+    """Description for `Predictor`; with the sizes of the files it detects truncated ones."""
     inputs = {name: {"shape": list(shape), "dtype": dtype} for name, (shape, dtype) in item.inputs.items()}
     sizes = {name: (folder / name).stat().st_size for name in (*PROGRAMS, PARAMETERS) if (folder / name).is_file()}
     return {"inputs": inputs, "outputs": list(item.outputs), "settings": dict(item.settings), "sizes": sizes}
@@ -125,7 +125,7 @@ def _write_onnx(convert: Callable[..., Any], folder: Path) -> None:
 
 
 def _onnx_runner(item: Exportable, folder: Path) -> list[Callable[..., dict[str, np.ndarray]]]:
-    """The ONNX file as a function, where onnxruntime is there to run it."""
+    """The ONNX file as a function, where onnxruntime is installed."""
     if importlib.util.find_spec("onnxruntime") is None:
         return []
     import onnxruntime
@@ -137,13 +137,13 @@ def _onnx_runner(item: Exportable, folder: Path) -> list[Callable[..., dict[str,
 
 
 def _gap(found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> float:
-    """The largest difference, as a share of an output's largest number where that is above 1; infinity for another
-    shape or NaN."""
+    """The largest difference, relative to an output's largest number where that is above 1; infinity for another shape
+    or NaN."""
     gap = 0.0
-    for name, told in expected.items():
-        if found[name].shape != told.shape:
+    for name, wanted in expected.items():
+        if found[name].shape != wanted.shape:
             return float("inf")
-        difference = np.abs(found[name].astype(np.float64) - told.astype(np.float64))
+        difference = np.abs(found[name].astype(np.float64) - wanted.astype(np.float64))
         largest = float(np.where(np.isnan(difference), np.inf, difference).max(initial=0.0))
-        gap = max(gap, largest / max(1.0, float(np.abs(told).max(initial=0.0))))
+        gap = max(gap, largest / max(1.0, float(np.abs(wanted).max(initial=0.0))))
     return gap

@@ -1,6 +1,6 @@
-"""Checkpoints of every code base: reading them without running them, and the names their tensors have there and here.
+"""Checkpoints of every code base: read them without executing pickles, and convert the names of their tensors.
 
-`read(path)` gives the arrays of any weight file; `python -m pyutils.weights` converts, inspects and compares.
+`read(path)` returns the arrays of any weight file; `python -m pyutils.weights` converts, inspects and compares.
 """
 
 from pyutils.formats.weight_files import read, read_object

@@ -1,4 +1,4 @@
-"""Weight files: convert them, look into them, compare them, fetch known ones by name."""
+"""Convert, inspect and compare weight files; list and download published ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from pyutils.config.command_line import run_main
 from pyutils.formats.weight_files import read
 from pyutils.weights import converting, packages, registry
-from pyutils.weights.checkpoint import resolve_weights
+from pyutils.weights.places import resolve_weights
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -18,15 +18,17 @@ def build_parser() -> argparse.ArgumentParser:
     models = sorted(packages.announced(packages.CHECKPOINTS))
     parser = argparse.ArgumentParser(prog="python -m pyutils.weights", description=__doc__, allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True)
-    command = commands.add_parser("convert", help="write weights under our names, or another code base's")
+    command = commands.add_parser("convert", help="write weights under our names or those of another code base")
     command.add_argument("source", help="file, folder or known name")
     command.add_argument("destination", type=Path, help="NAME.safetensors, NAME.pdparams or a folder")
     command.add_argument("--model", required=True, choices=models)
     command.add_argument("--dtype", choices=converting.DTYPES, help="type of floating-point tensors (default: as read)")
-    command.add_argument("--names", help="write the names of a code base (a wrong one is told)")
-    command = commands.add_parser("inspect", help="tensors of a file as a table, and what it looks like")
+    command.add_argument("--names", help="write the names of this code base (a wrong value lists them)")
+    command = commands.add_parser("inspect", help="print the tensors of a file, and which model it looks like")
     command.add_argument("source", help="file, folder or known name")
-    command = commands.add_parser("diff", help="tensors in which two files differ (exit 1 when they do)")
+    command = commands.add_parser(
+        "diff", help="print the tensors in which two files differ (exit status 1 when they do)"
+    )
     command.add_argument("first")
     command.add_argument("second")
     command.add_argument(
@@ -34,11 +36,15 @@ def build_parser() -> argparse.ArgumentParser:
         choices=models,
         help="compare under our names of this model",
     )
-    command.add_argument("--tolerance", type=_tolerance, default=0.0, help="difference of values that counts as equal")
-    commands.add_parser("list", help="known checkpoints")
-    command = commands.add_parser("fetch", help="download a known checkpoint into the cache")
+    command.add_argument(
+        "--tolerance", type=_tolerance, default=0.0, help="largest difference of values that counts as equal"
+    )
+    commands.add_parser("list", help="list known checkpoints")
+    command = commands.add_parser("download", aliases=["fetch"], help="download a known checkpoint into the cache")
     command.add_argument("name")
-    command.add_argument("--accept_mismatch", action="store_true", help="keep a file of another size or sum")
+    command.add_argument(
+        "--accept_mismatch", action="store_true", help="keep a file whose size or checksum differs from the known one"
+    )
     return parser
 
 
@@ -58,13 +64,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _convert(options: argparse.Namespace) -> int:
     source = resolve_weights(options.source)
     written = converting.convert(source, options.destination, options.model, options.dtype, options.names)
-    told = f"{len(written)} tensors of {source} written to {options.destination}"
+    line = f"{len(written)} tensors of {source} written to {options.destination}"
     along = ", ".join(path.name for path in converting.companions(source))
     if along and converting.is_folder(options.destination):
-        told += f", with {along}"
+        line += f", with {along}"
     elif along:
-        told += f"; {along} stayed in {source.parent}: name a folder to take them along"
-    print(told)
+        line += f"; {along} not copied from {source.parent}: name a folder to copy them too"
+    print(line)
     return 0
 
 
@@ -94,12 +100,19 @@ def _list(options: argparse.Namespace) -> int:
     return 0
 
 
-def _fetch(options: argparse.Namespace) -> int:
-    print(registry.bring(options.name, options.accept_mismatch))
+def _download(options: argparse.Namespace) -> int:
+    print(registry.download(options.name, options.accept_mismatch))
     return 0
 
 
-_COMMANDS = {"convert": _convert, "inspect": _inspect, "diff": _diff, "list": _list, "fetch": _fetch}
+_COMMANDS = {
+    "convert": _convert,
+    "inspect": _inspect,
+    "diff": _diff,
+    "list": _list,
+    "download": _download,
+    "fetch": _download,
+}
 
 
 if __name__ == "__main__":

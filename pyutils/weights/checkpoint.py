@@ -1,11 +1,11 @@
-"""Checkpoint folders: what a run needs to go on exactly, and what a user loads to predict.
+"""Checkpoint folders: everything to resume a run exactly, and to predict.
 
     model.safetensors (or model.pdparams)   parameters and buffers under their structured names
-    config.yaml, vocab.txt, …               the configuration and the files the task sends along
+    config.yaml, vocab.txt, …               the configuration and other files of the task
     metrics.json                            metrics known when it was written
     state.safetensors, state.json           optimizer, task and place in the run; in `last` only
 
-A folder is written whole or not at all, and the previous one stays until the new one is on the disk.
+Written atomically; if the disk fills up or the process dies, the previous checkpoint is intact.
 """
 
 from __future__ import annotations
@@ -25,9 +25,8 @@ from pyutils.formats.atomic import PathLike, atomic_folder, recover_folder, writ
 from pyutils.formats.tensor_files import read_safetensors, write_pdparams, write_safetensors
 from pyutils.weights import read
 from pyutils.weights.loading import Adapt, LoadReport, load_arrays
-from pyutils.weights.places import USUAL_FILES, locate
+from pyutils.weights.places import resolve_weights
 
-WEIGHT_FILES = ("model.safetensors", "model.pdparams")
 CONFIG_FILE = "config.yaml"
 METRICS_FILE = "metrics.json"
 STATE_ARRAYS = "state.safetensors"
@@ -37,7 +36,7 @@ _STATE_VERSION = 1
 
 @dataclass
 class RunState:
-    """What a resumed run takes up: `values` is JSON, `arrays` are NumPy arrays under flat names."""
+    """State of a run to resume: `values` is JSON, `arrays` are NumPy arrays under flat names."""
 
     values: dict[str, Any] = field(default_factory=dict)
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
@@ -52,9 +51,10 @@ def save_checkpoint(
     state: RunState | None = None,
     weights_format: str = "safetensors",
 ) -> None:
-    """Write a checkpoint folder; a previous one at `folder` is replaced in one step.
+    """Write a checkpoint folder; a previous one at `folder` is replaced atomically.
 
-    Raises InputError when it cannot be written (disk full, no permission): then the previous one is as it was.
+    Raises:
+        InputError: it cannot be written (disk full, no permission); the previous one is intact.
     """
     try:
         with atomic_folder(folder) as building:
@@ -68,10 +68,10 @@ def save_checkpoint(
                 write_safetensors(building / STATE_ARRAYS, state.arrays)
                 write_json(building / STATE_VALUES, {"version": _STATE_VERSION, **state.values})
     except OSError as error:
-        kept = "the previous checkpoint there is whole" if Path(folder).exists() else "nothing was left there"
+        kept = "the previous checkpoint is intact" if Path(folder).exists() else "nothing was left there"
         raise InputError(
-            f"{folder}: the checkpoint could not be written: {error.strerror or error}; {kept}. Make room or name "
-            "another --output_dir, then go on with --resume auto."
+            f"{folder}: the checkpoint could not be written: {error.strerror or error}; {kept}. Free disk space or set "
+            "another --output_dir, then resume with --resume auto."
         ) from error
 
 
@@ -82,16 +82,16 @@ def load_weights(
     may_be_extra: Iterable[str] = (),
     adapt: Adapt | None = None,
 ) -> LoadReport:
-    """Load a checkpoint (a folder, an output folder, or a weight file) into `model`, strictly.
+    """Load the weights that `path` names (`places.resolve_weights`) into `model`, strictly.
 
-    See `loading.load_arrays` for the arguments, the report and the errors.
+    See `loading.load_arrays` for the other arguments, the report and the errors.
     """
-    file = weight_file(path)
+    file = resolve_weights(path)
     return load_arrays(model, read(file), str(file), may_miss, may_be_extra, adapt)
 
 
 def load_state(folder: PathLike) -> RunState:
-    """The state to resume from; InputError when the folder holds weights only (as `best` does)."""
+    """Return the state to resume from; InputError when the folder contains weights only (as `best` does)."""
     folder = Path(folder)
     recover_folder(folder)
     if not (folder / STATE_VALUES).is_file():
@@ -109,47 +109,6 @@ def load_state(folder: PathLike) -> RunState:
     if version != _STATE_VERSION:
         raise InputError(f"{folder / STATE_VALUES}: version {version}, this program reads version {_STATE_VERSION}")
     return RunState(values, read_safetensors(folder / STATE_ARRAYS))
-
-
-def find_checkpoint(path: PathLike) -> Path:
-    """The checkpoint folder that `path` means: itself, or `best` and else `last` inside an output folder.
-
-    Raises InputError, saying what `path` holds, when there is none.
-    """
-    path = Path(path)
-    candidates = [path, path / "best", path / "last"]
-    for folder in candidates:
-        recover_folder(folder)
-        if any((folder / name).is_file() for name in WEIGHT_FILES):
-            return folder
-    if not path.exists():
-        raise InputError(f"{path}: no such checkpoint folder")
-    found = sorted(item.name for item in path.iterdir())[:12] if path.is_dir() else []
-    raise InputError(
-        f"{path}: no checkpoint here: expected {' or '.join(WEIGHT_FILES)}, or a folder best/ or last/ with one; "
-        f"found {', '.join(found) or 'nothing'}"
-    )
-
-
-def weight_file(path: PathLike) -> Path:
-    """The file of weights that `path` means: a file, a checkpoint folder, an output folder, or a folder of another code
-    base."""
-    path = Path(path)
-    if path.is_file():
-        return path
-    usual = [path / name for name in USUAL_FILES if (path / name).is_file()]
-    if usual:
-        return usual[0]
-    folder = find_checkpoint(path)
-    return next(folder / name for name in WEIGHT_FILES if (folder / name).is_file())
-
-
-def resolve_weights(source: PathLike) -> Path:
-    """Return the weight file of `source`: a file, a folder or a known name, which is downloaded on first use.
-
-    Raises InputError as `places.locate` and `find_checkpoint` do.
-    """
-    return weight_file(locate(str(source)))
 
 
 def _write_weights(folder: Path, model: paddle.nn.Layer, weights_format: str) -> None:

@@ -1,4 +1,4 @@
-"""Weight files from one code base, format and precision to another; what is in them; how two differ."""
+"""Convert weight files between code bases, formats and precisions; describe and compare them."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def convert(
 
     Args:
         destination: `NAME.safetensors`, `NAME.pdparams`, or a folder for model.safetensors and the `companions` of
-            `source`, without which `from_pretrained` would have to guess the settings that no shape tells.
-        model: "albef", "vilbert" or "visualbert".
-        dtype: one of DTYPES for all floating-point tensors; None: each as it is.
+            `source`, with which `from_pretrained` knows the settings that do not follow from shapes.
+        model: an announced model (`packages.announced`).
+        dtype: one of DTYPES for all floating-point tensors; None: unchanged.
         names: the code base whose names are written; None: ours.
 
     Raises:
-        InputError: what `read` and the maps refuse, a destination of another kind, one that cannot be written (nothing
-            half written is left).
+        InputError: `read` or the maps refuse the source, or the destination is of another kind or cannot be written
+            (then nothing is left there).
     """
     target = _target(destination, dtype)
     tensors = packages.to_ours(model, read(source), str(source))
@@ -61,15 +61,14 @@ def convert(
 
 
 def is_folder(destination: Path) -> bool:
-    """Whether `convert` takes `destination` for a folder: one that is there, or a name that ends like no file of
-    weights."""
+    """True when `convert` treats `destination` as a folder: it is one, or has no name of a weight file."""
     ending = destination.suffix.lower()
     return destination.is_dir() or (ending not in _FILE_ENDINGS and closest(ending, _WRITTEN) is None)
 
 
 def companions(source: Path) -> list[Path]:
-    """The files that belong to the weights `source`: configuration and vocabulary beside them, and in a checkpoint
-    folder of ours the others that the task sent along (lists of answers), but not metrics and the state of the run."""
+    """Return the files that belong to the weights `source`: configuration and vocabulary, and in a checkpoint folder of
+    ours the task's other files (answer lists), but not metrics and the state of the run."""
     folder = source.parent
     if not all((folder / name).is_file() for name in _OURS):
         return [folder / name for name in _COMPANIONS if (folder / name).is_file()]
@@ -93,7 +92,7 @@ def _target(destination: Path, dtype: str | None) -> Path:
 
 
 def _write(target: Path, tensors: Mapping[str, np.ndarray], dtype: str | None, along: Sequence[Path]) -> None:
-    """Write beside `target` and rename, so that it is whole or not there; copies of the files `along` come with it."""
+    """Write beside `target` and rename, which is atomic; copy the files `along` to it."""
     with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as folder:
         written = Path(folder) / target.name
         for path in along:
@@ -112,7 +111,7 @@ def _cast(name: str, array: np.ndarray, dtype: str | None) -> np.ndarray:
 
 
 def describe(path: Path) -> str:
-    """What a weight file holds: a summary and a Markdown table of its tensors in the order of the file."""
+    """Describe a weight file: a summary and a Markdown table of its tensors in the order of the file."""
     tensors = named_arrays(read_object(path), str(path))
     rows = [(name, _shape(array), stored_type(array), _stored_bytes(array)) for name, array in tensors.items()]
     numbers, sizes = Counter[str](), Counter[str]()
@@ -134,8 +133,7 @@ def describe(path: Path) -> str:
 
 
 def in_table(name: str) -> str:
-    """A tensor's name for a Markdown table on a terminal: control characters, which could do anything there, and halves
-    of characters, which cannot be written, appear as escapes; a bar does not end the cell."""
+    """Escape a tensor's name for a Markdown table on a terminal: control characters, unprintable ones and bars."""
     shown = (mark if mark.isprintable() else mark.encode("unicode_escape").decode() for mark in name)
     return "".join(shown).replace("|", "\\|")
 
@@ -147,7 +145,7 @@ def _stored_bytes(array: np.ndarray) -> int:
 
 @dataclass(frozen=True)
 class Difference:
-    """One tensor that differs: how, and the largest absolute difference where shapes agree."""
+    """A tensor that differs, and how."""
 
     name: str
     what: str
@@ -156,7 +154,7 @@ class Difference:
 def differences(
     first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray], tolerance: float = 0.0
 ) -> Iterator[Difference]:
-    """Tensors that are in one only, of another shape, or further apart than `tolerance` anywhere.
+    """Yield the tensors that are in one only, of another shape, or differ by more than `tolerance` anywhere.
 
     Types do not matter as long as the numbers agree; NaN equals NaN.
     """

@@ -18,11 +18,11 @@ _MOST_LISTED = 20
 
 @dataclass
 class LoadReport:
-    """What a load did.
+    """Result of loading weights, by name.
 
-    matched: names loaded as they were; reshaped: name -> (shape in the file, shape in the model), loaded after `adapt`;
-    allowed_missing: absent names that a pattern permits, left as initialised; ignored: extra names that a pattern
-    permits; missing, unexpected, mismatched: what makes a strict load fail.
+    matched: loaded unchanged; reshaped: name -> (shape in the file, shape in the model), loaded after `adapt`;
+    allowed_missing: missing names that a pattern permits, left as initialised; ignored: extra names that a pattern
+    permits; missing, unexpected, mismatched: make a strict load fail.
     """
 
     source: str
@@ -36,11 +36,11 @@ class LoadReport:
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is missing, unexpected or of another shape beyond what was permitted."""
+        """True when nothing is missing, unexpected or of another shape beyond what was permitted."""
         return not (self.missing or self.unexpected or self.mismatched)
 
     def __str__(self) -> str:
-        """The report as a few lines: counts first, then the names behind every count that needs a look."""
+        """Format the report: counts first, then the names of everything but the matched ones."""
         counts = [("matched", self.matched), ("reshaped", self.reshaped), ("missing, allowed", self.allowed_missing)]
         counts += [("unexpected, allowed", self.ignored), ("missing", self.missing)]
         counts += [("unexpected", self.unexpected), ("other shape", self.mismatched)]
@@ -62,8 +62,8 @@ def load_arrays(
 
     Args:
         source: where the arrays come from, for messages.
-        may_miss: regular expressions (`re.search`) of model names that the file need not hold.
-        may_be_extra: regular expressions of names in the file that the model need not have.
+        may_miss: regular expressions (`re.search`) of model names that may be missing in the file.
+        may_be_extra: regular expressions of names in the file that may be missing in the model.
         adapt: called as `adapt(name, array, wanted_shape)` when shapes differ; returns an array of the wanted shape
             (interpolated position embeddings) or None.
     Raises:
@@ -122,22 +122,22 @@ def _listed(what: str, names: Iterable[str] | Mapping[str, tuple]) -> list[str]:
 
 
 def _advice(report: LoadReport, state: Mapping[str, paddle.Tensor]) -> str:
-    """What to do about a load that failed."""
+    """Advice for a load that failed."""
     if not report.matched and not report.mismatched:
         return (
-            "No tensor of the file has a name of this model: it is a checkpoint of another model, or one that must be "
-            "converted first. Name a checkpoint of this model."
+            "None of the tensor names match this model: it is a checkpoint of another model, or must be converted "
+            "first."
         )
     if report.mismatched:
         return (
-            "The file was made by a model of another size. Use the config.yaml saved beside it, or set the sizes in "
-            "your configuration to the file's shapes listed above."
+            "The checkpoint was saved with different model settings. Use the config.yaml beside it, or set the sizes "
+            "in your configuration to the shapes listed above."
         )
     similar = closest(report.missing[0], report.unexpected) if report.missing else None
     hint = f" ({report.missing[0]} may be {similar} in the file)" if similar else ""
     return (
-        f"Name a checkpoint of this very model, or, where a head is new on purpose, permit it with a regular "
-        f"expression of names that may be missing{hint}."
+        f"Name a checkpoint of this model, or permit a new head with a regular expression of names that may be "
+        f"missing{hint}."
     )
 
 

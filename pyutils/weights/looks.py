@@ -1,4 +1,4 @@
-"""What a checkpoint is, told by the names and shapes of its tensors."""
+"""Recognise a checkpoint by the names and shapes of its tensors."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ _LOCATIONS = "bert.v_embeddings.image_location_embeddings.weight"
 
 
 class Look(NamedTuple):
-    """A kind of checkpoint: a regular expression that one of its names has, what it is, the model whose parts to name,
-    and an expression that none of its names has."""
+    """A kind of checkpoint: a regular expression that one of its names has, its description, the key of PARTS, and an
+    expression that none of its names has."""
 
     mark: str
-    told: str
+    description: str
     parts: str = ""
     lacks: str = ""
 
@@ -40,7 +40,7 @@ LOOKS = (
     Look(r"_moment1(_0)?$|^optimizer\.", "the state of an optimizer"),
 )
 
-# Parts worth naming: model → (regular expression of a name, what it is).
+# Parts worth naming: key of a look → (regular expression of a name, description).
 PARTS = {
     "albef": (
         (r"_m\.", "momentum teacher"), (r"(^|\.)image_queue$", "queues"), (r"text_encoder\.cls\.", "masked words"),
@@ -54,7 +54,7 @@ PARTS = {
         (r"vision_logit\.", "regions"), (r"linguisic_logit\.", "words"),
     ),
     "vilbert ours": (
-        *((rf"^heads\.{name}\.", told) for name, told in (
+        *((rf"^heads\.{name}\.", part) for name, part in (
             ("masked_words", "masked words"), ("masked_regions", "masked regions"), ("alignment", "alignment"),
             ("vqa", "VQA"), ("gqa", "GQA"), ("pair", "pairs"), ("entailment", "entailment"), ("match", "matching"),
             ("region", "regions"), ("word", "words"))),
@@ -83,15 +83,15 @@ PARTS = {
 
 
 def looks_like(shapes: Shapes) -> str:
-    """What a checkpoint with tensors of these names and shapes is, in words, and the heads and other parts in it."""
+    """Describe a checkpoint with tensors of these names and shapes, and its heads and other parts."""
     found = next(
         (look for look in LOOKS if _has(shapes, look.mark) and not (look.lacks and _has(shapes, look.lacks))), None
     )
     if found is None:
-        return "none that is known here"
-    told = "ViLBERT with the names of the old Paddle port" if _is_port(shapes) else found.told
+        return "none of the known models"
+    description = "ViLBERT with the names of the old Paddle port" if _is_port(shapes) else found.description
     parts = [what for mark, what in PARTS.get(found.parts, ()) if _has(shapes, mark)]
-    return f"{told}; with {', '.join(parts)}" if parts else told
+    return f"{description}; with {', '.join(parts)}" if parts else description
 
 
 def _has(names: Shapes, mark: str) -> bool:

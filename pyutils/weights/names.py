@@ -1,6 +1,6 @@
 """Table-driven maps between the tensor names of another code base and ours, both ways.
 
-A map is a list of `Rule`s. `{}` in a name stands for a number that is carried over. A rule for a linear layer
+A map is a list of `Rule`s. `{}` in a name is a number that both names share. A rule for a linear layer
 covers its bias and its weight, which PyTorch keeps `[out, in]` and Paddle `[in, out]`.
 """
 
@@ -36,7 +36,7 @@ class Rule:
 
 @dataclass
 class Converted:
-    """Result of a conversion: `tensors` under the new names, and the old names for which there was no rule."""
+    """Result of a conversion: `tensors` under the new names, and the old names without a rule."""
 
     tensors: dict[str, np.ndarray] = field(default_factory=dict)
     unmapped: list[str] = field(default_factory=list)
@@ -44,7 +44,7 @@ class Converted:
 
 class NameMap:
     """A set of rules that can be applied in both directions. `drop`: regular expressions of their names that have no
-    counterpart here and are left out in silence (unused or repeated tensors)."""
+    counterpart here and are dropped silently (unused or repeated tensors)."""
 
     def __init__(self, rules: Iterable[Rule], drop: Iterable[str] = ()):
         self._to_ours: list[tuple[re.Pattern[str], str, bool]] = []

@@ -28,14 +28,13 @@ def announced(group: str) -> dict[str, EntryPoint]:
     # A checkout runs without being installed, and an editable installation keeps the entry points of the day it was
     # made: the file beside the packages is right for both.
     project = Path(__file__).resolve().parents[2] / "pyproject.toml"
-    if project.is_file():
-        reader = configparser.ConfigParser(delimiters="=", strict=False, allow_no_value=True, interpolation=None)
-        reader.read(project, encoding="utf-8")
-        section = f'project.entry-points."{group}"'
-        found = dict(reader[section]) if reader.has_section(section) else {}
-        return {name: EntryPoint(name, value.strip('"'), group) for name, value in found.items()}
-    every = (entry for distribution in distributions() for entry in distribution.entry_points)
-    return {entry.name: entry for entry in every if entry.group == group}
+    reader = configparser.ConfigParser(delimiters="=", strict=False, allow_no_value=True, interpolation=None)
+    reader.read(project, encoding="utf-8")  # none in an installation, or another project's
+    section = f'project.entry-points."{group}"'
+    if reader.has_section(section):
+        return {name: EntryPoint(name, value.strip('"'), group) for name, value in reader[section].items()}
+    every = [entry for distribution in distributions() for entry in distribution.entry_points if entry.group == group]
+    return {entry.name: entry for entry in reversed(every)}  # of two installations the first on sys.path counts
 
 
 def to_ours(model: str, tensors: Arrays, origin: str) -> dict[str, np.ndarray]:

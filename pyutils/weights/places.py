@@ -1,50 +1,87 @@
-"""Where the weights lie that a configuration or a command line names."""
+"""Which file of weights a configuration or a command line names."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from pyutils.errors import InputError, nearest
+from pyutils.formats.atomic import PathLike, recover_folder
 from pyutils.weights import registry
-from pyutils.weights.registry import MODELS_HOME
 
-# Names of weight files in folders, the first that is there being the one that counts.
-USUAL_FILES = ("model.safetensors", "model.pdparams", "model_state.pdparams", "pytorch_model.bin", "model.pth")
+WEIGHT_FILES = ("model.safetensors", "model.pdparams")
+"""In our own checkpoint folders."""
 ENDINGS = (".safetensors", ".pdparams", ".bin", ".pth", ".pt", ".th")
+# Names of weight files in folders; the first that exists counts.
+_USUAL_FILES = (*WEIGHT_FILES, "model_state.pdparams", "pytorch_model.bin", "model.pth")
+_LISTED = 12
 
 
-def locate(source: str) -> Path:
-    """The file or folder with weights that `source` means.
+def resolve_weights(source: PathLike) -> Path:
+    """Return the weight file that `source` names; a published checkpoint is downloaded on first use.
 
-    Itself where it exists; the folder of that name below `~/.paddlenlp/models` (of several files there the one with a
-    usual name, else the only one with weights); a name of the registry, which is downloaded on first use. InputError
-    when it is none of them, naming the nearest known name, and in the cases of `registry.bring`.
+    Args:
+        source: a weight file; a checkpoint folder, the output folder of a run (`best`, else `last`) or a folder of
+            another code base; or a name: a folder below `~/.paddlenlp/models`, or an entry of the registry.
+
+    Raises:
+        InputError: it is none of them (the nearest known name is given), or it cannot be downloaded.
     """
-    if not source.strip():
+    name = str(source)
+    if not name.strip():
         raise InputError("an empty name of a checkpoint: expected a file, a folder or a known name")
-    path, named = Path(source).expanduser(), MODELS_HOME.expanduser() / source
+    path, cached = Path(name).expanduser(), registry.MODELS_HOME.expanduser() / name
+    recover_folder(path)
     if path.exists():
-        return path
-    if named.is_dir():
-        found = _weights_in(named)
-        if found is not None:
-            return found
-    if source in registry.entries():
-        return registry.bring(source)
+        return _file_in(path)
+    found = _cached_file(cached) if cached.is_dir() else None
+    if found is not None:
+        return found
+    if name in registry.entries():
+        return registry.download(name)
     raise InputError(
-        f"{source}: no such checkpoint: there is neither a file or folder {path} nor a folder {named} with weights; as "
-        f"a name it is unknown: {nearest(source, registry.entries())}"
+        f"{name}: no such checkpoint: neither the file or folder {path} exists nor a folder {cached} with weights; as "
+        f"a name it is unknown: {nearest(name, registry.entries())}"
     )
 
 
-def _weights_in(folder: Path) -> Path | None:
-    """The folder where it holds a usual file, its only weight file otherwise; None where there is none."""
-    if any((folder / name).is_file() for name in USUAL_FILES):
-        return folder
-    if any((folder / name).is_dir() for name in ("best", "last")):
-        return folder
+def find_checkpoint(path: PathLike) -> Path:
+    """Return the checkpoint folder that `path` names: itself, or `best` and else `last` in an output folder.
+
+    Raises:
+        InputError: there is none; the message lists what `path` contains.
+    """
+    path = Path(path)
+    for folder in (path, path / "best", path / "last"):
+        recover_folder(folder)
+        if any((folder / name).is_file() for name in WEIGHT_FILES):
+            return folder
+    if not path.exists():
+        raise InputError(f"{path}: no such checkpoint folder")
+    found = sorted(item.name for item in path.iterdir())[:_LISTED] if path.is_dir() else []
+    raise InputError(
+        f"{path}: no checkpoint here: expected {' or '.join(WEIGHT_FILES)}, or a folder best/ or last/ with one; "
+        f"found {', '.join(found) or 'nothing'}"
+    )
+
+
+def _file_in(path: Path) -> Path:
+    """The weight file of a file or a folder."""
+    if path.is_file():
+        return path
+    usual = [path / name for name in _USUAL_FILES if (path / name).is_file()]
+    if usual:
+        return usual[0]
+    folder = find_checkpoint(path)
+    return next(folder / name for name in WEIGHT_FILES if (folder / name).is_file())
+
+
+def _cached_file(folder: Path) -> Path | None:
+    """`_file_in` of a folder in the cache, or its only weight file under any name; None where it has no weights."""
+    known = (*_USUAL_FILES, "best", "last")
+    if any((folder / name).exists() for name in known):
+        return _file_in(folder)
     files = sorted(file for file in folder.iterdir() if file.suffix in ENDINGS)
     if len(files) > 1:
         shown = ", ".join(file.name for file in files)
-        raise InputError(f"{folder}: holds several weight files ({shown}); name the one that is meant with its path")
+        raise InputError(f"{folder}: contains several weight files ({shown}); give the path of one of them")
     return files[0] if files else None

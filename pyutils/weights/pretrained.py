@@ -29,8 +29,8 @@ class Pretrained:
     """Mixin of models. A model package fills in the hooks below. Fields of a configuration inside another are dotted.
 
     config_class: a dataclass. other_heads: regular expressions of names in a file that this model need not have.
-    unchecked: fields that shapes do not tell for certain, or that may differ from the file's. vocabulary: the vocab.txt
-    that came with the weights, which `save_pretrained` sends along.
+    unchecked: fields that do not follow from shapes for certain, or that may differ from the file's. vocabulary: the
+    vocab.txt that came with the weights, which `save_pretrained` copies.
     """
 
     config_class: ClassVar[type]
@@ -45,7 +45,7 @@ class Pretrained:
 
     @classmethod
     def sizes(cls, tensors: Arrays) -> dict[str, Any]:
-        """Hook: the configuration's fields that the shapes of `tensors` tell."""
+        """Hook: the configuration's fields that follow from the shapes of `tensors`."""
         raise NotImplementedError
 
     @classmethod
@@ -91,7 +91,7 @@ class Pretrained:
     def _from_pretrained(
         cls, source: PathLike, may_miss: Iterable[str], changes: Mapping[str, Any], **choice: Any
     ) -> Any:
-        from pyutils.weights.checkpoint import resolve_weights
+        from pyutils.weights.places import resolve_weights
 
         file = resolve_weights(source)
         tensors, lacking = cls.read_tensors(file)
@@ -109,11 +109,14 @@ class Pretrained:
         """Write weights, `config.yaml` and the vocabulary (the file `vocabulary`; None: the one that came with the
         weights, if any) as a checkpoint folder.
 
-        `weights_format`: "safetensors" or "pdparams". A checkpoint folder that is there is replaced in one step.
-        InputError when it cannot be written, when it is a file, or holds anything but such a checkpoint: then it is
-        left alone; also for another format, and when there is no file `vocabulary`.
+        `weights_format`: "safetensors" or "pdparams". A previous checkpoint folder is replaced atomically.
+
+        Raises:
+            InputError: `folder` is a file, contains other files than a checkpoint's, or cannot be written; an unknown
+                format; or `vocabulary` does not exist. A previous folder is intact then.
         """
-        from pyutils.weights.checkpoint import METRICS_FILE, WEIGHT_FILES, save_checkpoint
+        from pyutils.weights.checkpoint import METRICS_FILE, save_checkpoint
+        from pyutils.weights.places import WEIGHT_FILES
 
         text = "model:\n" + textwrap.indent(to_yaml(self.own_config()), "  ")
         vocabulary = self.vocabulary if vocabulary is None else vocabulary
@@ -129,7 +132,7 @@ class Pretrained:
 
     @classmethod
     def _config_for(cls, file: Path, tensors: Arrays) -> Any:
-        """The configuration beside `file`, checked against the tensors; without one, what their shapes tell."""
+        """The configuration beside `file`, checked against the tensors; without one, what follows from their shapes."""
         sizes = cls.sizes(tensors)
         for path in (file.with_name(name) for name in (_YAML, *_JSON)):
             if path.is_file():
@@ -155,11 +158,11 @@ class Pretrained:
     @classmethod
     def _check_sizes(cls, config: Any, sizes: Mapping[str, Any], path: Path, file: Path) -> None:
         for field, found in sizes.items():
-            told = _field(config, field)
-            if field not in cls.unchecked and told != found:
+            written = _field(config, field)
+            if field not in cls.unchecked and written != found:
                 raise InputError(
-                    f"{path}: model.{field} is {told}, but the weights in {file.name} are made for {found}: take the "
-                    "configuration that was saved with them, or set the field to what they have"
+                    f"{path}: model.{field} is {written}, but the weights in {file.name} have {found}: use the "
+                    "configuration that was saved with them, or set the field to their value"
                 )
 
 
@@ -201,5 +204,5 @@ def _changed(config: Any, changes: Mapping[str, Any]) -> Any:
 
 
 def _is_open(config: Any, field: str) -> bool:
-    """Whether the configuration leaves the size of the vocabulary to vocab.txt."""
+    """True when the configuration leaves the size of the vocabulary to vocab.txt."""
     return field.rpartition(".")[2] == "vocab_size" and _field(config, field) == 0

@@ -1,4 +1,4 @@
-"""Checkpoints by name: what they are, where they are published, and bringing them into the cache."""
+"""Published checkpoints by name: description, sources, and download into the cache."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _HUB_ADDRESS = "https://huggingface.co"
 
 @dataclass(frozen=True)
 class Source:
-    """One address, and what is known about the file there: bytes and hexadecimal sha256, or None."""
+    """A URL, and the size (bytes) and hexadecimal sha256 of its file where they are known."""
 
     url: str
     size: int | None = None
@@ -34,7 +34,7 @@ class Source:
 
     @property
     def file(self) -> str:
-        """Name of the file in the cache."""
+        """File name in the cache."""
         return urlsplit(self.url).path.rpartition("/")[2]
 
 
@@ -42,8 +42,8 @@ class Source:
 class Entry:
     """A known checkpoint.
 
-    model: whose names it has ("albef", "vilbert", "visualbert", "bert", "vit"). by_hand: what to do where no source can
-    be downloaded as it is.
+    model: the architecture whose tensor names it has ("bert", "vit", a model package's). by_hand: instructions where no
+    source can be downloaded directly.
     """
 
     name: str
@@ -55,55 +55,57 @@ class Entry:
 
     @property
     def folder(self) -> Path:
-        """Its place in the cache."""
+        """Its folder in the cache."""
         return MODELS_HOME.expanduser() / self.name
 
 
 @lru_cache(maxsize=1)
 def entries() -> Mapping[str, Entry]:
-    """All known checkpoints by name."""
+    """Return all known checkpoints by name."""
     table = yaml.safe_load(TABLE.read_text(encoding="utf-8"))
     return {name: _entry(name, row) for name, row in table.items() if not row.get("template")}
 
 
 def find(name: str) -> Entry:
-    """The entry of `name`. InputError names the nearest known one."""
+    """Return the entry `name`. InputError with the nearest known name for an unknown one."""
     if name not in entries():
         raise InputError(f"unknown checkpoint {name!r}: {nearest(name, entries())}")
     return entries()[name]
 
 
-def bring(name: str, accept_mismatch: bool = False) -> Path:
-    """The weight file of `name`, downloaded into the cache when it is not there.
+def download(name: str, accept_mismatch: bool = False) -> Path:
+    """Return the weight file of `name`, downloaded into the cache unless it is already there.
 
-    Mirrors named in PYUTILS_MIRRORS (addresses or folders that hold `<name>/<file>`) are tried first; HF_ENDPOINT
-    replaces the address of the Hugging Face hub. PYUTILS_OFFLINE leaves folders only.
+    Mirrors in PYUTILS_MIRRORS (URLs or directories with `<name>/<file>`) are tried first; HF_ENDPOINT replaces the URL
+    of the Hugging Face hub. With PYUTILS_OFFLINE only local mirrors are used.
 
-    Raises InputError: an unknown name, no source, no network or downloads switched off with PYUTILS_OFFLINE, another
-    size or sum than the known one, a full disk. The message says which file belongs where.
+    Raises:
+        InputError: an unknown name, no source, no network, another size or checksum than the known one, a full disk.
+            The message says which file to put where by hand.
     """
     entry = find(name)
-    here = [source for source in entry.sources if _is_whole(entry.folder / source.file, source, accept_mismatch)]
-    if here:
-        return entry.folder / here[0].file
+    for source in entry.sources:
+        if _is_complete(entry.folder / source.file, source, accept_mismatch):
+            return entry.folder / source.file
     if not entry.sources:
         hint = entry.by_hand or "no public source is known"
         raise InputError(f"{name} cannot be downloaded: {hint}; put the file into {entry.folder}")
-    offline, problems = os.environ.get(OFFLINE, "") not in ("", "0"), []
+    offline = os.environ.get(OFFLINE, "") not in ("", "0")
+    errors = []
     for source in entry.sources:
         addresses = [address for address in _addresses(entry, source) if not offline or _is_local(address)]
         try:
             if addresses:
                 return _fetch(entry, source, addresses, accept_mismatch)
         except DownloadError as error:
-            problems.append(str(error))
-    why = f"is not here and {OFFLINE} forbids downloads" if offline else "could not be downloaded"
-    raise InputError("\n".join([f"{name} {why}:", *problems, _advice(entry)]))
+            errors.append(str(error))
+    why = f"is not in the cache and {OFFLINE} forbids downloads" if offline else "could not be downloaded"
+    raise InputError("\n".join([f"{name} {why}:", *errors, _advice(entry)]))
 
 
 def describe() -> str:
-    """All known checkpoints as a Markdown table."""
-    lines = ["| name | what | size | licence | here |", "|---|---|---|---|---|"]
+    """Return all known checkpoints as a Markdown table."""
+    lines = ["| name | what | size | licence | downloaded |", "|---|---|---|---|---|"]
     for entry in entries().values():
         size = next((human_size(source.size) for source in entry.sources if source.size), "?")
         present = "yes" if entry.folder.is_dir() and any(entry.folder.iterdir()) else ""
@@ -117,13 +119,13 @@ def _entry(name: str, row: Mapping[str, Any]) -> Entry:
     return Entry(name=name, sources=sources, **kept)
 
 
-def _is_whole(file: Path, source: Source, accept_mismatch: bool) -> bool:
-    """Whether `file` is here. Its sum was checked when it came; the size tells whether it was replaced since."""
+def _is_complete(file: Path, source: Source, accept_mismatch: bool) -> bool:
+    """True when `file` is in the cache. Its checksum was compared on download; the size shows a later change."""
     return file.is_file() and (accept_mismatch or not Expected(source.size).mismatch(file))
 
 
 def _addresses(entry: Entry, source: Source) -> list[str]:
-    """Where `source` may be had, mirrors first."""
+    """URLs of `source`, mirrors first."""
     mirrors = [f"{mirror.rstrip('/')}/{entry.name}/{source.file}" for mirror in os.environ.get(MIRRORS, "").split()]
     url = source.url
     if url.startswith(_HUB_ADDRESS) and os.environ.get(HUB):
@@ -146,5 +148,5 @@ def _fetch(entry: Entry, source: Source, addresses: list[str], accept_mismatch: 
 
 
 def _advice(entry: Entry) -> str:
-    told = "\n".join(f"  {source.url} → {entry.folder / source.file}" for source in entry.sources)
-    return f"On a machine that has the file, or by hand, put one of these in place:\n{told}"
+    files = "\n".join(f"  {source.url} → {entry.folder / source.file}" for source in entry.sources)
+    return f"Download one of these by hand:\n{files}"

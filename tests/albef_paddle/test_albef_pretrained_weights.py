@@ -16,7 +16,7 @@ from albef_paddle.network.retrieval import AlbefForRetrieval
 from albef_paddle.network.text_assignment import AlbefForTextAssignment
 from pyutils.errors import InputError
 from pyutils.text.tokenizer import load_tokenizer
-from pyutils.weights import places, registry
+from pyutils.weights import registry
 from tests.albef_paddle.support import STATES, config_of
 from tests.pyutils.weights.torch_files import write_zip
 from tests.support import golden
@@ -156,8 +156,7 @@ def test_the_vocabulary_size_of_a_run_may_be_left_open(tmp_path):
 
 
 def test_a_known_name_is_looked_up_for_checkpoints_and_for_parts(tmp_path, monkeypatch):
-    for module in (places, registry):
-        monkeypatch.setattr(module, "MODELS_HOME", tmp_path)
+    monkeypatch.setattr(registry, "MODELS_HOME", tmp_path)
     for name, case in (("albef-14m", "pretrain"), ("bert-base-uncased", "bert_text"), ("deit-base-patch16-224", "vit")):
         (tmp_path / name).mkdir()
         write_zip(tmp_path / name / "pytorch_model.bin", golden(f"albef/{case}").weights)

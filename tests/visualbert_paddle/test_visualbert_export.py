@@ -116,7 +116,7 @@ def question_answering_example(predictor: Predictor) -> dict[str, np.ndarray]:
 
 def test_pictures_that_do_not_fit_are_named(served):
     predictor = AnsweringPredictor(served)
-    with pytest.raises(InputError, match="3 questions and 1 pictures"):
+    with pytest.raises(InputError, match="3 questions and 1 images"):
         predictor.answer(QUESTIONS, pictures()[:1])
     with pytest.raises(InputError, match="expected 8-d regions, picture 0 has 5-d ones"):
         predictor.answer(["red ?"], [RegionFeatures(np.ones((2, 5), "float32"), None)])
@@ -125,7 +125,7 @@ def test_pictures_that_do_not_fit_are_named(served):
 def test_models_without_their_answers_are_named(checkpoint, tmp_path):
     config = VisualBertForQuestionAnswering.from_pretrained(checkpoint).own_config()
     VisualBertForReasoning(config).save_pretrained(tmp_path / "nlvr2")
-    with pytest.raises(InputError, match=r"nlvr2: no answers\.txt there, and 2 outputs, as a model that judges"):
+    with pytest.raises(InputError, match=r"nlvr2: answers\.txt is missing, .*2 outputs"):
         question_answering(tmp_path / "nlvr2")
     VisualBertForQuestionAnswering(config, 4).save_pretrained(tmp_path / "vqa")
     assert question_answering(tmp_path / "vqa").files == []
@@ -141,13 +141,13 @@ def test_at_least_one_answer_is_asked_for(served, top):
 
 
 def test_folders_that_are_no_exported_model_are_named(served, tmp_path):
-    with pytest.raises(InputError, match="no exported model there"):
+    with pytest.raises(InputError, match="no exported model"):
         Predictor(tmp_path)
     (tmp_path / "export.json").write_text("{")
     with pytest.raises(InputError, match=r"export\.json: not JSON"):
         Predictor(tmp_path)
     (tmp_path / "export.json").write_bytes((served / "export.json").read_bytes())
-    with pytest.raises(InputError, match=r"no program there \(model\.json or model\.pdmodel\)"):
+    with pytest.raises(InputError, match=r"model\.json or model\.pdmodel"):
         Predictor(tmp_path)
 
 
@@ -171,9 +171,9 @@ def test_an_export_replaces_only_an_earlier_one(checkpoint, tmp_path):
         return main(["--model", "visualbert-vqa", "--checkpoint", str(checkpoint), "--output", str(folder)])
 
     for folder, lost in ((checkpoint, "best"), (checkpoint / "best", "model.safetensors")):
-        with pytest.raises(InputError, match=f"holds .*{lost}"):
+        with pytest.raises(InputError, match=f"contains .*{lost}"):
             tried(folder)
-    with pytest.raises(InputError, match="vocab.txt: is a file, and was left as it is"):
+    with pytest.raises(InputError, match="vocab.txt: is a file"):
         tried(checkpoint / "vocab.txt")
     assert (checkpoint / "best" / "model.safetensors").is_file() and (checkpoint / "vocab.txt").is_file()
     assert tried(tmp_path / "out") == tried(tmp_path / "out") == 0
@@ -184,9 +184,9 @@ def test_a_saved_model_replaces_only_an_earlier_one(checkpoint, tmp_path):
     model.save_pretrained(tmp_path / "out")
     model.save_pretrained(tmp_path / "out", weights_format="pdparams")
     (tmp_path / "out" / "notes.txt").write_text("mine")
-    with pytest.raises(InputError, match=r"out: the folder holds notes\.txt, which would be lost"):
+    with pytest.raises(InputError, match=r"out: the folder contains notes\.txt, which would be lost"):
         model.save_pretrained(tmp_path / "out")
-    with pytest.raises(InputError, match=r"notes\.txt: is a file, and was left as it is"):
+    with pytest.raises(InputError, match=r"notes\.txt: is a file"):
         model.save_pretrained(tmp_path / "out" / "notes.txt")
     assert (tmp_path / "out" / "notes.txt").read_text() == "mine"
 

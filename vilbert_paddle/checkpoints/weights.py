@@ -12,7 +12,6 @@ import paddle
 from pyutils.errors import InputError, nearest
 from pyutils.weights import read
 from pyutils.weights.bert_names import layer_rules, masked_language_rules, text_embedding_rules
-from pyutils.weights.checkpoint import resolve_weights
 from pyutils.weights.loading import LoadReport, load_arrays
 from pyutils.weights.names import (
     MATRIX,
@@ -25,6 +24,7 @@ from pyutils.weights.names import (
     prefixed,
 )
 from pyutils.weights.paddlenlp_names import bert_as_hugging_face
+from pyutils.weights.places import resolve_weights
 from vilbert_paddle.config import LOCATION_SIZE
 
 # Heads of the authors' models → ours. Classifiers have rules of their own.

@@ -24,7 +24,8 @@ from pyutils.errors import InputError
 from pyutils.metrics.predictions import Predictions
 from pyutils.metrics.vcr import combine
 from pyutils.metrics.vcr_results import ChoicePredictions, JointPredictions
-from pyutils.weights.checkpoint import CONFIG_FILE, find_checkpoint
+from pyutils.weights.checkpoint import CONFIG_FILE
+from pyutils.weights.places import find_checkpoint
 from vilbert_paddle.checkpoints.weights import load_initial
 from vilbert_paddle.data.vcr import CHOICES, Question, vcr_batch
 from vilbert_paddle.network.objectives import as_choices

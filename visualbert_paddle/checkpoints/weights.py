@@ -11,9 +11,9 @@ import paddle
 
 from pyutils.errors import InputError, nearest
 from pyutils.weights import read
-from pyutils.weights.checkpoint import resolve_weights
 from pyutils.weights.loading import LoadReport, load_arrays
 from pyutils.weights.names import Converted
+from pyutils.weights.places import resolve_weights
 from visualbert_paddle.checkpoints.names import NAME_MAPS, NAMES, TIED
 
 Arrays = dict[str, np.ndarray]

@@ -22,7 +22,8 @@ from pyutils.losses import masked_cross_entropy
 from pyutils.metrics.predictions import Predictions
 from pyutils.metrics.vcr import CHOICES
 from pyutils.metrics.vcr_results import ChoicePredictions, JointPredictions, probabilities
-from pyutils.weights.checkpoint import CONFIG_FILE, find_checkpoint, load_weights
+from pyutils.weights.checkpoint import CONFIG_FILE, load_weights
+from pyutils.weights.places import find_checkpoint
 from visualbert_paddle.data.vcr_texts import (
     ChoiceText,
     alignment,

@@ -85,7 +85,7 @@ def test_parts_that_cannot_be_had_do_not_stop_the_others(table, capsys):
     assert "small:lines: done" in out
     assert "small:asked cannot be downloaded: ask its owners; put it at" in err
     assert "dead.zip: the server answered 404" in err and "by hand: build it from lines" in err
-    assert "2 of 3 parts did not come" in err
+    assert "2 of 3 parts failed" in err
 
 
 def test_check_downloads_nothing(server, table, capsys):

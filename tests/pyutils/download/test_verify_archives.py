@@ -132,7 +132,7 @@ def test_joined_pieces_are_checked(tmp_path):
     with pytest.raises(DownloadError, match="joined from its pieces: expected 5 bytes, found"):
         join_pieces(pieces, tmp_path / "a.zip", size=5)
     pieces[2].write_bytes(b"")
-    with pytest.raises(DownloadError, match="joined from its pieces: what arrived does not open as zip"):
+    with pytest.raises(DownloadError, match="joined from its pieces: .*does not open as zip"):
         join_pieces(pieces, tmp_path / "a.zip")
     assert sorted(path.name for path in tmp_path.iterdir()) == [piece.name for piece in pieces]
 

@@ -68,25 +68,25 @@ def test_precision_of_safetensors(tmp_path, dtype):
     np.testing.assert_allclose(found["d"], 0.1, rtol=2**-8)
 
 
-LEAVE = "leave the tensors as they are"
+LEAVE = "keep the tensors"
 
 
 @pytest.mark.parametrize(
     ("name", "number", "dtype", "advice"),
     [
-        ("x.safetensors", 1e5, "float16", "take bfloat16"),
+        ("x.safetensors", 1e5, "float16", "use bfloat16"),
         ("x.safetensors", 1e300, "float16", LEAVE),
         ("x.safetensors", 1e300, "float32", LEAVE),
         ("x.safetensors", -1e300, "bfloat16", LEAVE),
         ("x.safetensors", 3.4e38, "bfloat16", LEAVE),
-        ("x.pdparams", 1e5, "float16", "take bfloat16"),
+        ("x.pdparams", 1e5, "float16", "use bfloat16"),
         ("x.pdparams", 1e300, "float32", LEAVE),
     ],
 )
 def test_numbers_beyond_a_type_are_named(tmp_path, name, number, dtype, advice):
     tensors = {**read(HUB), "cls.bias": np.full(read(HUB)["cls.bias"].shape, number)}
     write_safetensors(tmp_path / "source.safetensors", tensors)
-    with pytest.raises(InputError, match=f"'classifier.bias' holds .*, more than {dtype} can; {advice}"):
+    with pytest.raises(InputError, match=f"'classifier.bias' .*{dtype}; {advice}"):
         convert(tmp_path / "source.safetensors", tmp_path / name, "--dtype", dtype)
     assert [item.name for item in tmp_path.iterdir()] == ["source.safetensors"]
 
@@ -174,7 +174,7 @@ def test_inspect_of_an_optimizer_and_of_something_else(tmp_path, capsys):
     assert "looks like the state of an optimizer" in capsys.readouterr().out
     write_safetensors(tmp_path / "x.safetensors", {"conv1.weight": np.ones(2)})
     assert main(["inspect", str(tmp_path / "x.safetensors")]) == 0
-    assert "looks like none that is known here" in capsys.readouterr().out
+    assert "looks like none of the known models" in capsys.readouterr().out
 
 
 def test_diff_tells_shapes_values_and_tolerance(tmp_path, capsys):
@@ -231,7 +231,7 @@ def test_a_single_bfloat16_number_is_read_back(tmp_path, capsys):
 def test_tensors_of_other_things_than_numbers_are_named(tmp_path, value):
     file = tmp_path / "x.pdparams"
     file.write_bytes(pickle.dumps({"encoder.embeddings.text.words.table.weight": np.ones(2), "odd": value}, 4))
-    told = r"x\.pdparams: tensor 'odd' holds .*: expected whole or floating-point numbers"
+    told = rf"x\.pdparams: tensor 'odd' .*{value.dtype}"
     with pytest.raises(InputError, match=told):
         convert(file, tmp_path / "y.safetensors")
     with pytest.raises(InputError, match=told):
@@ -240,9 +240,9 @@ def test_tensors_of_other_things_than_numbers_are_named(tmp_path, value):
 
 
 def test_types_that_pdparams_lacks_are_named(tmp_path):
-    with pytest.raises(InputError, match="'n' has dtype uint16, which .pdparams cannot hold; take .safetensors"):
+    with pytest.raises(InputError, match="'n' has dtype uint16.*safetensors"):
         write_pdparams(tmp_path / "x.pdparams", {"n": np.ones(2, "uint16")})
-    with pytest.raises(InputError, match="'n' has dtype complex64, which safetensors cannot hold"):
+    with pytest.raises(InputError, match="'n' has dtype complex64"):
         write_safetensors(tmp_path / "x.safetensors", {"n": np.ones(2, "complex64")})
 
 

@@ -13,7 +13,7 @@ from pyutils.errors import InputError
 from pyutils.formats.tensor_files import write_safetensors
 from pyutils.formats.weight_files import PADDLE, SAFETENSORS, TORCH_LEGACY, TORCH_ZIP, file_format
 from pyutils.weights import read, read_object
-from pyutils.weights.checkpoint import weight_file
+from pyutils.weights.places import resolve_weights
 from tests.pyutils.weights.torch_files import write_legacy, write_zip
 from tests.support import golden
 
@@ -149,9 +149,9 @@ def test_a_file_without_named_arrays_says_what_it_holds(tmp_path, value):
 @pytest.mark.parametrize("name", ["model_state.pdparams", "pytorch_model.bin", "model.pth"])
 def test_folders_of_other_code_bases_are_found(tmp_path, name):
     write_zip(tmp_path / name, {"w": np.ones(2, "float32")})
-    assert weight_file(tmp_path) == tmp_path / name
+    assert resolve_weights(tmp_path) == tmp_path / name
     write_safetensors(tmp_path / "model.safetensors", {"w": np.zeros(2, "float32")})
-    assert weight_file(tmp_path) == tmp_path / "model.safetensors"
+    assert resolve_weights(tmp_path) == tmp_path / "model.safetensors"
 
 
 def test_reading_needs_neither_paddle_nor_torch():

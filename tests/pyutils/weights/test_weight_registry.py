@@ -10,8 +10,7 @@ import pytest
 
 from pyutils.errors import InputError
 from pyutils.weights import places, read, registry
-from pyutils.weights.checkpoint import resolve_weights
-from pyutils.weights.places import locate
+from pyutils.weights.places import resolve_weights
 from tests.pyutils.download.local_server import Served, serving
 from tests.pyutils.weights.torch_files import write_zip
 
@@ -20,8 +19,7 @@ from tests.pyutils.weights.torch_files import write_zip
 def home(tmp_path, monkeypatch):
     """An empty cache, and no settings of the user's."""
     folder = tmp_path / "models"
-    for module in (places, registry):
-        monkeypatch.setattr(module, "MODELS_HOME", folder)
+    monkeypatch.setattr(registry, "MODELS_HOME", folder)
     for name in (registry.OFFLINE, registry.MIRRORS, registry.HUB):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("no_proxy", "*")
@@ -65,11 +63,11 @@ def test_a_name_is_downloaded_once_checked_and_read(tmp_path, monkeypatch, home,
         server.files["/w.bin"] = served = Served(weights)
         known = {"size": len(weights), "sha256": hashlib.sha256(weights).hexdigest()}
         use_table(tmp_path, monkeypatch, row(f"{server.url}/w.bin", **known))
-        file = locate("toy")
+        file = resolve_weights("toy")
         assert file == home / "toy" / "w.bin"
         np.testing.assert_array_equal(read(file)["w"], np.ones(3))
         asked = len(served.requests)
-        assert locate("toy") == file and len(served.requests) == asked
+        assert resolve_weights("toy") == file and len(served.requests) == asked
 
 
 def test_another_sum_is_refused_with_both_values(tmp_path, monkeypatch, home, weights):
@@ -78,10 +76,10 @@ def test_another_sum_is_refused_with_both_values(tmp_path, monkeypatch, home, we
         use_table(tmp_path, monkeypatch, row(f"{server.url}/w.bin", sha256="ab" * 32))
         found = hashlib.sha256(weights).hexdigest()
         with pytest.raises(InputError, match=f"(?s)toy could not be downloaded.*expected sha256 (ab)+, found {found}"):
-            locate("toy")
+            resolve_weights("toy")
         assert not (home / "toy" / "w.bin").exists()
-        with pytest.warns(UserWarning, match="kept, as asked for"):
-            assert registry.bring("toy", accept_mismatch=True).is_file()
+        with pytest.warns(UserWarning, match="kept"):
+            assert registry.download("toy", accept_mismatch=True).is_file()
 
 
 def test_a_full_disk_is_told(tmp_path, monkeypatch, home, weights):
@@ -91,7 +89,7 @@ def test_a_full_disk_is_told(tmp_path, monkeypatch, home, weights):
         server.files["/w.bin"] = Served(weights)
         use_table(tmp_path, monkeypatch, row(f"{server.url}/w.bin"))
         with pytest.raises(InputError, match="(?s)toy could not be downloaded.*free"):
-            locate("toy")
+            resolve_weights("toy")
     assert not (home / "toy" / "w.bin").exists()
 
 
@@ -100,7 +98,7 @@ def test_no_network_says_which_file_belongs_where(tmp_path, monkeypatch, home):
     use_table(tmp_path, monkeypatch, row(url))
     monkeypatch.setattr("pyutils.download.transfer.Patience", lambda: _impatient())
     with pytest.raises(InputError) as caught:
-        locate("toy")
+        resolve_weights("toy")
     assert f"{url} → {home / 'toy' / 'w.bin'}" in str(caught.value)
 
 
@@ -112,10 +110,8 @@ def _impatient():
 
 def test_downloads_can_be_switched_off(monkeypatch, home):
     monkeypatch.setenv(registry.OFFLINE, "1")
-    with pytest.raises(
-        InputError, match="(?s)visualbert-vqa is not here and PYUTILS_OFFLINE forbids.*pytorch_model.bin"
-    ):
-        locate("visualbert-vqa")
+    with pytest.raises(InputError, match="(?s)visualbert-vqa .*PYUTILS_OFFLINE forbids.*pytorch_model.bin"):
+        resolve_weights("visualbert-vqa")
 
 
 def test_offline_leaves_mirrors_that_are_folders(tmp_path, monkeypatch, home, weights):
@@ -123,12 +119,12 @@ def test_offline_leaves_mirrors_that_are_folders(tmp_path, monkeypatch, home, we
     monkeypatch.setenv(registry.OFFLINE, "1")
     monkeypatch.setenv(registry.MIRRORS, f"https://example.invalid/m {tmp_path / 'mirror'}")
     with pytest.raises(InputError, match="PYUTILS_OFFLINE forbids downloads") as caught:
-        locate("toy")
+        resolve_weights("toy")
     assert f"{tmp_path / 'mirror/toy/w.bin'}: No such file" in str(caught.value)
     assert "example.invalid/m" not in str(caught.value) and "--mirror" not in str(caught.value)
     (tmp_path / "mirror/toy").mkdir(parents=True)
     (tmp_path / "mirror/toy/w.bin").write_bytes(weights)
-    assert locate("toy").read_bytes() == weights
+    assert resolve_weights("toy").read_bytes() == weights
 
 
 def test_mirrors_come_first_and_the_hub_can_be_replaced(tmp_path, monkeypatch, home, weights):
@@ -136,27 +132,27 @@ def test_mirrors_come_first_and_the_hub_can_be_replaced(tmp_path, monkeypatch, h
     (tmp_path / "mirror/toy").mkdir(parents=True)
     (tmp_path / "mirror/toy/pytorch_model.bin").write_bytes(weights)
     monkeypatch.setenv(registry.MIRRORS, str(tmp_path / "mirror"))
-    assert locate("toy").read_bytes() == weights
+    assert resolve_weights("toy").read_bytes() == weights
     (home / "toy/pytorch_model.bin").unlink()
     monkeypatch.delenv(registry.MIRRORS)
     with serving() as server:
         server.files["/x/toy/resolve/main/pytorch_model.bin"] = Served(weights)
         monkeypatch.setenv(registry.HUB, server.url)
-        assert locate("toy").read_bytes() == weights
+        assert resolve_weights("toy").read_bytes() == weights
 
 
 def test_a_checkpoint_without_a_source_says_where_to_put_it(home):
     with pytest.raises(InputError, match=r"no public source is known; put the file into .*vilbert-refcoco-plus-paddle"):
-        locate("vilbert-refcoco-plus-paddle")
+        resolve_weights("vilbert-refcoco-plus-paddle")
     with pytest.raises(InputError, match=r"unpack model\.pth from https"):
-        locate("visualbert-mmf-coco")
+        resolve_weights("visualbert-mmf-coco")
 
 
 def test_unknown_names_show_the_nearest(home):
     with pytest.raises(InputError, match='(?s)no such checkpoint.*did you mean "visualbert-vqa-pre"'):
-        locate("visual-bert-vqa-pre")
+        resolve_weights("visual-bert-vqa-pre")
     with pytest.raises(InputError, match='did you mean "albef-14m"'):
-        registry.bring("albef-14")
+        registry.download("albef-14")
 
 
 def test_files_put_in_place_by_hand_are_found(home, weights):
@@ -164,11 +160,11 @@ def test_files_put_in_place_by_hand_are_found(home, weights):
     folder.mkdir(parents=True)
     (folder / "vocab.txt").write_text("x")
     with pytest.raises(InputError, match="no public source"):
-        locate("vilbert-refcoco-plus-paddle")
+        resolve_weights("vilbert-refcoco-plus-paddle")
     (folder / "paddle_model_19.pdparams").write_bytes(weights)
     assert resolve_weights("vilbert-refcoco-plus-paddle") == folder / "paddle_model_19.pdparams"
     (folder / "other.pth").write_bytes(weights)
     with pytest.raises(InputError, match=r"several weight files \(other\.pth, paddle_model_19\.pdparams\)"):
-        locate("vilbert-refcoco-plus-paddle")
+        resolve_weights("vilbert-refcoco-plus-paddle")
     (folder / "model_state.pdparams").write_bytes(weights)
     assert resolve_weights("vilbert-refcoco-plus-paddle") == folder / "model_state.pdparams"
