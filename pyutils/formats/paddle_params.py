@@ -10,7 +10,7 @@ import numpy as np
 
 from pyutils.errors import InputError
 from pyutils.formats import safe_pickle
-from pyutils.formats.safe_pickle import Misuse, brief
+from pyutils.formats.plain_values import Misuse, brief
 from pyutils.formats.tensor_files import widen_bfloat16
 
 PARAMETER_NAMES = "StructuredToParameterName@@"

@@ -13,7 +13,7 @@ import numpy as np
 
 from pyutils.errors import InputError
 from pyutils.formats import safe_pickle, torch_tensors
-from pyutils.formats.safe_pickle import Misuse, brief
+from pyutils.formats.plain_values import Misuse, brief
 from pyutils.formats.torch_tensors import Storage, StorageRef
 
 MAGIC = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")  # the first pickle: the number that marks these files

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pyutils.formats.safe_pickle import Misuse, NotRead, brief
+from pyutils.formats.plain_values import Misuse, NotRead, brief
 from pyutils.formats.tensor_files import Widened, widen_bfloat16
 
 _DTYPES = {

@@ -11,7 +11,7 @@ import numpy as np
 
 from pyutils.errors import InputError
 from pyutils.formats import safe_pickle, torch_tensors
-from pyutils.formats.safe_pickle import Misuse
+from pyutils.formats.plain_values import Misuse
 from pyutils.formats.torch_tensors import Storage, StorageRef
 
 _LOCAL_HEADER = struct.Struct("<4s22xHH")

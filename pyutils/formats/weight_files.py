@@ -12,7 +12,7 @@ import numpy as np
 from pyutils.errors import InputError
 from pyutils.formats import paddle_params, torch_legacy, torch_zip
 from pyutils.formats.atomic import PathLike
-from pyutils.formats.safe_pickle import brief
+from pyutils.formats.plain_values import brief
 from pyutils.formats.tensor_files import read_safetensors
 
 SAFETENSORS, TORCH_ZIP, TORCH_LEGACY, PADDLE = "safetensors", "PyTorch zip", "PyTorch before 1.6", "Paddle pickle"

@@ -13,6 +13,7 @@ import pytest
 
 from pyutils.errors import InputError
 from pyutils.formats import safe_pickle
+from pyutils.formats.plain_values import brief
 from pyutils.formats.torch_legacy import MAGIC
 from pyutils.weights import read, read_object
 from tests.pyutils.weights.torch_files import zip_of
@@ -181,7 +182,7 @@ def test_usual_keys_are_read(tmp_path, protocol):
 
 
 def test_values_for_messages_are_short():
-    assert safe_pickle.brief("a" * 1000) == repr("a" * 60) + "…" and safe_pickle.brief(b"a") == "b'a'"
-    assert safe_pickle.brief(10**5000) == safe_pickle.brief(-(10**5000)) == "a huge number"
-    assert safe_pickle.brief(3) == "3" and safe_pickle.brief(None) == "None"
-    assert safe_pickle.brief([1, 2]) == "a list of 2" and safe_pickle.brief(np.ones(3)) == "a ndarray"
+    assert brief("a" * 1000) == repr("a" * 60) + "…" and brief(b"a") == "b'a'"
+    assert brief(10**5000) == brief(-(10**5000)) == "a huge number"
+    assert brief(3) == "3" and brief(None) == "None"
+    assert brief([1, 2]) == "a list of 2" and brief(np.ones(3)) == "a ndarray"
