@@ -1,10 +1,12 @@
 #!/bin/sh
 # ALBEF: the recipe configs/albef/nlvr.yaml. Settings come from the environment; further arguments go to run_nlvr.py.
-#   DATA=sample   tries the recipe small, on the drawn world; else lists are in ./data/albef (docs/data_albef.md)
+#   DATA_DIR      `sample` (or DATA=sample) tries the recipe on synthetic scenes; else lists are in ./data/albef
+#                 (docs/data_albef.md)
+#   SCENES        synthetic scenes per source (default 1000)
 #   CONFIG        another configuration file
 #   MODEL         weights to start from (default: what the configuration says)
 #   TEXT_ENCODER  vocab.txt or the folder with it (default bert-base-uncased)
-#   LOG_DIR       checkpoints, logs, results (default ./output/NLVR; with DATA=sample output/tiny_nlvr of the repository)
+#   LOG_DIR       checkpoints, logs, results (default ./output/NLVR; with DATA_DIR=sample output/tiny_nlvr of the repository)
 #   GPUS, NPROC   devices, see shell/launch.sh
 set -e
 . "$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)/launch.sh"

@@ -2,9 +2,9 @@
 #
 #   albef_recipe NAME CONFIG LIST FOLDER ARGUMENTS…
 #
-# which trains run_NAME.py with configs/albef/CONFIG.yaml, or with configs/albef/tiny/NAME.yaml on the drawn world when
-# DATA=sample. LIST: the file of data/albef that must be there. FOLDER: below ./output, for checkpoints and results.
-# Relative paths in LOG_DIR, MODEL and the arguments are the caller's; with DATA=sample those of the arguments are
+# which trains run_NAME.py with configs/albef/CONFIG.yaml, or with configs/albef/tiny/NAME.yaml on synthetic scenes
+# when DATA_DIR=sample (or DATA=sample, the older spelling). LIST: the file of data/albef that must be there. FOLDER: below ./output, for checkpoints and results.
+# Relative paths in LOG_DIR, MODEL and the arguments are the caller's; with DATA_DIR=sample those of the arguments are
 # relative to the repository, whose sample_data and output are used.
 
 SAMPLE_WORLD=sample_data/world_small
@@ -13,9 +13,7 @@ caller=$PWD
 albef_path() { case $1 in /*) printf '%s\n' "$1" ;; *) printf '%s\n' "$caller/$1" ;; esac; }
 
 albef_sample_data() {
-    cd "$ROOT"
-    "$PYTHON" -m pyutils.sample world --output "$SAMPLE_WORLD" --scenes 4000 --shapes 3 --colours 8 --sentences 6 \
-        --only vqa,nlvr2,refcoco+,snli-ve,retrieval
+    make_world "$SAMPLE_WORLD" 1 --colours 8 --sentences 6 --only vqa,nlvr2,refcoco+,snli-ve,retrieval
     "$PYTHON" -m albef_paddle.sample --world "$SAMPLE_WORLD"
 }
 
@@ -41,7 +39,7 @@ albef_recipe() {
         [ ! -e "$MODEL" ] || MODEL=$(albef_path "$MODEL")
         set -- --checkpoint "$MODEL" "$@"
     fi
-    if [ "${DATA:-}" = sample ]; then
+    if [ "${DATA_DIR:-}" = sample ] || [ "${DATA:-}" = sample ]; then
         albef_sample_data
         [ -n "${MODEL:-}" ] || albef_sample_start "$name"
         [ -z "${LOG_DIR:-}" ] || set -- --output_dir "$(albef_path "$LOG_DIR")" "$@"
@@ -60,7 +58,7 @@ albef_recipe() {
 $recipe: data/albef/$list is missing below $caller.
   Put the official files below data/ as docs/data_albef.md says and make the lists, in this folder:
     python -m pyutils.data.prepare
-  To try the recipe without them, on drawn pictures:  DATA=sample sh $ROOT/shell/$recipe
+  To try the recipe without them, on synthetic scenes:  DATA=sample sh $ROOT/shell/$recipe
 EOF
         exit 2
     fi

@@ -1,4 +1,5 @@
-# Sourced by the recipe scripts; defines ROOT and `launch SCRIPT ARGUMENTS…`. SCRIPT is relative to the repository.
+# Sourced by the recipe scripts; defines ROOT, `make_world` and `launch SCRIPT ARGUMENTS…`. SCRIPT is relative to the
+# repository.
 #
 #   . "$(dirname "$0")/launch.sh"
 #   launch visualbert_paddle/run_vqa2.py --output_dir "$LOG_DIR" "$@"
@@ -44,6 +45,24 @@ own_config() {
         case $argument in --config | --config=*) return 0 ;; esac
     done
     return 1
+}
+
+# Makes synthetic scenes in FOLDER, a path in the repository, unless they are there, and goes to the repository:
+#   make_world FOLDER FACTOR ARGUMENTS…    FACTOR x SCENES per source (SCENES: default 1000; at least 24)
+make_world() {
+    world=$1 factor=$2 scenes=${SCENES:-${SAMPLE_SCENES:-1000}}
+    shift 2
+    # Before any arithmetic: the shell would execute the $(…) of an array index there.
+    case $scenes in
+    0* | *[!0-9]*)
+        echo "$(basename -- "$0"): SCENES: expected a number of scenes such as 1000, found '$scenes'" >&2
+        exit 2
+        ;;
+    esac
+    scenes=$((factor * scenes))
+    cd "$ROOT" || exit 2
+    echo "$(basename -- "$0"): $scenes synthetic scenes per source go to $world (SCENES sets the number; to change it, delete the folder)"
+    "$PYTHON" -m pyutils.sample world --output "$world" --scenes "$scenes" --shapes 3 "$@" || exit 2
 }
 
 launch() {

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Fine-tune ViLBERT on RefCOCO+. Settings come from the environment; further arguments go to run_refer.py.
-#   DATA_DIR     holds refcoco+/ and the two LMDBs (default data/referExpression); `sample` tries the recipe on drawings
+#   DATA_DIR     holds refcoco+/ and the two LMDBs (default data/referExpression); `sample` tries the recipe
+#   SCENES       synthetic scenes per source of the sample (default 1000)
 #   DATASET      refcoco, refcoco+ or refcocog (default refcoco+)
 #   MODEL        weights to start from, a path or a name such as vilbert-cc-6layer
 #                (default checkpoints/bert_base_6_layer_6_connect_freeze_0/paddle_model_8.pdparams)
@@ -11,9 +12,7 @@ set -e
 [ -z "${LOG_DIR:-}" ] || LOG_DIR=$(vilbert_absolute "$LOG_DIR")
 
 if [ "${DATA_DIR:-}" = sample ]; then
-    vilbert_world
-    launch vilbert_paddle/run_refer.py --config configs/vilbert/tiny/refcoco+.yaml \
-        --output_dir "${LOG_DIR:-output/vilbert_tiny_refcoco+}" "$@"
+    vilbert_recipe run_refer.py refcoco+ "$@"
     exit
 fi
 

@@ -1,9 +1,9 @@
 # Sourced by the vilbert-*.sh recipes.  vilbert_recipe SCRIPT RECIPE ARGUMENTS…
-#   SCRIPT  of vilbert_paddle;  RECIPE  below configs/vilbert, and below configs/vilbert/tiny for the drawn scenes
+#   SCRIPT  of vilbert_paddle;  RECIPE  below configs/vilbert, and below configs/vilbert/tiny for synthetic scenes
 # Settings come from the environment; further arguments go to the script.
 #   CONFIG       another recipe; its paths are relative to the folder you are in
-#   DATA_DIR     `sample` tries the recipe on drawn scenes, SCENES of them (default 2000); pre-training on five times
-#                as many captions
+#   DATA_DIR     `sample` tries the recipe on synthetic scenes
+#   SCENES       synthetic scenes per source (default 1000; pre-training: five times as many)
 #   MODEL        weights to start from, a path or a name such as vilbert-cc-6layer (default: those of the recipe)
 #   LOG_DIR      checkpoints, logs, result files (default: output/ in the recipe)
 #   GPUS, NPROC  devices, see shell/launch.sh
@@ -52,30 +52,17 @@ vilbert_needs() {
         cat >&2 <<EOF
 $(basename -- "$0"): $(vilbert_absolute "$needed") is missing.
   Where it comes from, how to put it there and what to take instead:  $ROOT/docs/vilbert.md
-  To try the recipe on drawn scenes without it:  DATA_DIR=sample sh shell/$(basename -- "$0")
+  To try the recipe on synthetic scenes without it:  DATA_DIR=sample sh shell/$(basename -- "$0")
 EOF
         exit 2
     done
 }
 
-# Makes the drawn scenes that configs/vilbert/tiny/$1.yaml is for, and goes to the repository, which its paths are
+# Makes the synthetic scenes that configs/vilbert/tiny/$1.yaml is for, and goes to the repository, which its paths are
 # relative to.
 vilbert_world() {
-    cd "$ROOT"
-    scenes=${SCENES:-2000}
-    # Shell arithmetic executes what it finds inside x[…].
-    case $scenes in
-    *[!0-9]*)
-        echo "vilbert.sh: SCENES: expected a number of scenes, found '$scenes'" >&2
-        exit 2
-        ;;
-    esac
-    "$PYTHON" -m pyutils.sample world --output data/world --scenes "$scenes" --shapes 3 --colours 4 \
-        --sentences 6 --only vqa,nlvr2,refcoco+,snli-ve,retrieval,vcr
-    if [ "$1" = pretrain ]; then
-        "$PYTHON" -m pyutils.sample world --output data/world_captions --scenes "$((5 * scenes))" --shapes 3 \
-            --colours 4 --only concap
-    fi
+    make_world data/world 1 --colours 4 --sentences 6 --only vqa,nlvr2,refcoco+,snli-ve,retrieval,vcr
+    [ "$1" != pretrain ] || make_world data/world_captions 5 --colours 4 --only concap
 }
 
 vilbert_recipe() {
