@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 
 from pyutils.config.command_line import Run
 from pyutils.data.features import FeatureSpec, open_regions
-from pyutils.data.features.packed_writer import PackedWriter
+from pyutils.data.features.packed import PackedWriter
 from pyutils.data.vqa import annotations as vqa_annotations
 from pyutils.data.vqa.answers import AnswerVocabulary
 from pyutils.engine.determinism import seed_initial

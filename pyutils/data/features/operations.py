@@ -8,8 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pyutils.data.features.packed import DTYPES, PackedRegions, is_packed
-from pyutils.data.features.packed_writer import PackedWriter
+from pyutils.data.features.packed import DTYPES, PackedRegions, PackedWriter, is_packed
 from pyutils.data.features.source import RegionSource
 from pyutils.data.features.spec import FeatureSpec, RegionFeatures, read_spec
 from pyutils.errors import InputError

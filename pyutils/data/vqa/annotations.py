@@ -10,8 +10,7 @@ import numpy as np
 
 from pyutils.data.records import VQARecord
 from pyutils.data.table import RecordTable
-from pyutils.data.vqa.api import check_same_questions
-from pyutils.data.vqa.checks import check_annotation, check_question, check_texts, shown
+from pyutils.data.vqa.api import check_annotation, check_question, check_same_questions, check_texts, shown
 from pyutils.errors import InputError
 from pyutils.formats.json_files import check_fields, entries_of, image_key, read_json
 from pyutils.formats.safe_pickle import load_npy
