@@ -10,13 +10,12 @@ from typing import Any
 from pyutils.errors import InputError
 
 _IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
-_TOO_DEEP = "lists or objects are nested too deeply; expected an annotation file, which nests a few levels"
 
 
 def read_json(path: Path) -> Any:
     """The content of a JSON file.
 
-    InputError when it is missing, not UTF-8, not JSON (with line and column), or nested too deeply to be read.
+    Raises InputError when it is missing, not UTF-8, or not JSON (with line and column).
     """
     try:
         with path.open(encoding="utf-8") as stream:
@@ -29,10 +28,6 @@ def read_json(path: Path) -> Any:
         raise InputError(
             f"{path}: not valid JSON at line {error.lineno}, column {error.colno}: {error.msg}; is it cut off?"
         ) from error
-    except RecursionError:
-        raise InputError(f"{path}: {_TOO_DEEP}") from None
-    except ValueError as error:
-        raise InputError(f"{path}: not readable JSON: {error}") from error
 
 
 def read_json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -79,10 +74,6 @@ def _json_object(line: str, where: str) -> dict[str, Any]:
         value = json.loads(line)
     except json.JSONDecodeError as error:
         raise InputError(f"{where}: not valid JSON at column {error.colno}: {error.msg}") from error
-    except RecursionError:
-        raise InputError(f"{where}: {_TOO_DEEP}") from None
-    except ValueError as error:
-        raise InputError(f"{where}: not readable JSON: {error}") from error
     if not isinstance(value, dict):
         raise InputError(f"{where}: expected a JSON object, found {type(value).__name__}")
     return value

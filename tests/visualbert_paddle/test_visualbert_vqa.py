@@ -181,7 +181,7 @@ def test_missing_features_are_refused_or_skipped(vqa_config, vqa_world, tmp_path
         task_of(vqa_config(f"regions.path={store}")).records("train")
     kept = task_of(vqa_config(f"regions.path={store}", "regions.missing=skip")).records("train")
     assert 0 < len(kept) < len(task_of(vqa_config()).records("train"))
-    assert "skipped for want of 1 images" in capfd.readouterr().err
+    assert "skipped: 1 images" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(

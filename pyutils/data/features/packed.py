@@ -44,7 +44,7 @@ def aligned(size: int) -> int:
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the parts of a record lie, relative to its start; every section starts at a multiple of 64 bytes."""
+    """Offsets of the parts of a record, relative to its start; every section starts at a multiple of 64 bytes."""
 
     dimension: int
     dtype: str
@@ -75,11 +75,11 @@ class Index:
     keys: np.ndarray
     """[images] bytes, sorted."""
     numbers: np.ndarray
-    """[images] of NUMBERS: where each record starts, its regions, the picture's size, the checksum of the record."""
+    """[images] of NUMBERS: where each record starts, its regions, the image's size, the checksum of the record."""
     data_bytes: int
-    """Length of `regions.bin` that is in use; what lies beyond was never committed."""
+    """Length of `regions.bin` that is in use; the rest was never committed."""
     complete: bool
-    """Whether the writer finished; False after an interrupted conversion."""
+    """True when the writer finished; False after an interrupted conversion."""
 
 
 def read_header(path: Path) -> tuple[FeatureSpec, Layout]:
@@ -118,7 +118,7 @@ def read_index(path: Path) -> Index:
 
 
 def is_packed(path: Path) -> bool:
-    """Whether a packed store lies at `path`."""
+    """True when there is a packed store at `path`."""
     return (path / DATA_FILE).is_file() and (path / INDEX_FILE).is_file()
 
 
@@ -159,7 +159,7 @@ class PackedRegions(RegionSource):
 
     @property
     def layout(self) -> Layout:
-        """Where the parts of a record lie."""
+        """Offsets of the parts of a record."""
         if self._layout is None:
             self._layout = read_header(self.path)[1]
         return self._layout
@@ -189,13 +189,13 @@ class PackedRegions(RegionSource):
 
 
 class PackedWriter:
-    """Adds records to a packed store, which is made when it is not there. Use as a context manager.
+    """Add records to a packed store (created if missing). Use as a context manager.
 
-    Leaving the block normally commits and marks the store complete; leaving it by an error commits what is whole.
+    Leaving the block normally commits and marks the store complete; leaving it by an error keeps the complete records.
 
     Args:
         path: folder of the store.
-        spec: what the features are; `dtype` says how they are stored, float16 or float32.
+        spec: description of the features; `dtype` is the stored type, float16 or float32.
         classes: number of class probabilities a region has, 0 for none; they are stored as float16.
 
     Raises:
@@ -248,7 +248,7 @@ class PackedWriter:
         return len(self._known)
 
     def add(self, key: str, regions: RegionFeatures) -> None:
-        """Append one image. Raises InputError when the key is there, or the arrays do not fit the store."""
+        """Append one image. Raises InputError when the key exists, or the arrays do not fit the store."""
         name = key.encode()
         if name in self._known or b"\0" in name or not name:
             raise InputError(f"{self.path}: key '{key}' is there already" if name else f"{self.path}: empty key")
@@ -286,7 +286,7 @@ class PackedWriter:
         return record
 
     def commit(self, complete: bool = False) -> None:
-        """Make everything added so far part of the store, durably."""
+        """Make everything added so far part of the store and flush it to disk."""
         self._stream.flush()
         os.fsync(self._stream.fileno())
         keys = as_bytes([*self._keys.tolist(), *(name for name, _ in self._pending)])
@@ -309,7 +309,7 @@ class PackedWriter:
 
 
 def write_index(path: Path, keys: np.ndarray, numbers: np.ndarray, data_bytes: int, complete: bool) -> None:
-    """Put a new `index.bin` in place: header, keys, numbers."""
+    """Write `index.bin` atomically: header, keys, numbers."""
     width = keys.dtype.itemsize
     text = keys.tobytes()
     payload = text.ljust(aligned(len(text)), b"\0") + numbers.tobytes()

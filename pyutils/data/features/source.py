@@ -1,4 +1,4 @@
-"""`RegionSource`: what every reader of region features offers, with the one place where batches are assembled."""
+"""`RegionSource`: the interface of every reader of region features; it assembles the batches."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Entry(NamedTuple):
     """One image found but not decoded yet, so that a batch can be sized first and each image decoded into place."""
 
     regions: int
-    """How many regions there are."""
+    """Number of regions."""
     decode: Callable[[], RegionFeatures]
     """Gives the arrays as stored (any float type, possibly views of a file); `features` has `regions` rows."""
 
@@ -34,7 +34,7 @@ class RegionSource(ABC):
     format: ClassVar[str]
     """Name of the format, as `open_regions` takes it."""
     checks_values: ClassVar[bool] = True
-    """Whether values are checked to be finite when they are read; not where none but finite ones can be stored."""
+    """Check that values are finite when they are read; False for formats that store only finite ones."""
 
     def __init__(self, path: str | Path, spec: FeatureSpec | None = None) -> None:
         self.path = Path(path)
@@ -55,7 +55,7 @@ class RegionSource(ABC):
 
     @cached_property
     def spec(self) -> FeatureSpec:
-        """What the features are: as given, as written in `spec.json` or the store, else seen in the first entry."""
+        """Description of the features: as given, as written in `spec.json` or the store, else from the first entry."""
         return self._given_spec or read_spec(self.path) or self._infer_spec()
 
     def _infer_spec(self) -> FeatureSpec:
@@ -85,7 +85,7 @@ class RegionSource(ABC):
         return iter(self.index)
 
     def missing(self, keys: Iterable[str | int]) -> list[str]:
-        """Those of `keys` that are not here, in their order, each once."""
+        """List those of `keys` that are missing, in their order, each once."""
         wanted = list(dict.fromkeys(str(key) for key in keys))
         return [wanted[place] for place in np.flatnonzero(self.index.find(wanted) < 0)]
 
@@ -100,7 +100,7 @@ class RegionSource(ABC):
         self.spec.check(self.path, dimension, detector, boxes, class_probs)
 
     def _positions(self, keys: Sequence[str | int]) -> np.ndarray:
-        """Positions of keys that must be there."""
+        """Positions of keys; raises InputError for a missing one."""
         positions = self.index.find(keys)
         absent = np.flatnonzero(positions < 0)
         if len(absent):
@@ -114,7 +114,7 @@ class RegionSource(ABC):
         return [self._locate(position) for position in self._positions(keys)]
 
     def __getitem__(self, key: str | int) -> RegionFeatures:
-        """The regions of one image as float32 arrays of their own. Raises InputError when it is not there."""
+        """The regions of one image as float32 arrays of their own. Raises InputError when it is missing."""
         stored = self._entries([key])[0].decode()
         self._check_width(stored, key)
         with np.errstate(over="ignore", invalid="ignore"):
@@ -142,16 +142,16 @@ class RegionSource(ABC):
         Args:
             keys: one a row; a key may repeat.
             max_regions: keep an image's first `max_regions` regions.
-            multiple: round the number of rows up to a multiple, as tensor cores like it.
+            multiple: round the number of rows up to a multiple, for tensor cores.
             global_region: put one more region first, the mean of all regions of the image (before cutting) with the
-                whole picture as its box (ViLBERT, arXiv 1908.02265, section 3.1). It comes on top of `max_regions`.
+                whole image as its box (ViLBERT, arXiv 1908.02265, section 3.1). It comes on top of `max_regions`.
             class_probs: fill `RegionBatch.class_probs` too.
 
         Returns:
             A RegionBatch with as many rows as the longest image of this batch needs.
 
         Raises:
-            InputError: a key is not there, an entry is broken, holds features that are not finite in float32, or its
+            InputError: a key is missing, an entry is broken, holds features that are not finite in float32, or its
                 width is not that of the spec.
         """
         entries = self._entries(keys)
@@ -238,7 +238,7 @@ def _write_features(out: np.ndarray, stored: np.ndarray, count: int, lead: int) 
 
 
 def _write_boxes(out: np.ndarray, stored: RegionFeatures, count: int, lead: int) -> None:
-    """Fill one image's boxes: the whole picture if `lead` is 1, then `count` boxes; `out` is zero before."""
+    """Fill one image's boxes: the whole image if `lead` is 1, then `count` boxes; `out` is zero before."""
     if lead:
         out[0, 2:] = stored.width, stored.height
     if stored.boxes is not None:
@@ -257,7 +257,7 @@ def copy_as_float32(out: np.ndarray, stored: np.ndarray) -> None:
 
     float16 is widened bit by bit: shifting the 15 lower bits of a half into place gives its value times 2^-112 as a
     float, subnormals included, so one exact multiplication finishes. NumPy's own conversion handles infinities and
-    NaN as well and takes six to ten times as long; a block that holds one of those is left to it. A float64 beyond the
+    NaN as well and takes six to ten times as long; a block with one of those is left to it. A float64 beyond the
     range of float32 becomes infinite, which `RegionSource` refuses.
     """
     if stored.dtype != np.float16 or not (out.flags.c_contiguous and stored.flags.c_contiguous) or not stored.size:
@@ -286,9 +286,9 @@ def _widen(floats: np.ndarray, halves: np.ndarray) -> None:
 
 
 class HeldRegions(RegionSource):
-    """The regions of some images, one after the other; `places` are their keys here.
+    """Regions that are already in memory, one entry per image; `places` are their keys.
 
-    An image may be there twice. `names` (one an image) are what the images are called outside.
+    An image may occur twice. `names` (one per image) name the images in error messages.
     """
 
     format = "held"

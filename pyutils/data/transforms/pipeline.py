@@ -40,7 +40,7 @@ class Normalise:
         return out
 
     def restore(self, image: np.ndarray) -> np.ndarray:
-        """The pixels of a normalised image, for pictures: [3, height, width] float32 to [height, width, 3] uint8."""
+        """Undo the normalisation, for display: [3, height, width] float32 to [height, width, 3] uint8."""
         nearest = [np.searchsorted((table[1:] + table[:-1]) / 2, plane) for table, plane in zip(self._tables, image)]
         return np.stack(nearest, axis=-1).astype(np.uint8)
 

@@ -11,12 +11,13 @@ from pyutils.formats.json_files import entries_of, read_json
 
 PathLike = Union[str, Path]
 _Ids = Optional[Union[int, str, Collection]]
+_LARGEST_SHOWN = 60
 
 
 class VQA:
     """The official question and annotation files of one split, or either alone.
 
-    Raises InputError when neither is given, a file is not of this kind (see `check_question`, `check_annotation`), an id
+    Raises InputError when neither is given, a file is not of this kind (`check_question`, `check_annotation`), an id
     occurs twice, or the two files are not about the same questions.
     """
 
@@ -32,7 +33,7 @@ class VQA:
             self._by_image.setdefault(entry.get("image_id"), []).append(question)
 
     def question_ids(self, images: _Ids = None, question_types: _Ids = None, answer_types: _Ids = None) -> list[int]:
-        """Ids of the questions about any of `images` and of any of the types; a filter left out lets all through."""
+        """Ids of the questions about any of `images` and of any of the types; a filter of None keeps all."""
         if images is None:
             chosen: Iterable[int] = self._annotations or self._questions
         else:
@@ -65,7 +66,7 @@ class VQA:
 
 
 def check_same_questions(questions: Collection, questions_path: Any, annotations: Collection, path: Any) -> None:
-    """InputError naming both files and an id when the two collections of question ids differ."""
+    """Raise InputError naming both files and an id when the two collections of question ids differ."""
     for some, where, others, elsewhere in (
         (questions, questions_path, annotations, path),
         (annotations, path, questions, questions_path),
@@ -73,7 +74,7 @@ def check_same_questions(questions: Collection, questions_path: Any, annotations
         missing = [identifier for identifier in some if identifier not in others]
         if missing:
             raise InputError(
-                f"question {missing[0]} ({len(missing)} in all) stands in {where} but not in {elsewhere}; "
+                f"question {missing[0]} ({len(missing)} in all) is in {where} but not in {elsewhere}; "
                 "give the questions and annotations of one split"
             )
 
@@ -93,71 +94,46 @@ def _listed(value: Any) -> Collection:
     return [value] if isinstance(value, (int, str)) else value
 
 
-_TYPES = ("question_type", "answer_type")
-_LARGEST_SHOWN = 60
-
-
 def check_question(entry: Mapping[str, Any], where: str) -> None:
-    """InputError at `where` unless "question_id", "image_id" and "question" of a questions file's entry have a use."""
+    """Raise InputError at `where` unless an entry of a questions file has usable ids and a question text."""
     check_id(entry["question_id"], where)
     if type(entry["image_id"]) not in (int, str):
         raise InputError(f'{where}: expected a number or a string as "image_id", found {shown(entry["image_id"])}')
     question = entry["question"]
     if type(question) is not str:
         raise InputError(f'{where}: expected a string as "question", found {shown(question)}')
-    if not question.isascii():
-        check_texts((question,), where)
 
 
 def check_annotation(entry: Mapping[str, Any], where: str) -> None:
-    """InputError at `where` unless the entry of an annotations file has an id, and human answers; types are optional.
+    """Raise InputError at `where` unless an entry of an annotations file has an id and human answers.
 
-    "answers" is a list of objects with a string "answer", not empty; "question_type" and "answer_type" are strings.
+    "answers" is a non-empty list of objects with a string "answer"; "question_type" and "answer_type" are optional.
     """
     check_id(entry["question_id"], where)
     answers = entry["answers"]
     if type(answers) is not list or not answers:
         found = "an empty one" if answers == [] else shown(answers)
         raise InputError(f"{where}: expected a list of answers, found {found}; a split without answers needs no file")
-    texts: list[Any] = [answer.get("answer") if type(answer) is dict else None for answer in answers]
-    for number, text in enumerate(texts):
-        if type(text) is not str:
+    for number, answer in enumerate(answers):
+        if type(answer) is not dict or type(answer.get("answer")) is not str:
             raise InputError(
-                f'{where}: answer {number}: expected an object with a string "answer", found {shown(answers[number])}'
+                f'{where}: answer {number}: expected an object with a string "answer", found {shown(answer)}'
             )
-    for field in _TYPES:
+    for field in ("question_type", "answer_type"):
         value = entry.get(field, "")
         if type(value) is not str:
             raise InputError(f'{where}: expected a string as "{field}", found {shown(value)}')
-        texts.append(value)
     if type(entry.get("image_id", 0)) not in (int, str):
         raise InputError(f'{where}: expected a number or a string as "image_id", found {shown(entry["image_id"])}')
-    check_texts(texts, where)
 
 
 def check_id(value: Any, where: str) -> None:
-    """InputError at `where` unless `value` is an integer of 64 bits, as question ids are."""
+    """Raise InputError at `where` unless `value` is an integer, as question ids are."""
     if type(value) is not int:
         raise InputError(f'{where}: expected a whole number as "question_id", found {shown(value)}')
-    if not -(2**63) <= value < 2**63:
-        raise InputError(f'{where}: expected a "question_id" of at most 64 bits, found {shown(value)}')
-
-
-def check_texts(texts: Iterable[str], where: str) -> None:
-    """InputError at `where` when one of `texts` is half of a surrogate pair, which no text file can hold."""
-    joined = "".join(texts)
-    if joined.isascii():
-        return
-    try:
-        joined.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise InputError(
-            f"{where}: the text {shown(joined)} holds half a character ({joined[error.start]!r}, a lone surrogate); "
-            "expected Unicode text"
-        ) from error
 
 
 def shown(value: Any) -> str:
-    """A value as error messages quote it: JSON's null by its name, long ones cut."""
+    """Quote a value for an error message: None as JSON's null, long values cut."""
     text = "null" if value is None else ascii(value)
     return text if len(text) <= _LARGEST_SHOWN else text[:_LARGEST_SHOWN] + "…"

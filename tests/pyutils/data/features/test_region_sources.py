@@ -92,10 +92,10 @@ def test_the_global_region_comes_first(folder):
     np.testing.assert_array_equal(batch.locations()[:, 0], [[0, 0, 1, 1, 1]] * 4)
 
 
-def test_boxes_relative_to_the_picture():
+def test_boxes_relative_to_the_image():
     located = normalise_boxes(np.array([[[10, 20, 60, 70]]], np.float32), np.array([[100, 200]]))
     np.testing.assert_allclose(located, [[[0.1, 0.1, 0.6, 0.35, 0.125]]], rtol=1e-6)
-    with pytest.raises(InputError, match="does not say how large the pictures are"):
+    with pytest.raises(InputError, match="does not say how large the images are"):
         normalise_boxes(np.zeros((1, 1, 4), np.float32), np.zeros((1, 2), np.int64))
 
 
