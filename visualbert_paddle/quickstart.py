@@ -17,7 +17,7 @@ from pyutils.config import load_config
 from pyutils.config.command_line import run_main
 from pyutils.console import markdown_table, say, write_table
 from pyutils.data.features.__main__ import main as features_command
-from pyutils.data.vqa.classifier import SplitAnswers
+from pyutils.data.vqa.results import SplitAnswers
 from pyutils.engine.determinism import seed_initial
 from pyutils.engine.evaluation import predict_split
 from pyutils.engine.run import write_metrics

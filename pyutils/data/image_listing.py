@@ -1,4 +1,4 @@
-"""What image files there are: every folder is listed once, instead of asking the disk about each record."""
+"""List the image files of folders once, instead of checking the disk for each record."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ PathLike = Union[str, "os.PathLike[str]"]
 class ImageListing:
     """The images below one or several folders, found by relative path, by file name, or by file name without suffix.
 
-    Annotation files disagree on what their paths start from, so a path that is not there is looked for by its name
-    alone. Earlier roots go before later ones; within one root a name that stands in two folders finds nothing.
+    Annotation files disagree on what their paths start from, so a path that does not exist is looked up by its name.
+    Earlier roots go before later ones; within one root a name that two folders hold finds nothing.
     """
 
     def __init__(self, roots: Iterable[PathLike]) -> None:
@@ -50,12 +50,12 @@ class ImageListing:
         return None if name in self._twice else self._names.get(name)
 
     def relative(self, image: str) -> str | None:
-        """The path of an image below its root, with forward slashes, or None when it is not there."""
+        """The path of an image below its root, with forward slashes, or None when it is missing."""
         found = self._lookup(image)
         return None if found is None else found[1]
 
     def path(self, image: str) -> Path | None:
-        """The file of an image, or None when it is not there. InputError when two files bear the name."""
+        """The file of an image, or None when it is missing. Raises InputError when two files have that name."""
         found = self._lookup(image)
         if found is not None:
             return self.roots[found[0]] / found[1]
@@ -68,12 +68,12 @@ class ImageListing:
         return None
 
     def missing(self, images: Iterable[str]) -> list[str]:
-        """Those of `images` that are not there, in their order, each once."""
+        """List those of `images` that are missing, in their order, each once."""
         return [image for image in dict.fromkeys(images) if image not in self]
 
 
 def file_names(folder: PathLike) -> frozenset[str]:
-    """The names of the files in `folder`, links to files among them; none where it cannot be read."""
+    """List the names of the files in `folder`, links to files included; empty when it cannot be read."""
     try:
         with os.scandir(folder) as entries:
             return frozenset(entry.name for entry in entries if entry.is_file())
@@ -82,10 +82,10 @@ def file_names(folder: PathLike) -> frozenset[str]:
 
 
 def _relative_paths(folder: Path, prefix: str = "", above: frozenset[tuple[int, int]] = frozenset()) -> Iterator[str]:
-    """Every image file below `folder`, in name order, with forward slashes, `prefix` before each.
+    """Yield every image file below `folder`, in name order, with forward slashes, `prefix` before each.
 
-    Links are followed, but not into a folder that they stand in: `above` are device and number of those. Folders that
-    may not be read hold nothing.
+    Links are followed, but not into a folder that contains them (`above`: device and inode of those); folders that
+    cannot be read are skipped.
     """
     try:
         status = folder.stat()

@@ -1,4 +1,4 @@
-"""`Images`: the visual source that reads pictures from folders, `[3, H, W]` float32 each.
+"""`Images`: the visual source that reads image files from folders, `[3, H, W]` float32 each.
 
 What is done with unusual files: CMYK, palette and grey images become RGB; transparency is dropped, the colours under it
 stay; 16-bit values keep their upper eight bits; the first frame of an animation counts; the rotation that cameras note
@@ -32,17 +32,17 @@ _KEPT_LISTINGS = 16
 class Images:
     """Images of one folder tree, or several, by relative path ("val2014/COCO_val2014_000000000042.jpg") or key.
 
-    A key is the file name without folder and suffix ("COCO_val2014_000000000042"). Paths are looked for below each of
-    `root` in turn; names that are no path there are found through one listing of the folders, made when first needed.
+    A key is the file name without folder and suffix ("COCO_val2014_000000000042"). Paths are looked up below each
+    `root` in order; other names are found through one listing of the folders, made when first needed.
 
     Args:
         root: a folder, or several.
         transform: makes the array of a decoded image, see `pyutils.data.transforms.albef_transform`.
         draft_margin: JPEG files may be decoded at a half, a quarter or an eighth of their size as long as the part
-            looked at keeps `draft_margin` times the result's side both ways. At 2, photographs scaled to 384 pixels
+            looked at keeps `draft_margin` times the result's side both ways. At 2, images scaled to 384 pixels
             differ from fully decoded ones by under one grey level on average; None always decodes in full. Ordinary
-            COCO, Flickr30k and Visual Genome pictures are too small for it to matter at 256 or 384.
-        exif_rotation: turn images as their cameras noted.
+            COCO, Flickr30k and Visual Genome images are too small for it to matter at 256 or 384.
+        exif_rotation: apply the rotation noted by the camera.
 
     Objects pickle and fork; they hold no open file. Raises InputError when a root does not exist.
     """
@@ -70,16 +70,16 @@ class Images:
 
     @cached_property
     def listing(self) -> ImageListing:
-        """What is below the roots; listed when first asked for."""
+        """The images below the roots; listed on first use."""
         return ImageListing(self.roots)
 
     def path(self, key: str) -> Path:
-        """The file of an image. Raises InputError when there is none, or when two files bear the name."""
+        """The file of an image. Raises InputError when there is none, or when two files have that name."""
         found = self._find(key)
         if found is None:
             raise InputError(
                 f"image {key!r} is not below {_joined(self.roots)}: check data.images and that the archive with it is "
-                "unpacked; python -m pyutils.data.prepare --check-images lists what is missing"
+                "unpacked; python -m pyutils.data.prepare --check-images lists the missing images"
             )
         return found
 
@@ -94,10 +94,10 @@ class Images:
         return self._find(key) is not None
 
     def missing(self, keys: Iterable[str]) -> list[str]:
-        """Those of `keys` that are not here, in their order, each once.
+        """List those of `keys` that are missing, in their order, each once.
 
         The folders of the paths are listed, not asked for each image; of keys in the order of their paths few listings
-        are kept at a time. Everything below the roots is listed only where a path is not there.
+        are kept at a time. Everything below the roots is listed only where a path does not exist.
         """
         names_in = lru_cache(_KEPT_LISTINGS)(file_names)
 
@@ -122,7 +122,7 @@ class Images:
     def read_file(
         self, path: PathLike, rng: np.random.Generator | None = None, out: np.ndarray | None = None
     ) -> np.ndarray:
-        """As `read`, of the file `path`, wherever it lies; no folder is listed."""
+        """As `read`, of the file `path`, wherever it is; no folder is listed."""
         if rng is None and self.transform.random:
             raise ValueError("a random transform needs the batch's random generator (rng)")
         path = Path(path)

@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 
 from pyutils.config.command_line import Run
 from pyutils.data.features import FeatureSpec, open_regions
-from pyutils.data.features.packed_writer import PackedWriter
+from pyutils.data.features.packed import PackedWriter
 from pyutils.data.vqa import annotations as vqa_annotations
 from pyutils.data.vqa.answers import AnswerVocabulary
 from pyutils.engine.determinism import seed_initial
@@ -181,7 +181,7 @@ def test_missing_features_are_refused_or_skipped(vqa_config, vqa_world, tmp_path
         task_of(vqa_config(f"regions.path={store}")).records("train")
     kept = task_of(vqa_config(f"regions.path={store}", "regions.missing=skip")).records("train")
     assert 0 < len(kept) < len(task_of(vqa_config()).records("train"))
-    assert "skipped for want of 1 images" in capfd.readouterr().err
+    assert "skipped: 1 images" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(

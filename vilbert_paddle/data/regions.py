@@ -13,8 +13,8 @@ from typing import Literal, Optional
 import numpy as np
 
 from pyutils.data.features import RegionBatch, RegionFeatures, RegionSource, normalise_boxes
-from pyutils.data.features.held import HeldRegions
 from pyutils.data.features.inputs import RegionConfig, RegionInputs, RegionSourceConfig
+from pyutils.data.features.source import HeldRegions
 from pyutils.data.table import RecordTable
 from pyutils.errors import InputError
 

@@ -15,7 +15,7 @@ from pyutils.config import setting
 from pyutils.console import say
 from pyutils.data.records import VQARecord
 from pyutils.data.vqa.answers import AnswerVocabulary
-from pyutils.data.vqa.classifier import SplitAnswers
+from pyutils.data.vqa.results import SplitAnswers
 from pyutils.data.vqa.splits import SplitOverlaps, VQAConfig, answer_list, read_split
 from pyutils.engine.evaluation import predict_all
 from pyutils.engine.task import Batch, Rows

@@ -15,7 +15,7 @@ from pyutils.config.checks import at_least
 from pyutils.console import say
 from pyutils.data.records import VQARecord
 from pyutils.data.vqa.answers import AnswerVocabulary
-from pyutils.data.vqa.classifier import SplitAnswers
+from pyutils.data.vqa.results import SplitAnswers
 from pyutils.data.vqa.splits import SplitOverlaps, VQAConfig, answer_list, read_split
 from pyutils.engine.evaluation import evaluating, predict_all, split_loader
 from pyutils.engine.precision import autocast

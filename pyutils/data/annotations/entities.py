@@ -19,7 +19,7 @@ _MARK = re.compile(r"\[/EN#(?P<chain>\d+)(?P<kinds>(?:/[^\s\]/]+)+)\s+(?P<words>
 
 
 class Boxes(NamedTuple):
-    """Size of a picture and the boxes (left, top, right, bottom in pixels) of each coreference chain."""
+    """Size of an image and the boxes (left, top, right, bottom in pixels) of each coreference chain."""
 
     width: int
     height: int
@@ -27,7 +27,7 @@ class Boxes(NamedTuple):
 
 
 def read(folder: Union[str, Path], split: Union[str, Path]) -> RecordTable[PhraseRecord]:
-    """A record a sentence, for the pictures that the file `split` ("train.txt", relative to `folder`) lists.
+    """Read one record per sentence, for the images that the file `split` ("train.txt", relative to `folder`) lists.
 
     Phrases of what is not seen, of scenes and of events without a box have empty `boxes`. Raises InputError naming the
     file and line for missing files, unclosed marks and damaged XML, and when no phrase at all has a box.
@@ -73,7 +73,7 @@ def read_sentence(line: str, boxes: Boxes, where: str) -> tuple[str, tuple[Phras
 
 
 def read_boxes(path: Path) -> Boxes:
-    """The boxes of one picture. InputError naming the file when it is missing or not of this kind."""
+    """The boxes of one image. InputError naming the file when it is missing or not of this kind."""
     try:
         root = ElementTree.parse(path).getroot()
     except OSError as error:

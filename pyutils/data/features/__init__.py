@@ -4,9 +4,8 @@
 `keep_available` compares records with a source. `python -m pyutils.data.features` converts, inspects and compares.
 """
 
-from pyutils.data.features.detect import FORMATS, open_regions
-from pyutils.data.features.missing import keep_available
-from pyutils.data.features.packed_writer import PackedWriter
+from pyutils.data.features.detect import FORMATS, keep_available, open_regions
+from pyutils.data.features.packed import PackedWriter
 from pyutils.data.features.source import RegionSource
 from pyutils.data.features.spec import FeatureSpec, RegionBatch, RegionFeatures, normalise_boxes
 

@@ -18,7 +18,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m pyutils.data.features", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     known = argparse.ArgumentParser(add_help=False)
-    known.add_argument("--format", choices=sorted(FORMATS), help="format of the source (default: found out)")
+    known.add_argument("--format", choices=sorted(FORMATS), help="format of the source (default: detected)")
     target = argparse.ArgumentParser(add_help=False)
     target.add_argument("--dtype", choices=DTYPES, default=None, help="how features are stored (default: float16)")
     target.add_argument("--detector", help="name of the detector that made the features")
@@ -31,9 +31,9 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_argument("source", type=Path)
     command.add_argument("destination", type=Path)
     command.add_argument("--keys", type=Path, required=True, help="text file with one image key a line")
-    command = commands.add_parser("inspect", parents=[known], help="say what region features are")
+    command = commands.add_parser("inspect", parents=[known], help="describe region features")
     command.add_argument("path", type=Path)
-    command = commands.add_parser("verify", parents=[known], help="read everything and name what is damaged")
+    command = commands.add_parser("verify", parents=[known], help="read everything and list damaged images")
     command.add_argument("path", type=Path)
     command = commands.add_parser("compare", help="measure how two collections differ (exit 1 when they do)")
     command.add_argument("first", type=Path)
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted; what was written so far is kept, run the same command to go on", file=sys.stderr)
+        print("interrupted; what was written so far is kept, run the same command to resume", file=sys.stderr)
         return 130
 
 
@@ -69,7 +69,7 @@ def _convert(options: argparse.Namespace) -> int:
         source, options.destination, dtype, options.detector, options.provenance, keys, progress=True
     )
     store = open_regions(options.destination)
-    kept = "" if added else "; all of them were there and stay as they are"
+    kept = "" if added else "; all of them existed already and were kept"
     print(f"{added} images added, {len(store)} in {options.destination}{kept}")
     return 0
 
@@ -95,7 +95,7 @@ def _verify(options: argparse.Namespace) -> int:
     source = open_regions(options.path, options.format)
     damaged = operations.find_damage(source, progress=True)
     if not damaged:
-        print(f"{len(source)} images in {options.path}, all whole")
+        print(f"{len(source)} images in {options.path}, all intact")
         return 0
     print(table(("image", "damage"), damaged))
     print(f"{len(damaged)} of {len(source)} images in {options.path} are damaged", file=sys.stderr)
@@ -110,7 +110,7 @@ def _compare(options: argparse.Namespace) -> int:
         (f"only in {options.first}", result.only_first),
         (f"only in {options.second}", result.only_second),
         ("other number of regions or dimension", result.other_shape),
-        ("other picture size", result.other_size),
+        ("other image size", result.other_size),
         ("largest difference of a feature", f"{result.feature_difference:.3g} {result.worst}".strip()),
         ("largest difference of a box, pixels", f"{result.box_difference:.3g}"),
     ]

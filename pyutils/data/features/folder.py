@@ -1,12 +1,13 @@
-"""Folders with one file an image, as detectron's extraction scripts write them.
+"""Folders with one file per image, as detectron's extraction scripts write them, and the same files in one `.th` file.
 
 | file | content |
 |---|---|
 | `NAME.npy` with `NAME_info.npy` | float array [regions, dimension]; dict: bbox, cls_prob, image size (MMF) |
 | `NAME.npy` holding a dict | features, bbox, cls_prob, num_boxes, image_width, image_height (MMF) |
 | `NAME.npz`, `NAME.jpg.npz` | box_features, cls_boxes, max_conf (VisualBERT's authors) |
+| `NAME.th` | `torch.save` of {file name: (features, boxes, confidence)} (VisualBERT's authors) |
 
-Files may lie in sub-folders of any depth (`fc6/vqa/train2014/…`); an image's key is the file's stem.
+Files may be in sub-folders of any depth (`fc6/vqa/train2014/…`); an image's key is the file's stem.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 import os
 import zipfile
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,13 @@ import numpy as np
 
 from pyutils.data.features.keys import KeyIndex, as_bytes, stem_of
 from pyutils.data.features.source import Entry, RegionSource
-from pyutils.data.features.spec import RegionFeatures
+from pyutils.data.features.spec import FeatureSpec, RegionFeatures
 from pyutils.errors import InputError
 from pyutils.formats.safe_pickle import load_npy
+from pyutils.weights import read_object
 
 _INFO = "_info.npy"
+_AUTHORS_REGIONS = 144
 
 
 class FolderRegions(RegionSource):
@@ -167,3 +170,50 @@ def read_npz(path: Path) -> RegionFeatures:
 def _first(arrays: dict[str, np.ndarray], *names: str) -> np.ndarray | None:
     """The first of `names` that is there."""
     return next((arrays[name] for name in names if name in arrays), None)
+
+
+class ThRegions(RegionSource):
+    """Region features in a `.th` file, which is loaded into memory: convert it to a packed store for training.
+
+    Args:
+        path: the file.
+        regions: keep an image's first regions; the authors store 150 and read 144.
+    """
+
+    format = "th"
+
+    def __init__(
+        self, path: str | Path, spec: FeatureSpec | None = None, regions: int | None = _AUTHORS_REGIONS
+    ) -> None:
+        super().__init__(path, spec)
+        self._regions = regions
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The content is read again on the other side."""
+        return {name: value for name, value in self.__dict__.items() if name not in ("_content", "_order", "index")}
+
+    @cached_property
+    def _content(self) -> dict[str, Any]:
+        """The whole file."""
+        content = read_object(self.path)
+        if not isinstance(content, dict):
+            raise InputError(f"{self.path}: expected a dict of images, found {type(content).__name__}")
+        return content
+
+    @cached_property
+    def _order(self) -> tuple[KeyIndex, list[str]]:
+        """(index, names in its order)."""
+        names = list(self._content)
+        index, order = KeyIndex.sort(names, str(self.path))
+        return index, [names[place] for place in order]
+
+    def _load_index(self) -> KeyIndex:
+        return self._order[0]
+
+    def _locate(self, position: int) -> Entry:
+        name = self._order[1][position]
+        value = self._content[name]
+        if not isinstance(value, (tuple, list)) or len(value) < 2:
+            raise InputError(f"{self.path}, image '{name}': expected (features, boxes, confidence)")
+        features, boxes = (np.asarray(part)[: self._regions] for part in value[:2])
+        return Entry(len(features), partial(RegionFeatures, features, boxes))

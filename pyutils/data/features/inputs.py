@@ -1,4 +1,4 @@
-"""Region features as a task's input: which files, how many regions, what to do about missing ones."""
+"""Region features as a task's input: their files, the number of regions, and missing images."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ class RegionSourceConfig:
     """Where region features are."""
 
     path: str = setting("", "Folder, LMDB, HDF5, TSV or packed store of region features.")
-    format: str = setting("", "Name of the format; empty: seen from what is there.")
+    format: str = setting("", "Name of the format; empty: detected from the files.")
     detector: str = setting("", "Detector the model expects; empty: any.")
-    missing: Literal["error", "skip"] = setting("error", "Records whose image has no features: refuse, or leave out.")
+    missing: Literal["error", "skip"] = setting("error", "Records without image features: raise an error, or skip.")
 
 
 @dataclass(frozen=True)
 class RegionConfig(RegionSourceConfig):
     """The `regions:` section of a configuration."""
 
-    max_regions: int = setting(100, "Most regions of an image; further ones are cut.")
+    max_regions: int = setting(100, "Maximum number of regions per image; the rest is cut.")
     picture: Literal["shown", "withheld", "shuffled"] = setting(
         "shown", "Baselines: withheld gives every image one zero region, shuffled the regions of another image."
     )
@@ -78,13 +78,14 @@ class RegionInputs:
         return records.select(kept.indices)
 
     def shown(self, records: RecordTable, *fields: str, seed: int = 0) -> Sequence[Any]:
-        """`records` as they are, or, where the configuration says `shuffled`, with pictures dealt out anew.
+        """`records` as they are, or, where the configuration says `shuffled`, with images shuffled
+        among records.
 
-        `fields` name the records' pictures, default `image`.
+        `fields` name the records' images, default `image`.
         """
         if self.config.picture != "shuffled":
             return records
-        return ShuffledPictures(records, fields or ("image",), seed)
+        return ShuffledImages(records, fields or ("image",), seed)
 
     def read(self, keys: Sequence[str]) -> RegionBatch:
         """The regions of images `keys`: features `[batch, r, dimension]` float32, mask `[batch, r]` int64, …"""
@@ -96,13 +97,13 @@ class RegionInputs:
         return self.source.read_batch(keys, self.config.max_regions, self.multiple)
 
 
-class ShuffledPictures(Sequence):
-    """Records whose pictures `fields` are those of other records: each picture stands for the one before it in a random
-    order, so that none keeps its place."""
+class ShuffledImages(Sequence):
+    """Records whose images `fields` are those of other records: each image replaces the one before it in a random
+    order, so that no record keeps its own."""
 
     def __init__(self, records: RecordTable, fields: Sequence[str], seed: int):
-        pictures = np.unique(np.concatenate([records.column(field).astype(str) for field in fields]))
-        order = np.random.default_rng(seed).permutation(pictures)
+        images = np.unique(np.concatenate([records.column(field).astype(str) for field in fields]))
+        order = np.random.default_rng(seed).permutation(images)
         self._records, self._fields = records, tuple(fields)
         self._instead = dict(zip(order.tolist(), np.roll(order, 1).tolist()))
 

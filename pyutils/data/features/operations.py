@@ -8,8 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pyutils.data.features.packed import DTYPES, PackedRegions, is_packed
-from pyutils.data.features.packed_writer import PackedWriter
+from pyutils.data.features.packed import DTYPES, PackedRegions, PackedWriter, is_packed
 from pyutils.data.features.source import RegionSource
 from pyutils.data.features.spec import FeatureSpec, RegionFeatures, read_spec
 from pyutils.errors import InputError
@@ -27,9 +26,9 @@ def convert(
     keys: Sequence[str] | None = None,
     progress: bool = False,
 ) -> int:
-    """Write the images of `source` to the packed store `destination`; images that are in it already are left alone.
+    """Write the images of `source` to the packed store `destination`; images that it holds already are kept.
 
-    An interrupted conversion goes on where it was when it is called again.
+    An interrupted conversion resumes when called again.
 
     Args:
         dtype: how features are stored; float16 halves the store and keeps three significant digits.
@@ -41,8 +40,8 @@ def convert(
         Number of images added.
 
     Raises:
-        InputError: a key is not there, a broken entry, or a destination that holds something else: other kinds of
-            features, or other values for images of `source`, of which a few are looked at.
+        InputError: a key is missing, an entry is broken, or a destination that holds something else: other kinds of
+            features, or other values for images of `source`, of which a few are compared.
     """
     if dtype not in DTYPES:
         raise InputError(f"--dtype is '{dtype}', expected {' or '.join(DTYPES)}")
@@ -69,7 +68,7 @@ def convert(
 def _check_same_source(source: RegionSource, destination: Path, keys: Sequence[str], spec: FeatureSpec) -> None:
     """InputError when a store at `destination` holds images of `source` with other values: they would stay as they are.
 
-    Looks at the first, the last and some images between them, which tells one detector's or picture's features from
+    Looks at the first, the last and some images between them, which tells one detector's features from
     another's.
     """
     if not is_packed(destination):
@@ -85,7 +84,7 @@ def _check_same_source(source: RegionSource, destination: Path, keys: Sequence[s
             raise InputError(
                 f"{destination} was made from another source ('{store.spec.provenance}', now '{spec.provenance}'): "
                 f"image '{key}' has other values there, and {len(both)} of {len(keys)} images would keep theirs. Name "
-                "another folder, or delete that one to make it anew"
+                "another folder, or delete that one to convert from scratch"
             )
 
 
@@ -125,11 +124,11 @@ class Comparison:
     """Key of the image with the largest feature difference."""
 
     def same(self, tolerance: float | None = None) -> bool:
-        """Whether `reasons` finds none."""
+        """True when `reasons` finds none."""
         return not self.reasons(tolerance)
 
     def reasons(self, tolerance: float | None = None) -> list[str]:
-        """What makes the collections differ, a phrase each.
+        """List the reasons why the collections differ.
 
         Args:
             tolerance: absolute difference of feature values and box coordinates that counts as equal; None takes
@@ -139,7 +138,7 @@ class Comparison:
             (self.only_first, "images only in the first"),
             (self.only_second, "images only in the second"),
             (self.other_shape, "images with another number of regions or dimension"),
-            (self.other_size, "images with another picture size"),
+            (self.other_size, "images with another image size"),
         )
         found = [f"{count} {what}" for count, what in counts if count]
         if tolerance is None and self.beyond_rounding:
@@ -225,7 +224,7 @@ def _dimension(source: RegionSource) -> int | None:
 
 
 def _problems(stored: RegionFeatures, dimension: int | None) -> list[str]:
-    """What is wrong with the shape and the values of one image."""
+    """List what is wrong with the shape and the values of one image."""
     features, found = stored.features, []
     if len(stored) and (features.ndim != 2 or features.shape[1] != dimension):
         found.append(f"not {dimension}-d")
@@ -241,7 +240,7 @@ def _problems(stored: RegionFeatures, dimension: int | None) -> list[str]:
 
 
 def summary(source: RegionSource) -> list[tuple[str, str]]:
-    """What there is to say about a collection without reading its features, as (name, value) rows."""
+    """Summarise a collection without reading its features, as (name, value) rows."""
     spec = source.spec
     rows = [
         ("path", str(source.path)),
@@ -260,7 +259,7 @@ def summary(source: RegionSource) -> list[tuple[str, str]]:
         rows += [
             ("regions", f"{int(regions.sum()):,} (mean {regions.mean() if len(regions) else 0:.1f} an image)"),
             ("size", f"{source.committed.data_bytes / 2**20:,.1f} MiB"),
-            ("complete", "yes" if source.committed.complete else "no: writing was interrupted, run it again to go on"),
+            ("complete", "yes" if source.committed.complete else "no: writing was interrupted, run it again to resume"),
         ]
     return rows
 

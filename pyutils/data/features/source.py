@@ -1,4 +1,4 @@
-"""`RegionSource`: what every reader of region features offers, with the one place where batches are assembled."""
+"""`RegionSource`: the interface of every reader of region features; it assembles the batches."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from pyutils.data.features.cast import copy_as_float32
 from pyutils.data.features.keys import KeyIndex
 from pyutils.data.features.spec import FeatureSpec, RegionBatch, RegionFeatures, read_spec
 from pyutils.errors import InputError
@@ -20,7 +19,7 @@ class Entry(NamedTuple):
     """One image found but not decoded yet, so that a batch can be sized first and each image decoded into place."""
 
     regions: int
-    """How many regions there are."""
+    """Number of regions."""
     decode: Callable[[], RegionFeatures]
     """Gives the arrays as stored (any float type, possibly views of a file); `features` has `regions` rows."""
 
@@ -35,7 +34,7 @@ class RegionSource(ABC):
     format: ClassVar[str]
     """Name of the format, as `open_regions` takes it."""
     checks_values: ClassVar[bool] = True
-    """Whether values are checked to be finite when they are read; not where none but finite ones can be stored."""
+    """Check that values are finite when they are read; False for formats that store only finite ones."""
 
     def __init__(self, path: str | Path, spec: FeatureSpec | None = None) -> None:
         self.path = Path(path)
@@ -56,7 +55,7 @@ class RegionSource(ABC):
 
     @cached_property
     def spec(self) -> FeatureSpec:
-        """What the features are: as given, as written in `spec.json` or the store, else seen in the first entry."""
+        """Description of the features: as given, as written in `spec.json` or the store, else from the first entry."""
         return self._given_spec or read_spec(self.path) or self._infer_spec()
 
     def _infer_spec(self) -> FeatureSpec:
@@ -86,7 +85,7 @@ class RegionSource(ABC):
         return iter(self.index)
 
     def missing(self, keys: Iterable[str | int]) -> list[str]:
-        """Those of `keys` that are not here, in their order, each once."""
+        """List those of `keys` that are missing, in their order, each once."""
         wanted = list(dict.fromkeys(str(key) for key in keys))
         return [wanted[place] for place in np.flatnonzero(self.index.find(wanted) < 0)]
 
@@ -101,7 +100,7 @@ class RegionSource(ABC):
         self.spec.check(self.path, dimension, detector, boxes, class_probs)
 
     def _positions(self, keys: Sequence[str | int]) -> np.ndarray:
-        """Positions of keys that must be there."""
+        """Positions of keys; raises InputError for a missing one."""
         positions = self.index.find(keys)
         absent = np.flatnonzero(positions < 0)
         if len(absent):
@@ -115,7 +114,7 @@ class RegionSource(ABC):
         return [self._locate(position) for position in self._positions(keys)]
 
     def __getitem__(self, key: str | int) -> RegionFeatures:
-        """The regions of one image as float32 arrays of their own. Raises InputError when it is not there."""
+        """The regions of one image as float32 arrays of their own. Raises InputError when it is missing."""
         stored = self._entries([key])[0].decode()
         self._check_width(stored, key)
         with np.errstate(over="ignore", invalid="ignore"):
@@ -143,16 +142,16 @@ class RegionSource(ABC):
         Args:
             keys: one a row; a key may repeat.
             max_regions: keep an image's first `max_regions` regions.
-            multiple: round the number of rows up to a multiple, as tensor cores like it.
+            multiple: round the number of rows up to a multiple, for tensor cores.
             global_region: put one more region first, the mean of all regions of the image (before cutting) with the
-                whole picture as its box (ViLBERT, arXiv 1908.02265, section 3.1). It comes on top of `max_regions`.
+                whole image as its box (ViLBERT, arXiv 1908.02265, section 3.1). It comes on top of `max_regions`.
             class_probs: fill `RegionBatch.class_probs` too.
 
         Returns:
             A RegionBatch with as many rows as the longest image of this batch needs.
 
         Raises:
-            InputError: a key is not there, an entry is broken, holds features that are not finite in float32, or its
+            InputError: a key is missing, an entry is broken, holds features that are not finite in float32, or its
                 width is not that of the spec.
         """
         entries = self._entries(keys)
@@ -239,9 +238,71 @@ def _write_features(out: np.ndarray, stored: np.ndarray, count: int, lead: int) 
 
 
 def _write_boxes(out: np.ndarray, stored: RegionFeatures, count: int, lead: int) -> None:
-    """Fill one image's boxes: the whole picture if `lead` is 1, then `count` boxes; `out` is zero before."""
+    """Fill one image's boxes: the whole image if `lead` is 1, then `count` boxes; `out` is zero before."""
     if lead:
         out[0, 2:] = stored.width, stored.height
     if stored.boxes is not None:
         with np.errstate(over="ignore", invalid="ignore"):
             out[lead : lead + count] = stored.boxes[:count]
+
+
+_BLOCK = 32 * 1024  # values converted together: the block stays in the processor's cache over all passes
+_WIDEN = np.float32(2.0**112)
+_DROP_SIGN_COPIES = np.int32(-0x70000001)  # 0x8FFFFFFF
+_SIGN, _INFINITY, _NEGATIVE_INFINITY = 0x8000, 0x7C00, 0xFC00  # bit patterns of a half; NaN lies above its infinity
+
+
+def copy_as_float32(out: np.ndarray, stored: np.ndarray) -> None:
+    """Copy `stored` [rows, dimension] of any float type into `out` [rows, dimension] float32.
+
+    float16 is widened bit by bit: shifting the 15 lower bits of a half into place gives its value times 2^-112 as a
+    float, subnormals included, so one exact multiplication finishes. NumPy's own conversion handles infinities and
+    NaN as well and takes six to ten times as long; a block with one of those is left to it. A float64 beyond the
+    range of float32 becomes infinite, which `RegionSource` refuses.
+    """
+    if stored.dtype != np.float16 or not (out.flags.c_contiguous and stored.flags.c_contiguous) or not stored.size:
+        with np.errstate(over="ignore", invalid="ignore"):
+            np.copyto(out, stored, casting="same_kind")
+        return
+    halves, floats = stored.reshape(-1), out.reshape(-1)
+    for start in range(0, len(floats), _BLOCK):
+        _widen(floats[start : start + _BLOCK], halves[start : start + _BLOCK])
+
+
+def _widen(floats: np.ndarray, halves: np.ndarray) -> None:
+    """Convert one block."""
+    largest = int(halves.view(np.uint16).max())  # as unsigned numbers, negative halves lie above the positive ones
+    signed = largest >= _SIGN
+    finite = largest < (_NEGATIVE_INFINITY if signed else _INFINITY)
+    if not finite or (signed and int(halves.view(np.int16).max()) >= _INFINITY):
+        np.copyto(floats, halves)
+        return
+    bits = floats.view(np.int32)
+    bits[...] = halves.view(np.int16)
+    np.left_shift(bits, 13, out=bits)
+    if signed:  # widening to 32 bits copied the sign into the bits below it
+        np.bitwise_and(bits, _DROP_SIGN_COPIES, out=bits)
+    np.multiply(floats, _WIDEN, out=floats)
+
+
+class HeldRegions(RegionSource):
+    """Regions that are already in memory, one entry per image; `places` are their keys.
+
+    An image may occur twice. `names` (one per image) name the images in error messages.
+    """
+
+    format = "held"
+
+    def __init__(self, images: Sequence[RegionFeatures], names: Sequence[str]) -> None:
+        super().__init__(f"pairs {', '.join(names[:3])}{', …' if len(names) > 3 else ''}")
+        self._images = list(images)
+        width = len(str(len(self._images)))
+        # Keys are numbers of one width, so that their order as text is their order here.
+        self.places = [f"#{number:0{width}d}" for number in range(len(self._images))]
+
+    def _load_index(self) -> KeyIndex:
+        return KeyIndex.sort(self.places, str(self.path))[0]
+
+    def _locate(self, position: int) -> Entry:
+        image = self._images[position]
+        return Entry(len(image), lambda: image)

@@ -1,4 +1,4 @@
-"""What region features are (`FeatureSpec`) and the arrays they come in (`RegionFeatures`, `RegionBatch`)."""
+"""Describe region features (`FeatureSpec`) and hold their arrays (`RegionFeatures`, `RegionBatch`)."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ BOX_FORMATS = ("xyxy_pixels", "none")
 
 @dataclass(frozen=True)
 class FeatureSpec:
-    """What a collection of region features holds: enough to tell whether a model can read it."""
+    """Describe a collection of region features: enough to decide if a model can read it."""
 
     dimension: int
     """Length of one region's feature vector."""
     detector: str = UNKNOWN_DETECTOR
-    """Name of the detector that made the features, e.g. `bottom-up-resnet101-vg`; `unknown` when nobody noted it."""
+    """Name of the detector that made the features, e.g. `bottom-up-resnet101-vg`; `unknown` when not recorded."""
     max_regions: int | None = None
     """Largest number of regions of an image; None when it is not known without reading everything."""
     box_format: str = "xyxy_pixels"
-    """`xyxy_pixels` (left, top, right, bottom in pixels of the original picture) or `none`."""
+    """`xyxy_pixels` (left, top, right, bottom in pixels of the original image) or `none`."""
     has_class_probs: bool = False
-    """Whether each region carries its detector's class probabilities."""
+    """True when each region carries its detector's class probabilities."""
     dtype: str = "float32"
     """Type of the stored features; arrays handed out are float32 whatever it is."""
     provenance: str = ""
@@ -37,7 +37,7 @@ class FeatureSpec:
         if self.box_format not in BOX_FORMATS:
             raise InputError(f"box_format is '{self.box_format}', expected one of {', '.join(BOX_FORMATS)}")
         if self.dimension < 1:
-            raise InputError(f"a feature dimension of {self.dimension} makes no sense")
+            raise InputError(f"a feature dimension of {self.dimension} is not positive")
 
     def check(
         self,
@@ -47,7 +47,7 @@ class FeatureSpec:
         boxes: bool = False,
         class_probs: bool = False,
     ) -> None:
-        """Compare with what a model expects; None and False mean that it does not care.
+        """Compare with what a model expects; None and False skip a check.
 
         A detector is compared only when both sides name one. Raises InputError naming `where`, the expected and the
         found value.
@@ -92,7 +92,7 @@ def spec_file(path: Path) -> Path:
 
 
 def read_spec(path: Path) -> FeatureSpec | None:
-    """The spec written by hand or by a tool for the features at `path`, None where there is none."""
+    """The spec written by hand or by a tool for the features at `path`, None if there is none."""
     file = spec_file(path)
     if not file.is_file():
         return None
@@ -114,9 +114,9 @@ class RegionFeatures:
     boxes: np.ndarray | None
     """[regions, 4] float32, left, top, right, bottom in pixels; None when the source has no boxes."""
     width: int = 0
-    """Width of the picture in pixels, 0 when the source does not say."""
+    """Width of the image in pixels, 0 when the source does not say."""
     height: int = 0
-    """Height of the picture in pixels, 0 when the source does not say."""
+    """Height of the image in pixels, 0 when the source does not say."""
     class_probs: np.ndarray | None = None
     """[regions, classes] float32, None when the source has none."""
 
@@ -145,7 +145,7 @@ class RegionBatch:
 
 
 def normalise_boxes(boxes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """Boxes relative to the picture, and the fraction of it they cover (ViLBERT, arXiv 1908.02265, section 3.1).
+    """Boxes relative to the image, and the fraction of it they cover (ViLBERT, arXiv 1908.02265, section 3.1).
 
     Args:
         boxes: [batch, regions, 4], left, top, right, bottom in pixels.
@@ -159,7 +159,7 @@ def normalise_boxes(boxes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     """
     if sizes.size and sizes.min() <= 0:
         raise InputError(
-            "the region source does not say how large the pictures are, so boxes cannot be made relative to them: use "
+            "the region source does not say how large the images are, so boxes cannot be made relative to them: use "
             "features that carry image_width and image_height"
         )
     extent = np.concatenate([sizes, sizes], axis=1).astype(np.float32)[:, None, :]  # [batch, 1, 4]

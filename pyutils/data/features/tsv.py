@@ -7,10 +7,15 @@ one image takes minutes. Known column orders:
 |---|---|
 | image_id, image_w, image_h, num_boxes, boxes, features | bottom-up attention |
 | img_id, img_h, img_w, objects_id, objects_conf, attrs_id, attrs_conf, num_boxes, boxes, features | LXMERT |
+
+`pybase64` is a thin binding of the SIMD library libbase64: an image of 100 x 2048 regions decodes in 0.1 ms against
+several with the standard library, which would be most of the time that reading takes. Without it the standard library
+decodes.
 """
 
 from __future__ import annotations
 
+import binascii
 import zipfile
 from collections.abc import Sequence
 from contextlib import suppress
@@ -19,12 +24,45 @@ from pathlib import Path
 
 import numpy as np
 
-from pyutils.data.features.base64_text import decode_floats, decoded_length
 from pyutils.data.features.keys import KeyIndex
 from pyutils.data.features.source import Entry, RegionSource
 from pyutils.data.features.spec import FeatureSpec, RegionFeatures
 from pyutils.errors import InputError
 from pyutils.formats.atomic import atomic_write
+
+try:
+    from pybase64 import b64decode as _decode_fast
+except ImportError:
+    _decode_fast = None
+
+
+def decode_floats(text: str | bytes | memoryview, columns: int | None, where: str) -> np.ndarray:
+    """Base64 of little-endian float32 → [rows, columns] float32, read-only.
+
+    Args:
+        text: base64, as text or ASCII bytes.
+        columns: width of a row; None gives one row.
+        where: file and entry for the error.
+
+    Raises:
+        InputError: not base64, or not a whole number of rows.
+    """
+    try:
+        raw = _decode_fast(text, validate=True) if _decode_fast else binascii.a2b_base64(text)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{where}: damaged base64 text ({error})") from error
+    if len(raw) % (4 * (columns or 1)):
+        raise InputError(f"{where}: {len(raw)} bytes are not whole rows of {columns or 1} float32 numbers")
+    return np.frombuffer(raw, dtype="<f4").reshape(-1, columns) if columns else np.frombuffer(raw, dtype="<f4")[None]
+
+
+def decoded_length(text: str | bytes | memoryview) -> int:
+    """Number of bytes that base64 text without line breaks decodes to."""
+    padding = 0
+    for last in (text[-1:], text[-2:-1]):
+        padding += last in ("=", b"=")
+    return len(text) * 3 // 4 - padding
+
 
 BOTTOM_UP = ("image_id", "image_w", "image_h", "num_boxes", "boxes", "features")
 LXMERT = (

@@ -7,8 +7,7 @@ came before. `PairStream` reads shards in their order where jumping about is slo
 """
 
 from pyutils.data.pairs.opening import Captions, open_pairs
-from pyutils.data.pairs.pair import Pair, PairSource
-from pyutils.data.pairs.stream import PairStream
-from pyutils.data.pairs.tar_writer import write_tar_shards
+from pyutils.data.pairs.pair import Pair, PairSource, PairStream
+from pyutils.data.pairs.tar_shards import write_tar_shards
 
 __all__ = ["Captions", "Pair", "PairSource", "PairStream", "open_pairs", "write_tar_shards"]

@@ -1,6 +1,6 @@
 """Pairs in Arrow files (IPC file or stream format), mapped: columns `key`, `caption`, and `image` or `regions`.
 
-`caption` is text or a list of texts, `image` a picture's file as bytes, `regions` the bytes of an npz of region
+`caption` is text or a list of texts, `image` the bytes of an image file, `regions` the bytes of an npz of region
 features (`pyutils.data.pairs.pair.decode_regions`).
 """
 

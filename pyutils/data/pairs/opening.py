@@ -1,4 +1,4 @@
-"""Opening a collection of pairs by its files."""
+"""Open a collection of pairs by its files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
 
 class ListPairs(PairSource):
-    """JSON lists of `{"image", "caption"}`: small sets, held in memory; pictures stay where their keys say."""
+    """JSON lists of `{"image", "caption"}`: small sets, held in memory; the image files stay where their keys say."""
 
     def __init__(self, files: Sequence[Path]) -> None:
         self._table = read_pretrain(files)
@@ -49,7 +49,7 @@ def open_pairs(paths: Union[str, Path, Sequence[Union[str, Path]]]) -> PairSourc
     """The pairs of `.json` lists, `.tar` shards or `.arrow` files, all of one kind.
 
     A path may be a folder (all shards in it), have `*`, or a range: `cc-{000..331}.tar`. Raises InputError when nothing
-    is there, kinds are mixed, or a file is damaged.
+    is found, kinds are mixed, or a file is damaged.
     """
     given = [paths] if isinstance(paths, (str, Path)) else list(paths)
     files = [file for path in given for file in _files(str(path))]

@@ -6,20 +6,27 @@ A sample has its caption in `KEY.txt` or `KEY.json` ({"caption": text or list}),
 
 from __future__ import annotations
 
+import hashlib
+import io
+import json
 import operator
-from collections.abc import Sequence
+import os
+import tarfile
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, Optional
 
 import numpy as np
 import pyarrow as pa
 
-from pyutils.data.pairs.pair import Pair, PairSource, captions_of_json, decode_regions
-from pyutils.data.pairs.tar_index import default_folder, load_index
+from pyutils.data.pairs.pair import Pair, PairSource, captions_of_json, decode_regions, encode_regions
 from pyutils.errors import InputError
+from pyutils.formats.atomic import PathLike, atomic_write
 
-_PICTURES = ("jpg", "jpeg", "png", "webp")
+_CHUNK = 8192  # samples of one batch of the index
+_IMAGES = ("jpg", "jpeg", "png", "webp")
 
 
 class TarShards(PairSource):
@@ -55,9 +62,9 @@ class TarShards(PairSource):
     def __getitem__(self, index):
         """The pair at `index` (IndexError outside)."""
         where, key, found = self._read(index, texts_only=False)
-        picture = next((found[extension] for extension in _PICTURES if extension in found), None)
+        image = next((found[extension] for extension in _IMAGES if extension in found), None)
         regions = decode_regions(found["npz"], f"{where}, {key}.npz") if "npz" in found else None
-        return Pair(key, _captions(found, f"{where}, sample {key}"), picture, regions)
+        return Pair(key, _captions(found, f"{where}, sample {key}"), image, regions)
 
     def captions(self, index: int) -> tuple[str, ...]:
         """See PairSource."""
@@ -71,7 +78,7 @@ class TarShards(PairSource):
             raise IndexError(f"pair {index} of {len(self)}")
         row = self._index.slice(place % len(self), 1).to_pylist()[0]
         shard = self.shards[row["shard"]]
-        wanted = ("txt", "json") if texts_only else ("txt", "json", "npz", *_PICTURES)
+        wanted = ("txt", "json") if texts_only else ("txt", "json", "npz", *_IMAGES)
         found = {}
         with shard.open("rb", buffering=0) as stream:
             for member in row["members"]:
@@ -90,3 +97,113 @@ def _captions(found: dict[str, bytes], where: str) -> tuple[str, ...]:
         return (found["txt"].decode("utf-8").strip(),)
     except UnicodeDecodeError as error:
         raise InputError(f"{where}: the caption is not UTF-8 text (byte {error.start})") from error
+
+
+_MEMBER = pa.struct([("extension", pa.string()), ("offset", pa.int64()), ("size", pa.int64())])
+_SCHEMA = pa.schema([("shard", pa.int32()), ("key", pa.string()), ("members", pa.list_(_MEMBER))])
+
+
+def default_folder() -> Path:
+    """Directory of the indexes: $XDG_CACHE_HOME (else ~/.cache) / pyutils / pairs."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pyutils" / "pairs"
+
+
+def load_index(shards: Sequence[Path], cache: Path) -> pa.Table:
+    """The index of `shards`: from the file in the folder `cache`, made first when it is not there or a shard was
+    changed (size or time). Mapped, so that its memory is shared and need not be there at once.
+
+    Columns: shard int32 (place in `shards`), key text, members list of (extension, offset, size in bytes).
+    Raises InputError, naming it, for a shard that is missing, no tar, or cut off.
+    """
+    file = cache / f"{_fingerprint(shards)}.arrow"
+    if not file.is_file():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_write(file, "wb") as stream, pa.ipc.new_file(stream, _SCHEMA) as writer:
+            for batch in _batches(shards):
+                writer.write_batch(batch)
+    return pa.ipc.open_file(pa.memory_map(str(file))).read_all()
+
+
+def _fingerprint(shards: Sequence[Path]) -> str:
+    digest = hashlib.sha256()
+    for shard in shards:
+        try:
+            status = shard.stat()
+        except OSError as error:
+            raise InputError(f"{shard}: cannot be read: {error.strerror}") from error
+        digest.update(f"{shard.resolve()}\n{status.st_size}\n{status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:32]
+
+
+def _batches(shards: Sequence[Path]) -> Iterator[pa.RecordBatch]:
+    rows: list[dict[str, Any]] = []
+    for number, shard in enumerate(shards):
+        for row in _samples(shard, number):
+            rows.append(row)
+            if len(rows) == _CHUNK:
+                yield pa.RecordBatch.from_pylist(rows, _SCHEMA)
+                rows = []
+    if rows:
+        yield pa.RecordBatch.from_pylist(rows, _SCHEMA)
+
+
+def _samples(shard: Path, number: int) -> Iterator[dict[str, Any]]:
+    """Samples of one shard: files that stand together and share their path up to the first dot of the name."""
+    for key, group in groupby(_members(shard), key=lambda member: member[0]):
+        members = [{"extension": ext, "offset": offset, "size": size} for _, ext, offset, size in group]
+        yield {"shard": number, "key": key, "members": members}
+
+
+def _members(shard: Path) -> Iterator[tuple[str, str, int, int]]:
+    """(key, extension, offset, size) of each file of a shard; only headers are read."""
+    end = shard.stat().st_size
+    try:
+        with tarfile.open(shard, "r:") as archive:
+            for member in archive:
+                if not member.isfile():
+                    continue
+                if member.offset_data + member.size > end:
+                    raise InputError(f"{shard} is cut off within {member.name}: copy or download it again")
+                folder, _, name = member.name.rpartition("/")
+                stem, _, extension = name.partition(".")
+                key = f"{folder}/{stem}" if folder else stem
+                yield key, extension.lower(), member.offset_data, member.size
+                archive.members = []  # type: ignore[attr-defined]  # tarfile keeps every header it has seen
+    except tarfile.TarError as error:
+        raise InputError(f"{shard} cannot be read as an uncompressed tar file: {error}") from error
+
+
+def write_tar_shards(
+    folder: PathLike, pairs: Iterable[Pair], pairs_per_shard: int = 5000, dtype: str = "float16"
+) -> list[Path]:
+    """Write `pairs` as `folder/pairs-000000.tar`, …, each atomically; returns the files.
+
+    Captions become JSON, images `.jpg` (as they are, whatever their format), regions `.npz` with features of
+    `dtype`. One pair is held in memory at a time. Raises InputError for a key with a dot, which would be cut there.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    iterator = iter(pairs)
+    written: list[Path] = []
+    for first in iterator:
+        path = folder / f"pairs-{len(written):06d}.tar"
+        with atomic_write(path, "wb") as stream, tarfile.open(fileobj=stream, mode="w") as archive:
+            _add(archive, first, dtype)
+            for pair in islice(iterator, pairs_per_shard - 1):
+                _add(archive, pair, dtype)
+        written.append(path)
+    return written
+
+
+def _add(archive: tarfile.TarFile, pair: Pair, dtype: str) -> None:
+    if "." in pair.image.rpartition("/")[2]:
+        raise InputError(f"the key {pair.image!r} has a dot, where tar shards end a key: rename it")
+    files = {"json": json.dumps({"caption": list(pair.captions)}).encode()}
+    if pair.content is not None:
+        files["jpg"] = pair.content
+    if pair.regions is not None:
+        files["npz"] = encode_regions(pair.regions, dtype)
+    for extension, content in files.items():
+        header = tarfile.TarInfo(f"{pair.image}.{extension}")
+        header.size = len(content)
+        archive.addfile(header, io.BytesIO(content))

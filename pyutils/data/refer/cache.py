@@ -1,7 +1,7 @@
 """A cache of the tables, keyed by the content of the two files they came from.
 
 One Arrow file an index: columns only, nothing in it is ever executed, and it is mapped rather than read. It is written
-whole or not at all; one that cannot be read is made again.
+atomically; one that cannot be read is rebuilt.
 """
 
 from __future__ import annotations

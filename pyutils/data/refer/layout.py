@@ -1,4 +1,4 @@
-"""Where the RefCOCO family lies on disk, and which splittings of it exist.
+"""Locate the RefCOCO family on disk; the known splittings.
 
 <root>/<dataset>/refs(<split_by>).p     the expressions, a pickle
 <root>/<dataset>/instances.json         the objects and images, COCO annotations

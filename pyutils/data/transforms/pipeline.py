@@ -1,17 +1,96 @@
-"""The whole way from a decoded image to a network's input, and ALBEF's four settings of it."""
+"""Transform a decoded image into a model's input (crop, resize, flip, augment, normalise); ALBEF's four presets."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from pyutils.data.transforms.crop import Crop, random_crop, whole
-from pyutils.data.transforms.normalise import Normalise
 from pyutils.data.transforms.randaugment import RandomAugment
 from pyutils.errors import InputError, nearest
+
+#: Mean and standard deviation of the red, green and blue values (0-1) that ALBEF subtracts and divides by.
+ALBEF_MEAN = (0.48145466, 0.4578275, 0.40821073)
+ALBEF_STD = (0.26862954, 0.26130258, 0.27577711)
+_CROP_TRIES = 10
+
+
+class Normalise:
+    """(value / 255 - mean) / std of each channel, in float32.
+
+    A channel has 256 values, so the results are looked up: every pixel gets exactly what the arithmetic gives.
+    """
+
+    def __init__(self, mean: Sequence[float] = ALBEF_MEAN, std: Sequence[float] = ALBEF_STD) -> None:
+        unit = np.arange(256, dtype=np.float32) / np.float32(255)
+        mean_column, std_column = (np.asarray(values, dtype=np.float32)[:, None] for values in (mean, std))
+        self._tables = (unit[None, :] - mean_column) / std_column  # [channels, 256]
+
+    def __call__(self, pixels: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """[height, width, 3] uint8 to [3, height, width] float32, written to `out` when given (C-contiguous planes)."""
+        height, width, channels = pixels.shape
+        if out is None:
+            out = np.empty((channels, height, width), dtype=np.float32)
+        for channel, table in enumerate(self._tables):
+            np.take(table, pixels[..., channel], out=out[channel], mode="clip")
+        return out
+
+    def restore(self, image: np.ndarray) -> np.ndarray:
+        """Undo the normalisation, for display: [3, height, width] float32 to [height, width, 3] uint8."""
+        nearest = [np.searchsorted((table[1:] + table[:-1]) / 2, plane) for table, plane in zip(self._tables, image)]
+        return np.stack(nearest, axis=-1).astype(np.uint8)
+
+
+class Crop(NamedTuple):
+    """A rectangle in whole pixels."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+
+def whole(width: int, height: int) -> Crop:
+    """All of a `width` x `height` image."""
+    return Crop(0, 0, width, height)
+
+
+def random_crop(
+    width: int,
+    height: int,
+    scale: tuple[float, float],
+    rng: np.random.Generator,
+    ratio: tuple[float, float] = (3 / 4, 4 / 3),
+) -> Crop:
+    """Draw a crop as torchvision does (Szegedy et al., CVPR 2015).
+
+    `scale` is the range of its share of the image's area, `ratio` of width / height (log-uniform). Area and ratio are
+    drawn up to ten times until the crop fits; its position is drawn last. If none fits, the crop is the centre of the
+    image, cut to the nearest allowed ratio.
+    """
+    log_ratio = math.log(ratio[0]), math.log(ratio[1])
+    for _ in range(_CROP_TRIES):
+        area = width * height * rng.uniform(*scale)
+        aspect = math.exp(rng.uniform(*log_ratio))
+        cut_width, cut_height = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        if 0 < cut_width <= width and 0 < cut_height <= height:
+            top = int(rng.integers(0, height - cut_height + 1))
+            left = int(rng.integers(0, width - cut_width + 1))
+            return Crop(left, top, cut_width, cut_height)
+    return _middle(width, height, ratio)
+
+
+def _middle(width: int, height: int, ratio: tuple[float, float]) -> Crop:
+    cut_width, cut_height = width, height
+    if width / height < ratio[0]:
+        cut_height = max(1, round(width / ratio[0]))
+    elif width / height > ratio[1]:
+        cut_width = max(1, round(height * ratio[1]))
+    return Crop((width - cut_width) // 2, (height - cut_height) // 2, cut_width, cut_height)
 
 
 @dataclass(frozen=True)

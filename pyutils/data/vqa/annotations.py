@@ -10,8 +10,7 @@ import numpy as np
 
 from pyutils.data.records import VQARecord
 from pyutils.data.table import RecordTable
-from pyutils.data.vqa.api import check_same_questions
-from pyutils.data.vqa.checks import check_annotation, check_question, check_texts, shown
+from pyutils.data.vqa.api import check_annotation, check_question, check_same_questions, shown
 from pyutils.errors import InputError
 from pyutils.formats.json_files import check_fields, entries_of, image_key, read_json
 from pyutils.formats.safe_pickle import load_npy
@@ -130,7 +129,6 @@ def _imdb_records(rows: np.ndarray, path: Path) -> Iterator[VQARecord]:
             )
         given = next((field for field in ("all_answers", "valid_answers") if field in row), None)
         answers = () if given is None else _texts(row, given, where)
-        check_texts((question, name, *answers), where)
         yield VQARecord(
             question_id=_imdb_id(row["question_id"], where),
             image=image_key(name[:-4] if name.endswith(".npy") else name),
@@ -140,11 +138,11 @@ def _imdb_records(rows: np.ndarray, path: Path) -> Iterator[VQARecord]:
 
 
 def _imdb_id(value: Any, where: str) -> int:
-    """A question id, which some imdbs spell as text. InputError at `where` for anything else."""
+    """Convert a question id, which some imdbs store as text. Raises InputError at `where` for anything else."""
     if isinstance(value, str) and value.isdecimal():
         value = int(value)
-    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or not -(2**63) <= value < 2**63:
-        raise InputError(f'{where}: expected a whole number of 64 bits as "question_id", found {shown(value)}')
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool):
+        raise InputError(f'{where}: expected a whole number as "question_id", found {shown(value)}')
     return int(value)
 
 

@@ -100,7 +100,7 @@ class AnswerVocabulary(Sequence[str]):
         return cls([UNKNOWN, *kept] if unknown else kept, f"answers given at least {minimum} times")
 
     def save(self, path: PathLike) -> None:
-        """Write one answer a line, whole or not at all."""
+        """Write one answer per line, atomically."""
         with atomic_write(path) as stream:
             stream.write("".join(f"{answer}\n" for answer in self.answers))
 
@@ -116,7 +116,7 @@ class AnswerVocabulary(Sequence[str]):
     def soft_scores(self, answers: Sequence[str], rule: str = "official") -> tuple[np.ndarray, np.ndarray]:
         """Classes [k] int64, ascending, and scores [k] float32 of one question's human answers; others score 0.
 
-        `rule` is "authors", "mmf" (answers repeated in turn until there are ten, then leave-one-out) or "official"
+        `rule` is "authors", "mmf" (answers repeated cyclically until there are ten, then leave-one-out) or "official"
         (leave-one-out over the answers given). Answers outside the list take part as disagreement.
         """
         score, repeat = _rule(rule)

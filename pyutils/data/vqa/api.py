@@ -6,19 +6,19 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Optional, Union
 
-from pyutils.data.vqa.checks import check_annotation, check_question
 from pyutils.errors import InputError
 from pyutils.formats.json_files import entries_of, read_json
 
 PathLike = Union[str, Path]
 _Ids = Optional[Union[int, str, Collection]]
+_LARGEST_SHOWN = 60
 
 
 class VQA:
     """The official question and annotation files of one split, or either alone.
 
-    Raises InputError when neither is given, a file is not of this kind (`vqa.checks` says what its entries must be), an
-    id occurs twice, or the two files are not about the same questions.
+    Raises InputError when neither is given, a file is not of this kind (`check_question`, `check_annotation`), an id
+    occurs twice, or the two files are not about the same questions.
     """
 
     def __init__(self, questions: Optional[PathLike] = None, annotations: Optional[PathLike] = None) -> None:
@@ -33,7 +33,7 @@ class VQA:
             self._by_image.setdefault(entry.get("image_id"), []).append(question)
 
     def question_ids(self, images: _Ids = None, question_types: _Ids = None, answer_types: _Ids = None) -> list[int]:
-        """Ids of the questions about any of `images` and of any of the types; a filter left out lets all through."""
+        """Ids of the questions about any of `images` and of any of the types; a filter of None keeps all."""
         if images is None:
             chosen: Iterable[int] = self._annotations or self._questions
         else:
@@ -66,7 +66,7 @@ class VQA:
 
 
 def check_same_questions(questions: Collection, questions_path: Any, annotations: Collection, path: Any) -> None:
-    """InputError naming both files and an id when the two collections of question ids differ."""
+    """Raise InputError naming both files and an id when the two collections of question ids differ."""
     for some, where, others, elsewhere in (
         (questions, questions_path, annotations, path),
         (annotations, path, questions, questions_path),
@@ -74,7 +74,7 @@ def check_same_questions(questions: Collection, questions_path: Any, annotations
         missing = [identifier for identifier in some if identifier not in others]
         if missing:
             raise InputError(
-                f"question {missing[0]} ({len(missing)} in all) stands in {where} but not in {elsewhere}; "
+                f"question {missing[0]} ({len(missing)} in all) is in {where} but not in {elsewhere}; "
                 "give the questions and annotations of one split"
             )
 
@@ -92,3 +92,48 @@ def _by_id(path: Path, key: str, needed: tuple[str, ...]) -> dict[int, dict[str,
 
 def _listed(value: Any) -> Collection:
     return [value] if isinstance(value, (int, str)) else value
+
+
+def check_question(entry: Mapping[str, Any], where: str) -> None:
+    """Raise InputError at `where` unless an entry of a questions file has usable ids and a question text."""
+    check_id(entry["question_id"], where)
+    if type(entry["image_id"]) not in (int, str):
+        raise InputError(f'{where}: expected a number or a string as "image_id", found {shown(entry["image_id"])}')
+    question = entry["question"]
+    if type(question) is not str:
+        raise InputError(f'{where}: expected a string as "question", found {shown(question)}')
+
+
+def check_annotation(entry: Mapping[str, Any], where: str) -> None:
+    """Raise InputError at `where` unless an entry of an annotations file has an id and human answers.
+
+    "answers" is a non-empty list of objects with a string "answer"; "question_type" and "answer_type" are optional.
+    """
+    check_id(entry["question_id"], where)
+    answers = entry["answers"]
+    if type(answers) is not list or not answers:
+        found = "an empty one" if answers == [] else shown(answers)
+        raise InputError(f"{where}: expected a list of answers, found {found}; a split without answers needs no file")
+    for number, answer in enumerate(answers):
+        if type(answer) is not dict or type(answer.get("answer")) is not str:
+            raise InputError(
+                f'{where}: answer {number}: expected an object with a string "answer", found {shown(answer)}'
+            )
+    for field in ("question_type", "answer_type"):
+        value = entry.get(field, "")
+        if type(value) is not str:
+            raise InputError(f'{where}: expected a string as "{field}", found {shown(value)}')
+    if type(entry.get("image_id", 0)) not in (int, str):
+        raise InputError(f'{where}: expected a number or a string as "image_id", found {shown(entry["image_id"])}')
+
+
+def check_id(value: Any, where: str) -> None:
+    """Raise InputError at `where` unless `value` is an integer, as question ids are."""
+    if type(value) is not int:
+        raise InputError(f'{where}: expected a whole number as "question_id", found {shown(value)}')
+
+
+def shown(value: Any) -> str:
+    """Quote a value for an error message: None as JSON's null, long values cut."""
+    text = "null" if value is None else ascii(value)
+    return text if len(text) <= _LARGEST_SHOWN else text[:_LARGEST_SHOWN] + "…"

@@ -91,7 +91,7 @@ class CaptionItems(Sequence):
 
 
 class Captions(NamedTuple):
-    """What stands beside an image: one caption or two, and whether they all describe it."""
+    """The text paired with an image: one caption or two, and whether all describe it."""
 
     first: str
     second: Optional[str]

@@ -1,15 +1,21 @@
-"""Result files for the VQA evaluation server: a JSON list of {"question_id", "answer"}."""
+"""Result files for the VQA evaluation server (a JSON list of {"question_id", "answer"}) and a classifier's accuracy."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Optional, Union
+from typing import Any, Optional, Union
 
-from pyutils.data.vqa.checks import check_id, shown
+import numpy as np
+
+from pyutils.data.records import VQARecord
+from pyutils.data.vqa.answers import AnswerVocabulary
+from pyutils.data.vqa.api import check_id, shown
 from pyutils.errors import InputError
 from pyutils.formats.atomic import write_json
 from pyutils.formats.json_files import check_fields, read_json
+from pyutils.metrics.predictions import Predictions
+from pyutils.metrics.vqa import VQAAccuracy, evaluate_answers
 
 PathLike = Union[str, Path]
 
@@ -20,7 +26,7 @@ def write_results(
     answers: Iterable[str],
     expected: Optional[Iterable[int]] = None,
 ) -> int:
-    """Write answers in the server's form, whole or not at all; returns how many.
+    """Write answers in the server's form atomically; returns how many.
 
     With `expected`, all question ids of the split, a missing or foreign one is an InputError before anything is
     written: the server refuses such files after hours in its queue. So are a repeated id and unequal lengths.
@@ -75,3 +81,51 @@ def _indexed(entries: list[dict], path: PathLike) -> dict[int, str]:
             raise InputError(f"{path}: question {entry['question_id']} is answered twice, again in entry {number}")
         answers[entry["question_id"]] = entry["answer"]
     return answers
+
+
+RESULT_FILE = "result.json"
+
+
+def as_annotations(records: Sequence[VQARecord]) -> Iterator[dict[str, Any]]:
+    """Records in the form of the official annotations, which the official evaluation takes."""
+    for record in records:
+        yield {
+            "question_id": record.question_id,
+            "question_type": record.question_type,
+            "answer_type": record.answer_type,
+            "answers": [{"answer": text, "answer_id": number} for number, text in enumerate(record.answers, start=1)],
+        }
+
+
+class SplitAnswers(Predictions):
+    """The answers given to every question of a split, in the order of its records.
+
+    `chosen` `[n]` int64: the classes chosen (see `metrics.vqa.best_answers`).
+    """
+
+    def __init__(self, records: Sequence[VQARecord], chosen: np.ndarray, answers: AnswerVocabulary):
+        self.records = records
+        self.texts = [answers[number] for number in chosen.tolist()]
+
+    @property
+    def judged(self) -> bool:
+        """Whether the split has human answers to compare with."""
+        return len(self.records) > 0 and bool(self.records[0].answers)
+
+    def accuracy(self) -> VQAAccuracy:
+        """The official accuracy, overall and by type."""
+        ids = (record.question_id for record in self.records)
+        return evaluate_answers(as_annotations(self.records), dict(zip(ids, self.texts)))
+
+    def metrics(self) -> dict[str, float]:
+        """`accuracy` and `accuracy/<answer type>`, in percent; nothing for a split without human answers."""
+        if not self.judged:
+            return {}
+        return {name: value for name, value in self.accuracy().as_metrics().items() if not name.endswith("/")}
+
+    def write(self, directory: Path) -> list[Path]:
+        """Write `result.json` for the evaluation server."""
+        path = directory / RESULT_FILE
+        ids = [record.question_id for record in self.records]
+        write_results(path, ids, self.texts, expected=ids)
+        return [path]

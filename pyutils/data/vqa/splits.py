@@ -1,4 +1,4 @@
-"""Which files make up the splits of a question-answering data set."""
+"""The files that make up the splits of a question-answering data set."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class VQAFiles:
 
     questions: str = setting("", "Questions JSON or imdb_*.npy, relative to `vqa.root`.")
     annotations: str = setting("", "Annotations JSON; empty for an imdb and for a test split.")
-    without_last: int = setting(0, "Leave out so many questions with the highest ids; 0: none.")
-    only_last: int = setting(0, "Take only so many questions with the highest ids; 0: all.")
+    without_last: int = setting(0, "Number of questions with the highest ids to leave out; 0: none.")
+    only_last: int = setting(0, "Number of questions with the highest ids to keep; 0: all.")
 
     def __post_init__(self) -> None:
         at_least(self, 0, "without_last", "only_last")
@@ -44,7 +44,7 @@ class VQAConfig:
 
 
 def read_split(config: VQAConfig, name: str) -> RecordTable[VQARecord]:
-    """The records of split `name`. InputError for a split that is not configured, and for what its files lack."""
+    """The records of split `name`. Raises InputError for a split that is not configured, and for damaged files."""
     if name not in config.splits:
         raise InputError(f"vqa.splits has no split {name!r}: {nearest(name, config.splits)}")
     parts = config.splits[name]
@@ -65,7 +65,7 @@ def _read_part(config: VQAConfig, part: VQAFiles) -> RecordTable[VQARecord]:
 
 
 def _cut(records: RecordTable[VQARecord], part: VQAFiles, path: Path) -> RecordTable[VQARecord]:
-    """What `without_last` and `only_last` leave, in the order of the file. InputError where that is nothing."""
+    """Apply `without_last` and `only_last`, in the order of the file. Raises InputError if nothing is left."""
     if not (part.without_last or part.only_last):
         return records
     order = np.argsort(records.column("question_id"), kind="stable")
@@ -77,7 +77,7 @@ def _cut(records: RecordTable[VQARecord], part: VQAFiles, path: Path) -> RecordT
 
 
 def answer_list(config: VQAConfig) -> Path:
-    """Where the answer list lies."""
+    """Path of the answer list."""
     return Path(config.root).expanduser() / config.answers
 
 
@@ -88,7 +88,7 @@ class SplitOverlaps:
         self._ids: dict[str, np.ndarray] = {}
 
     def add(self, split: str, records: RecordTable[VQARecord]) -> str:
-        """Take note of a split; returns a warning a line for each pair that shares questions, or "" for none."""
+        """Record a split; returns a warning a line for each pair that shares questions, or "" for none."""
         self._ids[split] = np.unique(records.column("question_id"))
         if "train" not in self._ids:
             return ""

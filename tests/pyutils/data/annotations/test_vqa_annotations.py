@@ -99,10 +99,10 @@ def test_a_file_that_is_no_imdb(tmp_path):
 
 def test_questions_and_annotations_of_different_splits(tmp_path):
     paths = official(tmp_path, None, lambda content: content["annotations"].pop())
-    with pytest.raises(InputError, match=rf"question {LAST} \(1 in all\) stands in .*questions.json but not in"):
+    with pytest.raises(InputError, match=rf"question {LAST} \(1 in all\) .*questions.json"):
         vqa.read(*paths)
     paths = official(tmp_path, lambda content: content["questions"].pop(0), None)
-    with pytest.raises(InputError, match=rf"question {FIRST} \(1 in all\) stands in .*annotations.json but not in"):
+    with pytest.raises(InputError, match=rf"question {FIRST} \(1 in all\) .*annotations.json"):
         vqa.read(*paths)
     paths = official(tmp_path, None, lambda content: content["annotations"][0].update(image_id=99))
     with pytest.raises(InputError, match=f"question {FIRST} is about image 10 here, but about image 99"):

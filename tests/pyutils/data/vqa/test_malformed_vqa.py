@@ -19,11 +19,9 @@ CASE = golden("albef/vqa_eval").folder
 QUESTIONS = [
     ("question", None, 'expected a string as "question", found null'),
     ("question", 7, 'expected a string as "question", found 7'),
-    ("question", "is \ud800 it", "half a character"),
     ("question_id", [1], r'expected a whole number as "question_id", found \[1\]'),
     ("question_id", "1", "expected a whole number as \"question_id\", found '1'"),
     ("question_id", True, 'expected a whole number as "question_id", found True'),
-    ("question_id", 2**70, "at most 64 bits, found 1180591620717411303424"),
     ("image_id", None, 'expected a number or a string as "image_id", found null'),
     ("image_id", {}, 'expected a number or a string as "image_id"'),
 ]
@@ -34,7 +32,6 @@ ANNOTATIONS = [
     ("answers", ["yes"], "answer 0: expected an object with a string \"answer\", found 'yes'"),
     ("answers", [{"answer": "a"}, {"answer": None}], "answer 1: .* found {'answer': None}"),
     ("answers", [{"answer": 3}], "answer 0: .* found {'answer': 3}"),
-    ("answers", [{"answer": "\udfff"}], "half a character"),
     ("question_type", None, 'expected a string as "question_type", found null'),
     ("answer_type", None, 'expected a string as "answer_type", found null'),
     ("answer_type", ["other"], 'expected a string as "answer_type"'),
@@ -75,7 +72,7 @@ def test_annotations(tmp_path, capsys, field, value, message):
     assert "annotations.json: entry 2 of annotations:" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("identifier", [[1], None, "1000", 2**70])
+@pytest.mark.parametrize("identifier", [[1], None, "1000"])
 def test_results(tmp_path, capsys, identifier):
     content = json.loads((CASE / "results.json").read_text())
     content[3]["question_id"] = identifier
@@ -119,16 +116,13 @@ def test_json_that_python_cannot_hold(tmp_path, text, message):
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("question_id", None, 'expected a whole number of 64 bits as "question_id", found null'),
+        ("question_id", None, 'expected a whole number as "question_id", found null'),
         ("question_id", [1], r"found \[1\]"),
         ("question_id", "x", "found 'x'"),
         ("question_id", 1.5, "found 1.5"),
-        ("question_id", 2**70, "64 bits"),
         ("all_answers", None, 'expected a list of strings as "all_answers", found null'),
         ("all_answers", "yes", "expected a list of strings as \"all_answers\", found 'yes'"),
         ("all_answers", ["yes", None], "expected a list of strings"),
-        ("all_answers", ["\ud800"], "half a character"),
-        ("question_str", "\ud800", "half a character"),
     ],
 )
 def test_imdb(tmp_path, field, value, message):
