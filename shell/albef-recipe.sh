@@ -3,7 +3,8 @@
 #   albef_recipe NAME CONFIG LIST FOLDER ARGUMENTS…
 #
 # which trains run_NAME.py with configs/albef/CONFIG.yaml, or with configs/albef/tiny/NAME.yaml on synthetic scenes
-# when DATA_DIR=sample (or DATA=sample, the older spelling). LIST: the file of data/albef that must be there. FOLDER: below ./output, for checkpoints and results.
+# when DATA_DIR=sample (or DATA=sample, the older spelling). LIST: the file of data/albef that must exist. FOLDER: below
+# ./output, for checkpoints and results.
 # Relative paths in LOG_DIR, MODEL and the arguments are the caller's; with DATA_DIR=sample those of the arguments are
 # relative to the repository, whose sample_data and output are used.
 
@@ -58,7 +59,7 @@ albef_recipe() {
 $recipe: data/albef/$list is missing below $caller.
   Put the official files below data/ as docs/data_albef.md says and make the lists, in this folder:
     python -m pyutils.data.prepare
-  To try the recipe without them, on synthetic scenes:  DATA=sample sh $ROOT/shell/$recipe
+  To try the recipe without them, on synthetic scenes:  DATA_DIR=sample sh $ROOT/shell/$recipe
 EOF
         exit 2
     fi

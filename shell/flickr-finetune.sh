@@ -4,7 +4,7 @@
 #   SCENES       synthetic scenes per source of the sample (default 1000)
 #   ANNOTATIONS  holds Annotations/, Sentences/ and {train,val,test}.txt (default ~/.paddlenlp/datasets/Flickr30kEntities)
 #   MODEL        weights to start from (default bert-base-uncased)
-#   LOG_DIR      checkpoints, logs, phrases.json (default ./logs/flickr)
+#   LOG_DIR      checkpoints, logs, <split>/phrases.json (default ./logs/flickr)
 #   GPUS, NPROC  devices, see shell/launch.sh
 set -e
 . "$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)/launch.sh"

@@ -4,7 +4,7 @@
 #   SCENES       synthetic scenes per source of the sample (default 1000)
 #   ANNOTATIONS  holds annotations/ (default ~/.paddlenlp/datasets/NLVR2)
 #   MODEL        weights to start from (default visualbert-nlvr2-pre)
-#   LOG_DIR      checkpoints, logs, predictions.csv (default ./logs/nlvr2)
+#   LOG_DIR      checkpoints, logs, <split>/predictions.csv (default ./logs/nlvr2)
 #   GPUS, NPROC  devices, see shell/launch.sh
 set -e
 . "$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)/launch.sh"

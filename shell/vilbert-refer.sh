@@ -5,7 +5,7 @@
 #   DATASET      refcoco, refcoco+ or refcocog (default refcoco+)
 #   MODEL        weights to start from, a path or a name such as vilbert-cc-6layer
 #                (default checkpoints/bert_base_6_layer_6_connect_freeze_0/paddle_model_8.pdparams)
-#   LOG_DIR      checkpoints, logs, val_result.json (default checkpoints/DATASET_bert_base_6layer_6conect-pretrained)
+#   LOG_DIR      checkpoints, logs, val/result.json (default checkpoints/DATASET_bert_base_6layer_6conect-pretrained)
 #   GPUS, NPROC  devices, see shell/launch.sh
 set -e
 . "$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)/vilbert.sh"

@@ -5,7 +5,7 @@
 #   SCENES       synthetic scenes per source of the sample (default 1000)
 #   ANNOTATIONS  holds annotations/ and extras/vocabs/ (default ~/.paddlenlp/datasets/VQA2)
 #   MODEL        weights to start from (default visualbert-vqa-pre)
-#   LOG_DIR      checkpoints, logs, result.json (default ./logs/vqa)
+#   LOG_DIR      checkpoints, logs, <split>/result.json (default ./logs/vqa)
 #   GPUS, NPROC  devices, see shell/launch.sh
 set -e
 . "$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)/launch.sh"

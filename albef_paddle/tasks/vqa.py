@@ -129,7 +129,7 @@ class AlbefVQA(AlbefTask):
     def labelled(self, split: str) -> bool:
         """See Task."""
         records = self.records(split)
-        return len(records) > 0 and bool(records[0].answers)
+        return not len(records) or bool(records[0].answers)  # an empty split has an error of its own
 
     def predict(self, loader: Iterable[Batch], split: str) -> AnswerPredictions:
         """The best answer of the list to every question of `split`."""

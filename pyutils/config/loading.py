@@ -90,6 +90,11 @@ def load_config(cls: type[T], path: PathLike | None, overrides: Iterable[Overrid
     return convert(tree, cls, Place((), origins, start))
 
 
+def read_tree(path: PathLike) -> dict:
+    """The plain values of the YAML file `path` over those of its `base:` files. InputError as `load_config`."""
+    return _read(Path(path), ())[0]
+
+
 def parse_config(cls: type[T], text: str, name: str = "configuration") -> T:
     """The configuration in the YAML `text`; `name` stands for the file in messages. `base:` is not allowed here."""
     tree = _as_mapping(parse_yaml(text, name), name)

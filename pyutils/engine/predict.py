@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Optional
 from pyutils import distributed
 from pyutils.config import load_config
 from pyutils.config.command_line import Flag, Run, positive
-from pyutils.config.loading import parse_yaml
+from pyutils.config.loading import read_tree
 from pyutils.console import markdown_table, say
 from pyutils.errors import InputError
 from pyutils.text.cleaning import has_words
@@ -83,9 +83,7 @@ def trained_config(run: Run, path: Path, task_named: Callable[[str], type[SplitT
     Raises:
         InputError: the file names no task and none is typed, or another one is typed.
     """
-    content = parse_yaml(path.read_text(encoding="utf-8"), str(path))
-    named = content.get("task") if isinstance(content, dict) else None
-    typed = run.extra.get("task")
+    named, typed = read_tree(path).get("task"), run.extra.get("task")
     if not named and not typed:
         raise InputError(f"{path}: has no `task`; give the task of the checkpoint with --task")
     task_class = task_named(str(typed or named))

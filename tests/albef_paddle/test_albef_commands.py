@@ -101,7 +101,7 @@ def test_a_recipe_without_data_says_what_is_missing(recipe, tmp_path):
     assert done.returncode == 2
     assert f"is missing below {tmp_path}" in done.stderr
     assert "python -m pyutils.data.prepare" in done.stderr
-    assert f"DATA=sample sh {script}" in done.stderr
+    assert f"DATA_DIR=sample sh {script}" in done.stderr
 
 
 def test_the_small_recipes_start_from_what_others_write():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,13 @@ from pyutils.console import say
 from pyutils.data.annotations import vcr
 from pyutils.data.features.inputs import RegionSourceConfig
 from pyutils.data.records import VCRRecord
-from pyutils.engine.evaluation import predict_all, predict_split
+from pyutils.engine.evaluation import predict_all
 from pyutils.engine.task import Batch
+from pyutils.engine.vcr import joint_predictions
 from pyutils.errors import InputError
 from pyutils.metrics.predictions import Predictions
 from pyutils.metrics.vcr import combine
-from pyutils.metrics.vcr_results import ChoicePredictions, JointPredictions
+from pyutils.metrics.vcr_results import ChoicePredictions
 from pyutils.weights.checkpoint import CONFIG_FILE
 from pyutils.weights.places import find_checkpoint
 from vilbert_paddle.checkpoints.weights import load_initial
@@ -126,14 +126,7 @@ class VCRTask(VilbertTask):
             return super().predict_with(flags, split)
         if self.asked != "answer":
             raise InputError("--checkpoint must be trained for Q→A when --rationale_checkpoint is given")
-        other = rationale_task(self, flags["rationale_checkpoint"])
-        answers = predict_split(self, self.config.train, split)
-        conditioned = [
-            predict_split(other, other.config.train, split, partial(other.collate, given_answer=given)).scores
-            for given in range(CHOICES)
-        ]
-        labels = {record.annot_id: record.rationale_label for record in self.records(split)}
-        return JointPredictions(answers, conditioned, labels)
+        return joint_predictions(self, rationale_task(self, flags["rationale_checkpoint"]), split)
 
     @classmethod
     def with_saved_files(cls, config: Any, folder: Path) -> Any:

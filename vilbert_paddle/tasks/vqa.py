@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from pyutils.console import say
 from pyutils.data.records import VQARecord
 from pyutils.data.vqa.answers import AnswerVocabulary
 from pyutils.data.vqa.results import SplitAnswers
-from pyutils.data.vqa.splits import SplitOverlaps, VQAConfig, answer_list, read_split
+from pyutils.data.vqa.splits import SplitOverlaps, VQAConfig, answer_list, read_split, with_saved_answers
 from pyutils.engine.evaluation import predict_all
 from pyutils.engine.task import Batch, Rows
 from pyutils.metrics.vqa import best_answers
@@ -72,7 +72,7 @@ class VQATask(VilbertTask):
     def labelled(self, split: str) -> bool:
         """See Task."""
         records = self.records(split)
-        return len(records) > 0 and bool(records[0].answers)
+        return not len(records) or bool(records[0].answers)  # an empty split has an error of its own
 
     def answer_example(self, example: Mapping[str, Any], output: Path) -> Rows:
         """The `top` answers to `text` about `image`, with the sigmoid of their scores, as in training."""
@@ -85,11 +85,7 @@ class VQATask(VilbertTask):
     @classmethod
     def with_saved_files(cls, config: Any, folder: Path) -> Any:
         """See SplitTask. The answer list too."""
-        config = super().with_saved_files(config, folder)
-        answers = folder / Path(config.vqa.answers).name
-        if answers.is_file():
-            config = replace(config, vqa=replace(config.vqa, answers=str(answers.resolve())))
-        return config
+        return with_saved_answers(super().with_saved_files(config, folder), folder)
 
     def checkpoint_files(self) -> Sequence[Path]:
         """The vocabulary and the answer list: with them a checkpoint answers questions on its own."""

@@ -71,7 +71,7 @@ class VisualBertNLVR2(VisualBertTask):
 
     def labelled(self, split: str) -> bool:
         """See Task."""
-        return self.records(split)[0].label is not None
+        return all(record.label is not None for record in self.records(split))
 
     def predict(self, loader: Iterable[Batch], split: str) -> PairPredictions:
         """Whether each sentence of `split` is true of its images."""

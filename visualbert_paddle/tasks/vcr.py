@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,13 +14,14 @@ from pyutils.config import load_config, setting
 from pyutils.console import say
 from pyutils.data.annotations.vcr import VCRConfig, read_split, speaking_names
 from pyutils.data.records import VCRRecord
-from pyutils.engine.evaluation import predict_all, predict_split
+from pyutils.engine.evaluation import predict_all
 from pyutils.engine.task import Batch, Rows
+from pyutils.engine.vcr import joint_predictions
 from pyutils.errors import InputError
 from pyutils.losses import masked_cross_entropy
 from pyutils.metrics.predictions import Predictions
 from pyutils.metrics.vcr import CHOICES
-from pyutils.metrics.vcr_results import ChoicePredictions, JointPredictions, probabilities
+from pyutils.metrics.vcr_results import ChoicePredictions, probabilities
 from pyutils.weights.checkpoint import CONFIG_FILE, load_weights
 from pyutils.weights.places import find_checkpoint
 from visualbert_paddle.data.vcr_texts import (
@@ -131,8 +131,7 @@ class VisualBertVCR(VisualBertTask):
 
     def labelled(self, split: str) -> bool:
         """See Task."""
-        record = self.records(split)[0]
-        return None not in (record.answer_label, record.rationale_label)
+        return not any(None in (r.answer_label, r.rationale_label) for r in self.records(split))
 
     def predict(self, loader: Iterable[Batch], split: str) -> ChoicePredictions:
         """The four scores of every question of `split`."""
@@ -148,14 +147,7 @@ class VisualBertVCR(VisualBertTask):
             return super().predict_with(flags, split)
         if self.config.mode != "q_a":
             raise InputError("--checkpoint must be trained for Q→A when --rationale_checkpoint is given")
-        other = rationale_task(self, flags["rationale_checkpoint"])
-        answers = predict_split(self, self.config.train, split)
-        conditioned = [
-            predict_split(other, other.config.train, split, partial(other.collate, given_answer=given)).scores
-            for given in range(CHOICES)
-        ]
-        labels = {record.annot_id: record.rationale_label for record in self.records(split)}
-        return JointPredictions(answers, conditioned, labels)
+        return joint_predictions(self, rationale_task(self, flags["rationale_checkpoint"]), split)
 
     def answer_example(self, example: Mapping[str, Any], output: Path) -> Rows:
         """The choices of the question `annot_id` of `of_split` with their probabilities."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,9 +16,10 @@ from pyutils.console import say
 from pyutils.data.records import VQARecord
 from pyutils.data.vqa.answers import AnswerVocabulary
 from pyutils.data.vqa.results import SplitAnswers
-from pyutils.data.vqa.splits import SplitOverlaps, VQAConfig, answer_list, read_split
+from pyutils.data.vqa.splits import SplitOverlaps, VQAConfig, answer_list, read_split, with_saved_answers
 from pyutils.engine.evaluation import evaluating, predict_all, split_loader
 from pyutils.engine.precision import autocast
+from pyutils.engine.run import check_output_dir
 from pyutils.engine.task import Batch, Rows
 from pyutils.losses import kl_unnormalised, vqa_bce
 from pyutils.text import sequences
@@ -85,7 +86,7 @@ class VisualBertVQA(VisualBertTask):
     def labelled(self, split: str) -> bool:
         """See Task."""
         records = self.records(split)
-        return len(records) > 0 and bool(records[0].answers)
+        return not len(records) or bool(records[0].answers)  # an empty split has an error of its own
 
     def predict(self, loader: Iterable[Batch], split: str, allow_unknown: bool = False) -> SplitAnswers:
         """The best answer to every question of `split`; `<unk>` is never one unless allowed."""
@@ -105,6 +106,11 @@ class VisualBertVQA(VisualBertTask):
         settings = self.config.train
         with evaluating(self.model), autocast(settings.precision):
             return self.predict(split_loader(self, settings, split), split, bool(flags.get("allow_unk")))
+
+    def check_example(self, example: Mapping[str, Any], output: Path) -> None:
+        """See SplitTask."""
+        if "picture" in example:
+            check_output_dir(output)
 
     def answer_example(self, example: Mapping[str, Any], output: Path) -> Rows:
         """The `top` answers to `text` about `image` with their probabilities, drawn where `picture` is given."""
@@ -130,11 +136,7 @@ class VisualBertVQA(VisualBertTask):
     @classmethod
     def with_saved_files(cls, config: Any, folder: Path) -> Any:
         """See SplitTask. The answer list too."""
-        config = super().with_saved_files(config, folder)
-        answers = folder / Path(config.vqa.answers).name
-        if answers.is_file():
-            config = replace(config, vqa=replace(config.vqa, answers=str(answers.resolve())))
-        return config
+        return with_saved_answers(super().with_saved_files(config, folder), folder)
 
     def checkpoint_files(self) -> Sequence[Path]:
         """The vocabulary and the answer list: with them a checkpoint answers questions on its own."""

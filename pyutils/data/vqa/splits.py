@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -104,3 +105,9 @@ class SplitOverlaps:
             f"warning: {common} of the {len(asked)} questions of split {split!r} are in the split 'train' too: the "
             "accuracy does not tell how well new questions are answered. Change vqa.splits to choose checkpoints by it"
         )
+
+
+def with_saved_answers(config: Any, folder: Path) -> Any:
+    """`config`, with a section `vqa`, reading the answer list saved with a checkpoint in `folder` where it exists."""
+    saved = folder / Path(config.vqa.answers).name
+    return replace(config, vqa=replace(config.vqa, answers=str(saved.resolve()))) if saved.is_file() else config

@@ -10,11 +10,15 @@ import paddle
 import pytest
 
 from pyutils import distributed
+from pyutils.config.command_line import Run
 from pyutils.console import markdown_table, write_table
 from pyutils.engine import precision
 from pyutils.engine.determinism import seed_step
 from pyutils.engine.evaluation import evaluating, predict_all
 from pyutils.engine.precision import LossScaler, autocast, gradients_are_finite
+from pyutils.engine.predict import trained_config
+from pyutils.engine.run import RunConfig
+from pyutils.errors import InputError
 from tests.pyutils.engine.toy import Network
 
 
@@ -114,3 +118,18 @@ def test_a_table_of_metrics(tmp_path):
     ]
     write_table(tmp_path / "t.md", rows)
     assert (tmp_path / "t.md").read_text() == text
+
+
+def test_a_recipe_may_inherit_its_task(tmp_path):
+    (tmp_path / "base.yaml").write_text("task: toy\noutput_dir: somewhere\n")
+    (tmp_path / "own.yaml").write_text("base: base.yaml\neval_split: test\n")
+
+    class Toy:
+        name = "toy"
+        config_class = RunConfig
+
+    task, config = trained_config(Run(None), tmp_path / "own.yaml", lambda name: {"toy": Toy}[name])
+    assert (task, config.output_dir, config.eval_split) == (Toy, "somewhere", "test")
+    with pytest.raises(InputError, match="has no `task`"):
+        (tmp_path / "none.yaml").write_text("output_dir: x\n")
+        trained_config(Run(None), tmp_path / "none.yaml", dict)

@@ -33,7 +33,10 @@ def write_pdparams(path, arrays):
 
 FORMATS = {"model.pth": write_zip, "model.th": write_legacy, "m.safetensors": write_safetensors,
            "m.pdparams": write_pdparams}  # fmt: skip
-EVERY = sorted(str(file.parent.relative_to(GOLDEN)) for file in GOLDEN.rglob("weights.safetensors"))
+FAMILIES = ("albef", "vilbert", "visualbert")
+EVERY = sorted(
+    str(file.parent.relative_to(GOLDEN)) for name in FAMILIES for file in (GOLDEN / name).rglob("weights.safetensors")
+)
 MODELS = {
     "albef/curve": albef_paddle.network.pretraining.AlbefForPretraining,
     "albef/pretrain": albef_paddle.network.pretraining.AlbefForPretraining,
