@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pyutils.config.command_line import Flag, Run
-from pyutils.engine.commands import Command, Package
+from pyutils.engine.commands import Command, Package, Parts
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "albef"
 
@@ -27,64 +27,32 @@ def configure(run: Run, command: Command, config_class: Any) -> Any:
     return with_decay(run.load(config_class))
 
 
-def _pretraining() -> Any:
+def load_parts() -> Parts:
+    """Import the tasks, and with them Paddle."""
+    from albef_paddle.checkpoints.weights import load_initial, start_parts
+    from albef_paddle.tasks.base import AlbefRunConfig
+    from albef_paddle.tasks.entailment import AlbefEntailment
+    from albef_paddle.tasks.grounding import AlbefGrounding
+    from albef_paddle.tasks.nlvr2 import AlbefNLVR2, AlbefTextAssignment
     from albef_paddle.tasks.pretraining import AlbefPretraining
-
-    return AlbefPretraining
-
-
-def _retrieval() -> Any:
     from albef_paddle.tasks.retrieval import AlbefRetrieval
-
-    return AlbefRetrieval
-
-
-def _vqa() -> Any:
     from albef_paddle.tasks.vqa import AlbefVQA
 
-    return AlbefVQA
-
-
-def _text_assignment() -> Any:
-    from albef_paddle.tasks.nlvr2 import AlbefTextAssignment
-
-    return AlbefTextAssignment
-
-
-def _nlvr2() -> Any:
-    from albef_paddle.tasks.nlvr2 import AlbefNLVR2
-
-    return AlbefNLVR2
-
-
-def _entailment() -> Any:
-    from albef_paddle.tasks.entailment import AlbefEntailment
-
-    return AlbefEntailment
-
-
-def _grounding() -> Any:
-    from albef_paddle.tasks.grounding import AlbefGrounding
-
-    return AlbefGrounding
-
-
-def _initialise() -> Any:
-    from albef_paddle.checkpoints.weights import load_initial
-
-    return lambda model, source, may_miss: load_initial(model, source, model.config, may_miss)
-
-
-def _start(task: Any) -> None:
-    from albef_paddle.checkpoints.weights import start_parts
-
-    start_parts(task.model, task.config)
-
-
-def _base_config() -> type:
-    from albef_paddle.tasks.base import AlbefRunConfig
-
-    return AlbefRunConfig
+    tasks: dict[str, Any] = {
+        "run_pretrain.py": AlbefPretraining,
+        "run_retrieval.py": AlbefRetrieval,
+        "run_vqa.py": AlbefVQA,
+        "run_nlvr_pretrain.py": AlbefTextAssignment,
+        "run_nlvr.py": AlbefNLVR2,
+        "run_ve.py": AlbefEntailment,
+        "run_grounding.py": AlbefGrounding,
+    }
+    return Parts(
+        tasks,
+        AlbefRunConfig,
+        lambda model, source, may_miss: load_initial(model, source, model.config, may_miss),
+        lambda task: start_parts(task.model, task.config),
+    )
 
 
 _TOKENIZER = Flag(("--text_encoder", "--textencoder"), "tokenizer", help="vocab.txt, a folder with one, or a name")
@@ -115,21 +83,19 @@ PREDICT_FLAGS = [
 COMMANDS = Package(
     name="albef",
     configs=CONFIGS,
-    initialise=_initialise,
+    load_parts=load_parts,
     commands=(
-        Command("run_pretrain.py", "pretrain.yaml", _pretraining, about="Pre-train ALBEF."),
-        Command("run_retrieval.py", "retrieval_flickr.yaml", _retrieval, RETRIEVAL_FLAGS, "ALBEF on retrieval."),
-        Command("run_vqa.py", "vqa.yaml", _vqa, about="ALBEF on VQA v2."),
-        Command("run_nlvr_pretrain.py", "nlvr_pretrain.yaml", _text_assignment, about="Text assignment before NLVR2."),
-        Command("run_nlvr.py", "nlvr.yaml", _nlvr2, about="ALBEF on NLVR2."),
-        Command("run_ve.py", "ve.yaml", _entailment, about="ALBEF on SNLI-VE."),
-        Command("run_grounding.py", "grounding.yaml", _grounding, GROUNDING_FLAGS, "ALBEF on RefCOCO, +, g."),
+        Command("run_pretrain.py", "pretrain.yaml", about="Pre-train ALBEF."),
+        Command("run_retrieval.py", "retrieval_flickr.yaml", RETRIEVAL_FLAGS, "ALBEF on retrieval."),
+        Command("run_vqa.py", "vqa.yaml", about="ALBEF on VQA v2."),
+        Command("run_nlvr_pretrain.py", "nlvr_pretrain.yaml", about="Text assignment before NLVR2."),
+        Command("run_nlvr.py", "nlvr.yaml", about="ALBEF on NLVR2."),
+        Command("run_ve.py", "ve.yaml", about="ALBEF on SNLI-VE."),
+        Command("run_grounding.py", "grounding.yaml", GROUNDING_FLAGS, "ALBEF on RefCOCO, +, g."),
     ),
     flags=COMMON_FLAGS,
     configure=configure,
-    start=_start,
     predict_flags=PREDICT_FLAGS,
-    base_config=_base_config,
     task_aliases={"nlvr": "albef_nlvr2"},
     predict_about="""Ask a trained ALBEF about images, or predict a whole split. The task is the checkpoint's.
 

@@ -1,15 +1,9 @@
-"""Train and evaluate ALBEF: weakly supervised grounding (RefCOCO, RefCOCO+, RefCOCOg).
-
-python albef_paddle/run_grounding.py --config configs/albef/grounding.yaml --checkpoint ./pretrained/ALBEF.pth
-"""
-
-from __future__ import annotations
+"""Train and evaluate ALBEF: weakly supervised grounding (RefCOCO, RefCOCO+, RefCOCOg)."""
 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # runs without being installed, too
-
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also runs without an installation
 from albef_paddle.commands import COMMANDS
 
 if __name__ == "__main__":

@@ -1,15 +1,9 @@
-"""Train and evaluate ALBEF: text assignment, the pre-training before NLVR2.
-
-python albef_paddle/run_nlvr_pretrain.py --config configs/albef/nlvr_pretrain.yaml --checkpoint ./pretrained/ALBEF.pth
-"""
-
-from __future__ import annotations
+"""Train and evaluate ALBEF: text assignment, the pre-training before NLVR2."""
 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # runs without being installed, too
-
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also runs without an installation
 from albef_paddle.commands import COMMANDS
 
 if __name__ == "__main__":

@@ -1,15 +1,9 @@
-"""Fine-tune and evaluate ALBEF on image-text retrieval.
-
-python albef_paddle/run_retrieval.py --config configs/albef/retrieval_flickr.yaml --checkpoint ./pretrained/ALBEF.pth
-"""
-
-from __future__ import annotations
+"""Fine-tune and evaluate ALBEF on image-text retrieval."""
 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # runs without being installed, too
-
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also runs without an installation
 from albef_paddle.commands import COMMANDS
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import Any
 
 from pyutils.config import Override, load_config
 from pyutils.config.command_line import Flag, Run
-from pyutils.engine.commands import Command, Package
+from pyutils.engine.commands import Command, Package, Parts
 from pyutils.errors import InputError, nearest
 from pyutils.formats.yaml_text import parse_yaml
 from vilbert_paddle.config import CONFIGS
@@ -58,14 +58,14 @@ def _at(node: Any, key: str) -> Any:
 
 
 def configure(run: Run, command: Command, config_class: Any) -> Any:
-    """The configuration of a training: the entry of a task file under what is typed, and what flags mean together."""
+    """Load the configuration of a training: typed settings over the entry of a task file over the recipe."""
     from vilbert_paddle.tasks.base import with_recipe
 
-    task: Any = command.task()
     run = with_task_file(run, command)
     config = settle(run, run.load(config_class))
     if command.script == _MULTITASK and "tasks_file" in run.extra:  # the file's tasks in place of the recipe's
         config = replace(config, tasks={name: member for name, member in config.tasks.items() if member.tasks_file})
+    task: Any = load_parts().tasks[command.script]
     return with_recipe(config, task.heads_of(config))
 
 
@@ -138,64 +138,30 @@ def _leaves(tree: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
             yield f"{prefix}.{name}", value
 
 
-def _pretrain() -> Any:
+def load_parts() -> Parts:
+    """Import the tasks, and with them Paddle."""
+    from vilbert_paddle.checkpoints.weights import load_initial
+    from vilbert_paddle.tasks.base import VilbertRunConfig
+    from vilbert_paddle.tasks.entailment import EntailmentTask
+    from vilbert_paddle.tasks.multitask import MultitaskTask
+    from vilbert_paddle.tasks.nlvr2 import NLVR2Task
     from vilbert_paddle.tasks.pretrain import PretrainTask
-
-    return PretrainTask
-
-
-def _refer() -> Any:
     from vilbert_paddle.tasks.refer import ReferTask
-
-    return ReferTask
-
-
-def _vqa() -> Any:
+    from vilbert_paddle.tasks.retrieval import RetrievalTask
+    from vilbert_paddle.tasks.vcr import VCRTask
     from vilbert_paddle.tasks.vqa import VQATask
 
-    return VQATask
-
-
-def _retrieval() -> Any:
-    from vilbert_paddle.tasks.retrieval import RetrievalTask
-
-    return RetrievalTask
-
-
-def _nlvr2() -> Any:
-    from vilbert_paddle.tasks.nlvr2 import NLVR2Task
-
-    return NLVR2Task
-
-
-def _entailment() -> Any:
-    from vilbert_paddle.tasks.entailment import EntailmentTask
-
-    return EntailmentTask
-
-
-def _vcr() -> Any:
-    from vilbert_paddle.tasks.vcr import VCRTask
-
-    return VCRTask
-
-
-def _multitask() -> Any:
-    from vilbert_paddle.tasks.multitask import MultitaskTask
-
-    return MultitaskTask
-
-
-def _base_config() -> type:
-    from vilbert_paddle.tasks.base import VilbertRunConfig
-
-    return VilbertRunConfig
-
-
-def _initialise() -> Any:
-    from vilbert_paddle.checkpoints.weights import load_initial
-
-    return load_initial
+    tasks: dict[str, Any] = {
+        "run_pretrain.py": PretrainTask,
+        "run_refer.py": ReferTask,
+        "run_vqa.py": VQATask,
+        "run_retrieval.py": RetrievalTask,
+        "run_nlvr2.py": NLVR2Task,
+        "run_ve.py": EntailmentTask,
+        "run_vcr.py": VCRTask,
+        _MULTITASK: MultitaskTask,
+    }
+    return Parts(tasks, VilbertRunConfig, load_initial)
 
 
 COMMON_FLAGS = [
@@ -266,22 +232,21 @@ PREDICT_FLAGS = [
 COMMANDS = Package(
     name="vilbert",
     configs=CONFIGS,
-    initialise=_initialise,
+    load_parts=load_parts,
     commands=(
-        Command("run_pretrain.py", "pretrain.yaml", _pretrain, PRETRAIN_FLAGS, "Pre-train ViLBERT."),
-        Command("run_refer.py", "refcoco+.yaml", _refer, REFER_FLAGS, "ViLBERT on RefCOCO, RefCOCO+ or RefCOCOg."),
-        Command("run_vqa.py", "vqa.yaml", _vqa, _annotated("vqa"), "ViLBERT on VQA v2."),
-        Command("run_retrieval.py", "retrieval.yaml", _retrieval, RETRIEVAL_FLAGS, "ViLBERT on image retrieval."),
-        Command("run_nlvr2.py", "nlvr2.yaml", _nlvr2, _annotated("nlvr2"), "ViLBERT on NLVR2."),
-        Command("run_ve.py", "ve.yaml", _entailment, _annotated("snli_ve"), "ViLBERT on SNLI-VE."),
-        Command("run_vcr.py", "vcr.yaml", _vcr, VCR_FLAGS, "ViLBERT on VCR: Q→A, QA→R, and Q→AR from both."),
-        Command(_MULTITASK, "multitask.yaml", _multitask, about="Train one ViLBERT on several tasks (12-in-1)."),
+        Command("run_pretrain.py", "pretrain.yaml", PRETRAIN_FLAGS, "Pre-train ViLBERT."),
+        Command("run_refer.py", "refcoco+.yaml", REFER_FLAGS, "ViLBERT on RefCOCO, RefCOCO+ or RefCOCOg."),
+        Command("run_vqa.py", "vqa.yaml", _annotated("vqa"), "ViLBERT on VQA v2."),
+        Command("run_retrieval.py", "retrieval.yaml", RETRIEVAL_FLAGS, "ViLBERT on image retrieval."),
+        Command("run_nlvr2.py", "nlvr2.yaml", _annotated("nlvr2"), "ViLBERT on NLVR2."),
+        Command("run_ve.py", "ve.yaml", _annotated("snli_ve"), "ViLBERT on SNLI-VE."),
+        Command("run_vcr.py", "vcr.yaml", VCR_FLAGS, "ViLBERT on VCR: Q→A, QA→R, and Q→AR from both."),
+        Command(_MULTITASK, "multitask.yaml", about="Train one ViLBERT on several tasks (12-in-1)."),
     ),
     flags=COMMON_FLAGS,
     configure=configure,
     predict_flags=PREDICT_FLAGS,
     member=member_of,
-    base_config=_base_config,
     predict_about="""Predict with a trained ViLBERT: a whole split, or one example. The task is the checkpoint's.
 
   run_predict.py --checkpoint output/vilbert_vqa --split test

@@ -1,15 +1,9 @@
-"""Train one ViLBERT on several tasks together (12-in-1).
-
-python vilbert_paddle/run_multitask.py --from_pretrained pretrained.pdparams
-"""
-
-from __future__ import annotations
+"""Train one ViLBERT on several tasks together (12-in-1)."""
 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # runs without being installed, too
-
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also runs without an installation
 from vilbert_paddle.commands import COMMANDS
 
 if __name__ == "__main__":

@@ -1,12 +1,9 @@
 """Predict with a trained ViLBERT; `--help` shows examples."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # runs without being installed, too
-
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also runs without an installation
 from vilbert_paddle.commands import COMMANDS
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import Any
 
 from pyutils.config import Override
 from pyutils.config.command_line import Flag, Run
-from pyutils.engine.commands import Command, Package
+from pyutils.engine.commands import Command, Package, Parts
 from pyutils.errors import InputError
 
 DEFAULT_CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "visualbert"
@@ -89,46 +89,24 @@ def image_file(text: str) -> Path:
         raise InputError(f"expected an image file, found {text}: {error}") from error
 
 
-def _pretraining() -> Any:
+def load_parts() -> Parts:
+    """Import the tasks, and with them Paddle."""
+    from visualbert_paddle.checkpoints.weights import load_initial
+    from visualbert_paddle.tasks.base import VisualBertRunConfig
+    from visualbert_paddle.tasks.flickr import VisualBertFlickr
+    from visualbert_paddle.tasks.nlvr2 import VisualBertNLVR2
     from visualbert_paddle.tasks.pretrain import VisualBertPretraining
-
-    return VisualBertPretraining
-
-
-def _vqa() -> Any:
+    from visualbert_paddle.tasks.vcr import VisualBertVCR
     from visualbert_paddle.tasks.vqa import VisualBertVQA
 
-    return VisualBertVQA
-
-
-def _nlvr2() -> Any:
-    from visualbert_paddle.tasks.nlvr2 import VisualBertNLVR2
-
-    return VisualBertNLVR2
-
-
-def _vcr() -> Any:
-    from visualbert_paddle.tasks.vcr import VisualBertVCR
-
-    return VisualBertVCR
-
-
-def _flickr() -> Any:
-    from visualbert_paddle.tasks.flickr import VisualBertFlickr
-
-    return VisualBertFlickr
-
-
-def _base_config() -> type:
-    from visualbert_paddle.tasks.base import VisualBertRunConfig
-
-    return VisualBertRunConfig
-
-
-def _initialise() -> Any:
-    from visualbert_paddle.checkpoints.weights import load_initial
-
-    return load_initial
+    tasks: dict[str, Any] = {
+        "run_pretrain.py": VisualBertPretraining,
+        "run_vqa2.py": VisualBertVQA,
+        "run_nlvr2.py": VisualBertNLVR2,
+        "run_vcr.py": VisualBertVCR,
+        "run_flickr.py": VisualBertFlickr,
+    }
+    return Parts(tasks, VisualBertRunConfig, load_initial)
 
 
 PRETRAINING_FLAGS = [
@@ -182,18 +160,17 @@ PREDICT_FLAGS = [
 COMMANDS = Package(
     name="visualbert",
     configs=DEFAULT_CONFIGS,
-    initialise=_initialise,
+    load_parts=load_parts,
     commands=(
-        Command("run_pretrain.py", "pretrain.yaml", _pretraining, PRETRAINING_FLAGS, "Pre-train VisualBERT."),
-        Command("run_vqa2.py", "vqa2.yaml", _vqa, VQA_FLAGS, "Fine-tune and evaluate VisualBERT on VQA v2."),
-        Command("run_nlvr2.py", "nlvr2.yaml", _nlvr2, NLVR2_FLAGS, "Fine-tune and evaluate VisualBERT on NLVR2."),
-        Command("run_vcr.py", "vcr.yaml", _vcr, VCR_FLAGS, "Fine-tune and evaluate VisualBERT on VCR."),
-        Command("run_flickr.py", "flickr.yaml", _flickr, FLICKR_FLAGS, "Fine-tune VisualBERT on Flickr30k Entities."),
+        Command("run_pretrain.py", "pretrain.yaml", PRETRAINING_FLAGS, "Pre-train VisualBERT."),
+        Command("run_vqa2.py", "vqa2.yaml", VQA_FLAGS, "Fine-tune and evaluate VisualBERT on VQA v2."),
+        Command("run_nlvr2.py", "nlvr2.yaml", NLVR2_FLAGS, "Fine-tune and evaluate VisualBERT on NLVR2."),
+        Command("run_vcr.py", "vcr.yaml", VCR_FLAGS, "Fine-tune and evaluate VisualBERT on VCR."),
+        Command("run_flickr.py", "flickr.yaml", FLICKR_FLAGS, "Fine-tune VisualBERT on Flickr30k Entities."),
     ),
     flags=COMMON_FLAGS,
     configure=configure,
     predict_flags=PREDICT_FLAGS,
-    base_config=_base_config,
     predict_about="""Predict with a trained VisualBERT: a whole split, or one example. The task is the checkpoint's.
 
   run_predict.py --checkpoint output/vqa2 --split test                  writes output/vqa2/test/result.json

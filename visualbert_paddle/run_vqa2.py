@@ -1,15 +1,9 @@
-"""Fine-tune and evaluate VisualBERT on VQA v2.
-
-python visualbert_paddle/run_vqa2.py --input_dir ./X_COCO/ --model_name_or_path visualbert-vqa-pre
-"""
-
-from __future__ import annotations
+"""Fine-tune and evaluate VisualBERT on VQA v2."""
 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # runs without being installed, too
-
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also runs without an installation
 from visualbert_paddle.commands import COMMANDS
 
 if __name__ == "__main__":

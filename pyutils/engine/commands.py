@@ -1,6 +1,6 @@
-"""The commands of a model package: one `run_<task>.py` for every task, and `run_predict.py` for all of them.
+"""Command tables of a model package: one `run_<task>.py` per task, and one `run_predict.py` for all of them.
 
-COMMANDS = Package("visualbert", CONFIGS, load_initial, (Command("run_vqa2.py", "vqa2.yaml", vqa, VQA_FLAGS), …))
+COMMANDS = Package("visualbert", CONFIGS, load_parts, (Command("run_vqa2.py", "vqa2.yaml", VQA_FLAGS), …))
 COMMANDS.train("run_vqa2.py")
 COMMANDS.predict()
 """
@@ -23,22 +23,36 @@ DEVICE_FLAG = Flag("--device", None, choices=("cuda", "gpu", "cpu"), help="cpu l
 
 
 @dataclass(frozen=True)
+class Parts:
+    """What a package's commands run; importing it imports Paddle.
+
+    tasks: training script → task class. run_config: the configuration that all tasks of the package share.
+    initialise: loads initial weights (`pyutils.engine.run.Initialise`).
+    start: called with a new task before training where the configuration names no `init`.
+    """
+
+    tasks: Mapping[str, type[SplitTask]]
+    run_config: type
+    initialise: Initialise
+    start: Optional[Callable[[Any], None]] = None
+
+
+@dataclass(frozen=True)
 class Command:
     """One training script.
 
-    script: its file name. recipe: its default configuration, below the package's `configs`. task: imports and returns
-    the task class. flags: those of this script beside the package's. about: one line of help.
+    script: file name. recipe: default configuration, in the package's `configs`. flags: those of this script only.
+    about: one line of help.
     """
 
     script: str
     recipe: str
-    task: Callable[[], type[SplitTask]]
     flags: Sequence[Flag] = ()
     about: str = ""
 
 
 def plain_config(run: Run, command: Command, config_class: type[RunConfig]) -> RunConfig:
-    """The configuration file with the command line over it."""
+    """Load the configuration file with the command line over it."""
     return run.load(config_class)
 
 
@@ -46,27 +60,25 @@ def plain_config(run: Run, command: Command, config_class: type[RunConfig]) -> R
 class Package:
     """The commands of one model package.
 
-    name: "visualbert". configs: folder of its recipes. initialise: imports and returns the function that loads initial
-    weights (`pyutils.engine.run.Initialise`). commands: one a training script. flags: what all of them take.
-    configure: reads the configuration of a training; called as `configure(run, command, config_class)`.
-    start: called with a new task before training where the configuration names no `init`.
-    predict_flags: what `run_predict.py` takes beside the flags of every package.
-    member: of a checkpoint of several tasks, the script and configuration of the one that the command line names;
-        called as `member(run, config_file)`, None for other checkpoints.
-    predict_about: its help. base_config: imports and returns the configuration that all tasks of the package share.
+    name: "visualbert". configs: directory of its recipes. load_parts: imports and returns `Parts`; called only by a
+    command that needs them, as importing Paddle takes seconds. commands: one per training script.
+    flags: those of every training script. configure: loads the configuration of a training;
+        called as `configure(run, command, config_class)`.
+    predict_flags: those of `run_predict.py` that only this package has. predict_about: its help.
+    member: for a multi-task checkpoint, the task class and configuration of the task that the command line names;
+        called as `member(run, config_file)`; None for other checkpoints.
+    task_aliases: other names of tasks in checkpoints → names.
     """
 
     name: str
     configs: Path
-    initialise: Callable[[], Initialise]
+    load_parts: Callable[[], Parts]
     commands: Sequence[Command]
     flags: Sequence[Flag] = ()
     configure: Callable[[Run, Command, Any], Any] = plain_config
-    start: Optional[Callable[[Any], None]] = None
     predict_flags: Sequence[Flag] = ()
-    member: Optional[Callable[[Run, Path], Optional[tuple[type[SplitTask], Any]]]] = None
     predict_about: str = ""
-    base_config: Optional[Callable[[], type]] = None
+    member: Optional[Callable[[Run, Path], Optional[tuple[type[SplitTask], Any]]]] = None
     task_aliases: Mapping[str, str] = field(default_factory=dict)
 
     def train(self, script: str, arguments: Optional[Sequence[str]] = None) -> NoReturn:
@@ -81,7 +93,7 @@ class Package:
     def task_named(self, name: str) -> type[SplitTask]:
         """The task class of a checkpoint's `task`, with or without the package's name ("vqa") or under one of
         `task_aliases`. Raises InputError, naming the known ones, for another."""
-        tasks = {task.name: task for task in (command.task() for command in self.commands)}
+        tasks = {task.name: task for task in self.load_parts().tasks.values()}
         name = self.task_aliases.get(name, name if name in tasks else f"{self.name}_{name}")
         if name not in tasks:
             raise InputError(f"task {name!r} is not one of {self.name}: {', '.join(sorted(tasks))}")
@@ -89,17 +101,17 @@ class Package:
 
     def run_training(self, command: Command, arguments: Optional[Sequence[str]]) -> None:
         """Train or evaluate as `arguments` say. Raises InputError for what the user can put right."""
-        recipe = self.configs / command.recipe
-        flags = [*self.flags, DEVICE_FLAG, *command.flags]
-        run = standard_parser(command.script, recipe, flags, lambda: command.task().config_class, command.about).parse(
-            arguments
-        )
+        recipe, flags = self.configs / command.recipe, [*self.flags, DEVICE_FLAG, *command.flags]
+        parser = standard_parser(command.script, recipe, flags, lambda: self._task(command).config_class, command.about)
+        run = parser.parse(arguments)
         from pyutils.engine.run import choose_device, run_task
 
-        task_class = command.task()
+        parts, task = self.load_parts(), self._task(command)
         choose_device(run)
-        config = self.configure(run, command, task_class.config_class)
-        run_task(run, config, task_class, self.initialise(), self.start)
+        run_task(run, self.configure(run, command, task.config_class), task, parts.initialise, parts.start)
+
+    def _task(self, command: Command) -> type[SplitTask]:
+        return self.load_parts().tasks[command.script]
 
     def run_prediction(self, arguments: Optional[Sequence[str]]) -> None:
         """Predict as `arguments` say. Raises InputError for what the user can put right."""
@@ -109,8 +121,8 @@ class Package:
             "run_predict.py",
             None,
             [*FLAGS, DEVICE_FLAG, *self.predict_flags],
-            self.base_config,
+            lambda: self.load_parts().run_config,
             self.predict_about,
             without=("--seed", "--resume", "--evaluate", "--output_dir"),
         )
-        predict(parser.parse(arguments), self.task_named, self.initialise(), self.member)
+        predict(parser.parse(arguments), self.task_named, self.load_parts().initialise, self.member)

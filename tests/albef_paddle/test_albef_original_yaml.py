@@ -95,7 +95,7 @@ TORCHMULTIMODAL = {
 
 def configured(path, config_class, recipe, overrides=()):
     """The configuration of the script whose recipe is `recipe`."""
-    command = next((c for c in COMMANDS.commands if c.recipe == recipe), None) or Command("", recipe, lambda: None)
+    command = next((c for c in COMMANDS.commands if c.recipe == recipe), None) or Command("", recipe)
     return COMMANDS.configure(Run(path, tuple(overrides)), command, config_class)
 
 
