@@ -17,7 +17,7 @@ import zipfile
 from collections.abc import Iterator
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -81,7 +81,7 @@ class FolderRegions(RegionSource):
         parent = self.path / folder_names[folder[position]]
         file = parent / (key + suffix_names[suffix[position]])
         if file.suffix == ".npz":
-            regions = read_npz(file)
+            regions = regions_of_arrays(load_npz(file, file), file)
         else:
             regions = read_npy(file, parent / (key + _INFO) if has_info[position] else None)
         return Entry(len(regions), lambda: regions)
@@ -122,17 +122,17 @@ def read_npy(path: Path, info: Path | None = None) -> RegionFeatures:
     return _from_table(path, content, table)
 
 
-def _from_table(path: Path, features: np.ndarray, table: dict) -> RegionFeatures:
+def _from_table(where: object, features: np.ndarray, table: dict) -> RegionFeatures:
     """Regions from features and the dict that MMF's extraction script writes."""
     boxes, probs = table.get("bbox"), table.get("cls_prob")
     if features.ndim != 2 or features.dtype.kind != "f":
         raise InputError(
-            f"{path}: expected float features [regions, dimension], found {features.dtype} {features.shape}"
+            f"{where}: expected float features [regions, dimension], found {features.dtype} {features.shape}"
         )
     count = min(len(features), int(table.get("num_boxes", len(features))))
     for name, array in (("bbox", boxes), ("cls_prob", probs)):
         if array is not None and (np.ndim(array) != 2 or len(array) < count):
-            raise InputError(f"{path}: {count} regions, but {name} has shape {np.shape(array)}")
+            raise InputError(f"{where}: {count} regions, but {name} has shape {np.shape(array)}")
     return RegionFeatures(
         features[:count],
         None if boxes is None else np.asarray(boxes)[:count, :4],
@@ -142,33 +142,32 @@ def _from_table(path: Path, features: np.ndarray, table: dict) -> RegionFeatures
     )
 
 
-def read_npz(path: Path) -> RegionFeatures:
-    """The regions of one `.npz` file with box_features (or features) and cls_boxes (or boxes, bbox).
-
-    Raises InputError naming the file when it is broken or holds other arrays.
-    """
+def load_npz(file: Path | IO[bytes], where: object) -> dict[str, np.ndarray]:
+    """Load all arrays of an `.npz`; object arrays are refused. Raises InputError when it is damaged."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist") from None
-    except MemoryError:
-        raise InputError(f"{path} announces arrays larger than the memory: it is damaged; copy it again") from None
-    except (zipfile.BadZipFile, zipfile.LargeZipFile, ValueError, EOFError, OSError, KeyError) as error:
-        raise InputError(f"{path} is not a whole .npz file: {error}") from error
+        with np.load(file, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (zipfile.BadZipFile, ValueError, EOFError, OSError, KeyError, MemoryError) as error:
+        # A damaged header may announce arrays larger than the memory.
+        raise InputError(f"{where} is not an intact .npz file: {error or type(error).__name__}") from error
+
+
+def regions_of_arrays(arrays: dict[str, np.ndarray], where: object) -> RegionFeatures:
+    """Build regions from the arrays of an `.npz`: box_features (or features) and cls_boxes (or boxes, bbox), optionally
+    cls_prob, num_boxes and the image size. Raises InputError when there are no features or shapes do not match."""
     features = _first(arrays, "box_features", "features", "x")
     if features is None:
-        raise InputError(f"{path}: expected an array box_features or features, found {', '.join(arrays) or 'nothing'}")
+        raise InputError(f"{where}: expected an array box_features or features, found {', '.join(arrays) or 'nothing'}")
     table = {"bbox": _first(arrays, "cls_boxes", "boxes", "bbox"), "cls_prob": arrays.get("cls_prob")}
     for name in ("num_boxes", "image_width", "image_height"):
         number = _first(arrays, name, name.replace("width", "w").replace("height", "h"))
         if number is not None and np.size(number) == 1:
             table[name] = int(np.reshape(number, -1)[0])
-    return _from_table(path, features, table)
+    return _from_table(where, features, table)
 
 
 def _first(arrays: dict[str, np.ndarray], *names: str) -> np.ndarray | None:
-    """The first of `names` that is there."""
+    """The first of `names` that is in `arrays`."""
     return next((arrays[name] for name in names if name in arrays), None)
 
 

@@ -275,7 +275,7 @@ def test_damaged_arrays_are_named(tmp_path):
     shutil.copytree(FIX144 / "val2014", tmp_path / "npz")
     first = sorted((tmp_path / "npz").iterdir())[0]
     first.write_bytes(first.read_bytes()[:3000])
-    with pytest.raises(InputError, match=rf"{first.stem.split('.')[0]}\.jpg\.npz is not a whole \.npz file"):
+    with pytest.raises(InputError, match=rf"{first.stem.split('.')[0]}\.jpg\.npz is not .*\.npz file"):
         open_regions(tmp_path / "npz")[first.stem.split(".")[0]]
     np.save(tmp_path / "flat.npy", np.zeros(5, np.float32))
     with pytest.raises(InputError, match=r"flat\.npy: expected float features \[regions, dimension\]"):
