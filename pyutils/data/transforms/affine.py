@@ -9,14 +9,14 @@ import numpy as np
 # Coordinates carry 10 fractional bits while they are summed and 5 when a pixel is looked up: 32 x 32 sub-pixel places.
 _COORDINATE_BITS, _SUBPIXEL_BITS = 10, 5
 _SUBPIXELS = 1 << _SUBPIXEL_BITS
-# A pixel's three channels ride in one 64-bit word, 20 bits each: 255 x 32 x 32 plus rounding needs 18.
+# A pixel's three channels share one 64-bit word, 20 bits each: 255 x 32 x 32 plus rounding needs 18.
 _LANES = np.array([0, 20, 40], dtype=np.uint64)
 _BORDER = 2
 _HALF = np.uint64(sum((_SUBPIXELS * _SUBPIXELS // 2) << int(lane) for lane in _LANES))
 
 
 def warp_affine(image: np.ndarray, matrix: np.ndarray, fill: Sequence[int]) -> np.ndarray:
-    """Warp `image` by the forward `matrix`, interpolating linearly; outside it lies the colour `fill`.
+    """Warp `image` by the forward `matrix`, interpolating linearly; outside it the colour is `fill`.
 
     Args:
         image: [height, width, 3] uint8.
@@ -31,7 +31,7 @@ def warp_affine(image: np.ndarray, matrix: np.ndarray, fill: Sequence[int]) -> n
     across, down = x & (_SUBPIXELS - 1), y & (_SUBPIXELS - 1)
     words = _packed_with_border(image, fill)
     stride = width + 2 * _BORDER
-    # Whatever lies further out than the border reads the same colour.
+    # Coordinates beyond the border read the border, which has the same colour.
     place = np.clip(y >> _SUBPIXEL_BITS, -_BORDER, height) + _BORDER
     place *= stride
     place += np.clip(x >> _SUBPIXEL_BITS, -_BORDER, width) + _BORDER
