@@ -178,7 +178,7 @@ def _check_shared_memory(needed: int, what: str) -> None:
     if free is not None and free < needed:
         raise InputError(
             f"{_SHARED_MEMORY}: {free >> 20} MiB free, but {what} need {needed >> 20} MiB. Lower train.workers (0 "
-            "reads in the training process), lower train.batch_size, or enlarge it (docker run --shm-size=8g or --ipc=host)"
+            "reads in the training process), lower train.batch_size, or enlarge it (docker run --shm-size=8g)"
         )
 
 

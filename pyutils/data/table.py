@@ -50,7 +50,8 @@ class RecordTable(Sequence[Record], Generic[Record]):
     def __init__(self, cls: type[Record], records: Iterable[Record] = ()) -> None:
         kinds = _kinds(cls)
         schema = pa.schema([pa.field(name, kind.arrow) for name, kind in kinds.items()])
-        remaining, batches = iter(records), []
+        remaining = iter(records)
+        batches: list[pa.RecordBatch] = []
         while chunk := list(islice(remaining, _CHUNK)):
             first = len(batches) * _CHUNK
             arrays = [_column(cls, name, kind, chunk, first) for name, kind in kinds.items()]

@@ -24,24 +24,26 @@ def build_parser() -> argparse.ArgumentParser:
     target.add_argument("--detector", help="name of the detector that made the features")
     target.add_argument("--provenance", help="where the features come from, in free text")
 
-    command = commands.add_parser("convert", parents=[known, target], help="make a packed store of any format")
+    command = commands.add_parser("convert", parents=[known, target], help="convert any format to a packed store")
     command.add_argument("source", type=Path)
     command.add_argument("destination", type=Path)
-    command = commands.add_parser("subset", parents=[known, target], help="make a packed store of some images")
+    command = commands.add_parser("subset", parents=[known, target], help="convert some images to a packed store")
     command.add_argument("source", type=Path)
     command.add_argument("destination", type=Path)
-    command.add_argument("--keys", type=Path, required=True, help="text file with one image key a line")
+    command.add_argument("--keys", type=Path, required=True, help="text file with one image key per line")
     command = commands.add_parser("inspect", parents=[known], help="describe region features")
     command.add_argument("path", type=Path)
     command = commands.add_parser("verify", parents=[known], help="read everything and list damaged images")
     command.add_argument("path", type=Path)
-    command = commands.add_parser("compare", help="measure how two collections differ (exit 1 when they do)")
+    command = commands.add_parser(
+        "compare", help="measure the differences of two collections (exit 1 if there are any)"
+    )
     command.add_argument("first", type=Path)
     command.add_argument("second", type=Path)
     command.add_argument(
         "--tolerance",
         type=float,
-        help="difference of values that counts as equal (default: rounding of features to the coarser of both types)",
+        help="largest absolute difference to accept (default: rounding to the coarser of both types)",
     )
     return parser
 
@@ -55,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted; what was written so far is kept, run the same command to resume", file=sys.stderr)
+        print("interrupted; written images are kept, run the same command to resume", file=sys.stderr)
         return 130
 
 
@@ -65,7 +67,7 @@ def _convert(options: argparse.Namespace) -> int:
     keys = _read_keys(options.keys) if options.command == "subset" else None
     same = isinstance(source, PackedRegions) and options.command == "subset"
     dtype = options.dtype or (source.spec.dtype if same else "float16")
-    added = operations.convert(
+    added = operations.convert_features(
         source, options.destination, dtype, options.detector, options.provenance, keys, progress=True
     )
     store = open_regions(options.destination)
@@ -77,10 +79,10 @@ def _convert(options: argparse.Namespace) -> int:
 def _read_keys(path: Path) -> list[str]:
     """Keys of a text file, one a line."""
     if not path.is_file():
-        raise InputError(f"{path} does not exist: give a text file with one image key a line")
+        raise InputError(f"{path} does not exist: give a text file with one image key per line")
     keys = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     if not keys:
-        raise InputError(f"{path} names no image: write one key a line")
+        raise InputError(f"{path} names no image: write one key per line")
     return keys
 
 
@@ -125,7 +127,7 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 def table(head: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
-    """A Markdown table."""
+    """Format a Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
 

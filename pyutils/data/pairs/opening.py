@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Union
 
@@ -33,7 +33,11 @@ class ListPairs(PairSource):
         return self._table[index].captions
 
 
-_KINDS = {".json": ListPairs, ".tar": TarShards, ".arrow": ArrowPairs}
+_KINDS: dict[str, Callable[[Sequence[Path]], PairSource]] = {
+    ".json": ListPairs,
+    ".tar": TarShards,
+    ".arrow": ArrowPairs,
+}
 
 
 def open_pairs(paths: Union[str, Path, Sequence[Union[str, Path]]]) -> PairSource:

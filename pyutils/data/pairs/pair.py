@@ -56,16 +56,16 @@ def decode_regions(content: bytes, where: str) -> RegionFeatures:
     return regions_of_arrays(arrays, where)
 
 
-def encode_regions(regions: RegionFeatures) -> bytes:
-    """Invert `decode_regions`; features and class probabilities are stored as float16."""
+def encode_regions(regions: RegionFeatures, dtype: str = "float16") -> bytes:
+    """Invert `decode_regions`; features and class probabilities are stored as `dtype`."""
     arrays = {
-        "features": regions.features.astype(np.float16),
+        "features": regions.features.astype(dtype),
         "boxes": np.zeros((len(regions), 4), np.float32) if regions.boxes is None else regions.boxes,
         "image_w": np.int64(regions.width),
         "image_h": np.int64(regions.height),
     }
     if regions.class_probs is not None:
-        arrays["cls_prob"] = regions.class_probs.astype(np.float16)
+        arrays["cls_prob"] = regions.class_probs.astype(dtype)
     stream = io.BytesIO()
     np.savez(stream, **arrays)
     return stream.getvalue()

@@ -150,11 +150,13 @@ def _members(shard: Path) -> Iterator[tuple[str, str, int, int]]:
         raise InputError(f"{shard} cannot be read as an uncompressed tar file: {error}") from error
 
 
-def write_tar_shards(folder: PathLike, pairs: Iterable[Pair], pairs_per_shard: int = 5000) -> list[Path]:
+def write_tar_shards(
+    folder: PathLike, pairs: Iterable[Pair], pairs_per_shard: int = 5000, dtype: str = "float16"
+) -> list[Path]:
     """Write `pairs` as `folder/pairs-000000.tar`, …, each atomically; returns the files.
 
-    Captions become JSON, images `.jpg` (unchanged, whatever their format), regions `.npz` with float16 features. One
-    pair is held in memory at a time.
+    Captions become JSON, images `.jpg` (unchanged, whatever their format), regions `.npz` with features of `dtype`.
+    One pair is held in memory at a time.
 
     Raises:
         InputError: a key contains a dot, where readers would cut it.
@@ -165,21 +167,21 @@ def write_tar_shards(folder: PathLike, pairs: Iterable[Pair], pairs_per_shard: i
     for first in iterator:
         path = folder / f"pairs-{len(written):06d}.tar"
         with atomic_write(path, "wb") as stream, tarfile.open(fileobj=stream, mode="w") as archive:
-            _add(archive, first)
+            _add(archive, first, dtype)
             for pair in islice(iterator, pairs_per_shard - 1):
-                _add(archive, pair)
+                _add(archive, pair, dtype)
         written.append(path)
     return written
 
 
-def _add(archive: tarfile.TarFile, pair: Pair) -> None:
+def _add(archive: tarfile.TarFile, pair: Pair, dtype: str) -> None:
     if "." in pair.image.rpartition("/")[2]:
         raise InputError(f"the key {pair.image!r} has a dot, where tar shards end a key: rename it")
     files = {"json": json.dumps({"caption": list(pair.captions)}).encode()}
     if pair.content is not None:
         files["jpg"] = pair.content
     if pair.regions is not None:
-        files["npz"] = encode_regions(pair.regions)
+        files["npz"] = encode_regions(pair.regions, dtype)
     for extension, content in files.items():
         header = tarfile.TarInfo(f"{pair.image}.{extension}")
         header.size = len(content)
