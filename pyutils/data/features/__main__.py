@@ -67,9 +67,7 @@ def _convert(options: argparse.Namespace) -> int:
     keys = _read_keys(options.keys) if options.command == "subset" else None
     same = isinstance(source, PackedRegions) and options.command == "subset"
     dtype = options.dtype or (source.spec.dtype if same else "float16")
-    added = operations.convert_features(
-        source, options.destination, dtype, options.detector, options.provenance, keys, progress=True
-    )
+    added = operations.convert_features(source, options.destination, dtype, options.detector, options.provenance, keys)
     store = open_regions(options.destination)
     kept = "" if added else "; all of them existed already and were kept"
     print(f"{added} images added, {len(store)} in {options.destination}{kept}")
@@ -95,7 +93,7 @@ def _inspect(options: argparse.Namespace) -> int:
 def _verify(options: argparse.Namespace) -> int:
     """`verify`."""
     source = open_regions(options.path, options.format)
-    damaged = operations.find_damage(source, progress=True)
+    damaged = operations.find_damage(source)
     if not damaged:
         print(f"{len(source)} images in {options.path}, all intact")
         return 0
@@ -106,7 +104,7 @@ def _verify(options: argparse.Namespace) -> int:
 
 def _compare(options: argparse.Namespace) -> int:
     """`compare`."""
-    result = operations.compare(open_regions(options.first), open_regions(options.second), progress=True)
+    result = operations.compare(open_regions(options.first), open_regions(options.second))
     rows = [
         ("images in both", result.common),
         (f"only in {options.first}", result.only_first),

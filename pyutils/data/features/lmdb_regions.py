@@ -59,16 +59,8 @@ def transaction(path: Path) -> Iterator[Any]:
         yield reading
 
 
-def close(path: Path) -> None:
-    """Close the environment of `path` in this process."""
-    with _LOCK:
-        _, environment = _OPEN.pop(path.resolve(), (None, None))
-        if environment is not None:
-            environment.close()
-
-
 def _environment(path: Path) -> Any:
-    """The open environment of `path`; a file that was replaced since is opened again."""
+    """The open environment of `path`; reopened if the file was replaced."""
     real = path.resolve()
     file = real / "data.mdb" if real.is_dir() else real
     try:
@@ -76,12 +68,13 @@ def _environment(path: Path) -> Any:
     except FileNotFoundError:
         raise InputError(f"{path} is no LMDB: {file.name} is missing") from None
     stamp = (status.st_ino, status.st_size, status.st_mtime_ns)
-    if real in _OPEN and _OPEN[real][0] == stamp:
-        return _OPEN[real][1]
-    close(real)
-    environment = _open(real, status.st_size)
-    _OPEN[real] = stamp, environment
-    return environment
+    if real in _OPEN:
+        previous, environment = _OPEN[real]
+        if previous == stamp:
+            return environment
+        _OPEN.pop(real)[1].close()
+    _OPEN[real] = stamp, _open(real, status.st_size)
+    return _OPEN[real][1]
 
 
 def _open(path: Path, size: int) -> Any:
@@ -140,10 +133,6 @@ class LmdbRegions(RegionSource):
         """Unpickle and decode one value while it is mapped."""
         with transaction(self.path) as reading:
             return _decode(_load_item(reading.get(key), where), where)
-
-    def close(self) -> None:
-        """Close the file in this process; it opens again when read."""
-        close(self.path)
 
 
 def _announced(value: memoryview) -> int | None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from pyutils.console import progress
 from pyutils.data.features.packed import PackedRegions, PackedWriter, is_packed
 from pyutils.data.features.source import RegionSource
 from pyutils.data.features.spec import FeatureSpec, RegionFeatures, read_spec
@@ -24,7 +25,6 @@ def convert_features(
     detector: str | None = None,
     provenance: str | None = None,
     keys: Sequence[str] | None = None,
-    progress: bool = False,
 ) -> int:
     """Write the images of `source` to the packed store `destination`; images that it already has are kept.
 
@@ -34,7 +34,6 @@ def convert_features(
         dtype: how features are stored; float16 halves the store and keeps three significant digits.
         detector, provenance: replace those of the source.
         keys: the images to convert; all when None.
-        progress: show a progress bar.
 
     Returns:
         Number of images added.
@@ -58,7 +57,7 @@ def convert_features(
     _check_same_source(source, Path(destination), wanted, spec)
     with PackedWriter(destination, spec, classes) as writer:
         todo = [key for key in wanted if key not in writer]
-        for key in _bar(todo, "convert", progress):
+        for key in progress(todo, "convert"):
             writer.add(key, source[key])
     return len(todo)
 
@@ -150,7 +149,7 @@ def rounding_of(dtype: str) -> float:
     return 2.0**-11 if dtype == "float16" else 2.0**-24
 
 
-def compare(first: RegionSource, second: RegionSource, progress: bool = False) -> Comparison:
+def compare(first: RegionSource, second: RegionSource) -> Comparison:
     """Read both collections and measure their differences; images are matched as `KeyIndex` finds them."""
     names = list(first)
     positions = second.index.find(names)
@@ -158,7 +157,7 @@ def compare(first: RegionSource, second: RegionSource, progress: bool = False) -
     result.only_first = int((positions < 0).sum())
     result.common = len(names) - result.only_first
     result.only_second = len(second) - len(np.unique(positions[positions >= 0]))
-    for name, position in _bar(list(zip(names, positions.tolist())), "compare", progress):
+    for name, position in progress(list(zip(names, positions.tolist())), "compare"):
         if position >= 0:
             _compare_one(result, name, first[name], second[second.index.name(position)])
     return result
@@ -183,13 +182,13 @@ def _compare_one(result: Comparison, key: str, left: RegionFeatures, right: Regi
         result.box_difference = max(result.box_difference, float(np.abs(left.boxes - right.boxes).max(initial=0.0)))
 
 
-def find_damage(source: RegionSource, progress: bool = False) -> list[tuple[str, str]]:
+def find_damage(source: RegionSource) -> list[tuple[str, str]]:
     """List (key, problem) of every image that cannot be read, has another shape than the spec, fails its checksum, or
     has values that are not finite in float32. Only packed stores have checksums.
     """
     found = []
     dimension = _dimension(source)
-    for key in _bar(list(source), "verify", progress):
+    for key in progress(list(source), "verify"):
         try:
             if isinstance(source, PackedRegions):
                 source.check_record(key)
@@ -252,12 +251,3 @@ def summary(source: RegionSource) -> list[tuple[str, str]]:
             ("complete", "yes" if source.committed.complete else "no: writing was interrupted, run it again to resume"),
         ]
     return rows
-
-
-def _bar(items: Sequence, what: str, show: bool) -> Iterable:
-    """`items`, with a progress bar when asked for and on a terminal."""
-    if not show:
-        return items
-    from tqdm import tqdm
-
-    return tqdm(items, desc=what, unit=" images", disable=None)

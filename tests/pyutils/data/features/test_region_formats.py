@@ -313,5 +313,4 @@ def test_sources_work_in_other_processes(tmp_path, start, name):
 def test_one_lmdb_in_two_sources():
     first, second = (open_regions(REFER.folder / "gt_base64.lmdb") for _ in range(2))
     np.testing.assert_array_equal(first[ONE].features, second[ONE].features)
-    first.close()
     assert len(second[IMAGES[1]]) == int(REFER.outputs[f"reader_gt.{IMAGES[1]}.num_boxes"]) - 1
