@@ -11,7 +11,6 @@ import numpy as np
 
 from pyutils.config import setting
 from pyutils.config.checks import at_least
-from pyutils.console import say
 from pyutils.data.features import RegionBatch, keep_available, open_regions
 from pyutils.data.table import RecordTable
 from pyutils.errors import InputError
@@ -72,6 +71,8 @@ class RegionInputs:
 
         `config.missing` decides about the others; messages name it as a setting of `section`.
         """
+        from pyutils.console import say  # loads Paddle, which configurations do without
+
         columns = [records.column(name) for name in fields]
         kept = keep_available(self.source, *columns, policy=self.config.missing, option=f"{section}.missing")
         if not kept.skipped:

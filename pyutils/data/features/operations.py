@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
-from pyutils.console import progress
 from pyutils.data.features.packed import PackedRegions, PackedWriter, is_packed
 from pyutils.data.features.source import RegionSource
 from pyutils.data.features.spec import FeatureSpec, RegionFeatures, read_spec
@@ -57,7 +57,7 @@ def convert_features(
     _check_same_source(source, Path(destination), wanted, spec)
     with PackedWriter(destination, spec, classes) as writer:
         todo = [key for key in wanted if key not in writer]
-        for key in progress(todo, "convert"):
+        for key in _bar(todo, "convert"):
             writer.add(key, source[key])
     return len(todo)
 
@@ -157,7 +157,7 @@ def compare(first: RegionSource, second: RegionSource) -> Comparison:
     result.only_first = int((positions < 0).sum())
     result.common = len(names) - result.only_first
     result.only_second = len(second) - len(np.unique(positions[positions >= 0]))
-    for name, position in progress(list(zip(names, positions.tolist())), "compare"):
+    for name, position in _bar(list(zip(names, positions.tolist())), "compare"):
         if position >= 0:
             _compare_one(result, name, first[name], second[second.index.name(position)])
     return result
@@ -188,7 +188,7 @@ def find_damage(source: RegionSource) -> list[tuple[str, str]]:
     """
     found = []
     dimension = _dimension(source)
-    for key in progress(list(source), "verify"):
+    for key in _bar(list(source), "verify"):
         try:
             if isinstance(source, PackedRegions):
                 source.check_record(key)
@@ -251,3 +251,8 @@ def summary(source: RegionSource) -> list[tuple[str, str]]:
             ("complete", "yes" if source.committed.complete else "no: writing was interrupted, run it again to resume"),
         ]
     return rows
+
+
+def _bar(items: Sequence, title: str) -> Iterable:
+    """Show a progress bar on a terminal. `pyutils.console` would load Paddle, which takes seconds."""
+    return tqdm(items, desc=title, unit=" images", disable=None)
