@@ -24,23 +24,20 @@ def build_parser() -> argparse.ArgumentParser:
     target.add_argument("--detector", help="name of the detector that made the features")
     target.add_argument("--provenance", help="where the features come from, in free text")
 
-    command = commands.add_parser("convert", parents=[known, target], help="convert any format to a packed store")
-    command.add_argument("source", type=Path)
-    command.add_argument("destination", type=Path)
-    command = commands.add_parser("subset", parents=[known, target], help="convert some images to a packed store")
-    command.add_argument("source", type=Path)
-    command.add_argument("destination", type=Path)
-    command.add_argument("--keys", type=Path, required=True, help="text file with one image key per line")
-    command = commands.add_parser("inspect", parents=[known], help="describe region features")
-    command.add_argument("path", type=Path)
-    command = commands.add_parser("verify", parents=[known], help="read everything and list damaged images")
-    command.add_argument("path", type=Path)
-    command = commands.add_parser(
-        "compare", help="measure the differences of two collections (exit 1 if there are any)"
+    for name, parents, paths, text in (
+        ("convert", [known, target], ("source", "destination"), "convert any format to a packed store"),
+        ("subset", [known, target], ("source", "destination"), "convert some images to a packed store"),
+        ("inspect", [known], ("path",), "describe region features"),
+        ("verify", [known], ("path",), "read everything and list damaged images"),
+        ("compare", [], ("first", "second"), "measure the differences of two collections (exit 1 if there are any)"),
+    ):
+        command = commands.add_parser(name, parents=parents, help=text)
+        for path in paths:
+            command.add_argument(path, type=Path)
+    commands.choices["subset"].add_argument(
+        "--keys", type=Path, required=True, help="text file with one image key per line"
     )
-    command.add_argument("first", type=Path)
-    command.add_argument("second", type=Path)
-    command.add_argument(
+    commands.choices["compare"].add_argument(
         "--tolerance",
         type=float,
         help="largest absolute difference to accept (default: rounding to the coarser of both types)",
@@ -75,12 +72,11 @@ def _convert(options: argparse.Namespace) -> int:
 
 
 def _read_keys(path: Path) -> list[str]:
-    """Keys of a text file, one a line."""
-    if not path.is_file():
-        raise InputError(f"{path} does not exist: give a text file with one image key per line")
-    keys = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    """Read the keys of a text file, one per line."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    keys = [line.strip() for line in lines if line.strip()]
     if not keys:
-        raise InputError(f"{path} names no image: write one key per line")
+        raise InputError(f"{path}: expected a text file with one image key per line")
     return keys
 
 

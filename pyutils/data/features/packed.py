@@ -15,7 +15,6 @@ import zlib
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -222,14 +221,11 @@ class PackedWriter:
         """Raise InputError when the store holds other features than those to be added."""
         spec, layout = read_header(self.path)
         if layout != self._layout:
-            raise InputError(f"{self.path} holds records of {layout}, which {self._layout} cannot be added to")
+            raise InputError(f"{self.path} has records of {layout}; {self._layout} cannot be added")
         self.spec.check(self.path, detector=spec.detector)
 
     def __contains__(self, key: str) -> bool:
         return key.encode() in self._known
-
-    def __len__(self) -> int:
-        return len(self._known)
 
     def add(self, key: str, regions: RegionFeatures) -> None:
         """Append one image. Raises InputError when the key exists, or the arrays do not fit the store."""
@@ -242,7 +238,7 @@ class PackedWriter:
         self._pending.append((name, numbers))
         self._known.add(name)
         self._end += len(record)
-        # Committing rewrites the index: doing it when the store has grown by a tenth keeps the whole cost linear.
+        # Committing rewrites the index: doing it when the store has grown by a tenth keeps the total cost linear.
         if len(self._pending) >= max(_COMMIT_EVERY, len(self._keys) // 10):
             self.commit()
 
@@ -283,9 +279,7 @@ class PackedWriter:
     def __enter__(self) -> PackedWriter:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             self.commit(complete=kind is None)
         finally:
