@@ -29,7 +29,7 @@ class _Draws:
         return self.values.pop(0)
 
 
-def _picture(width: int = 60, height: int = 40) -> Image.Image:
+def _image(width: int = 60, height: int = 40) -> Image.Image:
     values = np.random.default_rng(5).integers(0, 256, (height, width, 3), dtype=np.uint8)
     return Image.fromarray(values)
 
@@ -84,18 +84,18 @@ def test_normalisation_is_the_arithmetic_bit_for_bit():
 
 
 def test_evaluation_scales_the_whole_image_without_draws():
-    picture = _picture()
-    expected = np.asarray(picture.resize((24, 24), Image.BICUBIC))
-    assert np.array_equal(_transformed(albef_transform("evaluate", 24), picture), normalise(expected))
+    image = _image()
+    expected = np.asarray(image.resize((24, 24), Image.BICUBIC))
+    assert np.array_equal(_transformed(albef_transform("evaluate", 24), image), normalise(expected))
     assert not albef_transform("evaluate", 24).random
 
 
 def test_random_crop_is_cut_before_it_is_scaled_and_flipped_after():
     transform = ImageTransform(24, crop_scale=(0.5, 1.0), flip=0.5)
-    found = _transformed(transform, _picture(), _Draws(0.5, math.log(4 / 3), 7, 11, 0.1))
-    cut = _picture().crop((11, 7, 51, 37)).resize((24, 24), Image.BICUBIC)
+    found = _transformed(transform, _image(), _Draws(0.5, math.log(4 / 3), 7, 11, 0.1))
+    cut = _image().crop((11, 7, 51, 37)).resize((24, 24), Image.BICUBIC)
     assert np.array_equal(found, normalise(np.asarray(cut)[:, ::-1]))
-    unflipped = _transformed(transform, _picture(), _Draws(0.5, math.log(4 / 3), 7, 11, 0.5))
+    unflipped = _transformed(transform, _image(), _Draws(0.5, math.log(4 / 3), 7, 11, 0.5))
     assert np.array_equal(unflipped, normalise(np.asarray(cut)))
 
 
@@ -110,6 +110,6 @@ def test_settings_of_albef():
 
 def test_equal_generators_give_equal_images():
     transform = albef_transform("pretrain", 32)
-    first, second, other = (_transformed(transform, _picture(), np.random.default_rng(seed)) for seed in (1, 1, 2))
+    first, second, other = (_transformed(transform, _image(), np.random.default_rng(seed)) for seed in (1, 1, 2))
     assert np.array_equal(first, second)
     assert not np.array_equal(first, other)
