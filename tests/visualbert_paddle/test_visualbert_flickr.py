@@ -17,7 +17,7 @@ from pyutils.data.records import Phrase, PhraseRecord
 from pyutils.engine.determinism import seed_initial
 from pyutils.engine.run import run_task
 from pyutils.errors import InputError
-from pyutils.metrics.entities import NEVER, first_hits, phrase_recall
+from pyutils.metrics.grounding import NEVER, first_hits, phrase_recall
 from tests.support import golden
 from tests.visualbert_paddle.support import (
     DIMENSION,

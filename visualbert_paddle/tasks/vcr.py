@@ -20,8 +20,7 @@ from pyutils.engine.vcr import joint_predictions
 from pyutils.errors import InputError
 from pyutils.losses import masked_cross_entropy
 from pyutils.metrics.predictions import Predictions
-from pyutils.metrics.vcr import CHOICES
-from pyutils.metrics.vcr_results import ChoicePredictions, probabilities
+from pyutils.metrics.vcr import CHOICES, ChoicePredictions, probabilities
 from pyutils.weights.checkpoint import CONFIG_FILE, load_weights
 from pyutils.weights.places import find_checkpoint
 from visualbert_paddle.data.vcr_texts import (

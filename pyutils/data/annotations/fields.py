@@ -1,0 +1,48 @@
+"""Checks that the annotation readers share: types of fields, and the split names of a configuration section."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar, Union
+
+import numpy as np
+
+from pyutils.errors import InputError, nearest
+
+Files = TypeVar("Files")
+Types = Mapping[str, Union[type, tuple[type, ...]]]
+
+_TYPE_NAMES = {int: "a whole number", str: "a string", list: "a list"}
+_LARGEST_SHOWN = 60
+
+
+def check_types(entry: Mapping[str, Any], types: Types, where: str) -> None:
+    """Raise InputError at `where` unless the fields named in `types` have these types; missing fields pass."""
+    for field, expected in types.items():
+        expected = expected if isinstance(expected, tuple) else (expected,)
+        # By `type`, not isinstance: True is no whole number.
+        if field in entry and type(entry[field]) not in expected:
+            names = " or ".join(_TYPE_NAMES[one] for one in expected)
+            raise InputError(f'{where}: expected {names} as "{field}", found {shown(entry[field])}')
+
+
+def whole_number(entry: Mapping[str, Any], field: str, where: str) -> int:
+    """Return the whole number of a field; digits in quotes and NumPy's count. Raises InputError at `where` else."""
+    value = entry[field]
+    if isinstance(value, (str, np.integer)) and str(value).isdecimal():
+        value = int(value)
+    check_types({field: value}, {field: int}, where)
+    return value
+
+
+def shown(value: Any) -> str:
+    """Quote a value for an error message: None as JSON's null, long values cut."""
+    text = "null" if value is None else ascii(value)
+    return text if len(text) <= _LARGEST_SHOWN else text[:_LARGEST_SHOWN] + "…"
+
+
+def files_of_split(splits: Mapping[str, Files], name: str, key: str) -> Files:
+    """Return the entry `name` of `splits`, the value of the configuration key `key`. Raises InputError without one."""
+    if name not in splits:
+        raise InputError(f"{key} has no split {name!r}: {nearest(name, splits)}")
+    return splits[name]
