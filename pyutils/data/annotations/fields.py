@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, TypeVar, Union
 
 import numpy as np
@@ -41,8 +41,14 @@ def shown(value: Any) -> str:
     return text if len(text) <= _LARGEST_SHOWN else text[:_LARGEST_SHOWN] + "…"
 
 
+def check_known(value: Any, known: Collection[str], what: str, where: str) -> None:
+    """Raise InputError at `where`, naming the nearest of `known`, unless `value` is one of them."""
+    if value not in known:
+        raise InputError(f"{where}: unknown {what} {value!r}: {nearest(str(value), known)}")
+
+
 def files_of_split(splits: Mapping[str, Files], name: str, key: str) -> Files:
-    """Return the entry `name` of `splits`, the value of the configuration key `key`. Raises InputError without one."""
+    """Return the entry `name` of `splits`. Raises InputError naming their source `key` and the nearest without one."""
     if name not in splits:
         raise InputError(f"{key} has no split {name!r}: {nearest(name, splits)}")
     return splits[name]

@@ -106,7 +106,8 @@ def _official_records(asked: Entries, labels: Entries, split: str, pattern: str,
             image = pattern.format(split=split, id=entry["image_id"])
         except (ValueError, KeyError, IndexError) as error:
             raise InputError(
-                f'{path}: entry {number} of questions: image_id {entry["image_id"]!r} does not fit "{pattern}" ({error})'
+                f"{path}: entry {number} of questions: image_id {entry['image_id']!r} does not fit the pattern "
+                f'"{pattern}" ({error})'
             ) from error
         label = labels.get(identifier, {})
         yield VQARecord(

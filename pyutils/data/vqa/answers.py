@@ -78,8 +78,8 @@ class AnswerVocabulary(Sequence[str]):
         kept = sorted(answer for answer, count in counts.items() if count >= minimum and answer and answer != UNKNOWN)
         if not kept:
             raise InputError(
-                f"no answer was given to {minimum} questions ({len(counts)} different ones); use all annotations of VQA "
-                "v2, or lower the minimum count"
+                f"no answer was given to {minimum} questions ({len(counts)} different ones); use all annotations of "
+                "VQA v2, or lower the minimum count"
             )
         return cls([UNKNOWN, *kept] if unknown else kept, f"answers given at least {minimum} times")
 
