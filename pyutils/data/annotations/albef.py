@@ -14,13 +14,13 @@ from typing import Any, Union
 
 import numpy as np
 
-from pyutils.data.annotations.fields import check_known, check_types, whole_number
+from pyutils.data.annotations.fields import check_known, check_types, list_entries, whole_number
 from pyutils.data.annotations.nlvr2 import label_of
 from pyutils.data.annotations.snli_ve import LABELS
 from pyutils.data.records import CaptionRecord, EntailmentRecord, ExpressionRecord, PairRecord, WeightedVQARecord
 from pyutils.data.table import RecordTable
 from pyutils.errors import InputError
-from pyutils.formats.json_files import check_fields, read_json
+from pyutils.formats.json_files import read_json
 from pyutils.text.cleaning import has_words
 
 Paths = Union[str, "os.PathLike[str]", Sequence[Union[str, "os.PathLike[str]"]]]
@@ -50,7 +50,7 @@ def read_retrieval_eval(paths: Paths) -> RecordTable[CaptionRecord]:
 
 
 def _captions(paths: Paths, one_caption: bool = False) -> Iterator[CaptionRecord]:
-    for where, entry in list_entries(paths, ("image", "caption", "image_id") if one_caption else ("image", "caption")):
+    for where, entry in _entries(paths, ("image", "caption", "image_id") if one_caption else ("image", "caption")):
         captions = texts_of(entry, "caption", where)
         wordless = [caption for caption in captions if not has_words(caption)]
         if wordless:
@@ -97,7 +97,7 @@ def read_vqa_eval(paths: Paths) -> RecordTable[WeightedVQARecord]:
     ids, counts = np.unique(records.column("question_id"), return_counts=True)
     repeated = ids[counts > 1]
     if len(repeated):
-        entries = list_entries(paths, ("question_id",))
+        entries = _entries(paths, ("question_id",))
         first, second, *_ = (at for at, entry in entries if whole_number(entry, "question_id", at) == repeated[0])
         raise InputError(
             f"{second}: question_id {repeated[0]} is already in {first} ({len(repeated)} ids are listed more than "
@@ -107,7 +107,7 @@ def read_vqa_eval(paths: Paths) -> RecordTable[WeightedVQARecord]:
 
 
 def _vqa(paths: Paths) -> Iterator[WeightedVQARecord]:
-    for where, entry in list_entries(paths, ("question_id", "image", "question")):
+    for where, entry in _entries(paths, ("question_id", "image", "question")):
         dataset = entry.get("dataset", "vqa")
         check_known(dataset, DATASETS, "dataset", where)
         answers, weights = _weighted(entry, dataset, where)
@@ -154,7 +154,7 @@ def read_nlvr2(paths: Paths) -> RecordTable[PairRecord]:
 
 
 def _nlvr2(paths: Paths) -> Iterator[PairRecord]:
-    for where, entry in list_entries(paths, ("images", "sentence")):
+    for where, entry in _entries(paths, ("images", "sentence")):
         images = entry["images"]
         if not isinstance(images, list) or len(images) != 2 or not all(isinstance(image, str) for image in images):
             raise InputError(f'{where}: expected two image paths in "images", found {images!r}')
@@ -176,7 +176,7 @@ def read_entailment(paths: Paths) -> RecordTable[EntailmentRecord]:
 
 
 def _entailment(paths: Paths) -> Iterator[EntailmentRecord]:
-    for where, entry in list_entries(paths, ("image", "sentence", "label")):
+    for where, entry in _entries(paths, ("image", "sentence", "label")):
         check_known(entry["label"], LABELS, "label", where)
         yield EntailmentRecord(
             image=text_of(entry, "image", where),
@@ -195,7 +195,7 @@ def read_grounding(paths: Paths) -> RecordTable[ExpressionRecord]:
 
 
 def _grounding(paths: Paths) -> Iterator[ExpressionRecord]:
-    for where, entry in list_entries(paths, ("image", "text", "ref_id")):
+    for where, entry in _entries(paths, ("image", "text", "ref_id")):
         yield ExpressionRecord(
             image=text_of(entry, "image", where),
             expression=text_of(entry, "text", where),
@@ -228,19 +228,10 @@ def _boxes(boxes: Any, where: str) -> np.ndarray:
         raise InputError(f"{where}: expected boxes of x, y, width, height ({error})") from error
 
 
-def list_entries(paths: Paths, needed: tuple[str, ...]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield ("FILE: entry N", entry) for each entry of the files, N from 0, checked to have the fields `needed`."""
+def _entries(paths: Paths, needed: tuple[str, ...]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """`list_entries` of one file or of several after each other."""
     for path in [paths] if isinstance(paths, (str, os.PathLike)) else paths:
-        content = read_json(Path(path))
-        if not isinstance(content, list):
-            raise InputError(
-                f"{path}: expected a JSON list of entries, found {type(content).__name__}; official files are turned "
-                "into lists by python -m pyutils.data.prepare"
-            )
-        for number, entry in enumerate(content):
-            where = f"{path}: entry {number}"
-            check_fields(entry, needed, where)
-            yield where, entry
+        yield from list_entries(Path(path), needed, "; python -m pyutils.data.prepare makes lists of official files")
 
 
 def text_of(entry: dict[str, Any], field: str, where: str) -> str:

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
 from typing import Any, TypeVar, Union
 
 import numpy as np
 
 from pyutils.errors import InputError, nearest
+from pyutils.formats.json_files import check_fields, read_json
 
 Files = TypeVar("Files")
 Types = Mapping[str, Union[type, tuple[type, ...]]]
 
 _TYPE_NAMES = {int: "a whole number", str: "a string", list: "a list"}
 _LARGEST_SHOWN = 60
+
+
+def list_entries(path: Path, needed: tuple[str, ...], hint: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield ("FILE: entry N", entry) for each entry of a JSON list, N from 0, checked to have the fields `needed`.
+
+    Raises InputError, with `hint` at the end, when the file holds no list.
+    """
+    content = read_json(path)
+    if not isinstance(content, list):
+        raise InputError(f"{path}: expected a JSON list of entries, found {type(content).__name__}{hint}")
+    for number, entry in enumerate(content):
+        check_fields(entry, needed, f"{path}: entry {number}")
+        yield f"{path}: entry {number}", entry
 
 
 def check_types(entry: Mapping[str, Any], types: Types, where: str) -> None:
@@ -47,8 +62,8 @@ def check_known(value: Any, known: Collection[str], what: str, where: str) -> No
         raise InputError(f"{where}: unknown {what} {value!r}: {nearest(str(value), known)}")
 
 
-def files_of_split(splits: Mapping[str, Files], name: str, key: str) -> Files:
+def get_split(splits: Mapping[str, Files], name: str, key: str) -> Files:
     """Return the entry `name` of `splits`. Raises InputError naming their source `key` and the nearest without one."""
-    if name not in splits:
+    if name not in list(splits):  # a list in place of one name is not hashable
         raise InputError(f"{key} has no split {name!r}: {nearest(name, splits)}")
     return splits[name]

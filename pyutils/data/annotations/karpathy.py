@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Union
 
-from pyutils.data.annotations.fields import check_known, files_of_split
+from pyutils.data.annotations.fields import check_known, get_split
 from pyutils.data.records import CaptionRecord
 from pyutils.data.table import RecordTable
 from pyutils.errors import InputError
@@ -23,7 +23,7 @@ def read(path: Union[str, Path], split: str) -> RecordTable[CaptionRecord]:
     `image` is the image key. `image_id` is COCO's, else the number within the file. Raises InputError for an unknown
     split, and naming file and entry for damaged content.
     """
-    return files_of_split(read_splits(path), split, str(path))
+    return get_split(read_splits(path), split, str(path))
 
 
 def read_splits(path: Union[str, Path], paths: bool = False) -> dict[str, RecordTable[CaptionRecord]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Optional, Union
 
 from pyutils.config import setting
-from pyutils.data.annotations.fields import files_of_split
+from pyutils.data.annotations.fields import get_split
 from pyutils.data.records import PairRecord
 from pyutils.data.table import RecordTable
 from pyutils.errors import InputError
@@ -27,7 +27,7 @@ class NLVR2Config:
 
 def read_split(config: NLVR2Config, name: str) -> RecordTable[PairRecord]:
     """Read the records of split `name`. Raises InputError if it is not configured, and for a malformed file."""
-    return read(Path(config.root).expanduser() / files_of_split(config.splits, name, "nlvr2.splits"))
+    return read(Path(config.root).expanduser() / get_split(config.splits, name, "nlvr2.splits"))
 
 
 def read(path: Union[str, Path]) -> RecordTable[PairRecord]:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Optional, Union
 import numpy as np
 
 from pyutils.config import setting
-from pyutils.data.annotations.fields import files_of_split
+from pyutils.data.annotations.fields import get_split
 from pyutils.data.records import BoxXYXY, TaggedText, VCRRecord
 from pyutils.data.table import RecordTable
 from pyutils.errors import InputError
@@ -48,7 +48,7 @@ class Objects(NamedTuple):
 def read_split(config: VCRFiles, name: str) -> RecordTable[VCRRecord]:
     """Read the records of split `name`, with boxes. Raises InputError if it is not configured, and as `read`."""
     root = Path(config.root).expanduser()
-    return read(root / files_of_split(config.splits, name, "vcr.splits"), root / config.images)
+    return read(root / get_split(config.splits, name, "vcr.splits"), root / config.images)
 
 
 def read(path: Union[str, Path], images: Union[str, Path, None] = None) -> RecordTable[VCRRecord]:

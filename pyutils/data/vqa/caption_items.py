@@ -11,7 +11,7 @@ import numpy as np
 
 from pyutils.config import setting
 from pyutils.data.annotations import coco_captions
-from pyutils.data.annotations.fields import files_of_split
+from pyutils.data.annotations.fields import get_split
 from pyutils.data.records import CaptionRecord
 from pyutils.data.table import RecordTable, concat
 from pyutils.data.vqa.annotations import read_imdb
@@ -41,7 +41,7 @@ class CaptionsConfig:
 def read_split(config: CaptionsConfig, name: str) -> RecordTable[CaptionRecord]:
     """Read the images of split `name` with their captions. InputError if it is not configured or is empty."""
     root = Path(config.root).expanduser()
-    parts = [_read_part(root, part) for part in files_of_split(config.splits, name, "coco.splits")]
+    parts = [_read_part(root, part) for part in get_split(config.splits, name, "coco.splits")]
     if not any(map(len, parts)):
         raise InputError(f"coco.splits.{name}: no image with a caption")
     return concat(parts)

@@ -10,7 +10,7 @@ import numpy as np
 
 from pyutils.config import setting
 from pyutils.config.checks import at_least, one_of
-from pyutils.data.annotations.fields import files_of_split
+from pyutils.data.annotations.fields import get_split
 from pyutils.data.records import VQARecord
 from pyutils.data.table import RecordTable, concat
 from pyutils.data.vqa import annotations as vqa
@@ -47,7 +47,7 @@ class VQAConfig:
 
 def read_split(config: VQAConfig, name: str) -> RecordTable[VQARecord]:
     """Read the records of split `name`. Raises InputError for a split that is not configured, and for damaged files."""
-    parts = files_of_split(config.splits, name, "vqa.splits")
+    parts = get_split(config.splits, name, "vqa.splits")
     if not parts:
         raise InputError(f"vqa.splits.{name}: no files are named")
     return concat([_read_part(config, part) for part in parts])

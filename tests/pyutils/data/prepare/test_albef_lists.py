@@ -106,7 +106,7 @@ def test_broken_entry_is_named(write, read, good, bad, message):
 
 
 def test_files_that_are_no_lists_are_named(write, tmp_path):
-    with pytest.raises(InputError, match="list.json: expected a JSON list of entries, found dict; official files"):
+    with pytest.raises(InputError, match="list.json: expected a JSON list of entries, found dict"):
         albef.read_vqa(write({"questions": []}))
     with pytest.raises(InputError, match="not valid JSON at line 1"):
         albef.read_entailment(write('[{"image": '))
