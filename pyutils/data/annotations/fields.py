@@ -1,4 +1,4 @@
-"""Checks that the annotation readers share: types of fields, and the split names of a configuration section."""
+"""Checks shared by all annotation readers: types of fields, known names, splits."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ def check_types(entry: Mapping[str, Any], types: Types, where: str) -> None:
     """Raise InputError at `where` unless the fields named in `types` have these types; missing fields pass."""
     for field, expected in types.items():
         expected = expected if isinstance(expected, tuple) else (expected,)
-        # By `type`, not isinstance: True is no whole number.
+        # not isinstance: True is no whole number
         if field in entry and type(entry[field]) not in expected:
             names = " or ".join(_TYPE_NAMES[one] for one in expected)
             raise InputError(f'{where}: expected {names} as "{field}", found {shown(entry[field])}')
 
 
 def whole_number(entry: Mapping[str, Any], field: str, where: str) -> int:
-    """Return the whole number of a field; digits in quotes and NumPy's count. Raises InputError at `where` else."""
+    """Return the whole number of a field, also from digits in quotes or NumPy. Raises InputError at `where` else."""
     value = entry[field]
-    if isinstance(value, (str, np.integer)) and str(value).isdecimal():
+    if isinstance(value, np.integer) or (isinstance(value, str) and value.isdecimal()):
         value = int(value)
     check_types({field: value}, {field: int}, where)
     return value

@@ -34,47 +34,40 @@ HOME = Path("~/.paddlenlp/datasets")
 class Known:
     """One data set: its `folder` below the home, `splits` name -> file, `extras` further files, the reader of a split.
 
-    `parts`: file -> the part of `pyutils.download`'s catalogue that contains it ("set:part"), and the directory for its
-    files, relative to the folder.
+    `parts`: file -> the part of `pyutils.download`'s catalogue that contains it ("set:part"). `unpack_at`: directory
+    below the folder for the files of archives.
     """
 
     folder: str
     splits: Mapping[str, str]
     read: Callable[[Path], RecordTable]
-    parts: Mapping[str, tuple[str, str]]
+    parts: Mapping[str, str]
+    unpack_at: str = "."
     extras: tuple[str, ...] = ()
 
 
-_IMDB = ("vqa2-imdb:imdb", "annotations")
+_COCO = {split: f"annotations/captions_{split}2014.json" for split in ("train", "val")}
+_IMDB = {
+    "train": "annotations/imdb_train2014.npy",
+    "val": "annotations/imdb_val2014.npy",
+    "minival": "annotations/imdb_minival2014.npy",
+    "test": "annotations/imdb_test2015.npy",
+}
 _ANSWERS = "extras/vocabs/answers_vqa.txt"
+_NLVR2 = {split: f"annotations/{split}.json" for split in ("train", "dev", "test1")}
 DATASETS = {
     "coco_captions": Known(
-        "COCOCaptions",
-        {split: f"annotations/captions_{split}2014.json" for split in ("train", "val")},
-        coco_captions.read,
-        {f"annotations/captions_{split}2014.json": ("coco2014:annotations", ".") for split in ("train", "val")},
+        "COCOCaptions", _COCO, coco_captions.read, dict.fromkeys(_COCO.values(), "coco2014:annotations")
     ),
     "vqa2": Known(
         "VQA2",
-        {
-            "train": "annotations/imdb_train2014.npy",
-            "val": "annotations/imdb_val2014.npy",
-            "minival": "annotations/imdb_minival2014.npy",
-            "test": "annotations/imdb_test2015.npy",
-        },
+        _IMDB,
         vqa.read_imdb,
-        {
-            **{f"annotations/imdb_{name}.npy": _IMDB for name in ("train2014", "val2014", "minival2014", "test2015")},
-            _ANSWERS: ("vqa2-imdb:answers", "extras/vocabs"),
-        },
+        {**dict.fromkeys(_IMDB.values(), "vqa2-imdb:imdb"), _ANSWERS: "vqa2-imdb:answers"},
+        "annotations",
         (_ANSWERS,),
     ),
-    "nlvr2": Known(
-        "NLVR2",
-        {split: f"annotations/{split}.json" for split in ("train", "dev", "test1")},
-        nlvr2.read,
-        {f"annotations/{split}.json": (f"nlvr2:{split}", "annotations") for split in ("train", "dev", "test1")},
-    ),
+    "nlvr2": Known("NLVR2", _NLVR2, nlvr2.read, {file: f"nlvr2:{split}" for split, file in _NLVR2.items()}),
 }
 
 
@@ -116,7 +109,7 @@ def load_dataset(  # type: ignore[misc]
     for file in md5 or {}:
         check_known(file, [Path(one).name for one in needed], "file", "md5")
     for file in needed:
-        _find(name, folder, file, download, accept_mismatch)
+        _find(known, folder, file, download, accept_mismatch)
         _check_sum(folder / file, (md5 or {}).get(Path(file).name), accept_mismatch)
     tables = {one: known.read(folder / file) for one, file in files.items()}
     for one, table in tables.items():
@@ -125,24 +118,24 @@ def load_dataset(  # type: ignore[misc]
     return tables if split is None else tables[split]
 
 
-def _find(name: str, folder: Path, file: str, download: bool, accept_mismatch: bool) -> None:
+def _find(known: Known, folder: Path, file: str, download: bool, accept_mismatch: bool) -> None:
     """Provide `folder/file`: it exists, is unpacked from an archive beside it, or is downloaded."""
     if (folder / file).is_file():
         return
-    source, below = DATASETS[name].parts[file]
-    ((_, part),) = choose([source])
-    target = folder / ("." if is_archive(part.file) else below) / part.file
+    ((_, part),) = choose([known.parts[file]])
+    archive = is_archive(part.file)
+    target = (folder if archive else (folder / file).parent) / part.file
     try:
         if download or target.is_file():
             facts: dict[str, Any] = {"size": part.size, "sha256": part.sha256, "md5": part.md5}
             fetch(part.sources, target, **facts, accept_mismatch=accept_mismatch)
     except DownloadError as error:
         raise InputError(f"{folder / file} is missing and could not be downloaded: {error}") from error
-    if is_archive(part.file) and target.is_file():
-        _unpack(target, folder / below)
+    if archive and target.is_file():
+        _unpack(target, folder / known.unpack_at)
     if not (folder / file).is_file():
         where = ", ".join(part.sources) or part.by_hand
-        raise InputError(f"{folder / file} is missing: put it there, or let it be downloaded from {where}")
+        raise InputError(f"{folder / file} is missing: put it there, or download it from {where}")
 
 
 def _unpack(archive: Path, folder: Path) -> None:
