@@ -1,6 +1,6 @@
 """Flickr30k Entities (Plummer et al., ICCV 2015): `Sentences/ID.txt`, `Annotations/ID.xml` and the split lists.
 
-A sentence marks its phrases: "[/EN#41/people A man] in [/EN#42/clothing a hat] ."; number 0 is for what is not visible.
+A sentence marks its phrases: "[/EN#41/people A man] in [/EN#42/clothing a hat] ."; number 0 means not visible.
 """
 
 from __future__ import annotations

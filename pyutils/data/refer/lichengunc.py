@@ -144,7 +144,7 @@ class REFER(Refer):
 
 def _given(ids: _Ids) -> _Ids | None:
     """Return None for an empty collection, which is no restriction in the original."""
-    return ids if isinstance(ids, (int, np.integer)) else list(ids) or None
+    return int(ids) if isinstance(ids, (int, np.integer)) else list(ids) or None
 
 
 def _grouped(rows: Iterable[dict[str, Any]], key: str) -> dict[int, list[dict[str, Any]]]:
