@@ -107,7 +107,7 @@ class AlbefPairPredictions(PairPredictions):
             return super().metrics()
         if any(label is None for label in self.labels):
             return {}
-        return {"accuracy": 100.0 * accuracy(self.said, np.array(self.labels, dtype=bool))}
+        return {"accuracy": 100.0 * accuracy(self.predicted, np.array(self.labels, dtype=bool))}
 
 
 def labels_of(records: Iterable[PairRecord]) -> np.ndarray:

@@ -52,10 +52,9 @@ class Reranked:
 
     def ranks(self, owners: np.ndarray) -> RankPredictions:
         """Ranks of both directions; `owners` `[texts]`: the image of each text."""
-        images, texts = len(self.texts.items), len(self.images.items)
-        of_images, of_texts = Positives.of_captions(owners, images)
-        text_ranks = ranks_of_candidates(self.texts.items, self.texts.scores, of_images, texts)
-        image_ranks = ranks_of_candidates(self.images.items, self.images.scores, of_texts, images)
+        of_images, of_texts = Positives.of_captions(owners, len(self.texts.items))
+        text_ranks = ranks_of_candidates(self.texts.items, self.texts.scores, of_images)
+        image_ranks = ranks_of_candidates(self.images.items, self.images.scores, of_texts)
         return RankPredictions(text_ranks, image_ranks)
 
 

@@ -59,7 +59,7 @@ class AnswerPredictions(Predictions):
     def write(self, directory: Path) -> list[Path]:
         """Write `result.json` for the evaluation server."""
         ids = [record.question_id for record in self.records]
-        write_results(directory / RESULT_FILE, ids, self.texts, expected=ids)
+        write_results(directory / RESULT_FILE, ids, self.texts)
         return [directory / RESULT_FILE]
 
 

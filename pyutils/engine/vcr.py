@@ -7,8 +7,7 @@ from typing import Any
 
 from pyutils.engine.evaluation import predict_split
 from pyutils.engine.split_task import SplitTask
-from pyutils.metrics.vcr import CHOICES
-from pyutils.metrics.vcr_results import JointPredictions
+from pyutils.metrics.vcr import CHOICES, JointPredictions
 
 
 def joint_predictions(answers: SplitTask, rationales: Any, split: str) -> JointPredictions:

@@ -1,4 +1,4 @@
-"""How answers are made comparable: the official VQA evaluation's rules, with the defects that scores depend on.
+"""Normalise answers by the rules of the official VQA evaluation, with the defects that scores depend on.
 
 Known defects, kept because published numbers were computed with them:
 * the full-stop rule removes at most 32 full stops of a string (a flag is passed where a count is expected), and its
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from itertools import chain
 
 _MARKS = ';/[]"{}()=+\\_-><@`,?!'
 _DIGIT_COMMA = re.compile(r"\d,\d")
@@ -34,18 +33,17 @@ y'all y'all'll y'all'd've you'd you'd've you'll you're you've
 """
 
 
-def _one_apostrophe_short(word: str) -> list[str]:
-    return [word[:place] + word[place + 1 :] for place, letter in enumerate(word) if letter == "'"]
-
-
-_CONTRACTIONS = dict(
-    chain.from_iterable(((short, word) for short in _one_apostrophe_short(word)) for word in _CONTRACTED.split())
-)
+_CONTRACTIONS = {
+    word[:index] + word[index + 1 :]: word
+    for word in _CONTRACTED.split()
+    for index, letter in enumerate(word)
+    if letter == "'"
+}
 _CONTRACTIONS["somebody'd"] = "somebodyd"
 
 
 def strip_punctuation(text: str) -> str:
-    """The evaluation's punctuation step: marks vanish when one of their kind touches a space, else become a space."""
+    """Remove marks of which one touches a space and full stops; turn other marks into spaces (the punctuation step)."""
     result = text
     keeps_no_space = _DIGIT_COMMA.search(text) is not None
     for mark in _MARKS:
@@ -56,31 +54,31 @@ def strip_punctuation(text: str) -> str:
 
 
 def normalise_words(text: str) -> str:
-    """The evaluation's word step: lower case, number words as digits, no articles, contractions with apostrophe."""
+    """Run the evaluation's word step: lower case, number words as digits, no articles, contractions with apostrophe."""
     words = (_NUMBERS.get(word, word) for word in text.lower().split())
     return " ".join(_CONTRACTIONS.get(word, word) for word in words if word not in _ARTICLES)
 
 
 def clean_space(text: str) -> str:
-    """Line breaks and tabs as spaces, none at the ends; applied to human answers and predictions alike."""
+    """Turn line breaks and tabs into spaces and strip the ends, of human answers and predictions alike."""
     return text.replace("\n", " ").replace("\t", " ").strip()
 
 
 @lru_cache(maxsize=1 << 16)
 def strip_human_answer(answer: str) -> str:
-    """`strip_punctuation`, remembered: what the evaluation does to a human answer when the ten disagree."""
+    """Return `strip_punctuation` of a human answer, cached; the evaluation applies it when the ten disagree."""
     return strip_punctuation(answer)
 
 
 @lru_cache(maxsize=1 << 16)
 def normalise_prediction(answer: str) -> str:
-    """What the official evaluation makes of a predicted answer before comparing it."""
+    """Normalise a predicted answer as the official evaluation does before comparing it."""
     return normalise_words(strip_punctuation(clean_space(answer)))
 
 
 @lru_cache(maxsize=1 << 16)
 def normalise_answer(answer: str) -> str:
-    """An answer as answer vocabularies spell it (the EvalAI form of MMF's lists: commas and question marks go first).
+    """Spell an answer as answer vocabularies do (the EvalAI form of MMF's lists: commas and question marks go first).
 
     "The man's hat, red." becomes "man 's hat red".
     """

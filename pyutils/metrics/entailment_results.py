@@ -14,33 +14,33 @@ from pyutils.metrics.classification import accuracy, per_class_accuracy
 from pyutils.metrics.predictions import Predictions
 
 RESULT_FILE = "labels.json"
-_UNDECIDED = -1
+_NO_LABEL = -1
 
 
 @dataclass(frozen=True)
 class EntailmentPredictions(Predictions):
-    """The class of every pair of a split.
+    """The predicted class of every pair of a split.
 
-    identifiers: of the pairs. said: `[n]` int64, rows of `classes`. labels: names, None where the annotators did not
-    agree or the label is hidden; such pairs are not counted.
+    identifiers: of the pairs. predicted: [n] int64, rows of `classes`. labels: names of classes; None without a
+    majority of the annotators or where the label is hidden, such pairs do not count.
     """
 
     identifiers: Sequence[str]
-    said: np.ndarray
+    predicted: np.ndarray
     labels: Sequence[Optional[str]]
     classes: Sequence[str]
 
     def metrics(self) -> dict[str, float]:
-        """`accuracy` and `accuracy/<class>` in percent; {} for a split without any label."""
-        labels = np.array([self.classes.index(label) if label else _UNDECIDED for label in self.labels])
-        if (labels == _UNDECIDED).all():
+        """Return `accuracy` and `accuracy/<class>` in percent; {} for a split without any label."""
+        labels = np.array([self.classes.index(label) if label else _NO_LABEL for label in self.labels])
+        if (labels == _NO_LABEL).all():
             return {}
-        by_class = per_class_accuracy(self.said, labels, self.classes, _UNDECIDED)
-        overall = accuracy(self.said, labels, _UNDECIDED)
+        overall = accuracy(self.predicted, labels, _NO_LABEL)
+        by_class = per_class_accuracy(self.predicted, labels, self.classes)
         return {"accuracy": 100.0 * overall, **{f"accuracy/{name}": 100.0 * part for name, part in by_class.items()}}
 
     def write(self, directory: Path) -> list[Path]:
         """Write `labels.json`: pairID and label of every pair."""
-        rows = zip(self.identifiers, self.said.tolist())
+        rows = zip(self.identifiers, self.predicted.tolist())
         write_json(directory / RESULT_FILE, [{"pairID": name, "label": self.classes[row]} for name, row in rows])
         return [directory / RESULT_FILE]

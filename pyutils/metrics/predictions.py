@@ -1,4 +1,4 @@
-"""What every task's predictions offer: metrics and result files."""
+"""Metrics and result files: the interface of every task's predictions."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 
 
 class Predictions(ABC):
-    """What a model predicts for every record of one split, gathered over all processes, in the order of the records."""
+    """Predictions for every record of one split, gathered over all processes, in the order of the records."""
 
     @abstractmethod
     def metrics(self) -> dict[str, float]:
-        """Metrics of the split, the same on every process; {} where the records carry no labels."""
+        """Return the metrics of the split, the same on every process; {} where the records carry no labels."""
 
     def write(self, directory: Path) -> list[Path]:
         """Write the result files (server format) into `directory` and return their paths; on the main process only."""
@@ -19,11 +19,11 @@ class Predictions(ABC):
 
 
 class MetricsOnly(Predictions):
-    """Predictions of which only the metrics are kept, such as the losses of a pre-training."""
+    """Metrics without result files, such as the losses of a pre-training."""
 
     def __init__(self, metrics: dict[str, float]):
         self._metrics = metrics
 
     def metrics(self) -> dict[str, float]:
-        """The metrics given."""
+        """Return the metrics given to the constructor."""
         return self._metrics

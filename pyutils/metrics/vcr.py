@@ -1,72 +1,156 @@
-"""VCR's three accuracies (Zellers et al., CVPR 2019): Q→A, QA→R, and Q→AR, which needs both to be right."""
+"""VCR (Zellers et al., CVPR 2019): accuracies Q→A, QA→R, Q→AR (both correct), predictions, the leaderboard file."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Union
+from pathlib import Path
+from typing import Any, NamedTuple, Optional, Union
 
 import numpy as np
 
 from pyutils.errors import InputError
+from pyutils.formats.atomic import PathLike, atomic_write, write_json
+from pyutils.metrics.classification import softmax
+from pyutils.metrics.predictions import Predictions
 
 CHOICES = 4
+RESULT_FILE = "leaderboard.csv"
+_GROUPS = ("answer", *(f"rationale_conditioned_on_a{number}" for number in range(CHOICES)))
+COLUMNS = ("annot_id", *(f"{group}_{choice}" for group in _GROUPS for choice in range(CHOICES)))
+
 Scores = Union[np.ndarray, Sequence[float]]
+Labels = Mapping[str, Optional[int]]
 
 
 class VCRScores(NamedTuple):
-    """Shares from 0 to 1: answers right, rationales (given the right answer) right, both right."""
+    """Shares from 0 to 1: correct answers, correct rationales (given the correct answer), both correct."""
 
     q_a: float
     qa_r: float
     q_ar: float
 
 
-def vcr_scores(
-    answers: np.ndarray, rationales: np.ndarray, answer_labels: np.ndarray, rationale_labels: np.ndarray
-) -> VCRScores:
-    """Accuracies of chosen `answers` and `rationales`, all [n] integers in the same order of questions.
-
-    The rationale is chosen given the right answer, whatever was chosen as the answer. Raises InputError when there is
-    no question, ValueError when lengths differ.
-    """
-    arrays = [np.asarray(array) for array in (answers, rationales, answer_labels, rationale_labels)]
-    if any(array.shape != arrays[0].shape or array.ndim != 1 for array in arrays):
-        raise ValueError(f"expected four arrays [n], found {', '.join(str(array.shape) for array in arrays)}")
-    if not arrays[0].size:
-        raise InputError("VCR evaluation of an empty split")
-    answer_right, rationale_right = arrays[0] == arrays[2], arrays[1] == arrays[3]
-    both = answer_right & rationale_right
-    return VCRScores(float(answer_right.mean()), float(rationale_right.mean()), float(both.mean()))
-
-
 def combine(
     labels: Mapping[str, tuple[int, int]], answers: Mapping[str, Scores], rationales: Mapping[str, Scores]
 ) -> VCRScores:
-    """The three accuracies from two models' results, joined by annotation id ("val-0").
+    """Return the three accuracies from the results of two models, joined by annotation id ("val-0").
 
     Args:
-        labels: annotation id -> (right answer, right rationale).
+        labels: annotation id -> (correct answer, correct rationale).
         answers: annotation id -> scores of the four answers; the highest is chosen, of equal ones the first.
-        rationales: annotation id -> scores of the four rationales.
+        rationales: annotation id -> scores of the four rationales after the correct answer, whichever was chosen.
     Raises:
-        InputError: results of a question are missing, belong to no question, or are not four numbers.
+        InputError: the results are of other questions than the labels, or are not four numbers per question.
     """
-    chosen = _chosen(labels, answers, "answer"), _chosen(labels, rationales, "rationale")
-    right = np.array(list(labels.values()), dtype=np.int64).reshape(-1, 2)
-    return vcr_scores(chosen[0], chosen[1], right[:, 0], right[:, 1])
+    correct = np.array(list(labels.values()), dtype=np.int64)  # [questions, 2]
+    answer_correct = _chosen(labels, answers, "answer") == correct[:, 0]
+    rationale_correct = _chosen(labels, rationales, "rationale") == correct[:, 1]
+    both = answer_correct & rationale_correct
+    return VCRScores(float(answer_correct.mean()), float(rationale_correct.mean()), float(both.mean()))
 
 
-def _chosen(labels: Mapping[str, tuple[int, int]], results: Mapping[str, Scores], what: str) -> np.ndarray:
-    missing = [name for name in labels if name not in results]
-    if missing:
-        raise InputError(f"no {what} scores for {len(missing)} of {len(labels)} VCR questions, e.g. {missing[0]}")
-    extra = [name for name in results if name not in labels]
-    if extra:
-        raise InputError(f"{what} scores for {extra[0]}, which is no question of this split; is it another split?")
+def _chosen(labels: Mapping[str, Any], results: Mapping[str, Scores], what: str) -> np.ndarray:
+    """Return the choice [questions] int64 with the highest score for each question of `labels`."""
+    _check_questions(labels, results, what)
     chosen = np.empty(len(labels), dtype=np.int64)
-    for place, name in enumerate(labels):
+    for row, name in enumerate(labels):
         scores = np.asarray(results[name], dtype=np.float64)
         if scores.shape != (CHOICES,) or np.isnan(scores).any():
             raise InputError(f"{what} scores of {name}: expected {CHOICES} numbers, found {scores.tolist()}")
-        chosen[place] = scores.argmax()
+        chosen[row] = scores.argmax()
     return chosen
+
+
+def _check_questions(expected: Mapping[str, Any], found: Mapping[str, Any], what: str) -> None:
+    different = set(expected).symmetric_difference(found)
+    if different:
+        raise InputError(
+            f"{what}: scores and questions differ in {len(different)} of {len(expected)} questions, e.g. "
+            f"{min(different)}; predict the same split with both models"
+        )
+
+
+class ChoicePredictions(Predictions):
+    """Scores of the four answers, or of the four rationales, of every question of a split.
+
+    scores: annotation id -> four scores. labels: annotation id -> the correct choice, None where it is hidden.
+    file_name: of the scores as JSON.
+    """
+
+    def __init__(self, scores: Mapping[str, Sequence[float]], labels: Labels, file_name: str):
+        self.scores, self.labels, self.file_name = scores, labels, file_name
+
+    def metrics(self) -> dict[str, float]:
+        """Return `accuracy` in percent; {} where a label is hidden."""
+        if None in self.labels.values():
+            return {}
+        correct = [np.argmax(scores) == self.labels[name] for name, scores in self.scores.items()]
+        return {"accuracy": 100.0 * float(np.mean(correct))}
+
+    def write(self, directory: Path) -> list[Path]:
+        """Write the scores by annotation id as JSON."""
+        write_json(directory / self.file_name, self.scores)
+        return [directory / self.file_name]
+
+
+class JointPredictions(Predictions):
+    """Predictions of an answer model and a rationale model.
+
+    answers: of the first. conditioned: for each of the four answers, annotation id -> scores of the rationales after
+    it. rationale_labels: annotation id -> the correct rationale, None where it is hidden.
+    """
+
+    def __init__(
+        self,
+        answers: ChoicePredictions,
+        conditioned: Sequence[Mapping[str, Sequence[float]]],
+        rationale_labels: Labels,
+    ):
+        self.answers, self.conditioned, self.rationale_labels = answers, conditioned, rationale_labels
+
+    def metrics(self) -> dict[str, float]:
+        """Return `q_a`, `qa_r` and `q_ar` in percent; {} where a label is hidden."""
+        labels: dict[str, Any] = {
+            name: (label, self.rationale_labels[name]) for name, label in self.answers.labels.items()
+        }
+        if any(None in pair for pair in labels.values()):
+            return {}
+        rationales = {name: self.conditioned[answer][name] for name, (answer, _) in labels.items()}
+        scores = combine(labels, self.answers.scores, rationales)
+        return {name: 100.0 * value for name, value in scores._asdict().items()}
+
+    def write(self, directory: Path) -> list[Path]:
+        """Write the answers' scores, and `leaderboard.csv`."""
+        file = write_leaderboard(directory / RESULT_FILE, self.answers.scores, self.conditioned)
+        return [*self.answers.write(directory), file]
+
+
+def write_leaderboard(
+    path: PathLike, answers: Mapping[str, Scores], conditioned: Sequence[Mapping[str, Scores]]
+) -> Path:
+    """Write `COLUMNS` and a line of probabilities per question, in the order of `answers`; return the path.
+
+    Args:
+        answers: annotation id -> scores of the four answers.
+        conditioned: for each of the four answers, annotation id -> scores of the four rationales after it.
+    Raises:
+        InputError: rationales are of other questions than the answers, or scores are not four finite numbers.
+    """
+    for number, scores in enumerate(conditioned):
+        _check_questions(answers, scores, f"rationales after answer {number}")
+    path = Path(path)
+    with atomic_write(path) as stream:
+        stream.write(",".join(COLUMNS) + "\n")
+        for name in answers:
+            rows = [answers[name], *(scores[name] for scores in conditioned)]
+            values = np.concatenate([probabilities(row, name) for row in rows])
+            stream.write(",".join([name, *(f"{value:.6f}" for value in values)]) + "\n")
+    return path
+
+
+def probabilities(scores: Scores, name: str = "scores") -> np.ndarray:
+    """Return the softmax [4] float64 of four scores. InputError, naming the question, unless they are finite."""
+    values = np.asarray(scores, dtype=np.float64)
+    if values.shape != (CHOICES,) or not np.isfinite(values).all():
+        raise InputError(f"{name}: expected {CHOICES} finite scores, found {values.tolist()}")
+    return softmax(values)

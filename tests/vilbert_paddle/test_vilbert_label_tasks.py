@@ -14,7 +14,6 @@ from pyutils.engine.evaluation import evaluate, evaluating
 from pyutils.engine.run import run_task
 from pyutils.errors import InputError
 from pyutils.losses import vqa_bce
-from pyutils.metrics.nlvr2_results import read_predictions
 from vilbert_paddle.checkpoints.weights import load_initial
 from vilbert_paddle.tasks.base import with_recipe
 from vilbert_paddle.tasks.entailment import EntailmentTask
@@ -46,8 +45,8 @@ def test_training_lowers_the_loss_and_writes_the_result_file(name, yaml_of, tmp_
         result = json.loads((run / "val/result.json").read_text())
         assert [entry["question_id"] for entry in result] == task.records("val").column("question_id").tolist()
     elif name == "nlvr2":
-        said = read_predictions(run / "val/predictions.csv")
-        right = [said[record.identifier] == record.label for record in task.records("val")]
+        lines = (run / "val/predictions.csv").read_text().splitlines()
+        right = [line == f"{record.identifier},{record.label}" for line, record in zip(lines, task.records("val"))]
         assert metrics["accuracy"] == pytest.approx(100 * np.mean(right))
     else:
         said = {entry["pairID"]: entry["label"] for entry in json.loads((run / "val/labels.json").read_text())}

@@ -11,7 +11,6 @@ from pyutils.config import load_config
 from pyutils.config.command_line import Run
 from pyutils.engine.run import run_task
 from pyutils.errors import InputError
-from pyutils.metrics.nlvr2_results import read_predictions
 from tests.vilbert_paddle.worlds import NETWORK
 from vilbert_paddle.checkpoints.weights import load_initial
 from vilbert_paddle.commands import COMMANDS
@@ -107,7 +106,7 @@ def test_a_pair_of_pictures(trained, capsys, tmp_path):
     ask(checkpoint, left=record.left, right=record.right, text=record.sentence)
     assert len(rows(capsys)) == 4
     ask(checkpoint, tmp_path / "server", split="test")
-    assert read_predictions(tmp_path / "server/predictions.csv")
+    assert "test1-" in (tmp_path / "server/predictions.csv").read_text()
 
 
 def test_a_member_of_a_multitask_checkpoint(yaml_of, world, tmp_path):

@@ -117,7 +117,7 @@ def test_shared_questions_are_told(build, yaml_of, capfd):
     shared = {**splits, "train": [*splits["train"], *splits["val"]]}
     task = VQATask(replace(task.config, vqa=replace(task.config.vqa, splits=shared)))
     task.records("train"), task.records("val")
-    assert "questions of split 'val' are in the split 'train' too" in capfd.readouterr().err
+    assert "questions of split 'val' are also in the split 'train'" in capfd.readouterr().err
 
 
 REFER_COMMAND, VQA_COMMAND = (

@@ -208,7 +208,7 @@ def test_questions_that_are_trained_on_and_evaluated_on_are_counted(vqa_config, 
     count = len(task.records("val"))
     assert "warning:" not in capfd.readouterr().err
     task.train_records()
-    assert f"warning: {count} of the {count} questions of split 'val' are in" in capfd.readouterr().err
+    assert f"warning: {count} of the {count} questions of split 'val' are" in capfd.readouterr().err
 
 
 def test_unknown_and_answerless_splits(vqa_config):

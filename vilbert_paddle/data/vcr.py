@@ -10,7 +10,7 @@ from typing import Literal, Optional
 
 import numpy as np
 
-from pyutils.data.annotations.vcr import in_words, speaking_names
+from pyutils.data.annotations.vcr import neutral_names, plain_text
 from pyutils.data.records import VCRRecord
 from pyutils.errors import InputError
 from pyutils.text import sequences
@@ -37,7 +37,7 @@ def vcr_batch(
     int64, -1 where hidden.
 
     `asked` is "answer" (original: 60 positions) or "rationale" (80). `rng` draws the names of people, see
-    `speaking_names`; give it in training only. `given_answer` is the answer before the rationales; by default the
+    `neutral_names`; give it in training only. `given_answer` is the answer before the rationales; by default the
     right one, which test questions do not tell. Objects' own regions, where the reader has them, are kept and
     detected ones cut when there is no room for all.
 
@@ -63,8 +63,8 @@ def _texts(
     rng: Optional[np.random.Generator],
     given_answer: Optional[int],
 ) -> list[sequences.TextSequence]:
-    names = speaking_names(record.object_names, rng)
-    first = tokenizer.encode(in_words(record.question, names))
+    names = neutral_names(record.object_names, rng)
+    first = tokenizer.encode(plain_text(record.question, names))
     choices = record.answer_choices
     if asked == "rationale":
         answer = record.answer_label if given_answer is None else given_answer
@@ -73,7 +73,7 @@ def _texts(
                 f"VCR question {record.annot_id} does not tell its answer: rationales of a test split are asked once "
                 "for each answer (given_answer 0 to 3)"
             )
-        first = [*first, tokenizer.sep, *tokenizer.encode(in_words(choices[answer], names))]
+        first = [*first, tokenizer.sep, *tokenizer.encode(plain_text(choices[answer], names))]
         choices = record.rationale_choices
-    second = tokenizer.encode_batch(in_words(choice, names) for choice in choices)
+    second = tokenizer.encode_batch(plain_text(choice, names) for choice in choices)
     return [sequences.pair(tokenizer, first, words, max_text) for words in second]

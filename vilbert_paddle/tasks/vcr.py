@@ -22,8 +22,7 @@ from pyutils.engine.task import Batch
 from pyutils.engine.vcr import joint_predictions
 from pyutils.errors import InputError
 from pyutils.metrics.predictions import Predictions
-from pyutils.metrics.vcr import combine
-from pyutils.metrics.vcr_results import ChoicePredictions
+from pyutils.metrics.vcr import ChoicePredictions, combine
 from pyutils.weights.checkpoint import CONFIG_FILE
 from pyutils.weights.places import find_checkpoint
 from vilbert_paddle.checkpoints.weights import load_initial

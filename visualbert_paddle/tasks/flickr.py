@@ -22,8 +22,7 @@ from pyutils.errors import InputError, nearest
 from pyutils.formats.atomic import write_json
 from pyutils.losses import kl_unnormalised
 from pyutils.metrics.classification import softmax
-from pyutils.metrics.entities import first_hits, phrase_recall
-from pyutils.metrics.grounding import box_iou
+from pyutils.metrics.grounding import box_iou, first_hits, phrase_recall
 from pyutils.metrics.predictions import Predictions
 from pyutils.text import sequences
 from visualbert_paddle.network.heads import VisualBertForPhraseGrounding

@@ -12,7 +12,7 @@ import paddle
 
 from pyutils.config import load_config, setting
 from pyutils.console import say
-from pyutils.data.annotations.vcr import VCRConfig, read_split, speaking_names
+from pyutils.data.annotations.vcr import VCRFiles, neutral_names, read_split
 from pyutils.data.records import VCRRecord
 from pyutils.engine.evaluation import predict_all
 from pyutils.engine.task import Batch, Rows
@@ -20,8 +20,7 @@ from pyutils.engine.vcr import joint_predictions
 from pyutils.errors import InputError
 from pyutils.losses import masked_cross_entropy
 from pyutils.metrics.predictions import Predictions
-from pyutils.metrics.vcr import CHOICES
-from pyutils.metrics.vcr_results import ChoicePredictions, probabilities
+from pyutils.metrics.vcr import CHOICES, ChoicePredictions, probabilities
 from pyutils.weights.checkpoint import CONFIG_FILE, load_weights
 from pyutils.weights.places import find_checkpoint
 from visualbert_paddle.data.vcr_texts import (
@@ -42,7 +41,7 @@ _OF_PICTURE = ("region_features", "region_mask", "region_token_type_ids")
 class VisualBertVCRConfig(VisualBertRunConfig):
     """Configuration of run_vcr.py."""
 
-    vcr: VCRConfig = setting(VCRConfig, "Questions, answers, rationales, objects.")
+    vcr: VCRFiles = setting(VCRFiles, "Questions, answers, rationales, objects.")
     mode: Literal["q_a", "qa_r"] = setting("q_a", "q_a: the answer; qa_r: the rationale, given the right answer.")
     align: bool = setting(True, "Give regions the positions of the words that name them.")
     draw_names: bool = setting(False, "Draw the names of people anew in every training batch.")
@@ -98,7 +97,7 @@ class VisualBertVCR(VisualBertTask):
     ) -> list[ChoiceText]:
         """The four texts of a question; `rng` draws the names of people. Mode qa_r: the rationales after the answer
         `given_answer`, None for the right one."""
-        names = speaking_names(record.object_names, rng)
+        names = neutral_names(record.object_names, rng)
         question = pieces(self.tokenizer, record.question, names)
         options = record.answer_choices
         if self.config.mode == "qa_r":

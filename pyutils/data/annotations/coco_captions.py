@@ -13,10 +13,10 @@ from pyutils.formats.json_files import entries_of, image_key, read_json
 
 
 def read(path: Union[str, Path]) -> RecordTable[CaptionRecord]:
-    """One record an image, with all its captions in the order of the file; images in the order of their first caption.
+    """Read one record per image with its captions in the order of the file; images in the order of their first caption.
 
     The image key is the stem of the image's `file_name`. Images without a caption are left out. Raises InputError when
-    the file is not of this kind or a caption belongs to no listed image.
+    the file is not of this kind or a caption's image is not in the file.
     """
     path = Path(path)
     content = read_json(path)

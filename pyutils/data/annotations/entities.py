@@ -1,6 +1,6 @@
 """Flickr30k Entities (Plummer et al., ICCV 2015): `Sentences/ID.txt`, `Annotations/ID.xml` and the split lists.
 
-A sentence marks its phrases: "[/EN#41/people A man] in [/EN#42/clothing a hat] ."; number 0 marks what is not seen.
+A sentence marks its phrases: "[/EN#41/people A man] in [/EN#42/clothing a hat] ."; number 0 means not visible.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pyutils.data.records import BoxXYXY, Phrase, PhraseRecord
 from pyutils.data.table import RecordTable
 from pyutils.errors import InputError
 
-_MARK = re.compile(r"\[/EN#(?P<chain>\d+)(?P<kinds>(?:/[^\s\]/]+)+)\s+(?P<words>[^\]]*?)\s*\]")
+_MARK = re.compile(r"\[/EN#(?P<chain>\d+)(?P<kinds>(?:/[^\s\]/]+)+)\s+(?P<words>[^\]\s][^\]]*)\]")
 
 
 class Boxes(NamedTuple):
@@ -27,10 +27,10 @@ class Boxes(NamedTuple):
 
 
 def read(folder: Union[str, Path], split: Union[str, Path]) -> RecordTable[PhraseRecord]:
-    """Read one record per sentence, for the images that the file `split` ("train.txt", relative to `folder`) lists.
+    """Read one record per sentence of the images in the list `split` ("train.txt", relative to `folder`).
 
-    Phrases of what is not seen, of scenes and of events without a box have empty `boxes`. Raises InputError naming the
-    file and line for missing files, unclosed marks and damaged XML, and when no phrase at all has a box.
+    Phrases without a box (not visible, scenes, events) have empty `boxes`. Raises InputError naming the file and line
+    for missing files, malformed marks and damaged XML, and when no phrase at all has a box.
     """
     root = Path(folder).expanduser()
     table = RecordTable(PhraseRecord, _records(root, root / split))
@@ -42,30 +42,25 @@ def read(folder: Union[str, Path], split: Union[str, Path]) -> RecordTable[Phras
 
 
 def _records(root: Path, listing: Path) -> Iterator[PhraseRecord]:
-    for image in _lines(listing):
-        if not image.strip():
-            continue
-        boxes = read_boxes(root / "Annotations" / f"{image.strip()}.xml")
-        path = root / "Sentences" / f"{image.strip()}.txt"
-        for number, line in enumerate(_lines(path)):
-            if line.strip():
-                sentence, phrases = read_sentence(line, boxes, f"{path}: line {number + 1}")
-                yield PhraseRecord(image.strip(), sentence, phrases, number, boxes.width, boxes.height)
+    for _, image in _lines(listing):
+        boxes = read_boxes(root / "Annotations" / f"{image}.xml")
+        path = root / "Sentences" / f"{image}.txt"
+        for number, line in _lines(path):
+            sentence, phrases = read_sentence(line, boxes, f"{path}: line {number + 1}")
+            yield PhraseRecord(image, sentence, phrases, number, boxes.width, boxes.height)
 
 
 def read_sentence(line: str, boxes: Boxes, where: str) -> tuple[str, tuple[Phrase, ...]]:
-    """The words of a marked sentence, apart by one space, and its phrases. InputError for a mark that is not whole."""
+    """Return a marked sentence without its marks, and its phrases. Raises InputError for a malformed mark."""
     words: list[str] = []
     phrases = []
     end = 0
     for mark in _MARK.finditer(line):
         words += _plain(line[end : mark.start()], where)
         own = mark["words"].split()
-        if not own:
-            raise InputError(f"{where}: the mark [/EN#{mark['chain']}…] has no words")
         kinds = mark["kinds"].strip("/")
-        seen = boxes.of_chain.get(mark["chain"], ())
-        phrases.append(Phrase(len(words), len(words) + len(own), " ".join(own), mark["chain"], kinds, seen))
+        marked = boxes.of_chain.get(mark["chain"], ())
+        phrases.append(Phrase(len(words), len(words) + len(own), " ".join(own), mark["chain"], kinds, marked))
         words += own
         end = mark.end()
     words += _plain(line[end:], where)
@@ -73,13 +68,11 @@ def read_sentence(line: str, boxes: Boxes, where: str) -> tuple[str, tuple[Phras
 
 
 def read_boxes(path: Path) -> Boxes:
-    """The boxes of one image. InputError naming the file when it is missing or not of this kind."""
+    """Read the boxes of one image. Raises InputError naming the file if it is missing or malformed."""
     try:
         root = ElementTree.parse(path).getroot()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    except ElementTree.ParseError as error:
-        raise InputError(f"{path}: not whole XML: {error}") from error
+    except (OSError, ElementTree.ParseError) as error:
+        raise InputError(f"{path}: cannot be read as XML: {error}") from error
     found: dict[str, list[BoxXYXY]] = {}
     try:
         width, height = (int(root.findtext(f"size/{name}", "0")) for name in ("width", "height"))
@@ -89,26 +82,24 @@ def read_boxes(path: Path) -> Boxes:
                 continue
             edges: Any = tuple(float(box.findtext(name, "")) for name in ("xmin", "ymin", "xmax", "ymax"))
             if not (edges[0] < edges[2] and edges[1] < edges[3]):
-                raise InputError(f"{path}: a box needs xmin < xmax and ymin < ymax, found {edges}; mend the file")
+                raise ValueError(f"a box needs xmin < xmax and ymin < ymax, found {edges}")
             for name in entry.findall("name"):
                 found.setdefault((name.text or "").strip(), []).append(edges)
     except ValueError as error:
-        raise InputError(f"{path}: sizes and boxes must be numbers ({error})") from error
+        raise InputError(f"{path}: damaged sizes or boxes: {error}") from error
     return Boxes(width, height, {chain: tuple(boxes) for chain, boxes in found.items()})
 
 
 def _plain(text: str, where: str) -> list[str]:
     if "[/EN#" in text:
-        raise InputError(
-            f'{where}: a mark is not closed; expected "[/EN#number/kind words]", found {text.strip()!r:.60}'
-        )
+        raise InputError(f'{where}: malformed mark; expected "[/EN#number/kind words]", found {text.strip()!r:.60}')
     return text.split()
 
 
-def _lines(path: Path) -> list[str]:
+def _lines(path: Path) -> list[tuple[int, str]]:
+    """Return the lines that are not blank with their numbers from 0."""
     try:
-        return path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 text at byte {error.start}") from error
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read as UTF-8 text: {error}") from error
+    return [(number, line.strip()) for number, line in enumerate(lines) if line.strip()]

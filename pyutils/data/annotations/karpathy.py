@@ -6,44 +6,42 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Union
 
+from pyutils.data.annotations.fields import check_known, get_split
 from pyutils.data.records import CaptionRecord
 from pyutils.data.table import RecordTable
-from pyutils.errors import InputError, nearest
+from pyutils.errors import InputError
 from pyutils.formats.json_files import check_fields, entries_of, image_key, read_json
 
 SPLITS = ("train", "val", "test")
-# COCO images that are in no test or validation set; everybody trains on them too.
+# COCO images in no test or validation split, used for training as well (113,287 images instead of 82,783).
 REST = "restval"
 
 
-def read(
-    path: Union[str, Path], split: str, rest_in_train: bool = True, paths: bool = False
-) -> RecordTable[CaptionRecord]:
-    """The images of a split ("train", "val", "test") with their captions, in the order of the file.
+def read(path: Union[str, Path], split: str) -> RecordTable[CaptionRecord]:
+    """Read the images of a split ("train", "val", "test") with their captions, in the order of the file.
 
-    `rest_in_train` counts "restval" as training (COCO: 113,287 images instead of 82,783). `image` is the image key, or
-    with `paths` the path that the file gives ("val2014/COCO_val2014_000000391895.jpg"). `image_id` is COCO's, else the
-    number within the file. Raises InputError for an unknown split, and naming file and entry for damaged content.
+    `image` is the image key. `image_id` is COCO's, else the number within the file. Raises InputError for an unknown
+    split, and naming file and entry for damaged content.
     """
-    return read_splits(path, rest_in_train, paths).get(split) or _absent(Path(path), split)
+    return get_split(read_splits(path), split, str(path))
 
 
-def read_splits(
-    path: Union[str, Path], rest_in_train: bool = True, paths: bool = False
-) -> dict[str, RecordTable[CaptionRecord]]:
-    """`read` for every split at once: the file is parsed once."""
+def read_splits(path: Union[str, Path], paths: bool = False) -> dict[str, RecordTable[CaptionRecord]]:
+    """`read` every split at once, parsing the file once.
+
+    With `paths`, `image` is the path in the file ("val2014/COCO_val2014_000000391895.jpg") instead of the image key.
+    """
     path = Path(path)
     found: dict[str, list[CaptionRecord]] = {}
     for split, record in _records(read_json(path), path, paths):
-        found.setdefault("train" if split == REST and rest_in_train else split, []).append(record)
+        found.setdefault("train" if split == REST else split, []).append(record)
     return {split: RecordTable(CaptionRecord, records) for split, records in found.items()}
 
 
 def _records(content: Any, path: Path, paths: bool) -> Iterator[tuple[str, CaptionRecord]]:
     for number, entry in entries_of(content, "images", ("filename", "split", "sentences"), path):
         where = f"{path}: entry {number} of images"
-        if entry["split"] not in (*SPLITS, REST):
-            raise InputError(f"{where}: unknown split {entry['split']!r}: {nearest(str(entry['split']), SPLITS)}")
+        check_known(entry["split"], (*SPLITS, REST), "split", where)
         captions = entry["sentences"]
         if not isinstance(captions, list) or not captions:
             raise InputError(f"{where}: expected a list of sentences for {entry['filename']}, found {captions!r}")
@@ -60,7 +58,3 @@ def _records(content: Any, path: Path, paths: bool) -> Iterator[tuple[str, Capti
                 caption_ids=tuple(caption["sentid"] for caption in captions if "sentid" in caption),
             ),
         )
-
-
-def _absent(path: Path, split: str) -> RecordTable[CaptionRecord]:
-    raise InputError(f"{path}: no image of split {split!r}: {nearest(split, SPLITS)}")

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Optional, Union
+from typing import Union
 
+from pyutils.data.annotations.fields import check_known
 from pyutils.data.records import EntailmentRecord
 from pyutils.data.table import RecordTable
-from pyutils.errors import InputError, nearest
 from pyutils.formats.json_files import check_fields, image_key, read_json_lines
 
-# The order of ALBEF's and ViLBERT's classifiers differs; tasks number the names, this module does not.
+# Names only: ALBEF and ViLBERT number their classes in different orders.
 LABELS = ("entailment", "neutral", "contradiction")
 
 
 def read(path: Union[str, Path]) -> RecordTable[EntailmentRecord]:
-    """Records in the order of the file: image "Flickr30K_ID" (or "Flikr30kID"), hypothesis "sentence2".
+    """Read records in the order of the file: image "Flickr30K_ID" (or "Flikr30kID"), hypothesis "sentence2".
 
     A gold label "-" (no majority) becomes None. Raises InputError, naming the line, for a malformed line or label.
     """
@@ -27,17 +27,14 @@ def _records(path: Path) -> Iterator[EntailmentRecord]:
     for where, entry in read_json_lines(path):
         image_field = "Flickr30K_ID" if "Flickr30K_ID" in entry else "Flikr30kID"
         check_fields(entry, (image_field, "sentence2"), where)
+        label = entry.get("gold_label")
+        if label == "-":
+            label = None
+        if label is not None:
+            check_known(label, LABELS, "gold_label", where)
         yield EntailmentRecord(
             image=image_key(str(entry[image_field])),
             sentence=entry["sentence2"],
-            label=_label(entry.get("gold_label"), where),
+            label=label,
             identifier=str(entry.get("pairID", where.rsplit(" ", 1)[-1])),
         )
-
-
-def _label(value: Any, where: str) -> Optional[str]:
-    if value is None or value == "-":
-        return None
-    if value not in LABELS:
-        raise InputError(f"{where}: unknown gold_label {value!r}: {nearest(str(value), LABELS)}")
-    return value

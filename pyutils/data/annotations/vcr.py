@@ -10,16 +10,17 @@ from typing import Any, NamedTuple, Optional, Union
 import numpy as np
 
 from pyutils.config import setting
+from pyutils.data.annotations.fields import get_split
 from pyutils.data.records import BoxXYXY, TaggedText, VCRRecord
 from pyutils.data.table import RecordTable
-from pyutils.errors import InputError, nearest
+from pyutils.errors import InputError
 from pyutils.formats.json_files import check_fields, image_key, read_json, read_json_lines
+from pyutils.metrics.vcr import CHOICES
 
-CHOICES = 4
 _NEEDED = ("annot_id", "img_fn", "question", "answer_choices", "rationale_choices", "objects")
 
 PERSON = "person"
-#: People get a name, so that two of them can be told apart; names that say nothing about the person.
+#: Gender-neutral names for people, so that texts can distinguish them.
 NEUTRAL_NAMES = (
     "Alex", "Ari", "Bailey", "Blair", "Casey", "Charlie", "Dana", "Drew", "Eden", "Ellis", "Emery", "Finley",
     "Frankie", "Harper", "Jamie", "Jessie", "Jordan", "Kelly", "Kim", "Lee", "Logan", "Morgan", "Pat", "Quinn",
@@ -28,7 +29,7 @@ NEUTRAL_NAMES = (
 
 
 @dataclass(frozen=True)
-class VCRConfig:
+class VCRFiles:
     """The `vcr:` section of a configuration."""
 
     root: str = setting("~/.paddlenlp/datasets/VCR", "Folder that the paths below are relative to.")
@@ -44,23 +45,21 @@ class Objects(NamedTuple):
     height: int = 0
 
 
-def read_split(config: VCRConfig, name: str) -> RecordTable[VCRRecord]:
-    """The records of split `name`, with boxes. InputError for a split that is not configured, and malformed files."""
-    if name not in config.splits:
-        raise InputError(f"vcr.splits has no split {name!r}: {nearest(name, config.splits)}")
+def read_split(config: VCRFiles, name: str) -> RecordTable[VCRRecord]:
+    """Read the records of split `name`, with boxes. Raises InputError if it is not configured, and as `read`."""
     root = Path(config.root).expanduser()
-    return read(root / config.splits[name], root / config.images)
+    return read(root / get_split(config.splits, name, "vcr.splits"), root / config.images)
 
 
 def read(path: Union[str, Path], images: Union[str, Path, None] = None) -> RecordTable[VCRRecord]:
-    """Records in the order of the file.
+    """Read records in the order of the file.
 
-    `images` is the folder of the images and their metadata (`vcr1images`): with it, records carry boxes and sizes;
-    without, these stay empty, which is enough where region features bring their own boxes. `image` is the stem of the
+    `images` is the folder of the images and their metadata (`vcr1images`), needed for the boxes and sizes of records;
+    without it these stay empty, which is enough where region features have their own boxes. `image` is the stem of the
     image's file name. Labels are None where the file has none (test). Raises InputError naming the line (or the
-    metadata file) for what is missing or malformed, and for a tag that points at no object.
+    metadata file) for missing or malformed fields, and for a tag outside the objects.
     """
-    return RecordTable(VCRRecord, _records(Path(path), None if images is None else Path(images).expanduser()))
+    return RecordTable(VCRRecord, _records(Path(path), None if images is None else Path(images)))
 
 
 def _records(path: Path, images: Optional[Path]) -> Iterator[VCRRecord]:
@@ -70,7 +69,7 @@ def _records(path: Path, images: Optional[Path]) -> Iterator[VCRRecord]:
         names = tuple(str(name) for name in entry["objects"])
         if images is not None:
             check_fields(entry, ("metadata_fn",), where)
-            if entry["metadata_fn"] != metadata_name:  # the questions about an image stand together
+            if entry["metadata_fn"] != metadata_name:  # questions about one image are consecutive
                 metadata_name = entry["metadata_fn"]
                 objects = read_metadata(images / metadata_name)
             if len(objects.boxes) != len(names):
@@ -94,37 +93,31 @@ def _records(path: Path, images: Optional[Path]) -> Iterator[VCRRecord]:
 
 
 def read_metadata(path: Path) -> Objects:
-    """The objects of one image. InputError naming the file when it is missing or not of this kind."""
+    """Read the objects of one image. Raises InputError naming the file if it is missing or malformed."""
     content = read_json(path)
     check_fields(content, ("boxes", "width", "height"), str(path))
     try:
-        boxes: Any = tuple(tuple(float(edge) for edge in box[:4]) for box in content["boxes"])
-        size = int(content["width"]), int(content["height"])
+        boxes = [(float(x1), float(y1), float(x2), float(y2)) for x1, y1, x2, y2, *_ in content["boxes"]]
+        return Objects(tuple(boxes), int(content["width"]), int(content["height"]))
     except (TypeError, ValueError) as error:
-        raise InputError(f"{path}: boxes and sizes must be numbers ({error})") from error
-    if any(len(box) != 4 for box in boxes):
-        raise InputError(f"{path}: expected boxes of left, top, right, bottom and a score")
-    return Objects(boxes, *size)
+        raise InputError(
+            f"{path}: expected boxes of left, top, right, bottom and a score, and a size in pixels ({error})"
+        ) from error
 
 
 def tagged_text(words: Any, objects: int, where: str) -> TaggedText:
-    """A list of words and of lists of object numbers, as VCR writes texts. InputError for anything else."""
+    """Convert a list of words and of lists of object numbers, VCR's form of texts. Raises InputError for others."""
     if not isinstance(words, list):
         raise InputError(f"{where}: expected a list of words, found {type(words).__name__}")
-    spoken, tags = [], []
-    for word in words:
-        if isinstance(word, str):
-            spoken.append(word)
-            tags.append(())
-            continue
-        if not isinstance(word, list) or not all(type(number) is int for number in word):
-            raise InputError(f"{where}: expected words and lists of object numbers, found {word!r}")
-        outside = [number for number in word if not 0 <= number < objects]
-        if outside:
-            raise InputError(f"{where}: a tag points at object {outside[0]}, but the image has {objects} objects")
-        spoken.append("")
-        tags.append(tuple(word))
-    return TaggedText(tuple(spoken), tuple(tags))
+    for tag in words:
+        if not isinstance(tag, str) and not (isinstance(tag, list) and all(n in range(objects) for n in tag)):
+            raise InputError(
+                f"{where}: expected words and lists of the numbers of its {objects} objects, found {tag!r}"
+            )
+    return TaggedText(
+        tuple(word if isinstance(word, str) else "" for word in words),
+        tuple(() if isinstance(word, str) else tuple(word) for word in words),
+    )
 
 
 def _choices(entry: dict[str, Any], field: str, objects: int, where: str) -> tuple[TaggedText, ...]:
@@ -144,11 +137,11 @@ def _label(entry: dict[str, Any], field: str, where: str) -> Optional[int]:
     return label
 
 
-def speaking_names(names: Sequence[str], rng: Optional[np.random.Generator] = None) -> list[str]:
-    """What to call the objects `names`: a person gets a neutral name of its own, other things keep theirs.
+def neutral_names(names: Sequence[str], rng: Optional[np.random.Generator] = None) -> list[str]:
+    """Replace each "person" among the object names by a neutral name of its own.
 
-    Without `rng` the names are given in order, so that evaluation is the same each time; with it they are drawn anew,
-    so that a model cannot lean on them. With more people than names, names repeat.
+    Without `rng` the names are given in order (evaluation is deterministic); with it they are drawn at random, so that
+    a model cannot rely on them. With more people than names, names repeat.
     """
     order = range(len(NEUTRAL_NAMES)) if rng is None else rng.permutation(len(NEUTRAL_NAMES))
     given = [NEUTRAL_NAMES[number] for number in order]
@@ -156,8 +149,8 @@ def speaking_names(names: Sequence[str], rng: Optional[np.random.Generator] = No
     return [given[person % len(given)] if name == PERSON else name for name, person in zip(names, people)]
 
 
-def in_words(text: TaggedText, names: Sequence[str]) -> str:
-    """`text` with each tag replaced by the names of the objects it points at, words apart by one space."""
+def plain_text(text: TaggedText, names: Sequence[str]) -> str:
+    """Join the words of `text` by spaces, with the names of its objects for each tag."""
     return " ".join(
         " ".join(names[number] for number in tags) if tags else word for word, tags in zip(text.words, text.objects)
     )

@@ -1,4 +1,4 @@
-"""ALBEF's lists from the official distributions: `python -m pyutils.data.prepare [SET …]`.
+"""Make ALBEF's lists from the official distributions: `python -m pyutils.data.prepare [SET …]`.
 
-The lists that the authors of ALBEF made can no longer be downloaded; every one of them follows from files that can.
+The authors' own lists can no longer be downloaded; the official files, from which all of them can be made, still can.
 """

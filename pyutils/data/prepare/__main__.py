@@ -10,8 +10,7 @@ from pathlib import Path
 
 from pyutils.config.command_line import run_main
 from pyutils.data.prepare import captions, nlvr2, refcoco, snli_ve, vqa
-from pyutils.data.prepare.lists import Lists, Written
-from pyutils.data.prepare.tree import Need, Tree
+from pyutils.data.prepare.lists import Lists, Need, Tree, Written
 from pyutils.errors import InputError, nearest
 
 ALL = "all"
@@ -20,14 +19,14 @@ _MOST_NAMED = 5
 
 @dataclass(frozen=True)
 class Recipe:
-    """How the lists of one set are made, and from what."""
+    """The files that the lists of one set need, and the function that makes the lists."""
 
     needs: tuple[Need, ...]
     build: Callable[[Tree, Lists], None]
 
 
 def recipes(options: argparse.Namespace) -> dict[str, Recipe]:
-    """The sets by name, as the command line asks for them."""
+    """Return the recipe of each set by name, with the options of the command line."""
     found = {
         "coco": Recipe((captions.COCO,), captions.build_coco),
         "flickr30k": Recipe((captions.FLICKR,), captions.build_flickr30k),
@@ -36,36 +35,43 @@ def recipes(options: argparse.Namespace) -> dict[str, Recipe]:
         "snli_ve": Recipe(snli_ve.NEEDS, snli_ve.build),
     }
     for dataset in refcoco.DATASETS:
-        splitting = options.splitting if options.splitting in refcoco.SPLITTINGS[dataset] else None
+        splittings = refcoco.SPLITTINGS[dataset]
+        splitting = options.splitting if options.splitting in splittings else splittings[0]
         build = partial(refcoco.build, dataset=dataset, splitting=splitting, detections=options.detections)
         found[dataset] = Recipe(refcoco.needs(dataset, splitting), build)
     return found
 
 
 def command_line() -> argparse.ArgumentParser:
-    """The options."""
+    """Return the parser of the options."""
     parser = argparse.ArgumentParser(
         prog="python -m pyutils.data.prepare",
-        description="Make ALBEF's lists from the official annotation files. Without a set: all of them that can be.",
+        description="Make ALBEF's lists from the official annotation files; without SET, all whose files exist.",
         allow_abbrev=False,
     )
     names = "coco flickr30k vqa nlvr2 snli_ve refcoco refcoco+ refcocog all"
     parser.add_argument("sets", nargs="*", metavar="SET", help=names)
     parser.add_argument("--root", type=Path, default=Path("data"), help="the data folder (default: data)")
-    parser.add_argument("--output", type=Path, help="where the lists go (default: ROOT/albef)")
-    parser.add_argument("--check-images", action="store_true", help="look whether every image exists, and where")
+    parser.add_argument("--output", type=Path, help="directory of the lists (default: ROOT/albef)")
+    parser.add_argument("--check-images", action="store_true", help="check that every image exists and use its path")
     parser.add_argument("--detections", type=Path, help="detections for dets.json (default: the annotated boxes)")
-    parser.add_argument("--splitting", choices=("unc", "umd", "google"), help="of the RefCOCO family, where it exists")
     parser.add_argument(
-        "--all-vg-answers", action="store_true", help="keep Visual Genome's answers that are not ranked"
+        "--splitting",
+        choices=("unc", "umd", "google"),
+        help="split scheme of RefCOCO sets that have it",
+    )
+    parser.add_argument(
+        "--all-vg-answers",
+        action="store_true",
+        help="keep Visual Genome's answers that are not on the answer list",
     )
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Build and report; one damaged set does not keep the others from being made.
+    """Build all sets and report, continuing after a damaged one.
 
-    InputError at the end when an asked-for set is incomplete, a file is damaged, or images are missing.
+    Raises InputError at the end when a requested set is incomplete, a file is damaged, or images are missing.
     """
     options = command_line().parse_args(arguments)
     known = recipes(options)
@@ -83,8 +89,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     problems += _missing_images(lists)
     if not lists.written and not problems:
         problems.append(
-            f"nothing was made: no set is complete below {tree.root}; the report above says where each file is looked "
-            "for, docs/data_albef.md where to get it"
+            f"nothing was made: no set is complete below {tree.root}; the report above lists the expected paths, "
+            "docs/data_albef.md the sources"
         )
     if problems:
         raise InputError("\n".join(problems))
@@ -92,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _make(name: str, recipe: Recipe, tree: Tree, lists: Lists, partly: bool) -> list[str]:
-    """Build one set and print what was found and written; returns what went wrong. `partly` allows missing files."""
+    """Build one set and print the files found and written; return the problems. `partly` allows missing files."""
     missing = _report_files(name, recipe, tree)
     done = len(lists.written)
     problems = []
@@ -103,12 +109,12 @@ def _make(name: str, recipe: Recipe, tree: Tree, lists: Lists, partly: bool) -> 
     for written in lists.written[done:]:
         print(f"  wrote    {_described(written)}")
     if missing and not partly:
-        problems.append(f"{name} is incomplete: put the missing files where the report above says")
+        problems.append(f"{name} is incomplete: add the missing files listed in the report above")
     return problems
 
 
 def _report_files(name: str, recipe: Recipe, tree: Tree) -> list[Need]:
-    """Print which files of a set are there; return those that are missing and needed."""
+    """Print which files of a set exist; return the required ones that are missing."""
     print(name)
     missing = []
     for need in recipe.needs:
@@ -116,7 +122,7 @@ def _report_files(name: str, recipe: Recipe, tree: Tree) -> list[Need]:
         if path is not None:
             print(f"  found    {path}")
             continue
-        print(f"  {'optional' if need.optional else 'missing '} {tree.root / need.places[0]} ({need.purpose})")
+        print(f"  {'optional' if need.optional else 'missing '} {tree.root / need.paths[0]} ({need.purpose})")
         if not need.optional:
             missing.append(need)
     return missing
@@ -132,7 +138,7 @@ def _described(written: Written) -> str:
 
 
 def _missing_images(lists: Lists) -> list[str]:
-    """What to say about each list that names images which do not exist."""
+    """Return a problem for each list with missing images."""
     problems = []
     for written in lists.written:
         if written.missing:
@@ -140,7 +146,7 @@ def _missing_images(lists: Lists) -> list[str]:
             more = " …" if len(written.missing) > _MOST_NAMED else ""
             problems.append(
                 f"{written.path}: {len(written.missing):,} of {written.images:,} images are not below {written.root}: "
-                f"{named}{more}; unpack them there, or link the folder that has them"
+                f"{named}{more}; unpack them there, or link their folder"
             )
     return problems
 

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from pyutils.data.annotations import karpathy
-from pyutils.data.prepare.lists import Lists
-from pyutils.data.prepare.tree import Need, Tree
+from pyutils.data.annotations.fields import get_split
+from pyutils.data.prepare.lists import Lists, Need, Tree
 from pyutils.data.records import CaptionRecord
 from pyutils.data.table import RecordTable
-from pyutils.errors import InputError
 
 COCO = Need(
     ("coco/annotations/dataset_coco.json", "coco/dataset_coco.json", "karpathy/dataset_coco.json", "dataset_coco.json"),
@@ -35,57 +34,45 @@ _PUBLISHED = {
 
 
 def build_coco(tree: Tree, lists: Lists) -> None:
-    """coco_train.json, coco_val.json, coco_test.json, and coco_pretrain.json of the training images."""
+    """Write coco_{train,val,test}.json, and coco_pretrain.json of the training images."""
     path = tree.find(COCO)
-    if path is None:
-        return
-    splits = _splits(path)
-    images = tree.folder(("coco",))
-    _write(splits, "coco", lists, images)
-    lists.write("coco_pretrain.json", _pretrain(splits["train"]), images)
+    if path is not None:
+        images = tree.folder("coco")
+        train = _write(path, "coco", lists, images)
+        lists.write("coco_pretrain.json", _by_image(train, ""), images)
 
 
 def build_flickr30k(tree: Tree, lists: Lists) -> None:
-    """flickr30k_train.json, flickr30k_val.json, flickr30k_test.json."""
+    """Write flickr30k_{train,val,test}.json."""
     path = tree.find(FLICKR)
     if path is not None:
-        _write(_splits(path), "flickr30k", lists, tree.folder(("flickr30k",)), FLICKR_FOLDER)
+        _write(path, "flickr30k", lists, tree.folder("flickr30k"), FLICKR_FOLDER)
 
 
-def _splits(path: Path) -> dict[str, RecordTable[CaptionRecord]]:
-    splits = karpathy.read_splits(path, paths=True)
-    absent = [split for split in karpathy.SPLITS if split not in splits]
-    if absent:
-        raise InputError(f"{path}: no image of split {absent[0]!r}; is the file complete?")
-    return splits
+def _write(path: Path, name: str, lists: Lists, images: Path, folder: str = "") -> RecordTable[CaptionRecord]:
+    """Write the lists of all splits and return the training split. Raises InputError if one is not in the file."""
+    found = karpathy.read_splits(path, paths=True)
+    splits = {split: get_split(found, split, str(path)) for split in karpathy.SPLITS}
+    for split, records in splits.items():
+        entries = _by_caption(records, folder) if split == "train" else _by_image(records, folder)
+        lists.write(f"{name}_{split}.json", entries, images)
+        published = _PUBLISHED[name][split]
+        if len(records) != published:
+            lists.notes.append(f"{name} {split}: {len(records)} images; the published split has {published}")
+    return splits["train"]
 
 
-def _write(
-    splits: dict[str, RecordTable[CaptionRecord]], name: str, lists: Lists, images: Path, folder: str = ""
-) -> None:
-    lists.write(f"{name}_train.json", _training(splits["train"], folder), images)
-    for split in ("val", "test"):
-        lists.write(f"{name}_{split}.json", _evaluation(splits[split], folder), images)
-    for split, published in _PUBLISHED[name].items():
-        if len(splits[split]) != published:
-            lists.note(f"{name} {split}: {len(splits[split])} images; the published split has {published}")
-
-
-def _training(records: RecordTable[CaptionRecord], folder: str) -> Iterator[dict[str, Any]]:
-    """An entry a caption; images are numbered as the contrastive loss needs them."""
+def _by_caption(records: RecordTable[CaptionRecord], folder: str) -> Iterator[dict[str, Any]]:
+    """Yield one entry per caption; image ids tell the ITC loss which captions share an image."""
     for record in records:
         for caption in record.captions:
             yield {"image": _path(record, folder), "caption": caption, "image_id": record.image_id}
 
 
-def _evaluation(records: RecordTable[CaptionRecord], folder: str) -> Iterator[dict[str, Any]]:
+def _by_image(records: RecordTable[CaptionRecord], folder: str) -> Iterator[dict[str, Any]]:
+    """Yield one entry per image with all its captions."""
     for record in records:
         yield {"image": _path(record, folder), "caption": list(record.captions)}
-
-
-def _pretrain(records: RecordTable[CaptionRecord]) -> Iterator[dict[str, Any]]:
-    for record in records:
-        yield {"image": record.image, "caption": list(record.captions)}
 
 
 def _path(record: CaptionRecord, folder: str) -> str:

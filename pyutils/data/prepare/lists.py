@@ -1,4 +1,4 @@
-"""Writing lists, and checking that the images they name exist."""
+"""Find official files below the data folder; write lists and check that their images exist."""
 
 from __future__ import annotations
 
@@ -14,8 +14,39 @@ from pyutils.formats.atomic import atomic_write, write_json
 
 
 @dataclass(frozen=True)
+class Need:
+    """A file that a builder reads.
+
+    paths: below the data folder; the first that exists is taken.
+    purpose: what is built from it.
+    optional: True if the set is complete without it.
+    """
+
+    paths: tuple[str, ...]
+    purpose: str
+    optional: bool = False
+
+
+class Tree:
+    """The data folder. Raises InputError when it does not exist."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        if not root.is_dir():
+            raise InputError(f"the data folder {root} does not exist: name yours with --root")
+
+    def find(self, need: Need) -> Path | None:
+        """Return the first of the need's paths that exists."""
+        return next((self.root / path for path in need.paths if (self.root / path).is_file()), None)
+
+    def folder(self, *names: str) -> Path:
+        """Return the first of the folders `names` that exists, else the first of them."""
+        return next((self.root / name for name in names if (self.root / name).is_dir()), self.root / names[0])
+
+
+@dataclass(frozen=True)
 class Written:
-    """One file that was written: its `entries`, the different `images` they name below `root`, and those `missing`."""
+    """One written file: number of `entries`, of different `images` below `root`, and the `missing` images."""
 
     path: Path
     entries: int
@@ -25,10 +56,10 @@ class Written:
 
 
 class Lists:
-    """Writes lists into `folder`, whole or not at all, and remembers what was written.
+    """Writes lists into `folder`, each atomically, and keeps the facts for the report.
 
-    With `check`, each image folder is listed once: images get the path at which they were found, and those that do not
-    exist are counted. Without it, images get the path that the official archives give them.
+    With `check`, each image folder is scanned once: images get the path at which they were found, and missing ones are
+    counted. Without it, images get the path that the official archives give them.
     """
 
     def __init__(self, folder: Path, check: bool = False) -> None:
@@ -38,54 +69,44 @@ class Lists:
         self._listings: dict[Path, ImageListing] = {}
 
     def write(self, name: str, entries: Iterable[dict[str, Any]], images: Path) -> Written:
-        """Write one list, an entry a line. `entries` name images below the folder `images` by "image" or "images".
+        """Write one list, an entry per line. `entries` name images below the folder `images` by "image" or "images".
 
-        Raises InputError when there is no entry: a list of nothing hides a mistake.
+        Raises InputError when there is no entry.
         """
-        seen: dict[str, bool] = {}
+        if self.check and images not in self._listings:
+            self._listings[images] = ImageListing([images])
+        exists: dict[str, bool] = {}
         count = 0
         with atomic_write(self.folder / name) as stream:
-            for entry in self._resolved(entries, images, seen):
+            for entry in _resolved(entries, self._listings.get(images), exists):
                 stream.write(",\n" if count else "[\n")
                 stream.write(json.dumps(entry, ensure_ascii=False))
                 count += 1
             if not count:
                 raise InputError(f"{self.folder / name}: nothing to write; are the official files complete?")
             stream.write("\n]\n")
-        missing = tuple(image for image, there in seen.items() if not there)
-        return self._remember(Written(self.folder / name, count, images, len(seen), missing))
+        missing = tuple(image for image, found in exists.items() if not found)
+        self.written.append(Written(self.folder / name, count, images, len(exists), missing))
+        return self.written[-1]
 
-    def write_value(self, name: str, value: Any, entries: int) -> Written:
+    def write_value(self, name: str, value: Any, entries: int) -> None:
         """Write a file of another form: `value` as JSON."""
         write_json(self.folder / name, value, indent=None)
-        return self._remember(Written(self.folder / name, entries))
-
-    def note(self, text: str) -> None:
-        """Remember a remark for the report."""
-        self.notes.append(text)
-
-    def _remember(self, written: Written) -> Written:
-        self.written.append(written)
-        return written
-
-    def _resolved(
-        self, entries: Iterable[dict[str, Any]], images: Path, seen: dict[str, bool]
-    ) -> Iterator[dict[str, Any]]:
-        listing = self._listing(images) if self.check else None
-        for entry in entries:
-            if "images" in entry:
-                yield {**entry, "images": [_found(image, listing, seen) for image in entry["images"]]}
-            else:
-                yield {**entry, "image": _found(entry["image"], listing, seen)}
-
-    def _listing(self, images: Path) -> ImageListing:
-        if images not in self._listings:
-            self._listings[images] = ImageListing([images])
-        return self._listings[images]
+        self.written.append(Written(self.folder / name, entries))
 
 
-def _found(image: str, listing: ImageListing | None, seen: dict[str, bool]) -> str:
-    """The path of an image, noted in `seen` with whether it exists."""
-    path = image if listing is None else listing.relative(image)
-    seen[image] = path is not None
-    return image if path is None else path
+def _resolved(
+    entries: Iterable[dict[str, Any]], listing: ImageListing | None, exists: dict[str, bool]
+) -> Iterator[dict[str, Any]]:
+    """Replace the image paths of `entries` by those in `listing`, noting in `exists` which were found."""
+
+    def resolve(image: str) -> str:
+        path = image if listing is None else listing.relative(image)
+        exists[image] = path is not None
+        return path or image
+
+    for entry in entries:
+        if "images" in entry:
+            yield {**entry, "images": [resolve(image) for image in entry["images"]]}
+        else:
+            yield {**entry, "image": resolve(entry["image"])}

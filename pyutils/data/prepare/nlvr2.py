@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from pyutils.data.annotations import nlvr2
-from pyutils.data.prepare.lists import Lists
-from pyutils.data.prepare.tree import Need, Tree
+from pyutils.data.prepare.lists import Lists, Need, Tree
 from pyutils.formats.json_files import read_json_lines
 
 
 def _lines(name: str) -> Need:
-    places = (f"nlvr2/{name}", f"nlvr2/data/{name}", f"nlvr2/annotations/{name}")
-    return Need(places, f"examples of {name.partition('.')[0]}")
+    paths = (f"nlvr2/{name}", f"nlvr2/data/{name}", f"nlvr2/annotations/{name}")
+    return Need(paths, f"examples of {name.partition('.')[0]}")
 
 
 # list: (official file, folder of its images)
@@ -27,8 +26,8 @@ NEEDS = tuple(need for need, _ in SPLITS.values())
 
 
 def build(tree: Tree, lists: Lists) -> None:
-    """nlvr_train.json, nlvr_dev.json, nlvr_test.json (test-P): all that there are files for."""
-    images = tree.folder(("nlvr2",))
+    """Write nlvr_{train,dev,test}.json (test: test-P) as far as their files exist."""
+    images = tree.folder("nlvr2")
     for name, (need, folder) in SPLITS.items():
         path = tree.find(need)
         if path is not None:
@@ -36,7 +35,7 @@ def build(tree: Tree, lists: Lists) -> None:
 
 
 def _entries(path: Path, folder: str) -> Iterator[dict[str, Any]]:
-    """Training images lie in numbered folders, which only the lines tell."""
+    # Training images are in numbered folders, the "directory" of their lines.
     folders = {str(line.get("identifier")): line.get("directory") for _, line in read_json_lines(path)}
     for record in nlvr2.read(path):
         number = folders[record.identifier]

@@ -1,4 +1,4 @@
-"""Grounding lists of the RefCOCO family, with the boxes among which a model chooses."""
+"""Grounding lists of the RefCOCO family, with the candidate boxes of each image."""
 
 from __future__ import annotations
 
@@ -6,19 +6,18 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pyutils.data.prepare.lists import Lists
-from pyutils.data.prepare.tree import Need, Tree
+from pyutils.data.annotations.fields import list_entries
+from pyutils.data.prepare.lists import Lists, Need, Tree
 from pyutils.data.refer.layout import SPLITTINGS, ReferFiles
 from pyutils.data.refer.tables import ReferTables, read_tables
 from pyutils.errors import InputError
-from pyutils.formats.json_files import check_fields, read_json
+from pyutils.formats.json_files import check_fields
 
 DATASETS = tuple(SPLITTINGS)
 
 
-def needs(dataset: str, splitting: str | None = None) -> tuple[Need, Need]:
-    """The expressions and the objects of a data set."""
-    splitting = splitting or SPLITTINGS[dataset][0]
+def needs(dataset: str, splitting: str) -> tuple[Need, Need]:
+    """Return the files of the expressions and the objects of a data set."""
     folders = (f"refcoco/{dataset}", f"refer/{dataset}", dataset, f"refer/data/{dataset}")
     return (
         Need(tuple(f"{folder}/refs({splitting}).p" for folder in folders), f"expressions of {dataset}"),
@@ -26,19 +25,19 @@ def needs(dataset: str, splitting: str | None = None) -> tuple[Need, Need]:
     )
 
 
-def build(tree: Tree, lists: Lists, dataset: str, splitting: str | None = None, detections: Path | None = None) -> None:
-    """DATASET_train.json, DATASET_test.json (validation and test splits), DATASET/dets.json, DATASET/cocos.json.
+def build(tree: Tree, lists: Lists, dataset: str, splitting: str, detections: Path | None) -> None:
+    """Write DATASET_train.json, DATASET_test.json (validation and test splits), DATASET/dets.json, DATASET/cocos.json.
 
-    dets.json holds, for each image, the boxes of `detections` (COCO results: a list of image_id, "bbox" or "box",
-    score), else of the annotated objects; which one is noted in the report, for an accuracy depends on it.
+    dets.json holds for each image the boxes of `detections` (COCO results: a list of image_id, "bbox" or "box", score),
+    else of the annotated objects. The report names the source, on which accuracies depend.
     """
     paths = [tree.find(need) for need in needs(dataset, splitting)]
     if paths[0] is None or paths[1] is None:
         return
-    files = ReferFiles(dataset, splitting or SPLITTINGS[dataset][0], paths[0], paths[1])
+    files = ReferFiles(dataset, splitting, paths[0], paths[1])
     tables = read_tables(files)
     boxes = _boxes(tables)
-    images = tree.folder(("coco",))
+    images = tree.folder("coco")
     lists.write(f"{dataset}_train.json", _entries(tables, boxes, training=True), images)
     lists.write(f"{dataset}_test.json", _entries(tables, boxes, training=False), images)
     found = _annotated(tables) if detections is None else _detected(detections)
@@ -47,9 +46,9 @@ def build(tree: Tree, lists: Lists, dataset: str, splitting: str | None = None, 
     lists.write_value(f"{dataset}/dets.json", {image: found.get(image, []) for image in wanted}, len(wanted))
     lists.write_value(f"{dataset}/cocos.json", _objects(tables, boxes), len(tables.refs))
     source = "the annotated objects (ground truth)" if detections is None else str(detections)
-    lists.note(f"{dataset}/dets.json: boxes of {source}")
+    lists.notes.append(f"{dataset}/dets.json: boxes of {source}")
     if empty:
-        lists.note(f"{dataset}/dets.json: {len(empty)} images without a box, first {', '.join(empty[:5])}")
+        lists.notes.append(f"{dataset}/dets.json: {len(empty)} images without a box, first {', '.join(empty[:5])}")
 
 
 def _boxes(tables: ReferTables) -> dict[int, list[float]]:
@@ -57,7 +56,7 @@ def _boxes(tables: ReferTables) -> dict[int, list[float]]:
 
 
 def _entries(tables: ReferTables, boxes: dict[int, list[float]], training: bool) -> Iterator[dict[str, Any]]:
-    """An entry a sentence, in the order of the file."""
+    """Yield one entry per sentence, in the order of the file."""
     names = dict(zip(tables.images["id"].to_pylist(), tables.images["file_name"].to_pylist()))
     text = tables.sentences["sent"].to_pylist()
     end = 0
@@ -77,13 +76,13 @@ def _entries(tables: ReferTables, boxes: dict[int, list[float]], training: bool)
 
 
 def _image_path(name: str) -> str:
-    """ "COCO_train2014_000000581857.jpg" lies in "train2014"."""
+    """Add the folder of an image: "train2014" for "COCO_train2014_000000581857.jpg"."""
     parts = PurePosixPath(name).name.split("_")
     return f"{parts[1]}/{PurePosixPath(name).name}" if len(parts) > 2 else name
 
 
 def _annotated(tables: ReferTables) -> dict[str, list[list[float]]]:
-    """Boxes of all annotated objects of each image, with score 1."""
+    """Return the boxes of all annotated objects of each image, with score 1."""
     found: dict[str, list[list[float]]] = {}
     for image, box in zip(tables.annotations["image_id"].to_pylist(), tables.annotations["bbox"].to_pylist()):
         found.setdefault(str(image), []).append([*box, 1.0])
@@ -91,14 +90,10 @@ def _annotated(tables: ReferTables) -> dict[str, list[list[float]]]:
 
 
 def _detected(path: Path) -> dict[str, list[list[float]]]:
-    content = read_json(path)
-    if not isinstance(content, list):
-        raise InputError(f"{path}: expected a JSON list of detections, found {type(content).__name__}")
     found: dict[str, list[list[float]]] = {}
-    for number, entry in enumerate(content):
-        where = f"{path}: entry {number}"
-        name = "bbox" if isinstance(entry, dict) and "bbox" in entry else "box"
-        check_fields(entry, ("image_id", name), where)
+    for where, entry in list_entries(path, ("image_id",)):
+        name = "bbox" if "bbox" in entry else "box"
+        check_fields(entry, (name,), where)
         if not isinstance(entry[name], list) or len(entry[name]) != 4:
             raise InputError(f'{where}: expected x, y, width, height in "{name}", found {entry[name]!r}')
         found.setdefault(str(entry["image_id"]), []).append([*entry[name], entry.get("score", 1.0)])
@@ -106,7 +101,7 @@ def _detected(path: Path) -> dict[str, list[list[float]]]:
 
 
 def _objects(tables: ReferTables, boxes: dict[int, list[float]]) -> dict[str, dict[str, Any]]:
-    """The object of each reference: its image, annotation, category and box."""
+    """Return the object of each reference: its image, annotation, category and box."""
     return {
         str(ref["ref_id"]): {name: ref[name] for name in ("image_id", "ann_id", "category_id")}
         | {"bbox": boxes[ref["ann_id"]]}

@@ -7,8 +7,7 @@ from typing import Any
 
 from pyutils.data.annotations import snli_ve
 from pyutils.data.prepare.captions import FLICKR_FOLDER
-from pyutils.data.prepare.lists import Lists
-from pyutils.data.prepare.tree import Need, Tree
+from pyutils.data.prepare.lists import Lists, Need, Tree
 from pyutils.data.records import EntailmentRecord
 from pyutils.data.table import RecordTable
 
@@ -23,8 +22,8 @@ NEEDS = tuple(SPLITS.values())
 
 
 def build(tree: Tree, lists: Lists) -> None:
-    """ve_train.json, ve_dev.json, ve_test.json: all that there are files for; examples without gold label stay out."""
-    images = tree.folder(("flickr30k",))
+    """Write ve_{train,dev,test}.json as far as their files exist, without the examples that have no gold label."""
+    images = tree.folder("flickr30k")
     for name, need in SPLITS.items():
         path = tree.find(need)
         if path is None:
@@ -32,7 +31,7 @@ def build(tree: Tree, lists: Lists) -> None:
         records = snli_ve.read(path)
         written = lists.write(name, _entries(records), images)
         if written.entries < len(records):
-            lists.note(f"{name}: {len(records) - written.entries} examples without a gold label left out")
+            lists.notes.append(f"{name}: {len(records) - written.entries} examples without a gold label left out")
 
 
 def _entries(records: RecordTable[EntailmentRecord]) -> Iterator[dict[str, Any]]:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from pyutils.data.prepare.lists import Lists
-from pyutils.data.prepare.tree import Need, Tree
+from pyutils.data.annotations.fields import list_entries
+from pyutils.data.prepare.lists import Lists, Need, Tree
 from pyutils.data.records import VQARecord
 from pyutils.data.table import RecordTable
 from pyutils.data.vqa import annotations as official
-from pyutils.data.vqa.answers import AnswerVocabulary
-from pyutils.errors import InputError
-from pyutils.formats.json_files import check_fields, entries_of, read_json
+from pyutils.data.vqa.answers import AnswerVocabulary, count_answers
+from pyutils.formats.json_files import check_fields
 from pyutils.metrics.answer_text import normalise_prediction
 
 MINIMUM_COUNT = 9
@@ -52,12 +50,11 @@ NEEDS = (*(need for pair in SPLITS.values() for need in pair if need is not None
 
 
 def build(tree: Tree, lists: Lists, all_answers: bool = False) -> None:
-    """vqa_train.json, vqa_val.json, vqa_test.json, vqa_test_dev.json, answer_list.json, vg_qa.json: all that there are
-    files for.
+    """Write vqa_{train,val,test,test_dev}.json, answer_list.json and vg_qa.json, as far as their files exist.
 
-    Of Visual Genome's questions, those are kept whose answer is on the answer list, unless `all_answers`.
+    Visual Genome's questions are kept if their answer is on the answer list, or all with `all_answers`.
     """
-    images = tree.folder(("coco",))
+    images = tree.folder("coco")
     annotated = []
     for name, (question_need, answer_need) in SPLITS.items():
         questions = tree.find(question_need)
@@ -73,9 +70,9 @@ def build(tree: Tree, lists: Lists, all_answers: bool = False) -> None:
     if questions is not None:
         folders = tree.find(VG_IMAGES)
         entries = _genome_entries(questions, _genome_folders(folders), None if all_answers else frozenset(ranked))
-        kept = lists.write("vg_qa.json", entries, tree.folder(("vg", "visual_genome")))
-        what = "all answers" if all_answers else "answers that are on the answer list"
-        lists.note(f"vg_qa.json: {kept.entries:,} questions of Visual Genome ({what})")
+        kept = lists.write("vg_qa.json", entries, tree.folder("vg", "visual_genome"))
+        what = "all answers" if all_answers else "those with an answer on the answer list"
+        lists.notes.append(f"vg_qa.json: {kept.entries:,} questions of Visual Genome ({what})")
 
 
 def _entries(records: RecordTable[VQARecord]) -> Iterator[dict[str, Any]]:
@@ -90,19 +87,11 @@ def _entries(records: RecordTable[VQARecord]) -> Iterator[dict[str, Any]]:
 
 
 def _answer_list(annotations: list[Path], lists: Lists) -> tuple[str, ...]:
-    """Write and return the answers that at least nine questions have as their most frequent one.
+    """Write and return the answers that are the most frequent one of at least nine questions.
 
-    Answers are spelt as the evaluation normalises them, which is how the published list of 3,129 spells them.
+    Answers are normalised as in the evaluation, like those of the published list of 3,129.
     """
-    counts = Counter(
-        normalise_prediction(entry["multiple_choice_answer"])
-        for path in annotations
-        for _, entry in entries_of(read_json(path), "annotations", ("multiple_choice_answer",), path)
-    )
-    if max(counts.values(), default=0) < MINIMUM_COUNT:
-        raise InputError(
-            f"{annotations[0]}: no answer was given to {MINIMUM_COUNT} questions; expected the annotations of VQA v2"
-        )
+    counts = count_answers(annotations)
     ranked = AnswerVocabulary.build(counts, MINIMUM_COUNT, unknown=False).answers
     lists.write_value("answer_list.json", list(ranked), len(ranked))
     covered = sum(counts[answer] for answer in ranked)
@@ -116,26 +105,20 @@ def _answer_list(annotations: list[Path], lists: Lists) -> tuple[str, ...]:
         )
     if len(annotations) < 2:
         remark += f"; from {annotations[0].name} alone, the published {_PUBLISHED_ANSWERS:,} need train and val"
-    lists.note(remark)
+    lists.notes.append(remark)
     return ranked
 
 
 def _genome_folders(path: Path | None) -> dict[int, str]:
-    """Folder of each image of Visual Genome ("VG_100K" or "VG_100K_2"), from the addresses in image_data.json."""
-    if path is None:
-        return {}
-    folders = {}
-    for number, entry in enumerate(_list_of(path)):
-        check_fields(entry, ("image_id", "url"), f"{path}: entry {number}")
-        folders[entry["image_id"]] = entry["url"].split("/")[-2]
-    return folders
+    """Return the folder of each Visual Genome image ("VG_100K" or "VG_100K_2"), from the URLs in image_data.json."""
+    entries = () if path is None else list_entries(path, ("image_id", "url"))
+    return {entry["image_id"]: entry["url"].split("/")[-2] for _, entry in entries}
 
 
 def _genome_entries(path: Path, folders: dict[int, str], ranked: Collection[str] | None) -> Iterator[dict[str, Any]]:
-    for number, entry in enumerate(_list_of(path)):
-        check_fields(entry, ("qas",), f"{path}: entry {number}")
+    for where, entry in list_entries(path, ("qas",)):
         for item in entry["qas"]:
-            check_fields(item, ("qa_id", "image_id", "question", "answer"), f"{path}: entry {number}")
+            check_fields(item, ("qa_id", "image_id", "question", "answer"), where)
             answer = normalise_prediction(item["answer"])
             if not answer or (ranked is not None and answer not in ranked):
                 continue
@@ -148,10 +131,3 @@ def _genome_entries(path: Path, folders: dict[int, str], ranked: Collection[str]
                 "dataset": "vg",
                 "answer": answer,
             }
-
-
-def _list_of(path: Path) -> list[Any]:
-    content = read_json(path)
-    if not isinstance(content, list):
-        raise InputError(f"{path}: expected a JSON list of Visual Genome, found {type(content).__name__}")
-    return content

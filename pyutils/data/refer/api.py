@@ -1,8 +1,8 @@
-"""Referring expressions of the RefCOCO family: queries, boxes, masks, splits.
+"""Query referring expressions of the RefCOCO family: splits, boxes, masks.
 
 Data sets: RefCOCO and RefCOCO+ (Yu et al., ECCV 2016, arXiv 1608.00272), RefCOCOg (Mao et al., CVPR 2016, arXiv
 1511.02283; the "umd" splits of Nagaraja et al., ECCV 2016, arXiv 1608.00525). A *reference* is one object of one image
-together with the sentences that name it.
+with the sentences that refer to it.
 """
 
 from __future__ import annotations
@@ -17,10 +17,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pyutils.data.records import ReferRecord
-from pyutils.data.refer.cache import load_tables
+from pyutils.data.refer.instances import read_outlines, to_mask
 from pyutils.data.refer.layout import locate
-from pyutils.data.refer.masks import read_outlines, to_mask
-from pyutils.data.refer.tables import ReferTables
+from pyutils.data.refer.tables import load_tables
 from pyutils.data.table import RecordTable
 from pyutils.errors import InputError, nearest
 from pyutils.formats.atomic import PathLike
@@ -30,14 +29,15 @@ Ids = Union[int, Collection[int], None]
 
 
 class Refer:
-    """One splitting of one data set, opened for queries.
+    """One split scheme of one data set, opened for queries.
 
-    `root` holds a folder a data set (`pyutils.data.refer.layout`); `split_by` is "unc", "umd" or "google", by default
-    the usual one of the data set. `cache` is the folder of the index, by default `cache.default_folder()`.
-    Identifiers are the integers of the files. A query given None (or nothing) does not restrict; given an empty
-    collection it finds nothing.
+    `root` has one folder per data set (`pyutils.data.refer.layout`); `split_by` is "unc", "umd" or "google", by default
+    the usual one of the data set. `cache` is the folder of the index (default: `tables.default_folder()`).
+    Identifiers are the integers of the files. In a query None means no restriction, an empty collection finds nothing.
+    Results are in the order of the identifiers given, or of the file.
 
-    Raises InputError, naming the file and the entry, for missing or damaged files.
+    Raises InputError, naming the file and the entry, for missing or damaged files. All queries raise it for unknown
+    identifiers.
     """
 
     def __init__(
@@ -58,16 +58,16 @@ class Refer:
 
     @cached_property
     def splits(self) -> tuple[str, ...]:
-        """Names of the splits, in the order of the file."""
+        """Names of the splits in the order of the file."""
         return tuple(self._tables.refs["split"].unique().to_pylist())
 
     def ref_ids(
         self, split: str | None = None, image_ids: Ids = None, category_ids: Ids = None, ref_ids: Ids = None
     ) -> list[int]:
-        """References that meet every condition, in the order of the file.
+        """Return the references that meet every condition, in the order of the file.
 
-        `split` is one of `splits`; "test" means all test splits where there are several (testA and testB).
-        Raises InputError for a split that does not exist, naming those that do.
+        `split` is one of `splits`, or "test" for all test splits (testA and testB). Raises InputError for a split that
+        does not exist, naming those that do.
         """
         keep = np.ones(len(self), dtype=bool) if split is None else self._in_split(split)
         for column, wanted in (("image_id", image_ids), ("category_id", category_ids), ("ref_id", ref_ids)):
@@ -76,33 +76,35 @@ class Refer:
         return self._refs["ref_id"][keep].tolist()
 
     def ann_ids(self, image_ids: Ids = None, category_ids: Ids = None, ref_ids: Ids = None) -> list[int]:
-        """Annotated objects that meet every condition, in the order of the file; with `image_ids`, image by image in
-        the order asked for."""
+        """Return the annotated objects that meet every condition; with `image_ids`, image by image in that order."""
         table = self._annotations
         rows = np.arange(len(table["id"]))
         if image_ids is not None:
-            rows = self._annotation_rows_of(as_ids(image_ids))
+            order, values = self._annotations_by_image
+            images = as_ids(image_ids)
+            starts, stops = np.searchsorted(values, images), np.searchsorted(values, images, side="right")
+            rows = np.concatenate([order[:0], *(order[start:stop] for start, stop in zip(starts, stops))])
         if category_ids is not None:
             rows = rows[np.isin(table["category_id"][rows], as_ids(category_ids))]
         if ref_ids is not None:
-            objects = self._refs["ann_id"][self._ref_rows(ref_ids)]
+            objects = self._refs["ann_id"][self._rows("reference", ref_ids)]
             rows = rows[np.isin(table["id"][rows], objects)]
         return table["id"][rows].tolist()
 
     def image_ids(self, ref_ids: Ids = None) -> list[int]:
-        """Images of these references, ascending, each once; without `ref_ids` all images in the order of the file."""
+        """Return the images of these references, ascending, each once; by default all in the order of the file."""
         if ref_ids is None:
             return self._tables.images["id"].to_pylist()
-        return np.unique(self._refs["image_id"][self._ref_rows(ref_ids)]).tolist()
+        return np.unique(self._refs["image_id"][self._rows("reference", ref_ids)]).tolist()
 
     def category_ids(self) -> list[int]:
-        """All categories, in the order of the file."""
+        """Return all categories in the order of the file."""
         return self._tables.categories["id"].to_pylist()
 
     def refs(self, ref_ids: Ids = None) -> list[dict[str, Any]]:
-        """References as the file writes them (ref_id, ann_id, category_id, image_id, file_name, split, sent_ids,
-        sentences), in the order asked for. Raises InputError for an unknown identifier, as all of these do."""
-        rows = np.arange(len(self)) if ref_ids is None else self._ref_rows(ref_ids)
+        """Return references as in the file, with the keys ref_id, ann_id, category_id, image_id, file_name, split,
+        sent_ids, sentences."""
+        rows = self._rows("reference", ref_ids)
         found = self._tables.refs.take(pa.array(rows)).to_pylist()
         for row, ref in zip(rows, found):
             start, count = int(self._first_sentence[row]), ref.pop("sentences")
@@ -111,38 +113,37 @@ class Refer:
         return found
 
     def annotations(self, ann_ids: Ids = None) -> list[dict[str, Any]]:
-        """Objects as COCO writes them: id, image_id, category_id, bbox (x, y, w, h; pixels), area, iscrowd and
-        segmentation; in the order asked for."""
-        rows = np.arange(len(self._annotations["id"])) if ann_ids is None else self._annotation_index.rows(ann_ids)
-        found = self._tables.annotations.take(pa.array(rows)).to_pylist()
+        """Return objects with COCO's keys: id, image_id, category_id, bbox (x, y, w, h; pixels), area, iscrowd,
+        segmentation."""
+        found = self._tables.annotations.take(pa.array(self._rows("annotation", ann_ids))).to_pylist()
         spans = [(annotation.pop("outline_start"), annotation.pop("outline_stop")) for annotation in found]
         for annotation, outline in zip(found, read_outlines(self.files.instances, spans)):
             annotation["segmentation"] = outline
         return found
 
     def images(self, image_ids: Ids = None) -> list[dict[str, Any]]:
-        """Images as COCO writes them: id, file_name, height, width (pixels) and what else the file says."""
-        return _as_written(self._tables.images, self._image_index, image_ids)
+        """Return images with the keys of the file: id, file_name, height, width (pixels) and others."""
+        return _dictionaries(self._tables.images.take(pa.array(self._rows("image", image_ids))))
 
     def categories(self, category_ids: Ids = None) -> list[dict[str, Any]]:
-        """Categories as COCO writes them: id, name and what else the file says."""
-        return _as_written(self._tables.categories, self._category_index, category_ids)
+        """Return categories with the keys of the file: id, name and others."""
+        return _dictionaries(self._tables.categories.take(pa.array(self._rows("category", category_ids))))
 
     def box(self, ref_id: int) -> tuple[float, float, float, float]:
-        """x, y, width, height in pixels of the object that the reference means."""
+        """Return x, y, width, height in pixels of the object of the reference."""
         return tuple(self.boxes([ref_id])[0].tolist())
 
     def boxes(self, ref_ids: Ids = None) -> np.ndarray:
-        """Boxes [references, 4] float64: x, y, width, height in pixels."""
-        refs = np.arange(len(self)) if ref_ids is None else self._ref_rows(ref_ids)
-        return self._all_boxes[self._annotation_index.rows(self._refs["ann_id"][refs])]
+        """Return the boxes [references, 4] float64: x, y, width, height in pixels."""
+        objects = self._refs["ann_id"][self._rows("reference", ref_ids)]
+        return self._all_boxes[self._rows("annotation", objects)]
 
     def mask(self, ref_id: int) -> np.ndarray:
-        """Mask [height, width] uint8 of the object that the reference means, 1 inside.
+        """Return the mask [height, width] uint8 of the object of the reference, 1 inside.
 
         Raises InputError when the object has no outline or pycocotools is not installed.
         """
-        ref = self._ref_rows(ref_id)
+        ref = self._rows("reference", ref_id)
         annotation = self.annotations(self._refs["ann_id"][ref])[0]
         image = self.images(self._refs["image_id"][ref])[0]
         where = f"{self.files.instances}: annotation {annotation['id']}"
@@ -151,10 +152,10 @@ class Refer:
     def records(
         self, split: str, only_images: Collection[int] | None = None, without_images: Collection[int] = ()
     ) -> RecordTable[ReferRecord]:
-        """One record a sentence of `split`, in the order of the file; the expression is the sentence as written.
+        """Return one record per sentence of `split` in the order of the file; its expression is the raw sentence.
 
-        `only_images` and `without_images` (image identifiers) restrict them: multi-task training leaves out images that
-        another task tests on. Raises InputError for a split that does not exist, and when nothing is left.
+        `only_images` and `without_images` (image identifiers) restrict them: multi-task training leaves out the test
+        images of other tasks. Raises InputError for a split that does not exist, and when nothing is left.
         """
         keep = self._in_split(split)
         keep &= ~np.isin(self._refs["image_id"], as_ids(without_images))
@@ -162,12 +163,33 @@ class Refer:
             keep &= np.isin(self._refs["image_id"], as_ids(only_images))
         rows = np.flatnonzero(keep)
         if not rows.size:
-            raise InputError(f"{self.files.refs}: no reference of split {split!r} is left by the images asked for")
-        boxes = self.boxes(self._refs["ref_id"][rows])
-        return _refer_records(self._tables, rows, boxes)
+            raise InputError(f"{self.files.refs}: no reference of split {split!r} is left with these images")
+        return RecordTable(ReferRecord, self._records(rows))
+
+    def _records(self, rows: np.ndarray) -> Iterator[ReferRecord]:
+        """Yield one record for each sentence of the references in `rows` [n] int64."""
+        tables = self._tables
+        names = zip(tables.images["id"].to_pylist(), tables.images["file_name"].to_pylist())
+        keys = {image_id: PurePosixPath(name).stem for image_id, name in names}
+        boxes = self.boxes(self._refs["ref_id"][rows]).tolist()
+        refs = tables.refs.take(pa.array(rows))
+        columns = [refs[name].to_pylist() for name in ("ref_id", "image_id", "ann_id", "category_id")]
+        sent_ids, raw = tables.sentences["sent_id"].to_pylist(), tables.sentences["raw"].to_pylist()
+        for row, box, ref_id, image_id, ann_id, category_id in zip(rows, boxes, *columns):
+            for index in range(self._first_sentence[row], self._first_sentence[row + 1]):
+                yield ReferRecord(
+                    ref_id=ref_id,
+                    sentence_id=sent_ids[index],
+                    image=keys[image_id],
+                    image_id=image_id,
+                    expression=raw[index],
+                    box=tuple(box),
+                    ann_id=ann_id,
+                    category_id=category_id,
+                )
 
     def _in_split(self, split: str) -> np.ndarray:
-        """Which references [n] bool belong to `split`."""
+        """Return [references] bool, True for those of `split`."""
         names = [split]
         if split not in self.splits:
             names = [name for name in self.splits if split == "test" and name.startswith("test")]
@@ -178,14 +200,29 @@ class Refer:
             )
         return pc.is_in(self._tables.refs["split"], value_set=pa.array(names)).to_numpy()
 
-    def _ref_rows(self, ref_ids: Ids) -> np.ndarray:
-        return self._ref_index.rows(ref_ids)
+    def _rows(self, what: str, ids: Ids) -> np.ndarray:
+        """Return the rows of `ids` in their order, all for None. Raises InputError naming the first unknown one."""
+        values, order = self._indices[what]
+        if ids is None:
+            return np.arange(len(values))
+        wanted = as_ids(ids)
+        rows = order[np.minimum(np.searchsorted(values, wanted, sorter=order), len(values) - 1)]
+        unknown = values[rows] != wanted
+        if unknown.any():
+            path = self.files.refs if what == "reference" else self.files.instances
+            raise InputError(f"{path}: there is no {what} {wanted[unknown][0]} ({unknown.sum()} not found)")
+        return rows
 
-    def _annotation_rows_of(self, images: np.ndarray) -> np.ndarray:
-        """Rows of the objects of `images`, image by image in that order."""
-        order, values = self._annotations_by_image
-        starts, stops = np.searchsorted(values, images), np.searchsorted(values, images, side="right")
-        return np.concatenate([order[:0], *(order[start:stop] for start, stop in zip(starts, stops))])
+    @cached_property
+    def _indices(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Identifiers in file order, and the rows that sort them."""
+        columns = {
+            "reference": self._refs["ref_id"],
+            "annotation": self._annotations["id"],
+            "image": self._tables.images["id"].to_numpy(),
+            "category": self._tables.categories["id"].to_numpy(),
+        }
+        return {what: (values, np.argsort(values, kind="stable")) for what, values in columns.items()}
 
     @cached_property
     def _annotations_by_image(self) -> tuple[np.ndarray, np.ndarray]:
@@ -197,84 +234,19 @@ class Refer:
         column = self._tables.annotations["bbox"].combine_chunks()
         return column.flatten().to_numpy(zero_copy_only=False).reshape(-1, 4)
 
-    @cached_property
-    def _ref_index(self) -> IdIndex:
-        return IdIndex(self._refs["ref_id"], "reference", str(self.files.refs))
-
-    @cached_property
-    def _annotation_index(self) -> IdIndex:
-        return IdIndex(self._annotations["id"], "annotation", str(self.files.instances))
-
-    @cached_property
-    def _image_index(self) -> IdIndex:
-        return IdIndex(self._tables.images["id"].to_numpy(), "image", str(self.files.instances))
-
-    @cached_property
-    def _category_index(self) -> IdIndex:
-        return IdIndex(self._tables.categories["id"].to_numpy(), "category", str(self.files.instances))
-
 
 def _columns(table: pa.Table, names: tuple[str, ...]) -> dict[str, np.ndarray]:
     return {name: table[name].to_numpy() for name in names}
 
 
-def _as_written(table: pa.Table, index: IdIndex, ids: Ids) -> list[dict[str, Any]]:
-    """Rows as dictionaries without the keys that the file leaves out there."""
-    chosen = table if ids is None else table.take(pa.array(index.rows(ids)))
-    return [{key: value for key, value in row.items() if value is not None} for row in chosen.to_pylist()]
-
-
-class IdIndex:
-    """Rows of identifiers, by binary search."""
-
-    def __init__(self, values: np.ndarray, what: str, path: str) -> None:
-        self._order = np.argsort(values, kind="stable")
-        self._sorted = values[self._order]
-        self._what, self._path = what, path
-
-    def rows(self, ids: Ids) -> np.ndarray:
-        """Rows of `ids`, in their order. Raises InputError naming the first that is not there."""
-        wanted = as_ids(ids)
-        places = np.minimum(np.searchsorted(self._sorted, wanted), len(self._sorted) - 1)
-        lost = self._sorted[places] != wanted
-        if lost.any():
-            raise InputError(f"{self._path}: there is no {self._what} {wanted[lost][0]} ({lost.sum()} not found)")
-        return self._order[places]
+def _dictionaries(table: pa.Table) -> list[dict[str, Any]]:
+    """Return the rows without the keys that the file omits there."""
+    return [{key: value for key, value in row.items() if value is not None} for row in table.to_pylist()]
 
 
 def as_ids(ids: Any) -> np.ndarray:
-    """Identifiers as int64; a single one becomes an array of one. Raises InputError for what is not a whole number."""
+    """Convert one identifier or several to [n] int64. Raises InputError for anything but whole numbers."""
     values = np.atleast_1d(np.asarray(ids if isinstance(ids, (int, str, np.ndarray)) else list(ids)))
     if values.size and values.dtype.kind not in "iu":
         raise InputError(f"identifiers are whole numbers; found {values.reshape(-1).tolist()[0]!r}")
     return values.astype(np.int64).reshape(-1)
-
-
-def _refer_records(tables: ReferTables, rows: np.ndarray, boxes: np.ndarray) -> RecordTable[ReferRecord]:
-    """One record for each sentence of the references in `rows` ([n] int64), in their order.
-
-    `boxes` [n, 4] float64 are the references' boxes, x, y, width, height in pixels.
-    """
-    return RecordTable(ReferRecord, _records(tables, rows, boxes))
-
-
-def _records(tables: ReferTables, rows: np.ndarray, boxes: np.ndarray) -> Iterator[ReferRecord]:
-    names = zip(tables.images["id"].to_pylist(), tables.images["file_name"].to_pylist())
-    keys = {image_id: PurePosixPath(name).stem for image_id, name in names}
-    counts = tables.refs["sentences"].to_numpy()
-    ends = np.cumsum(counts)
-    refs = tables.refs.take(pa.array(rows))
-    columns = [refs[name].to_pylist() for name in ("ref_id", "image_id", "ann_id", "category_id")]
-    sent_ids, raw = tables.sentences["sent_id"].to_pylist(), tables.sentences["raw"].to_pylist()
-    for row, box, ref_id, image_id, ann_id, category_id in zip(rows, boxes.tolist(), *columns):
-        for place in range(ends[row] - counts[row], ends[row]):
-            yield ReferRecord(
-                ref_id=ref_id,
-                sentence_id=sent_ids[place],
-                image=keys[image_id],
-                image_id=image_id,
-                expression=raw[place],
-                box=tuple(box),
-                ann_id=ann_id,
-                category_id=category_id,
-            )

@@ -1,15 +1,15 @@
-"""Reading COCO's `instances.json` without parsing the outlines.
+"""Read COCO's `instances.json` without parsing the outlines, and single outlines as masks.
 
-Nine tenths of such a file are polygon coordinates, which grounding by boxes never looks at. They are cut out before the
-JSON parser sees them; what stays is where each outline lies in the file, so that a mask can be read later on its own.
-The objects of a file as it is usually written then go into columns at once, without a dictionary for each of them.
+Nine tenths of such a file are polygon coordinates, which grounding by boxes does not need. They are removed before the
+JSON parser sees them; their byte ranges are kept, to read a mask later. The objects of a file in the usual form are
+parsed into columns directly, without a dictionary each.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,10 +32,12 @@ _SCHEMA = pa.schema(
 
 
 class Instances(NamedTuple):
-    """A file without its outlines: `content` is the parsed file, `spans` the byte ranges of the outlines, `objects` its
-    annotations as a table with the columns id, image_id, category_id, iscrowd, segmentation int64, area float64, bbox
-    list of float64, or None where they are in `content["annotations"]`, row by row. "segmentation" is an index into
-    `spans`; an annotation without an outline, or with one that is null, keeps what it has."""
+    """A file without its outlines.
+
+    content: the parsed file. spans: byte ranges of the outlines. objects: the annotations as a table with the columns
+    id, image_id, category_id, iscrowd, segmentation int64, area float64, bbox list of float64; None if they are in
+    `content["annotations"]`. "segmentation" is an index into `spans`; missing and null ones are kept.
+    """
 
     content: dict[str, Any]
     spans: list[tuple[int, int]]
@@ -43,7 +45,7 @@ class Instances(NamedTuple):
 
 
 def read_instances(path: Path, columns: bool = False) -> Instances:
-    """The file `path`; with `columns`, annotations as a table where they are written in the usual way.
+    """Read the file `path`; with `columns`, annotations as a table if they are in the usual form.
 
     Raises InputError when the file is not JSON or lacks one of the lists "images", "annotations", "categories".
     """
@@ -65,8 +67,11 @@ def read_instances(path: Path, columns: bool = False) -> Instances:
 
 
 def _without_objects(text: bytes) -> tuple[bytes, pa.Table | None]:
-    """`text` with an empty list of annotations, and these as a table; or `text` as it is, and None, where they are not
-    one flat object after the other in one line: then the JSON parser reads them, and says what is wrong."""
+    """Return `text` with an empty list of annotations, and these as a table.
+
+    Returns `text` itself and None if they are not flat objects in one line; the JSON parser then reads them, and raises
+    the errors.
+    """
     start = _ANNOTATIONS.search(text)
     end = start and _END.search(text, start.end())
     if not start or not end:
@@ -87,7 +92,7 @@ def _without_objects(text: bytes) -> tuple[bytes, pa.Table | None]:
 
 
 def _outlines(data: bytes) -> Iterator[tuple[int, int]]:
-    """Byte ranges of the values of every "segmentation" key: nested lists of numbers, or one flat object (RLE)."""
+    """Yield the byte ranges of all "segmentation" values: nested lists of numbers, or one flat object (RLE)."""
     for key in _KEY.finditer(data):
         start = key.end()
         brace = data.find(b"}", start)
@@ -95,7 +100,7 @@ def _outlines(data: bytes) -> Iterator[tuple[int, int]]:
         if first == b"{":
             stop = brace + 1
         elif first == b"[":
-            # Lists hold numbers only: theirs ends at the last bracket before the next key or the end of the object.
+            # Lists of numbers only: they end at the last bracket before the next key or the end of the object.
             quote = data.find(b'"', start, brace if brace >= 0 else len(data))
             stop = data.rfind(b"]", start, quote if quote >= 0 else brace) + 1
         else:
@@ -104,11 +109,50 @@ def _outlines(data: bytes) -> Iterator[tuple[int, int]]:
             yield start, stop
 
 
-def rebuild_instances(refs: PathLike, coco: PathLike, destination: PathLike) -> int:
-    """Write the part of `coco` (instances_train2014.json) that the references of `refs` need; return its images.
+def read_outlines(path: Path, spans: Sequence[tuple[int, int]]) -> list[Any]:
+    """Read values of "segmentation" keys: polygons as lists of x, y in pixels, an RLE dictionary, or None.
 
-    It holds every image that a reference names, with all objects of these images and all categories, as the published
-    files do. Raises InputError when `coco` lacks an image or an object that a reference points to, or is no COCO file.
+    `spans` are byte ranges (start, stop) of `read_instances`, -1 without an outline. Raises InputError when the file
+    has changed since.
+    """
+    outlines: list[Any] = []
+    try:
+        with path.open("rb") as stream:
+            for start, stop in spans:
+                stream.seek(max(start, 0))
+                outlines.append(None if start < 0 else json.loads(stream.read(stop - start)))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: changed since it was opened ({error}); open the data set again") from error
+    return outlines
+
+
+def to_mask(outline: Any, height: int, width: int, what: str) -> np.ndarray:
+    """Convert an outline to a mask [height, width] uint8, 1 inside. Several polygons of one object are joined.
+
+    `what` names the object in errors. Raises InputError when it has no outline, or pycocotools is not installed.
+    """
+    if not outline:
+        raise InputError(f"{what}: has no outline, so no mask; use its box")
+    try:
+        from pycocotools import mask as coco_mask  # optional dependency
+    except ImportError as error:
+        raise InputError(f"{what}: masks need pycocotools; install it with: pip install pycocotools") from error
+    if isinstance(outline, list):
+        return coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(outline, height, width)))
+    counts, size = outline.get("counts"), list(outline.get("size", ()))
+    # The decoder trusts the run lengths and would return uninitialised memory for other sizes.
+    if size != [height, width] or (isinstance(counts, list) and sum(counts) != height * width):
+        raise InputError(f"{what}: its outline is for size {size}, expected [{height}, {width}]; use its box")
+    if isinstance(counts, list):
+        outline = coco_mask.frPyObjects(outline, height, width)
+    return coco_mask.decode(outline)
+
+
+def rebuild_instances(refs: PathLike, coco: PathLike, destination: PathLike) -> int:
+    """Write the part of `coco` (instances_train2014.json) that the references of `refs` need; return its image count.
+
+    As in the published files, that is every image of a reference, with all objects of these images and all categories.
+    Raises InputError when `coco` lacks an image or an object of a reference, or is no COCO file.
     """
     references = safe_pickle.load(Path(refs))
     try:

@@ -1,4 +1,4 @@
-"""Locate the RefCOCO family on disk; the known splittings.
+"""Locate the files of the RefCOCO family; the known split schemes.
 
 <root>/<dataset>/refs(<split_by>).p     the expressions, a pickle
 <root>/<dataset>/instances.json         the objects and images, COCO annotations
@@ -6,14 +6,14 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from pyutils.errors import InputError, nearest
+from pyutils.data.annotations.fields import check_known
+from pyutils.errors import InputError
 from pyutils.formats.atomic import PathLike
 
-#: Published splittings of each data set; the first is the usual one.
+#: Published split schemes of each data set; the first is the usual one.
 SPLITTINGS: dict[str, tuple[str, ...]] = {
     "refcoco": ("unc", "google"),
     "refcoco+": ("unc",),
@@ -23,7 +23,7 @@ SPLITTINGS: dict[str, tuple[str, ...]] = {
 
 @dataclass(frozen=True)
 class ReferFiles:
-    """The two files that one splitting of one data set consists of."""
+    """The two files of one split scheme of one data set."""
 
     dataset: str
     split_by: str
@@ -32,29 +32,21 @@ class ReferFiles:
 
 
 def locate(root: PathLike, dataset: str, split_by: str | None = None) -> ReferFiles:
-    """The files of `dataset` under `root`; `split_by` defaults to the usual splitting.
+    """Find the files of `dataset` under `root`; `split_by` defaults to the usual split scheme.
 
-    Raises InputError for an unknown data set or splitting (naming the nearest known one) and for a missing file
-    (naming its path, what is there instead, and how to get it).
+    Raises InputError for an unknown data set or split scheme (naming the nearest known one) and for a missing file
+    (naming its path, the files found instead, and how to download it).
     """
-    if dataset not in SPLITTINGS:
-        raise InputError(f"unknown referring-expression data set {dataset!r}: {nearest(dataset, SPLITTINGS)}")
-    known = SPLITTINGS[dataset]
-    split_by = split_by or known[0]
-    if split_by not in known:
-        raise InputError(f"{dataset} has no splitting {split_by!r}: {nearest(split_by, known)}")
+    check_known(dataset, SPLITTINGS, "referring-expression data set", str(root))
+    split_by = split_by or SPLITTINGS[dataset][0]
+    check_known(split_by, SPLITTINGS[dataset], "split scheme", dataset)
     folder = Path(root).expanduser() / dataset
     files = ReferFiles(dataset, split_by, folder / f"refs({split_by}).p", folder / "instances.json")
     for path in (files.refs, files.instances):
         if not path.is_file():
-            raise InputError(_missing(path, folder, dataset))
+            found = sorted(item.name for item in folder.glob("refs(*).p"))
+            raise InputError(
+                f"{path}: no such file; in that directory: {', '.join(found) or 'none of this kind'}; download it with "
+                f"bash download_dataset.sh {dataset} (into data/refer)"
+            )
     return files
-
-
-def _missing(path: Path, folder: Path, dataset: str) -> str:
-    there = "the folder does not exist"
-    if folder.is_dir():
-        splittings = sorted(re.findall(r"refs\(([^)]*)\)\.p", "\n".join(item.name for item in folder.iterdir())))
-        there = f"splittings found there: {', '.join(splittings) or 'none'}"
-    hint = f"get it with: bash download_dataset.sh {dataset}, which puts it under data/refer"
-    return f"{path}: no such file ({there}); {hint}"

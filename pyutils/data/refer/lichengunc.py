@@ -1,6 +1,6 @@
-"""The `REFER` class of github.com/lichengunc/refer, for scripts that are written against it.
+"""The `REFER` class of github.com/lichengunc/refer, for existing scripts; new code uses `pyutils.data.refer.Refer`.
 
-Answers are the original's, quirks included where they are recorded; new code uses `pyutils.data.refer.Refer`.
+Results equal the original's, including its quirks.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ _Ids = Union[int, Collection[int]]
 class REFER(Refer):
     """`REFER(data_root, dataset, splitBy)` with the original's methods and dictionaries.
 
-    An empty list means "no restriction", as it does there. Differences: an unknown split raises InputError instead of
-    ending the process, `getRefIds(image_ids=…)` works, and identifiers that do not exist raise InputError.
+    An empty list means "no restriction", as in the original. Differences: unknown splits and identifiers raise
+    InputError (the original ends the process), and `getRefIds(image_ids=…)` works.
     """
 
     def __init__(
@@ -128,7 +128,7 @@ class REFER(Refer):
 
     @cached_property
     def annToRef(self) -> dict[int, dict[str, Any]]:
-        """ann_id -> the reference that means it."""
+        """ann_id -> the reference of this object."""
         return {ref["ann_id"]: ref for ref in self.Refs.values()}
 
     @cached_property
@@ -143,11 +143,8 @@ class REFER(Refer):
 
 
 def _given(ids: _Ids) -> _Ids | None:
-    """None for an empty collection, which restricts nothing in the original."""
-    if isinstance(ids, (int, np.integer)):
-        return int(ids)
-    chosen = list(ids)
-    return chosen or None
+    """Return None for an empty collection, which is no restriction in the original."""
+    return int(ids) if isinstance(ids, (int, np.integer)) else list(ids) or None
 
 
 def _grouped(rows: Iterable[dict[str, Any]], key: str) -> dict[int, list[dict[str, Any]]]:

@@ -7,21 +7,20 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Optional
 
+from pyutils.config.command_line import run_main
+from pyutils.data.vqa.annotations import official_entries
 from pyutils.data.vqa.answers import UNKNOWN, AnswerVocabulary, count_answers
-from pyutils.data.vqa.api import VQA
 from pyutils.data.vqa.results import read_results
-from pyutils.errors import InputError
 from pyutils.formats.atomic import write_json
 from pyutils.metrics.vqa import VQAAccuracy, evaluate_answers
 
 
 def table(result: VQAAccuracy) -> str:
-    """The accuracies as a Markdown table: overall, by answer type, by question type (both alphabetical)."""
+    """Format the accuracies as a Markdown table: overall, by answer type, by question type (both alphabetical)."""
     rows = [("overall", "", result.overall)]
     rows += [("answer type", name, value) for name, value in sorted(result.by_answer_type.items())]
     rows += [("question type", name, value) for name, value in sorted(result.by_question_type.items())]
@@ -30,10 +29,9 @@ def table(result: VQAAccuracy) -> str:
 
 
 def evaluate(options: argparse.Namespace) -> None:
-    """Print the accuracies of a result file, and write all of them to `options.output` where it is given."""
-    split = VQA(options.questions, options.annotations)
-    answers = read_results(options.results, split.question_ids())
-    result = evaluate_answers(split.annotations(), answers)
+    """Print the accuracies of a result file, and write all of them to `options.output` if given."""
+    _, _, annotations = official_entries(options.questions, options.annotations)
+    result = evaluate_answers(annotations.values(), read_results(options.results, annotations))
     if options.output:
         write_json(options.output, asdict(result))
     print(table(result))
@@ -55,7 +53,7 @@ def build_answers(options: argparse.Namespace) -> None:
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> int:
-    """Run the command line; return the exit status (2 for invalid input, which is printed without a traceback)."""
+    """Run the command line and return 0. Raises InputError for invalid files."""
     parser = argparse.ArgumentParser(prog="python -m pyutils.data.vqa", description="VQA v2 tools")
     commands = parser.add_subparsers(required=True)
 
@@ -75,13 +73,9 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     build.set_defaults(run=build_answers)
 
     options = parser.parse_args(arguments)
-    try:
-        options.run(options)
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return 2
+    options.run(options)
     return 0
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    run_main(main)

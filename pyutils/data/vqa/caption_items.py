@@ -1,4 +1,4 @@
-"""COCO captions one by one, and which of them pre-training pairs (VisualBERT, arXiv 1908.03557, section 3.3)."""
+"""COCO captions one by one, and the caption pairs of pre-training (VisualBERT, arXiv 1908.03557, section 3.3)."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ import numpy as np
 
 from pyutils.config import setting
 from pyutils.data.annotations import coco_captions
+from pyutils.data.annotations.fields import get_split
 from pyutils.data.records import CaptionRecord
 from pyutils.data.table import RecordTable, concat
 from pyutils.data.vqa.annotations import read_imdb
-from pyutils.errors import InputError, nearest
+from pyutils.errors import InputError
 
-# integer(n) is a random number from 0 to n - 1.
+# Draws a random number from 0 to n - 1, given n.
 DrawInteger = Callable[[int], int]
 
 
 @dataclass(frozen=True)
 class CaptionFiles:
-    """One part of a split of captions. The imdb files tell which images are minival's, as the authors split COCO."""
+    """One part of a split of captions. The imdb files list the images of minival, as the authors split COCO."""
 
     captions: str = setting("", "captions_*.json, relative to `coco.root`.")
     only_images_of: str = setting("", "imdb_*.npy: take its images only.")
@@ -38,11 +39,9 @@ class CaptionsConfig:
 
 
 def read_split(config: CaptionsConfig, name: str) -> RecordTable[CaptionRecord]:
-    """The images of split `name` with their captions. InputError for a split that is not configured or is empty."""
-    if name not in config.splits:
-        raise InputError(f"coco.splits has no split {name!r}: {nearest(name, config.splits)}")
+    """Read the images of split `name` with their captions. InputError if it is not configured or is empty."""
     root = Path(config.root).expanduser()
-    parts = [_read_part(root, part) for part in config.splits[name]]
+    parts = [_read_part(root, part) for part in get_split(config.splits, name, "coco.splits")]
     if not any(map(len, parts)):
         raise InputError(f"coco.splits.{name}: no image with a caption")
     return concat(parts)
@@ -61,7 +60,7 @@ def _read_part(root: Path, part: CaptionFiles) -> RecordTable[CaptionRecord]:
 
 @dataclass(frozen=True)
 class CaptionItem:
-    """One caption of an image; `siblings` are the image's other captions, `index` its place in `items`."""
+    """One caption of an image; `siblings` are the image's other captions, `index` is its index in `items`."""
 
     image: str
     caption: str
@@ -71,7 +70,7 @@ class CaptionItem:
 
 
 class CaptionItems(Sequence):
-    """Every caption of every image of `records` (with the images `shown` in their place) as a `CaptionItem`."""
+    """Every caption of `records` as a `CaptionItem`; `shown`, if given, are the same records with other images."""
 
     def __init__(self, records: RecordTable[CaptionRecord], shown: Optional[Sequence[CaptionRecord]] = None):
         self.images = records if shown is None else shown
@@ -91,7 +90,7 @@ class CaptionItems(Sequence):
 
 
 class Captions(NamedTuple):
-    """The text paired with an image: one caption or two, and whether all describe it."""
+    """The text paired with an image, one caption or two; `matches` if all describe it."""
 
     first: str
     second: Optional[str]
@@ -99,9 +98,9 @@ class Captions(NamedTuple):
 
 
 def two_captions(item: CaptionItem, chance: float, integer: DrawInteger) -> Captions:
-    """The item's caption and another one of its image; with `chance` (in [0, 1)) above a half, one of another image.
+    """Pair the item's caption with another one of its image; if `chance` in [0, 1) is above 0.5, of another image.
 
-    An image with a single caption always gets another image's.
+    The second caption of an image with a single one is always of another image.
     """
     if chance > 0.5 or not item.siblings:
         return Captions(item.caption, _of_another_image(item, integer), False)
@@ -109,7 +108,7 @@ def two_captions(item: CaptionItem, chance: float, integer: DrawInteger) -> Capt
 
 
 def one_caption(item: CaptionItem, chance: float, integer: DrawInteger, false_share: float = 0.5) -> Captions:
-    """The item's caption; with `chance` below `false_share`, another image's in its place."""
+    """Take the item's caption; if `chance` in [0, 1) is below `false_share`, one of another image instead."""
     if chance < false_share:
         return Captions(_of_another_image(item, integer), None, False)
     return Captions(item.caption, None, True)
@@ -117,7 +116,7 @@ def one_caption(item: CaptionItem, chance: float, integer: DrawInteger, false_sh
 
 def _of_another_image(item: CaptionItem, integer: DrawInteger) -> str:
     if len(item.items.images) < 2:
-        raise InputError("captions of a single image have no false partner: give more images, or train on words alone")
+        raise InputError("captions of a single image have no false partner: give more images, or train with MLM alone")
     while True:
         other = item.items[integer(len(item.items))]
         if other.image != item.image:

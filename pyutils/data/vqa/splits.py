@@ -1,4 +1,4 @@
-"""The files that make up the splits of a question-answering data set."""
+"""Read the configured splits of a question-answering data set, and find questions that splits share."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ import numpy as np
 
 from pyutils.config import setting
 from pyutils.config.checks import at_least, one_of
+from pyutils.data.annotations.fields import get_split
 from pyutils.data.records import VQARecord
 from pyutils.data.table import RecordTable, concat
 from pyutils.data.vqa import annotations as vqa
 from pyutils.data.vqa.answers import SCORE_RULES
-from pyutils.errors import InputError, nearest
+from pyutils.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -45,28 +46,18 @@ class VQAConfig:
 
 
 def read_split(config: VQAConfig, name: str) -> RecordTable[VQARecord]:
-    """The records of split `name`. Raises InputError for a split that is not configured, and for damaged files."""
-    if name not in config.splits:
-        raise InputError(f"vqa.splits has no split {name!r}: {nearest(name, config.splits)}")
-    parts = config.splits[name]
+    """Read the records of split `name`. Raises InputError for a split that is not configured, and for damaged files."""
+    parts = get_split(config.splits, name, "vqa.splits")
     if not parts:
         raise InputError(f"vqa.splits.{name}: no files are named")
     return concat([_read_part(config, part) for part in parts])
 
 
 def _read_part(config: VQAConfig, part: VQAFiles) -> RecordTable[VQARecord]:
+    """Read the files of one part and apply `without_last` and `only_last`. Raises InputError if nothing is left."""
     root = Path(config.root).expanduser()
-    questions = root / part.questions
-    if questions.suffix == ".npy":
-        records = vqa.read_imdb(questions)
-    else:
-        annotations = root / part.annotations if part.annotations else None
-        records = vqa.read_official(questions, annotations, image_pattern=config.image_pattern)
-    return _cut(records, part, questions)
-
-
-def _cut(records: RecordTable[VQARecord], part: VQAFiles, path: Path) -> RecordTable[VQARecord]:
-    """Apply `without_last` and `only_last`, in the order of the file. Raises InputError if nothing is left."""
+    path, annotations = root / part.questions, root / part.annotations if part.annotations else None
+    records = vqa.read(path, annotations, image_pattern=config.image_pattern)
     if not (part.without_last or part.only_last):
         return records
     order = np.argsort(records.column("question_id"), kind="stable")
@@ -78,18 +69,18 @@ def _cut(records: RecordTable[VQARecord], part: VQAFiles, path: Path) -> RecordT
 
 
 def answer_list(config: VQAConfig) -> Path:
-    """Path of the answer list."""
+    """Return the path of the answer list."""
     return Path(config.root).expanduser() / config.answers
 
 
 class SplitOverlaps:
-    """Finds the questions that the training split shares with the others, in whichever order splits are read."""
+    """Finds the questions that the training split shares with others, in any order of reading."""
 
     def __init__(self) -> None:
         self._ids: dict[str, np.ndarray] = {}
 
     def add(self, split: str, records: RecordTable[VQARecord]) -> str:
-        """Record a split; returns a warning a line for each pair that shares questions, or "" for none."""
+        """Record a split; return one warning per line for each pair of splits that shares questions, "" for none."""
         self._ids[split] = np.unique(records.column("question_id"))
         if "train" not in self._ids:
             return ""
@@ -102,12 +93,12 @@ class SplitOverlaps:
         if not common:
             return ""
         return (
-            f"warning: {common} of the {len(asked)} questions of split {split!r} are in the split 'train' too: the "
-            "accuracy does not tell how well new questions are answered. Change vqa.splits to choose checkpoints by it"
+            f"warning: {common} of the {len(asked)} questions of split {split!r} are also in the split 'train': the "
+            "accuracy does not measure generalisation. Change vqa.splits to select checkpoints by it"
         )
 
 
 def with_saved_answers(config: Any, folder: Path) -> Any:
-    """`config`, with a section `vqa`, reading the answer list saved with a checkpoint in `folder` where it exists."""
+    """Point the section `vqa` of `config` to the answer list saved with a checkpoint in `folder`, if it exists."""
     saved = folder / Path(config.vqa.answers).name
     return replace(config, vqa=replace(config.vqa, answers=str(saved.resolve()))) if saved.is_file() else config

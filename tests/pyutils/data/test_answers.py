@@ -10,6 +10,7 @@ from pyutils.data.vqa import annotations as vqa
 from pyutils.data.vqa.__main__ import main
 from pyutils.data.vqa.answers import UNKNOWN, AnswerVocabulary, count_answers
 from pyutils.errors import InputError
+from pyutils.metrics.vqa import best_answers
 from tests.support import golden
 
 FORMATS = golden("visualbert/data_formats")
@@ -72,12 +73,9 @@ def test_labels_of_the_authors_loader(vocabulary, split):
     np.testing.assert_allclose(labels, expected, rtol=0, atol=1e-6)
 
 
-def test_fill_reuses_an_array(vocabulary):
-    out = np.full((2, len(vocabulary)), 7, dtype=np.float32)
-    filled = vocabulary.fill([["cat"] * 10, []], "official", out)
-    assert filled is out and out[0, vocabulary.class_of("cat")] == 1 and out.sum() == 1
-    with pytest.raises(ValueError, match="expected"):
-        vocabulary.fill([["cat"]], "official", out)
+def test_a_question_without_answers_scores_nothing(vocabulary):
+    scores = vocabulary.fill([["cat"] * 10, []], "official")
+    assert scores[0, vocabulary.class_of("cat")] == 1 and scores.sum() == 1
 
 
 def test_valid_answers_are_those_of_the_imdb(vocabulary):
@@ -89,12 +87,10 @@ def test_unknown_is_submitted_only_on_request(vocabulary):
     logits = FORMATS.arrays("expected/vqa_test_logits.npz")["logits"]
     expected = [entry["answer"] for entry in FORMATS.json("expected/vqa_test_result.json")]
     assert UNKNOWN in expected
-    assert vocabulary.best(logits, allow_unknown=True) == expected
-    ours = vocabulary.best(logits)
+    assert [vocabulary[number] for number in best_answers(logits)] == expected
+    ours = [vocabulary[number] for number in best_answers(logits, vocabulary.unknown)]
     assert UNKNOWN not in ours
     assert [a for a, b in zip(ours, expected) if b != UNKNOWN] == [b for b in expected if b != UNKNOWN]
-    with pytest.raises(InputError, match="another answer list"):
-        vocabulary.best(logits[:, 1:])
 
 
 def annotation_file(path, counts):
@@ -146,7 +142,7 @@ def test_label2ans_lists_and_objects(tmp_path):
 def test_bad_lists(tmp_path):
     path = tmp_path / "label2ans.json"
     path.write_text(json.dumps({"answers": 3}))
-    with pytest.raises(InputError, match="label2ans.json: expected an object of class number"):
+    with pytest.raises(InputError, match="label2ans.json: .*an object of class number"):
         AnswerVocabulary.load(path)
     path.write_text(json.dumps([1, 2]))
     with pytest.raises(InputError, match="expected a list of answers"):
@@ -161,15 +157,13 @@ def test_bad_lists(tmp_path):
     with pytest.raises(InputError, match="holds no answer"):
         AnswerVocabulary.load(text)
     text.write_bytes(b"caf\xe9\n")
-    with pytest.raises(InputError, match="not UTF-8"):
+    with pytest.raises(InputError, match="answers.txt: .*UTF-8"):
         AnswerVocabulary.load(text)
 
 
-def test_bad_rule_and_bad_build(vocabulary, tmp_path, capsys):
-    with pytest.raises(InputError, match='did you mean "official"'):
-        vocabulary.soft_scores(["yes"], "oficial")
+def test_bad_build(tmp_path):
     with pytest.raises(InputError, match="lower the minimum"):
         AnswerVocabulary.build({"yes": 3})
     missing = str(tmp_path / "none.json")
-    assert main(["answers", "build", "--annotations", missing, "--output", str(tmp_path / "o.txt")]) == 2
-    assert "none.json" in capsys.readouterr().err
+    with pytest.raises(InputError, match=r"none\.json"):
+        main(["answers", "build", "--annotations", missing, "--output", str(tmp_path / "o.txt")])

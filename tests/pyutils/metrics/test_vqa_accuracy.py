@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pyutils.errors import InputError
-from pyutils.metrics.vqa import best_answers, evaluate_answers, official_score, soft_accuracy
+from pyutils.metrics.vqa import best_answers, evaluate_answers, official_score
 from tests.support import golden
 
 CASE = golden("albef/vqa_eval")
@@ -45,25 +45,12 @@ def test_equal_entries_leave_each_other_out():
     assert official_score(numbered, "yes") == pytest.approx(1.0)
 
 
-def test_missing_and_foreign_predictions():
-    given = predictions()
-    with pytest.raises(InputError, match="1 answers belong to no annotated question"):
-        evaluate_answers(annotations(), {**given, 5: "yes"})
-    gone = annotations()[1]["question_id"]
-    del given[gone]
-    with pytest.raises(InputError, match=f"no answer for question {gone}"):
-        evaluate_answers(annotations(), given)
+def test_nothing_to_evaluate():
     with pytest.raises(InputError, match="no annotated question"):
         evaluate_answers([], {})
-    with pytest.raises(ValueError, match="at least one human answer"):
-        official_score([], "yes")
 
 
-def test_soft_accuracy_passes_over_unknown():
+def test_best_answers_pass_over_unknown():
     scores = np.array([[9.0, 1.0, 2.0], [0.0, 5.0, 5.0]], dtype=np.float32)
-    targets = np.array([[1.0, 0.3, 0.9], [0.0, 0.6, 1.0]], dtype=np.float32)
     assert best_answers(scores).tolist() == [0, 1] and best_answers(scores, never=0).tolist() == [2, 1]
-    np.testing.assert_array_equal(soft_accuracy(scores, targets, never=0), targets[[0, 1], [2, 1]])
     assert scores[0, 0] == 9
-    with pytest.raises(ValueError, match=r"must both be \[n, answers\]"):
-        soft_accuracy(scores, targets[:1])

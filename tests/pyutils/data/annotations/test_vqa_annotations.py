@@ -105,7 +105,7 @@ def test_questions_and_annotations_of_different_splits(tmp_path):
     with pytest.raises(InputError, match=rf"question {FIRST} \(1 in all\) .*annotations.json"):
         vqa.read(*paths)
     paths = official(tmp_path, None, lambda content: content["annotations"][0].update(image_id=99))
-    with pytest.raises(InputError, match=f"question {FIRST} is about image 10 here, but about image 99"):
+    with pytest.raises(InputError, match=f"question {FIRST} is about image 99, but about image 10"):
         vqa.read(*paths)
 
 

@@ -50,7 +50,7 @@ def test_a_question_to_answer_is_listed_once(write):
     assert len(albef.read_vqa([first, second])) == 5
     with pytest.raises(InputError) as caught:
         albef.read_vqa_eval([first, second])
-    assert str(caught.value).startswith(f"{second}: entry 1: question_id 7 stands in {first}: entry 1 already (1 ids")
+    assert str(caught.value).startswith(f"{second}: entry 1: question_id 7 is already in {first}: entry 1 (1 ids")
 
 
 def test_lists_of_the_original_lack_what_ours_add(write):
@@ -73,7 +73,7 @@ _EXPRESSION = {"image": "a", "text": "t", "ref_id": 1}
         (albef.read_pretrain, _CAPTION, {"image": "a", "caption": []}, '"caption" is empty; fill it or take'),
         (albef.read_pretrain, _CAPTION, {"image": "a", "caption": ["x", " "]}, '"caption" is empty'),
         (albef.read_pretrain, _CAPTION, {"image": "a", "caption": ["x", "?!"]}, "no letter or digit: '?!'"),
-        (albef.read_pretrain, _CAPTION, {"image": 3, "caption": "x"}, 'expected text in "image", found int'),
+        (albef.read_pretrain, _CAPTION, {"image": 3, "caption": "x"}, 'expected a string as "image", found 3'),
         (
             albef.read_retrieval_train,
             _CAPTION,
@@ -82,8 +82,8 @@ _EXPRESSION = {"image": "a", "text": "t", "ref_id": 1}
         ),
         (albef.read_retrieval_train, _CAPTION, {"image": "a", "caption": "x"}, 'lacks "image_id"'),
         (albef.read_retrieval_eval, _CAPTION, _CAPTION, "the image a.jpg is listed twice"),
-        (albef.read_vqa, _QUESTION, _QUESTION | {"dataset": "vgg"}, 'unknown "dataset" \'vgg\': did you mean "vg"'),
-        (albef.read_vqa, _QUESTION, _QUESTION | {"question_id": "x"}, 'expected a whole number in "question_id"'),
+        (albef.read_vqa, _QUESTION, _QUESTION | {"dataset": "vgg"}, "unknown dataset 'vgg': did you mean \"vg\""),
+        (albef.read_vqa, _QUESTION, _QUESTION | {"question_id": "x"}, 'expected a whole number as "question_id"'),
         (albef.read_vqa, _QUESTION, _QUESTION | {"answer": []}, '"answer" is empty'),
         (albef.read_nlvr2, _PAIR, _PAIR | {"label": "yes"}, 'expected the label "True" or "False", found \'yes\''),
         (albef.read_nlvr2, _PAIR, _PAIR | {"images": ["a"]}, "expected two image paths"),
@@ -93,7 +93,7 @@ _EXPRESSION = {"image": "a", "text": "t", "ref_id": 1}
             {"image": "a", "sentence": "s", "label": "neutrall"},
             "unknown label 'neutrall': did you mean \"neutral\"",
         ),
-        (albef.read_grounding, _EXPRESSION, _EXPRESSION | {"box": [1, 2]}, "expected x, y, width, height"),
+        (albef.read_grounding, _EXPRESSION, _EXPRESSION | {"box": [1, 2]}, "expected boxes of x, y, width, height"),
         (albef.read_grounding, _EXPRESSION, "text", "expected an object, found str"),
     ],
 )
@@ -106,7 +106,7 @@ def test_broken_entry_is_named(write, read, good, bad, message):
 
 
 def test_files_that_are_no_lists_are_named(write, tmp_path):
-    with pytest.raises(InputError, match="list.json: expected a JSON list of entries, found dict; official files"):
+    with pytest.raises(InputError, match="list.json: expected a JSON list of entries, found dict"):
         albef.read_vqa(write({"questions": []}))
     with pytest.raises(InputError, match="not valid JSON at line 1"):
         albef.read_entailment(write('[{"image": '))
@@ -131,11 +131,11 @@ def test_detections(write):
     boxes = albef.read_detections(write({"7": [[1, 2, 3, 4, 0.5], [5, 6, 7, 8]], "8": []}))
     assert boxes[7].tolist() == [[1, 2, 3, 4], [5, 6, 7, 8]]
     assert boxes[8].shape == (0, 4)
-    with pytest.raises(InputError, match="expected image ids as keys, found 'a'"):
+    with pytest.raises(InputError, match="expected an object from image id to boxes"):
         albef.read_detections(write({"a": []}))
-    with pytest.raises(InputError, match="image 7: expected a list of boxes"):
+    with pytest.raises(InputError, match="image 7: expected boxes"):
         albef.read_detections(write({"7": [[1, 2]]}))
-    with pytest.raises(InputError, match="expected an object from image id to boxes, found list"):
+    with pytest.raises(InputError, match="expected an object from image id to boxes"):
         albef.read_detections(write([]))
 
 
@@ -148,11 +148,9 @@ def test_karpathy_splits(write):
     path = write({"images": images})
     (rest,) = karpathy.read(path, "train")
     assert (rest.image, rest.image_id, rest.caption_ids) == ("1", 11, ())
-    assert karpathy.read(path, "train", paths=True)[0].image == "val2014/1.jpg"
+    assert karpathy.read_splits(path, paths=True)["train"][0].image == "val2014/1.jpg"
     assert karpathy.read(path, "test")[0].image_id == 1
-    with pytest.raises(InputError, match="no image of split 'train'"):
-        karpathy.read(path, "train", rest_in_train=False)
-    with pytest.raises(InputError, match="no image of split 'tset': did you mean \"test\""):
+    with pytest.raises(InputError, match="list.json has no split 'tset': did you mean \"test\""):
         karpathy.read(path, "tset")
     with pytest.raises(InputError, match="entry 0 of images: unknown split 'dev'"):
         karpathy.read(write({"images": [images[1] | {"split": "dev"}]}), "val")

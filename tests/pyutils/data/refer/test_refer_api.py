@@ -33,7 +33,7 @@ CALLS = {
     for method in ("getRefIds", "getAnnIds", "getImgIds")
 }
 REFS = {ref: image for image, refs in CASE["imgToRefs"].items() for ref in refs}
-PICTURES = {int(image): refs for image, refs in CASE["imgToRefs"].items()}
+IMAGES = {int(image): refs for image, refs in CASE["imgToRefs"].items()}
 SPLITS = tuple(
     dict.fromkeys(
         next(s for s in ("train", "val", "testA", "testB") if ref in CASE["getRefIds"][f"split={s}"])
@@ -92,7 +92,7 @@ def test_dictionaries_to_many(original, name, identifier):
 
 def test_what_fails_in_the_original(original):
     """image_ids works; an unknown split and a name for an identifier are errors that say so."""
-    image, refs = next((image, refs) for image, refs in PICTURES.items() if len(refs) == 2)
+    image, refs = next((image, refs) for image, refs in IMAGES.items() if len(refs) == 2)
     assert sorted(original.getRefIds(image_ids=[image])) == sorted(refs)
     with pytest.raises(InputError, match=f"no split 'nosuch'; it has {', '.join(SPLITS)}"):
         original.getRefIds(split="nosuch")
@@ -101,7 +101,7 @@ def test_what_fails_in_the_original(original):
 
 
 def test_objects_of_references(refer):
-    (one, ours), (two, theirs) = list(PICTURES.items())[:2]
+    (one, ours), (two, theirs) = list(IMAGES.items())[:2]
     ann_of = {int(ref): ann for ref, ann in CASE["refToAnn"].items()}
     assert refer.ann_ids(ref_ids=ours[0]) == [ann_of[ours[0]]]
     assert refer.ann_ids(image_ids=[two, one], ref_ids=[ours[0], theirs[0]]) == [ann_of[theirs[0]], ann_of[ours[0]]]
@@ -162,8 +162,8 @@ def test_mask_fills_the_polygon(refer, original):
     one = CASE["getRefIds"]["all"][1]
     mask = refer.mask(one)
     x, y, width, height = refer.box(one)
-    picture = refer.images(int(REFS[one]))[0]
-    assert mask.shape == (picture["height"], picture["width"])
+    image = refer.images(int(REFS[one]))[0]
+    assert mask.shape == (image["height"], image["width"])
     assert set(np.unique(mask)) == {0, 1}
     assert mask.sum() == pytest.approx(width * height / 2, rel=0.03)  # the recorded outlines are half boxes: triangles
     assert original.getMask(original.Refs[one])["area"] == mask.sum()

@@ -22,21 +22,21 @@ QUESTIONS = [
     ("question_id", [1], r'expected a whole number as "question_id", found \[1\]'),
     ("question_id", "1", "expected a whole number as \"question_id\", found '1'"),
     ("question_id", True, 'expected a whole number as "question_id", found True'),
-    ("image_id", None, 'expected a number or a string as "image_id", found null'),
-    ("image_id", {}, 'expected a number or a string as "image_id"'),
+    ("image_id", None, 'expected a whole number or a string as "image_id", found null'),
+    ("image_id", {}, 'expected a whole number or a string as "image_id"'),
 ]
 ANNOTATIONS = [
-    ("answers", None, "expected a list of answers, found null"),
-    ("answers", [], "expected a list of answers, found an empty one"),
-    ("answers", "yes", "expected a list of answers, found 'yes'"),
-    ("answers", ["yes"], "answer 0: expected an object with a string \"answer\", found 'yes'"),
-    ("answers", [{"answer": "a"}, {"answer": None}], "answer 1: .* found {'answer': None}"),
-    ("answers", [{"answer": 3}], "answer 0: .* found {'answer': 3}"),
+    ("answers", None, "expected a list of answers, .* found null"),
+    ("answers", [], r"expected a list of answers, .* found \[\]"),
+    ("answers", "yes", "expected a list of answers, .* found 'yes'"),
+    ("answers", ["yes"], r"a string \"answer\", found \['yes'\]"),
+    ("answers", [{"answer": "a"}, {"answer": None}], "found .*{'answer': None}"),
+    ("answers", [{"answer": 3}], "found .*{'answer': 3}"),
     ("question_type", None, 'expected a string as "question_type", found null'),
     ("answer_type", None, 'expected a string as "answer_type", found null'),
     ("answer_type", ["other"], 'expected a string as "answer_type"'),
     ("question_id", [1], r'expected a whole number as "question_id", found \[1\]'),
-    ("image_id", [1], 'expected a number or a string as "image_id"'),
+    ("image_id", [1], 'expected a whole number or a string as "image_id"'),
 ]
 
 
@@ -55,31 +55,31 @@ def evaluate(questions, annotations, results):
 
 
 @pytest.mark.parametrize(("field", "value", "message"), QUESTIONS)
-def test_questions(tmp_path, capsys, field, value, message):
+def test_questions(tmp_path, field, value, message):
     path = with_value(tmp_path, "questions", field, value)
     with pytest.raises(InputError, match=rf"questions\.json: entry 2 of questions: .*{message}"):
         vqa.read(path, CASE / "annotations.json")
-    assert evaluate(path, CASE / "annotations.json", CASE / "results.json") == 2
-    assert "questions.json: entry 2 of questions:" in capsys.readouterr().err
+    with pytest.raises(InputError, match=r"questions\.json: entry 2 of questions:"):
+        evaluate(path, CASE / "annotations.json", CASE / "results.json")
 
 
 @pytest.mark.parametrize(("field", "value", "message"), ANNOTATIONS)
-def test_annotations(tmp_path, capsys, field, value, message):
+def test_annotations(tmp_path, field, value, message):
     path = with_value(tmp_path, "annotations", field, value)
     with pytest.raises(InputError, match=rf"annotations\.json: entry 2 of annotations: .*{message}"):
         vqa.read(CASE / "questions.json", path)
-    assert evaluate(CASE / "questions.json", path, CASE / "results.json") == 2
-    assert "annotations.json: entry 2 of annotations:" in capsys.readouterr().err
+    with pytest.raises(InputError, match=r"annotations\.json: entry 2 of annotations:"):
+        evaluate(CASE / "questions.json", path, CASE / "results.json")
 
 
 @pytest.mark.parametrize("identifier", [[1], None, "1000"])
-def test_results(tmp_path, capsys, identifier):
+def test_results(tmp_path, identifier):
     content = json.loads((CASE / "results.json").read_text())
     content[3]["question_id"] = identifier
     path = tmp_path / "result.json"
     path.write_text(json.dumps(content))
-    assert evaluate(CASE / "questions.json", CASE / "annotations.json", path) == 2
-    assert "result.json: entry 3: expected a" in capsys.readouterr().err
+    with pytest.raises(InputError, match=r"result\.json: entry 3: expected a"):
+        evaluate(CASE / "questions.json", CASE / "annotations.json", path)
 
 
 def test_an_annotation_without_answers_cannot_be_evaluated():
