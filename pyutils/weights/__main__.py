@@ -9,13 +9,14 @@ from pathlib import Path
 
 from pyutils.config.command_line import run_main
 from pyutils.formats.weight_files import read
-from pyutils.weights import converting, packages, registry
+from pyutils.packages import CHECKPOINTS, announced
+from pyutils.weights import converting, registry
 from pyutils.weights.places import resolve_weights
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
-    models = sorted(packages.announced(packages.CHECKPOINTS))
+    models = sorted(announced(CHECKPOINTS))
     parser = argparse.ArgumentParser(prog="python -m pyutils.weights", description=__doc__, allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser("convert", help="write weights under our names or those of another code base")
@@ -63,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _convert(options: argparse.Namespace) -> int:
     source = resolve_weights(options.source)
-    written = converting.convert(source, options.destination, options.model, options.dtype, options.names)
+    written = converting.convert_weights(source, options.destination, options.model, options.dtype, options.names)
     line = f"{len(written)} tensors of {source} written to {options.destination}"
     along = ", ".join(path.name for path in converting.companions(source))
     if along and converting.is_folder(options.destination):
@@ -84,7 +85,7 @@ def _diff(options: argparse.Namespace) -> int:
     for source in (options.first, options.second):
         file = resolve_weights(source)
         tensors = read(file)
-        sides.append(packages.to_ours(options.model, tensors, str(file)) if options.model else tensors)
+        sides.append(converting.to_ours(options.model, tensors, str(file)) if options.model else tensors)
     found = list(converting.differences(sides[0], sides[1], options.tolerance))
     if not found:
         print(f"{len(sides[0])} tensors, no difference")

@@ -1,24 +1,8 @@
-"""Names of BERT's parts and settings in PyTorch code bases, for the maps of all three models."""
+"""Names of BERT's parts in PyTorch code bases, for the maps of all three models."""
 
 from __future__ import annotations
 
 from pyutils.weights.names import NORM, TENSOR, Rule
-
-BERT_FIELDS = {
-    "vocab_size": "vocab_size",
-    "hidden_size": "hidden_size",
-    "num_hidden_layers": "num_layers",
-    "num_attention_heads": "num_heads",
-    "intermediate_size": "intermediate_size",
-    "hidden_act": "hidden_act",
-    "hidden_dropout_prob": "hidden_dropout",
-    "attention_probs_dropout_prob": "attention_dropout",
-    "max_position_embeddings": "max_positions",
-    "type_vocab_size": "token_types",
-    "layer_norm_eps": "layer_norm_eps",
-    "initializer_range": "init_std",
-}
-"""Field of Hugging Face's and paddlenlp's configurations → ours (`pyutils.layers.bert_config`)."""
 
 
 def layer_rules(theirs: str, ours: str) -> list[Rule]:

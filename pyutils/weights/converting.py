@@ -9,14 +9,15 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 
 from pyutils.download.progress import human_size
-from pyutils.errors import InputError, closest
+from pyutils.errors import InputError, closest, nearest
 from pyutils.formats.tensor_files import cast_floats, stored_type, write_pdparams, write_safetensors
 from pyutils.formats.weight_files import file_format, named_arrays, read, read_object
-from pyutils.weights import packages
+from pyutils.packages import CHECKPOINTS, announced
 from pyutils.weights.looks import looks_like
 from pyutils.weights.places import ENDINGS
 
@@ -29,7 +30,7 @@ _LEFT_BEHIND = ("metrics.json", "state.json")
 _COMPANIONS = ("config.yaml", "config.json", "model_config.json", "vocab.txt")
 
 
-def convert(
+def convert_weights(
     source: Path, destination: Path, model: str, dtype: str | None = None, names: str | None = None
 ) -> dict[str, np.ndarray]:
     """Write the weights of `source` to `destination` under our names, or those of another code base.
@@ -37,7 +38,7 @@ def convert(
     Args:
         destination: `NAME.safetensors`, `NAME.pdparams`, or a folder for model.safetensors and the `companions` of
             `source`, with which `from_pretrained` knows the settings that do not follow from shapes.
-        model: an announced model (`packages.announced`).
+        model: an announced model (`pyutils.packages`).
         dtype: one of DTYPES for all floating-point tensors; None: unchanged.
         names: the code base whose names are written; None: ours.
 
@@ -46,9 +47,9 @@ def convert(
             (then nothing is left there).
     """
     target = _target(destination, dtype)
-    tensors = packages.to_ours(model, read(source), str(source))
+    tensors = to_ours(model, read(source), str(source))
     if names is not None:
-        tensors = packages.to_theirs(model, tensors, names)
+        tensors = to_theirs(model, tensors, names)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         _write(target, tensors, dtype, companions(source) if is_folder(destination) else [])
@@ -60,8 +61,36 @@ def convert(
     return tensors
 
 
+def to_ours(model: str, tensors: Mapping[str, np.ndarray], origin: str) -> dict[str, np.ndarray]:
+    """Return the tensors of a checkpoint of `model` under our names; unchanged when they have them.
+
+    Raises:
+        InputError: another model's checkpoint, or tensors for which there is no rule.
+    """
+    module = _announced_module(model)
+    if module.is_ours(tensors):
+        return dict(tensors)
+    converted = module.convert(tensors, origin=origin)
+    if converted.unmapped:
+        shown = ", ".join(converted.unmapped[:5])
+        raise InputError(f"{origin}: no rule for {len(converted.unmapped)} tensors, e.g. {shown}")
+    return converted.tensors
+
+
+def to_theirs(model: str, tensors: Mapping[str, np.ndarray], names: str) -> dict[str, np.ndarray]:
+    """Return our tensors under the names of another code base of `model`. InputError for an unknown one."""
+    return _announced_module(model).to_names(tensors, names)
+
+
+def _announced_module(model: str) -> ModuleType:
+    found = announced(CHECKPOINTS)
+    if model not in found:
+        raise InputError(f"unknown model {model!r}: {nearest(model, found)}")
+    return found[model].load()
+
+
 def is_folder(destination: Path) -> bool:
-    """True when `convert` treats `destination` as a folder: it is one, or has no name of a weight file."""
+    """True when `convert_weights` treats `destination` as a folder: it is one, or has no name of a weight file."""
     ending = destination.suffix.lower()
     return destination.is_dir() or (ending not in _FILE_ENDINGS and closest(ending, _WRITTEN) is None)
 
