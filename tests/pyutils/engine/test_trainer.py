@@ -167,7 +167,7 @@ def test_resuming_on_other_records_or_another_model_is_refused(tmp_path):
 
 def test_resume_auto_starts_afresh_without_a_checkpoint_and_a_wrong_path_is_an_error(tmp_path):
     train(tmp_path / "new", "max_steps=1", resume="auto")
-    with pytest.raises(InputError, match="no such checkpoint"):
+    with pytest.raises(InputError, match="no checkpoint here"):
         train(tmp_path / "new", resume=str(tmp_path / "absent"))
 
 
