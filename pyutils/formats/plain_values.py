@@ -1,4 +1,4 @@
-"""Plain values of a pickle: the keys, data types and arrays that one may contain, and replacements for NumPy's calls."""
+"""Plain values of a pickle: its keys, data types and arrays, and replacements for NumPy's functions."""
 
 from __future__ import annotations
 

@@ -27,7 +27,18 @@ from typing import Any, BinaryIO, ClassVar
 import numpy as np
 
 from pyutils.errors import InputError
-from pyutils.formats.plain_values import FUNCTIONS, DType, Misuse, NotRead, array_size, brief, checked_keys, enter, expect, fill
+from pyutils.formats.plain_values import (
+    FUNCTIONS,
+    DType,
+    Misuse,
+    NotRead,
+    array_size,
+    brief,
+    checked_keys,
+    enter,
+    expect,
+    fill,
+)
 
 _COPIES = 4  # protocol 2 stores bytes as text: reading an array copies its content twice
 _UNUSED = (pickle.INST, pickle.OBJ, pickle.NEWOBJ_EX, pickle.EXT1, pickle.EXT2, pickle.EXT4, pickle.NEXT_BUFFER)
