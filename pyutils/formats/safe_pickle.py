@@ -53,7 +53,6 @@ def load(
     what: str | None = None,
     allowed: Mapping[str, Any] | None = None,
     persistent_load: Callable[[Any], Any] | None = None,
-    encoding: str = "latin1",
 ) -> Any:
     """Return the value of a pickle of dict, list, tuple, set, OrderedDict, numbers, text, bytes and NumPy arrays.
 
@@ -63,7 +62,6 @@ def load(
         what: how errors name the source; by default the path.
         allowed: further names that a pickle may use, as `module.name`, and the function that is called instead.
         persistent_load: resolves persistent identifiers (checkpoints keep their tensors outside the pickle).
-        encoding: of text written by Python 2.
 
     Raises:
         InputError: the pickle names anything else (nothing has been called then), is damaged, or would take more time
@@ -71,11 +69,11 @@ def load(
     """
     if isinstance(source, (str, Path)):
         with Path(source).open("rb") as stream:
-            return load(stream, what or str(source), allowed, persistent_load, encoding)
+            return load(stream, what or str(source), allowed, persistent_load)
     where = str(what or getattr(source, "name", "pickled data"))
     binary = io.BytesIO(source) if isinstance(source, (bytes, bytearray, memoryview)) else source
     try:
-        return _Reader(binary, where, allowed or {}, persistent_load, encoding).load()
+        return _Reader(binary, where, allowed or {}, persistent_load).load()
     except InputError:
         raise
     except Misuse as misuse:
@@ -144,9 +142,8 @@ class _Reader(pickle._Unpickler):
         where: str,
         allowed: Mapping[str, Any],
         persistent_load: Callable[[Any], Any] | None,
-        encoding: str,
     ) -> None:
-        super().__init__(stream, encoding=encoding)
+        super().__init__(stream, encoding="latin1")  # of text written by Python 2
         self._stream = stream
         self._where = where
         self._allowed = allowed

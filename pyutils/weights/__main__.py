@@ -59,7 +59,15 @@ def _tolerance(text: str) -> float:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; status 0, or 1 when `diff` found differences."""
     options = build_parser().parse_args(arguments)
-    return _COMMANDS[options.command](options)
+    if options.command in ("convert", "diff"):
+        return _convert(options) if options.command == "convert" else _diff(options)
+    if options.command == "inspect":
+        print(converting.describe(resolve_weights(options.source)))
+    elif options.command == "list":
+        print(registry.describe())
+    else:
+        print(registry.download(options.name, options.accept_mismatch))
+    return 0
 
 
 def _convert(options: argparse.Namespace) -> int:
@@ -75,11 +83,6 @@ def _convert(options: argparse.Namespace) -> int:
     return 0
 
 
-def _inspect(options: argparse.Namespace) -> int:
-    print(converting.describe(resolve_weights(options.source)))
-    return 0
-
-
 def _diff(options: argparse.Namespace) -> int:
     sides = []
     for source in (options.first, options.second):
@@ -91,29 +94,9 @@ def _diff(options: argparse.Namespace) -> int:
         print(f"{len(sides[0])} tensors, no difference")
         return 0
     print("| tensor | difference |\n|---|---|")
-    for difference in found:
-        print(f"| {converting.in_table(difference.name)} | {difference.what} |")
+    for name, difference in found:
+        print(f"| {converting.in_table(name)} | {difference} |")
     return 1
-
-
-def _list(options: argparse.Namespace) -> int:
-    print(registry.describe())
-    return 0
-
-
-def _download(options: argparse.Namespace) -> int:
-    print(registry.download(options.name, options.accept_mismatch))
-    return 0
-
-
-_COMMANDS = {
-    "convert": _convert,
-    "inspect": _inspect,
-    "diff": _diff,
-    "list": _list,
-    "download": _download,
-    "fetch": _download,
-}
 
 
 if __name__ == "__main__":

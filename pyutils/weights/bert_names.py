@@ -2,43 +2,43 @@
 
 from __future__ import annotations
 
-from pyutils.weights.names import NORM, TENSOR, Rule
+from pyutils.weights.names import NORM, TENSOR, NameRule
 
 
-def layer_rules(theirs: str, ours: str) -> list[Rule]:
+def layer_rules(theirs: str, ours: str) -> list[NameRule]:
     """Rules of one transformer layer: `theirs` and `ours` are its full names, `{}` for its number."""
     return [
         *attention_rules(f"{theirs}.attention", f"{ours}.attention"),
         *attention_rules(f"{theirs}.crossattention", f"{ours}.cross_attention"),
-        Rule(f"{theirs}.intermediate.dense", f"{ours}.feed_forward.expand"),
-        Rule(f"{theirs}.output.dense", f"{ours}.feed_forward.output.dense"),
-        Rule(f"{theirs}.output.LayerNorm", f"{ours}.feed_forward.output.norm", NORM),
+        NameRule(f"{theirs}.intermediate.dense", f"{ours}.feed_forward.expand"),
+        NameRule(f"{theirs}.output.dense", f"{ours}.feed_forward.output.dense"),
+        NameRule(f"{theirs}.output.LayerNorm", f"{ours}.feed_forward.output.norm", NORM),
     ]
 
 
-def attention_rules(theirs: str, ours: str) -> list[Rule]:
+def attention_rules(theirs: str, ours: str) -> list[NameRule]:
     """Rules of one attention with its output projection and LayerNorm."""
     return [
-        *(Rule(f"{theirs}.self.{part}", f"{ours}.attend.{part}") for part in ("query", "key", "value")),
-        Rule(f"{theirs}.output.dense", f"{ours}.output.dense"),
-        Rule(f"{theirs}.output.LayerNorm", f"{ours}.output.norm", NORM),
+        *(NameRule(f"{theirs}.self.{part}", f"{ours}.attend.{part}") for part in ("query", "key", "value")),
+        NameRule(f"{theirs}.output.dense", f"{ours}.output.dense"),
+        NameRule(f"{theirs}.output.LayerNorm", f"{ours}.output.norm", NORM),
     ]
 
 
-def text_embedding_rules(theirs: str, ours: str) -> list[Rule]:
+def text_embedding_rules(theirs: str, ours: str) -> list[NameRule]:
     """Rules of the text embeddings."""
     return [
-        Rule(f"{theirs}.word_embeddings.weight", f"{ours}.words.table.weight", TENSOR),
-        Rule(f"{theirs}.position_embeddings.weight", f"{ours}.positions.weight", TENSOR),
-        Rule(f"{theirs}.token_type_embeddings.weight", f"{ours}.token_types.weight", TENSOR),
-        Rule(f"{theirs}.LayerNorm", f"{ours}.norm", NORM),
+        NameRule(f"{theirs}.word_embeddings.weight", f"{ours}.words.table.weight", TENSOR),
+        NameRule(f"{theirs}.position_embeddings.weight", f"{ours}.positions.weight", TENSOR),
+        NameRule(f"{theirs}.token_type_embeddings.weight", f"{ours}.token_types.weight", TENSOR),
+        NameRule(f"{theirs}.LayerNorm", f"{ours}.norm", NORM),
     ]
 
 
-def masked_language_rules(theirs: str, ours: str) -> list[Rule]:
+def masked_language_rules(theirs: str, ours: str) -> list[NameRule]:
     """Rules of the masked-language head; its decoder matrix is the word table and has no rule."""
     return [
-        Rule(f"{theirs}.bias", f"{ours}.bias", TENSOR),
-        Rule(f"{theirs}.transform.dense", f"{ours}.transform.dense"),
-        Rule(f"{theirs}.transform.LayerNorm", f"{ours}.transform.norm", NORM),
+        NameRule(f"{theirs}.bias", f"{ours}.bias", TENSOR),
+        NameRule(f"{theirs}.transform.dense", f"{ours}.transform.dense"),
+        NameRule(f"{theirs}.transform.LayerNorm", f"{ours}.transform.norm", NORM),
     ]

@@ -7,7 +7,6 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
@@ -127,16 +126,13 @@ def _write(target: Path, tensors: Mapping[str, np.ndarray], dtype: str | None, a
         for path in along:
             shutil.copyfile(path, written.with_name(path.name))
         if target.suffix == ".pdparams":
-            cast = {name: _cast(name, value, dtype) for name, value in tensors.items()}
+            floats = {name for name, value in tensors.items() if dtype is not None and value.dtype.kind == "f"}
+            cast = {n: cast_floats(n, value, np.dtype(dtype)) if n in floats else value for n, value in tensors.items()}
             write_pdparams(written, cast)
         else:
             write_safetensors(written, tensors, {"format": "pd"}, dtype)
         for path in (*along, written):
             written.with_name(path.name).replace(target.with_name(path.name))
-
-
-def _cast(name: str, array: np.ndarray, dtype: str | None) -> np.ndarray:
-    return cast_floats(name, array, np.dtype(dtype)) if dtype is not None and array.dtype.kind == "f" else array
 
 
 def describe(path: Path) -> str:
@@ -172,32 +168,24 @@ def _stored_bytes(array: np.ndarray) -> int:
     return array.size * (2 if stored_type(array) == "bfloat16" else array.itemsize)
 
 
-@dataclass(frozen=True)
-class Difference:
-    """A tensor that differs, and how."""
-
-    name: str
-    what: str
-
-
 def differences(
     first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray], tolerance: float = 0.0
-) -> Iterator[Difference]:
-    """Yield the tensors that are in one only, of another shape, or differ by more than `tolerance` anywhere.
+) -> Iterator[tuple[str, str]]:
+    """Yield (name, difference) of tensors in one only, of another shape, or different by more than `tolerance`.
 
     Types do not matter as long as the numbers agree; NaN equals NaN.
     """
     for name in [*first, *(name for name in second if name not in first)]:
         if name not in second or name not in first:
-            yield Difference(name, f"only in {'the first' if name in first else 'the second'}")
+            yield name, f"only in {'the first' if name in first else 'the second'}"
             continue
         left, right = first[name], second[name]
         if left.shape != right.shape:
-            yield Difference(name, f"shape {_shape(left)} and {_shape(right)}")
+            yield name, f"shape {_shape(left)} and {_shape(right)}"
             continue
         gap = _largest_gap(left, right)
         if not gap <= tolerance:
-            yield Difference(name, f"differ by up to {gap:.3g}")
+            yield name, f"differ by up to {gap:.3g}"
 
 
 def _largest_gap(left: np.ndarray, right: np.ndarray) -> float:
