@@ -73,9 +73,9 @@ def choose(names: list[str], extras: bool = False) -> list[tuple[DataSet, Part]]
         if set_name not in table:
             raise InputError(f"unknown data set {set_name!r}: {nearest(set_name, table)}")
         data_set = table[set_name]
-        names = {part.name: part for part in data_set.parts}
-        if part_name and part_name not in names:
-            raise InputError(f"{set_name} has no part {part_name!r}: {nearest(part_name, names)}")
-        parts = [names[part_name]] if part_name else [part for part in data_set.parts if extras or not part.extra]
+        known = {part.name: part for part in data_set.parts}
+        if part_name and part_name not in known:
+            raise InputError(f"{set_name} has no part {part_name!r}: {nearest(part_name, known)}")
+        parts = [known[part_name]] if part_name else [part for part in data_set.parts if extras or not part.extra]
         chosen.extend((data_set, part) for part in parts)
     return list(dict.fromkeys(chosen))

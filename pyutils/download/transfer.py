@@ -114,7 +114,7 @@ class _Job:
 
     def _may_resume(self, url: str) -> bool:
         """Resume from another mirror only where a checksum will detect that the two differ."""
-        return self.partial.origin.url == url or self.expected.has_sum
+        return self.partial.origin.url == url or bool(self.expected.sha256 or self.expected.md5)
 
     def _judge(self, url: str, refuse: bool) -> bool:
         """Rename the complete file if it is as expected. A wrong one stays as `.part`, so that the user can accept it

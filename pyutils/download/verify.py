@@ -29,11 +29,6 @@ class Expected:
     sha256: str | None = None
     md5: str | None = None
 
-    @property
-    def has_sum(self) -> bool:
-        """True when a checksum is known."""
-        return bool(self.sha256 or self.md5)
-
     def mismatch(self, path: Path) -> str:
         """Return "" when `path` is as expected, else the difference with both values."""
         size = path.stat().st_size

@@ -9,18 +9,18 @@ from __future__ import annotations
 import json
 import textwrap
 from collections.abc import Iterable, Mapping
-from dataclasses import is_dataclass, replace
+from functools import reduce
 from pathlib import Path
-from typing import Any, ClassVar, get_type_hints
+from typing import Any, ClassVar
 
 import numpy as np
 import yaml
 
 from pyutils.config import to_yaml
-from pyutils.config.conversion import Place, convert
 from pyutils.config.loading import parse_config
 from pyutils.errors import InputError, nearest
 from pyutils.formats.atomic import PathLike, check_replaceable
+from pyutils.formats.yaml_text import dump_yaml, parse_yaml
 from pyutils.weights.checkpoint import CONFIG_FILE, METRICS_FILE, save_checkpoint
 from pyutils.weights.loading import load_arrays
 from pyutils.weights.places import WEIGHT_FILES, resolve_weights
@@ -69,7 +69,7 @@ class PretrainedIO:
         file = resolve_weights(source)
         tensors, lacking = self.read_tensors(file)
         arguments = {name: changes.pop(name) for name in self.build_arguments if name in changes}
-        config = _changed(self._config_for(model_class, file, tensors), changes)
+        config = _with_fields(self._config_for(model_class, file, tensors), changes, "from_pretrained")
         model = self.build(model_class, config, tensors, **arguments)
         self.fill(model, tensors, str(file), [*may_miss, *lacking])
         model.eval()
@@ -96,11 +96,11 @@ class PretrainedIO:
         sizes = self.sizes(model_class, tensors)
         path = next((path for path in map(file.with_name, (CONFIG_FILE, *_JSON)) if path.is_file()), None)
         if path is None:
-            return _with_fields(self.config_class(), sizes)
+            return _with_fields(self.config_class(), sizes, str(file))
         config = self._read_config(path)
         # 0 leaves the size of the vocabulary to vocab.txt.
-        from_file = {field: size for field, size in sizes.items() if field.rpartition(".")[2] == "vocab_size"}
-        config = _with_fields(config, {field: size for field, size in from_file.items() if not _field(config, field)})
+        open_fields = [name for name in sizes if name.rpartition(".")[2] == "vocab_size" and not _field(config, name)]
+        config = _with_fields(config, {name: sizes[name] for name in open_fields}, str(path))
         for field, found in sizes.items():
             written = _field(config, field)
             if field not in self.unchecked and written != found:
@@ -123,36 +123,22 @@ class PretrainedIO:
 
 
 def _field(config: Any, name: str) -> Any:
-    """Return the value of a dotted field. InputError naming the nearest field for an unknown one."""
-    for part in name.split("."):
-        known = vars(config) if is_dataclass(config) else ()
-        if part not in known:
-            raise InputError(f"unknown configuration field {part!r}: {nearest(part, known)}")
-        config = getattr(config, part)
-    return config
+    """Return the value of a dotted field."""
+    return reduce(getattr, name.split("."), config)
 
 
-def _with_fields(config: Any, values: Mapping[str, Any]) -> Any:
-    """Return `config` with other values of dotted fields, all at once: some are valid together only."""
-    own: dict[str, Any] = {}
-    inner: dict[str, dict[str, Any]] = {}
+def _with_fields(config: Any, values: Mapping[str, Any], origin: str) -> Any:
+    """Return `config` with other values of dotted fields, all at once: some are valid together only.
+
+    They are checked as those of a file are: InputError names `origin` and the field.
+    """
+    if not values:
+        return config
+    tree = parse_yaml(to_yaml(config), origin)
     for name, value in values.items():
-        _field(config, name)
-        first, _, rest = name.partition(".")
-        if rest:
-            inner.setdefault(first, {})[rest] = value
-        else:
-            own[first] = value
-    nested = {first: _with_fields(getattr(config, first), fields) for first, fields in inner.items()}
-    return replace(config, **own, **nested)
-
-
-def _changed(config: Any, changes: Mapping[str, Any]) -> Any:
-    """`_with_fields` of a caller's values, whose types are checked as those of a file."""
-    typed = {}
-    for name, value in changes.items():
-        _field(config, name)
-        owner, _, field = name.rpartition(".")
-        hints = get_type_hints(type(_field(config, owner) if owner else config))
-        typed[name] = convert(value, hints[field], Place((name,), {}, "from_pretrained"))
-    return _with_fields(config, typed)
+        *sections, field = name.split(".")
+        node = tree
+        for section in sections:
+            node = node.setdefault(section, {})
+        node[field] = value
+    return parse_config(type(config), dump_yaml(tree), origin)
