@@ -1,4 +1,4 @@
-"""What the model packages announce as entry points of the distribution; `pyutils` names no model package.
+"""Entry points that the model packages announce; `pyutils` names no model package.
 
 A package is imported only when one of its entries is used.
 """

@@ -59,7 +59,9 @@ def read_table(path: Path = TABLE) -> dict[str, DataSet]:
 
 def _data_set(name: str, about: str, folder: str, licence: str, parts: dict[str, dict[str, Any]]) -> DataSet:
     lists = ("sources", "pieces")
-    rows = {part: {key: tuple(row[key]) if key in lists else row[key] for key in row} for part, row in parts.items()}
+    rows: dict[str, dict[str, Any]] = {
+        part: {key: tuple(row[key]) if key in lists else row[key] for key in row} for part, row in parts.items()
+    }
     return DataSet(name, about, folder, licence, tuple(Part(part, **row) for part, row in rows.items()))
 
 
@@ -67,7 +69,7 @@ def choose(names: list[str], extras: bool = False) -> list[tuple[DataSet, Part]]
     """Return the parts that `SET` and `SET:PART` name; a set without part names all of it, `extra` ones only with
     `extras`. InputError with the nearest name for an unknown one."""
     table = read_table()
-    chosen = []
+    chosen: list[tuple[DataSet, Part]] = []
     for name in names:
         set_name, _, part_name = name.partition(":")
         if set_name not in table:

@@ -1,4 +1,4 @@
-"""Read JSON and JSON lines, with errors that name the file, the position and what was expected."""
+"""Read JSON and JSON lines, with errors that name the file, the position and the expected value."""
 
 from __future__ import annotations
 

@@ -90,7 +90,7 @@ def _widened(content: Any) -> Any:
 
     A pickle may hold one array or dictionary many times, and a dictionary inside itself: each is converted once.
     """
-    done: dict[int, tuple[Any, Any]] = {}  # by identity: what it was, kept so that none is given away, and is now
+    done: dict[int, tuple[Any, Any]] = {}  # id → (object, kept alive so that its id stays its own; result)
 
     def widened(array: np.ndarray) -> np.ndarray:
         if id(array) not in done:

@@ -20,7 +20,7 @@ class Misuse(Exception):
 
 
 class NotRead(Misuse):
-    """A pickle contains valid data of a kind that is not supported; the text says which, and what to do."""
+    """A pickle contains valid data of a kind that is not supported; the message names it and the remedy."""
 
 
 def expect(plain: object, problem: str) -> None:

@@ -89,7 +89,7 @@ def load_npy(path: str | Path) -> np.ndarray:
     """Return the array of a `.npy` file; `numpy.load(allow_pickle=True)` would execute an object array's pickle.
 
     Raises:
-        InputError: the file is missing, truncated, no `.npy` file, or contains what `load` refuses.
+        InputError: the file is missing, truncated, not a `.npy` file, or contains a pickle that `load` refuses.
     """
     path = Path(path)
     try:
@@ -204,7 +204,7 @@ class _Reader(pickle._Unpickler):
         expect(self._may_copy >= 0, "its content would grow beyond the size of the file")
 
     def _frame(self) -> None:
-        self.read(8)  # the length of a frame, which only matters to readers that fetch frames as a whole
+        self.read(8)  # the length of a frame, needed only by readers that buffer complete frames
 
     def _byte_array(self) -> None:
         # Not `bytearray(size)`, which writes zeros to all the memory that a damaged size asks for.

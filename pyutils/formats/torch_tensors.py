@@ -18,7 +18,7 @@ _DTYPES = {
     "LongStorage": "<i8", "IntStorage": "<i4", "ShortStorage": "<i2", "CharStorage": "|i1",
     "ByteStorage": "|u1", "BoolStorage": "|b1", "UntypedStorage": "|u1",
 }  # fmt: skip
-# Types that PyTorch has and these models have not: storages, and what its newer rebuild function is given.
+# PyTorch's types that these models do not use: storages, and arguments of its newer rebuild function.
 _UNREAD_STORAGES = ("ComplexFloatStorage", "ComplexDoubleStorage", "QInt8Storage", "QUInt8Storage", "QInt32Storage")
 _UNREAD_TYPES = (
     *("uint16", "uint32", "uint64", "complex32", "complex64", "complex128"),

@@ -3,7 +3,7 @@
     model.safetensors (or model.pdparams)   parameters and buffers under their structured names
     config.yaml, vocab.txt, …               the configuration and other files of the task
     metrics.json                            metrics known when it was written
-    state.safetensors, state.json           optimizer, task and place in the run; in `last` only
+    state.safetensors, state.json           optimizer, task and position in the run; in `last` only
 
 Written atomically; if the disk fills up or the process dies, the previous checkpoint is intact.
 """

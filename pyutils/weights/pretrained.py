@@ -79,13 +79,11 @@ class PretrainedIO:
 
     def save(self, model: Any, folder: PathLike, vocabulary: PathLike | None, weights_format: str) -> None:
         """`save_pretrained` of `model`."""
-        vocabulary = model.vocabulary if vocabulary is None else vocabulary
-        files = [Path(vocabulary)] if vocabulary is not None else []
         if weights_format not in _FORMATS:
             raise InputError(f"unknown weights_format {weights_format!r}: {nearest(weights_format, _FORMATS)}")
-        for path in files:
-            if not path.is_file():
-                raise InputError(f"{path}: no such vocabulary; give the vocab.txt that the model was trained with")
+        files = [Path(path) for path in (vocabulary or model.vocabulary,) if path]
+        if files and not files[0].is_file():
+            raise InputError(f"{files[0]}: no such vocabulary; give the vocab.txt that the model was trained with")
         known = (CONFIG_FILE, METRICS_FILE, _VOCABULARY, *(path.name for path in files))
         check_replaceable(folder, WEIGHT_FILES, known, "a checkpoint")
         text = "model:\n" + textwrap.indent(to_yaml(model.own_config()), "  ")
