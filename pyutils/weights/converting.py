@@ -8,12 +8,11 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 
 from pyutils.download.progress import human_size
-from pyutils.errors import InputError, closest, nearest
+from pyutils.errors import InputError, closest
 from pyutils.formats.tensor_files import cast_floats, stored_type, write_pdparams, write_safetensors
 from pyutils.formats.weight_files import file_format, named_arrays, read, read_object
 from pyutils.packages import CHECKPOINTS, announced
@@ -66,7 +65,7 @@ def to_ours(model: str, tensors: Mapping[str, np.ndarray], origin: str) -> dict[
     Raises:
         InputError: another model's checkpoint, or tensors for which there is no rule.
     """
-    module = _announced_module(model)
+    module = announced(CHECKPOINTS)[model].load()
     if module.is_ours(tensors):
         return dict(tensors)
     converted = module.convert(tensors, origin=origin)
@@ -78,14 +77,7 @@ def to_ours(model: str, tensors: Mapping[str, np.ndarray], origin: str) -> dict[
 
 def to_theirs(model: str, tensors: Mapping[str, np.ndarray], names: str) -> dict[str, np.ndarray]:
     """Return our tensors under the names of another code base of `model`. InputError for an unknown one."""
-    return _announced_module(model).to_names(tensors, names)
-
-
-def _announced_module(model: str) -> ModuleType:
-    found = announced(CHECKPOINTS)
-    if model not in found:
-        raise InputError(f"unknown model {model!r}: {nearest(model, found)}")
-    return found[model].load()
+    return announced(CHECKPOINTS)[model].load().to_names(tensors, names)
 
 
 def is_folder(destination: Path) -> bool:

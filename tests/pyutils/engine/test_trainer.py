@@ -298,9 +298,9 @@ def test_resuming_with_another_vocabulary_is_refused(tmp_path):
     ("text", "message"),
     [
         ('{"version": 1}', "state.json: damaged, it lacks progress, identity, optimizer"),
-        ("[1]", "state.json: expected an object, found a list"),
+        ("[1]", "state.json: expected an object, found .*list"),
         ('{"version": 2}', "version 2, this program reads version 1"),
-        ("{", "not JSON"),
+        ("{", "state.json: not valid JSON"),
     ],
 )
 def test_a_damaged_state_is_an_error_that_names_what_is_missing(tmp_path, text, message):
