@@ -11,7 +11,7 @@ _MOST_NAMES_LISTED = 12
 class InputError(ValueError):
     """Data, a configuration or a command line that the user can put right.
 
-    The message names the file, the entry, what was expected, what was found and what to do next. Command lines print it
+    The message names the file, the entry, the expected and the found value, and the remedy. Command lines print it
     without a traceback and exit with status 2 (`pyutils.config.command_line.run_main`).
     """
 

@@ -12,8 +12,7 @@ from pyutils.config import setting
 from pyutils.config.checks import at_least, check_transformer, multiple_of
 from pyutils.errors import InputError, nearest
 from pyutils.formats.atomic import PathLike
-from pyutils.layers.bert_config import StackConfig
-from pyutils.weights.bert_names import BERT_FIELDS
+from pyutils.layers.bert_config import BERT_FIELDS, StackConfig
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "vilbert"
 """Folder of the package's recipes."""

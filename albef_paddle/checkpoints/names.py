@@ -17,7 +17,7 @@ import numpy as np
 from albef_paddle.config import AlbefConfig
 from pyutils.weights import vision_names
 from pyutils.weights.bert_names import layer_rules, masked_language_rules, text_embedding_rules
-from pyutils.weights.names import NORM, TENSOR, NameMap, Rule
+from pyutils.weights.names import NORM, TENSOR, NameMap, NameRule
 
 NAMES = ("authors", "lavis", "torchmultimodal")
 SIDES = (("", ""), ("_m", "teacher."))
@@ -88,13 +88,13 @@ def tasks_of(names: Collection[str]) -> tuple[str, ...]:
     return found or (("pretrain",) if "words" in heads else ()) + matching
 
 
-def authors_rules(layout: Layout) -> list[Rule]:
+def authors_rules(layout: Layout) -> list[NameRule]:
     """All rules of ALBEF with any of its heads for the names of its authors and of LAVIS.
 
     `.bert.` inside the text encoder of pre-training checkpoints is taken to be removed.
     """
-    found = [Rule("itm_head", "matching"), Rule("ta_head", "assignment")]
-    found += [Rule(theirs, ours, TENSOR) for theirs, ours in _STATE.items()]
+    found = [NameRule("itm_head", "matching"), NameRule("ta_head", "assignment")]
+    found += [NameRule(theirs, ours, TENSOR) for theirs, ours in _STATE.items()]
     for suffix, own in SIDES:
         decoder = f"text_decoder{suffix}"
         found += vision_names.timm_rules(f"visual_encoder{suffix}.", f"{own}vision.")
@@ -102,12 +102,12 @@ def authors_rules(layout: Layout) -> list[Rule]:
         found += masked_language_rules(f"text_encoder{suffix}.cls.predictions", f"{own}words")
         found += text_rules(f"{decoder}.bert", f"{own}decoder.text", 0, layout.decoder)
         found += masked_language_rules(f"{decoder}.cls.predictions", f"{own}decoder.words")
-        found += [Rule(f"{kind}_proj{suffix}", f"{own}{kind}_projection") for kind in ("vision", "text")]
-        found += [Rule(f"cls_head{suffix}.{place}", f"{own}classifier.{place}") for place in (0, 2)]
+        found += [NameRule(f"{kind}_proj{suffix}", f"{own}{kind}_projection") for kind in ("vision", "text")]
+        found += [NameRule(f"cls_head{suffix}.{place}", f"{own}classifier.{place}") for place in (0, 2)]
     return found
 
 
-def text_rules(theirs: str, ours: str, text_layers: int, fusion_layers: int) -> list[Rule]:
+def text_rules(theirs: str, ours: str, text_layers: int, fusion_layers: int) -> list[NameRule]:
     """Rules of a text encoder: the original numbers its layers through, ours begin anew with the fusion layers."""
     found = text_embedding_rules(f"{theirs}.embeddings", f"{ours}.embeddings")
     for number in range(text_layers + fusion_layers):
@@ -137,9 +137,9 @@ TORCHMULTIMODAL_ROOTS = {"vqa": "model.", "retrieval": "model_with_similarity.al
 _SIMILARITY = "model_with_similarity."
 
 
-def _torchmultimodal_rules(root: str) -> list[Rule]:
-    found = [Rule("itm_head", "matching")]
-    found += [Rule(_SIMILARITY + theirs, ours, TENSOR) for theirs, ours in _STATE.items()]
+def _torchmultimodal_rules(root: str) -> list[NameRule]:
+    found = [NameRule("itm_head", "matching")]
+    found += [NameRule(_SIMILARITY + theirs, ours, TENSOR) for theirs, ours in _STATE.items()]
     for suffix, own in SIDES:
         text, fusion = f"{root}text_encoder{suffix}", f"{root}multimodal_encoder{suffix}"
         answers, head = f"answer_decoder{suffix}", f"answer_decoder{suffix}.prediction_head"
@@ -152,32 +152,38 @@ def _torchmultimodal_rules(root: str) -> list[Rule]:
             f"{answers}.multimodal_encoder.layer.{{}}", f"{own}decoder.text.fusion_layers.layers.{{}}", (2, 3)
         )
         found += [
-            Rule(f"{head}.dense", f"{own}decoder.words.transform.dense"),
-            Rule(f"{head}.layer_norm", f"{own}decoder.words.transform.norm", NORM),
-            Rule(f"{head}.decoder.bias", f"{own}decoder.words.bias", TENSOR),
+            NameRule(f"{head}.dense", f"{own}decoder.words.transform.dense"),
+            NameRule(f"{head}.layer_norm", f"{own}decoder.words.transform.norm", NORM),
+            NameRule(f"{head}.decoder.bias", f"{own}decoder.words.bias", TENSOR),
         ]
-        found += [Rule(f"{_SIMILARITY}{kind}_proj{suffix}", f"{own}{kind}_projection") for kind in ("vision", "text")]
+        found += [
+            NameRule(f"{_SIMILARITY}{kind}_proj{suffix}", f"{own}{kind}_projection") for kind in ("vision", "text")
+        ]
     return found
 
 
-def _embedding_rules(theirs: str, ours: str) -> list[Rule]:
+def _embedding_rules(theirs: str, ours: str) -> list[NameRule]:
     rules = text_embedding_rules(theirs, ours)
-    return [*rules[:-1], Rule(f"{theirs}.layer_norm", f"{ours}.norm", NORM)]
+    return [*rules[:-1], NameRule(f"{theirs}.layer_norm", f"{ours}.norm", NORM)]
 
 
-def _layer_rules(theirs: str, ours: str, contract: tuple[int, int]) -> list[Rule]:
+def _layer_rules(theirs: str, ours: str, contract: tuple[int, int]) -> list[NameRule]:
     """`contract`: place of the second linear layer in the feed-forward part, which depends on whether a dropout layer
     stands before it; the first is the one that is written."""
     found = []
     for kind, own in (("attention", "attention"), ("cross_attention", "cross_attention")):
-        found += [Rule(f"{theirs}.{kind}.{part}", f"{ours}.{own}.attend.{part}") for part in ("query", "key", "value")]
         found += [
-            Rule(f"{theirs}.{kind}.output", f"{ours}.{own}.output.dense"),
-            Rule(f"{theirs}.{kind}_layernorm", f"{ours}.{own}.output.norm", NORM),
+            NameRule(f"{theirs}.{kind}.{part}", f"{ours}.{own}.attend.{part}") for part in ("query", "key", "value")
         ]
-    found.append(Rule(f"{theirs}.feedforward.model.0", f"{ours}.feed_forward.expand"))
-    found += [Rule(f"{theirs}.feedforward.model.{place}", f"{ours}.feed_forward.output.dense") for place in contract]
-    return [*found, Rule(f"{theirs}.feedforward_layernorm", f"{ours}.feed_forward.output.norm", NORM)]
+        found += [
+            NameRule(f"{theirs}.{kind}.output", f"{ours}.{own}.output.dense"),
+            NameRule(f"{theirs}.{kind}_layernorm", f"{ours}.{own}.output.norm", NORM),
+        ]
+    found.append(NameRule(f"{theirs}.feedforward.model.0", f"{ours}.feed_forward.expand"))
+    found += [
+        NameRule(f"{theirs}.feedforward.model.{place}", f"{ours}.feed_forward.output.dense") for place in contract
+    ]
+    return [*found, NameRule(f"{theirs}.feedforward_layernorm", f"{ours}.feed_forward.output.norm", NORM)]
 
 
 _TIED = (r"^answer_decoder(_m)?\.prediction_head\.decoder\.weight$",)

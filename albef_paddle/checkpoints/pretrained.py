@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from albef_paddle.checkpoints.names import layer_numbers, layout_of_ours
 from albef_paddle.checkpoints.weights import load_tensors, read_checkpoint
 from albef_paddle.config import AlbefConfig
+from albef_paddle.network.classification import AlbefForEntailment
 from pyutils.errors import InputError
-from pyutils.weights.bert_names import BERT_FIELDS
-from pyutils.weights.pretrained import Pretrained
+from pyutils.layers.bert_config import BERT_FIELDS
+from pyutils.weights.pretrained import PretrainedIO
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -24,49 +25,35 @@ _FOREIGN_FIELDS = {**BERT_FIELDS, "fusion_layer": "fusion_layer"}
 _WORDS, _FEED_FORWARD = "text.embeddings.words.table.weight", "feed_forward.expand.bias"
 
 
-class PretrainedAlbef(Pretrained):
-    """See `Pretrained`. The image size and the queue may differ from the file's: positions are interpolated, a queue of
-    another size starts anew, and so does a momentum teacher that the file lacks, as a copy of the model.
-
-    has_classes: whether `num_classes` of the configuration is the number of classes of this model.
-    """
+class AlbefIO(PretrainedIO):
+    """Loads and saves ALBEF's models. The image size and the queue may differ from the file's: positions are
+    interpolated, a queue of another size starts from scratch, a momentum teacher that the file lacks as a copy of the
+    model."""
 
     config_class = AlbefConfig
     unchecked = ("vision.image_size", "vision.num_heads", "text.num_heads", "queue_size")
-    has_classes: ClassVar[bool] = False
 
-    @classmethod
-    def read_tensors(cls, file: Path) -> tuple[dict[str, np.ndarray], list[str]]:
-        """See `Pretrained`."""
+    def read_tensors(self, file: Path) -> tuple[dict[str, np.ndarray], list[str]]:
         return read_checkpoint(file), []
 
-    @classmethod
-    def fill(cls, model: Any, tensors: Arrays, origin: str, may_miss: list[str]) -> None:
-        """See `Pretrained`."""
+    def fill(self, model: Any, tensors: Arrays, origin: str, may_miss: list[str]) -> None:
         load_tensors(model, tensors, origin, may_miss)
 
-    @classmethod
-    def sizes(cls, tensors: Arrays) -> dict[str, Any]:
-        """See `Pretrained`. InputError when tensors are missing that every ALBEF has."""
+    def sizes(self, model_class: type, tensors: Arrays) -> dict[str, Any]:
+        """Sizes by field. InputError when tensors are missing that every ALBEF has."""
         try:
             found = {**_vision_sizes(tensors), **_text_sizes(tensors)}
         except (KeyError, ValueError) as error:
             raise InputError(f"the checkpoint lacks a tensor that every ALBEF has ({error})") from error
         decoder = layer_numbers(tensors, r"^decoder\.text\.fusion_layers\.layers\.(\d+)\.")
-        told = {"embed_dim": ("vision_projection.bias", 0), "queue_size": ("queue.images", 1)}
-        if cls.has_classes:
-            told["num_classes"] = ("classifier.2.bias", 0)
-        found |= {field: tensors[name].shape[axis] for field, (name, axis) in told.items() if name in tensors}
+        sources = {"embed_dim": ("vision_projection.bias", 0), "queue_size": ("queue.images", 1)}
+        if issubclass(model_class, AlbefForEntailment):
+            sources["num_classes"] = ("classifier.2.bias", 0)
+        found |= {field: tensors[name].shape[axis] for field, (name, axis) in sources.items() if name in tensors}
         return {**found, "decoder_layers": len(decoder)} if decoder else found
 
-    @classmethod
-    def from_foreign(cls, values: Mapping[str, Any]) -> dict[str, Any]:
-        """See `Pretrained`."""
+    def from_foreign(self, values: Mapping[str, Any]) -> dict[str, Any]:
         return {"text": {ours: values[theirs] for theirs, ours in _FOREIGN_FIELDS.items() if theirs in values}}
-
-    def own_config(self: Any) -> AlbefConfig:
-        """See `Pretrained`."""
-        return self.config
 
 
 def _vision_sizes(tensors: Arrays) -> dict[str, Any]:

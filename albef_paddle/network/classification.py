@@ -5,16 +5,16 @@ from __future__ import annotations
 import paddle
 from paddle import nn
 
-from albef_paddle.checkpoints.pretrained import PretrainedAlbef
 from albef_paddle.config import AlbefConfig
 from albef_paddle.network.ema import Teacher
 from albef_paddle.network.text_encoder import text_encoder
 from pyutils.layers.initializers import linear
 from pyutils.layers.vit import VisionTransformer
 from pyutils.losses import distilled_cross_entropy, masked_cross_entropy
+from pyutils.packages import PretrainedModel
 
 
-class PairClassifier(PretrainedAlbef, nn.Layer):
+class PairClassifier(PretrainedModel, nn.Layer):
     """Classes of a sentence read with `images` images: an MLP on the first token's state.
 
     Call `teacher.update(model)` before the first forward pass of every optimizer step, and `teacher.copy_from(model)`
@@ -69,8 +69,6 @@ class PairClassifier(PretrainedAlbef, nn.Layer):
 
 class AlbefForEntailment(PairClassifier):
     """SNLI-VE: does the image entail the sentence (section 4.4)? `config.num_classes` classes."""
-
-    has_classes = True
 
     def __init__(self, config: AlbefConfig):
         super().__init__(config, config.num_classes, images=1)

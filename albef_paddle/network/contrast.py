@@ -9,7 +9,6 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
-from albef_paddle.checkpoints.pretrained import PretrainedAlbef
 from albef_paddle.config import AlbefConfig
 from albef_paddle.network.ema import Teacher
 from albef_paddle.network.negatives import Negatives, draw_negatives
@@ -22,6 +21,7 @@ from pyutils.layers.attention import KeyValue
 from pyutils.layers.initializers import linear
 from pyutils.layers.vit import VisionTransformer
 from pyutils.losses import IGNORE, contrastive_positives, contrastive_targets, itc_loss, masked_cross_entropy
+from pyutils.packages import PretrainedModel
 
 TOWERS = ("vision", "text", "vision_projection", "text_projection")
 
@@ -107,7 +107,7 @@ def gather_compared(teacher: Encoded, identities: paddle.Tensor | None = None) -
     )
 
 
-class ContrastiveModel(PretrainedAlbef, nn.Layer):
+class ContrastiveModel(PretrainedModel, nn.Layer):
     """Image and text towers, the queue, and the matching head (class 1 = they match). A subclass adds `teacher`, which
     holds momentum copies of the towers at least.
 

@@ -9,7 +9,6 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
-from albef_paddle.checkpoints.pretrained import PretrainedAlbef
 from albef_paddle.config import AlbefConfig
 from albef_paddle.network.ema import Teacher
 from albef_paddle.network.text_encoder import TextDecoder, labelled_positions, next_words, take_flat, text_encoder
@@ -17,6 +16,7 @@ from pyutils.engine.precision import fp32_island
 from pyutils.layers.attention import KeyValue
 from pyutils.layers.vit import VisionTransformer
 from pyutils.losses import IGNORE
+from pyutils.packages import PretrainedModel
 
 
 class RankedAnswers(NamedTuple):
@@ -27,7 +27,7 @@ class RankedAnswers(NamedTuple):
     probabilities: paddle.Tensor
 
 
-class AlbefForQuestionAnswering(PretrainedAlbef, nn.Layer):
+class AlbefForQuestionAnswering(PretrainedModel, nn.Layer):
     """The question is read with the image; the decoder writes answers from its states. Call `teacher.update(model)`
     before the first forward pass of every optimizer step."""
 

@@ -8,7 +8,6 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
-from albef_paddle.checkpoints.pretrained import PretrainedAlbef
 from albef_paddle.config import AlbefConfig
 from albef_paddle.network.contrast import unit_feature
 from albef_paddle.network.negatives import sample_rows
@@ -17,6 +16,7 @@ from pyutils.errors import InputError
 from pyutils.layers.initializers import linear
 from pyutils.layers.vit import VisionTransformer
 from pyutils.losses import masked_cross_entropy
+from pyutils.packages import PretrainedModel
 
 OWN_FIRST, OWN_SECOND, NEITHER = 0, 1, 2
 _TEMPERATURE = 0.07
@@ -61,7 +61,7 @@ def draw_assignment(weights: paddle.Tensor) -> Assignment:
     return Assignment(first, second, labels)
 
 
-class AlbefForTextAssignment(PretrainedAlbef, nn.Layer):
+class AlbefForTextAssignment(PretrainedModel, nn.Layer):
     """Three classes: the text belongs to the first image, the second, neither. There is no teacher."""
 
     def __init__(self, config: AlbefConfig):

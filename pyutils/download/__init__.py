@@ -1,6 +1,6 @@
 """Downloads that resume, and are checked before the file gets its name.
 
-`fetch` downloads one file, `join_pieces` and `unpack` handle archives, `python -m pyutils.download` whole data sets.
+`fetch` downloads one file, `join_pieces` and `unpack` handle archives, `python -m pyutils.download` data sets.
 """
 
 from pyutils.download.archives import join_pieces, unpack

@@ -52,7 +52,7 @@ def _command_line() -> argparse.ArgumentParser:
         description="Download data sets. Downloads resume, are checked, and never leave an incomplete file in place.",
         epilog="Example: bash download_dataset.sh vqa2 coco2014:train2014 --root data",
     )
-    parser.add_argument("sets", nargs="*", metavar="SET[:PART]", help="what to download, check or list")
+    parser.add_argument("sets", nargs="*", metavar="SET[:PART]", help="data sets or parts to download, check or list")
     parser.add_argument(
         "--list", action="store_true", help="list the data sets, their parts and which are already downloaded"
     )

@@ -16,7 +16,6 @@ from pyutils.download.verify import Expected, check_opens
 from pyutils.errors import InputError
 from pyutils.formats.atomic import PathLike
 
-_PIECE = re.compile(r"(?P<stem>.+?)[._-](?:part)?(?P<number>\d{2,4})$")
 _COPY = 1 << 22
 
 
@@ -27,16 +26,14 @@ def join_pieces(
     sha256: str | None = None,
     md5: str | None = None,
 ) -> Path:
-    """Concatenate `pieces` (NAME.part00, NAME.part01, … or NAME.000, …) to `destination` by number; return its path.
+    """Concatenate `pieces` in the order given to `destination`; return its path.
 
     The result is checked against `size` and checksums, and opened, before it gets its name; the pieces are kept.
 
     Raises:
-        InputError: a gap in the numbers, or pieces of different archives.
-        DownloadError: the result is not what was expected, or the disk is full.
+        DownloadError: the result is not as expected, or the disk is full.
     """
-    ordered = _in_order([Path(piece) for piece in pieces])
-    target = Path(destination)
+    ordered, target = [Path(piece) for piece in pieces], Path(destination)
     needed, free = sum(piece.stat().st_size for piece in ordered), shutil.disk_usage(ordered[0].parent).free
     if needed > free:
         raise DownloadError(
@@ -48,45 +45,17 @@ def join_pieces(
                 with piece.open("rb") as content:
                     shutil.copyfileobj(content, stream, _COPY)
         try:
-            _check(joined.path, target, Expected(size, sha256, md5))
-            joined.finish()
-        finally:
-            joined.discard()
-    return target
-
-
-def _check(joined: Path, target: Path, expected: Expected) -> None:
-    problem = expected.mismatch(joined)
-    if not problem:
-        try:
-            check_opens(joined, target.name)
+            problem = Expected(size, sha256, md5).mismatch(joined.path)
+            if not problem:
+                check_opens(joined.path, target.name)
+                joined.finish()
         except SourceFailed as error:
             problem = str(error)
+        finally:
+            joined.discard()
     if problem:
         raise DownloadError(f"{target}, joined from its pieces: {problem}; download the pieces again")
-
-
-def _in_order(pieces: list[Path]) -> list[Path]:
-    if not pieces:
-        raise InputError("no pieces to join")
-    numbered = {}
-    stems = set()
-    for piece in pieces:
-        match = _PIECE.match(piece.name)
-        if match is None:
-            raise InputError(f"{piece}: expected a piece named like NAME.part00")
-        if not piece.is_file():
-            raise InputError(f"{piece}: this piece is missing; download it again")
-        stems.add(match["stem"])
-        numbered[int(match["number"])] = piece
-    first = min(numbered)
-    gaps = sorted(set(range(first, max(numbered) + 1)) - set(numbered))
-    if len(stems) > 1:
-        raise InputError(f"pieces of different archives: {', '.join(sorted(stems))}")
-    if gaps or first > 1:
-        lost = ", ".join(f"{number:02d}" for number in (gaps or range(first)))
-        raise InputError(f"{pieces[0].parent}: pieces {lost} of {stems.pop()} are missing; download them again")
-    return [numbered[number] for number in sorted(numbered)]
+    return target
 
 
 def is_archive(name: str) -> bool:

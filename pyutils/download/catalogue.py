@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -50,65 +50,34 @@ class DataSet:
     licence: str
     parts: tuple[Part, ...]
 
-    def part(self, name: str) -> Part:
-        """Return the part called `name`. InputError with the nearest name where there is none."""
-        names = {part.name: part for part in self.parts}
-        if name not in names:
-            raise InputError(f"{self.name} has no part {name!r}: {nearest(name, names)}")
-        return names[name]
-
 
 @cache
 def read_table(path: Path = TABLE) -> dict[str, DataSet]:
-    """Return all data sets by name. InputError, naming the entry, for an invalid table."""
-    table = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return {name: _data_set(name, entry, path) for name, entry in table.items()}
+    """Return all data sets by name."""
+    return {name: _data_set(name, **row) for name, row in yaml.safe_load(path.read_text(encoding="utf-8")).items()}
 
 
-def _data_set(name: str, entry: dict[str, Any], path: Path) -> DataSet:
-    try:
-        parts = tuple(_part(part, row, f"{path}: {name}:{part}") for part, row in entry["parts"].items())
-        return DataSet(name, entry["about"], _relative(entry["folder"]), entry["licence"], parts)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path}: {name}: expected about, folder, licence and parts ({error!r})") from error
-
-
-def _part(name: str, row: dict[str, Any], where: str) -> Part:
-    known = {field.name for field in fields(Part)} - {"name"}
-    for key in row:
-        if key not in known:
-            raise InputError(f"{where}: unknown key {key!r}: {nearest(key, known)}")
-    for key in ("file", "about"):
-        if key not in row:
-            raise InputError(f'{where}: expected the key "{key}"')
-    if not row.get("sources") and not row.get("pieces") and not row.get("by_hand"):
-        raise InputError(f'{where}: expected "sources", "pieces" or "by_hand"')
-    values: dict[str, Any] = {
-        key: tuple(value) if key in ("sources", "pieces") else value for key, value in row.items()
+def _data_set(name: str, about: str, folder: str, licence: str, parts: dict[str, dict[str, Any]]) -> DataSet:
+    lists = ("sources", "pieces")
+    rows: dict[str, dict[str, Any]] = {
+        part: {key: tuple(row[key]) if key in lists else row[key] for key in row} for part, row in parts.items()
     }
-    _relative(row["file"])
-    return Part(name, **values)
-
-
-def _relative(path: str) -> str:
-    parts = PurePosixPath(path)
-    if parts.is_absolute() or ".." in parts.parts:
-        raise InputError(f"{TABLE}: {path!r} is not a folder below the root")
-    return path
+    return DataSet(name, about, folder, licence, tuple(Part(part, **row) for part, row in rows.items()))
 
 
 def choose(names: list[str], extras: bool = False) -> list[tuple[DataSet, Part]]:
     """Return the parts that `SET` and `SET:PART` name; a set without part names all of it, `extra` ones only with
     `extras`. InputError with the nearest name for an unknown one."""
     table = read_table()
-    chosen = []
+    chosen: list[tuple[DataSet, Part]] = []
     for name in names:
         set_name, _, part_name = name.partition(":")
         if set_name not in table:
             raise InputError(f"unknown data set {set_name!r}: {nearest(set_name, table)}")
         data_set = table[set_name]
-        if part_name:
-            chosen.append((data_set, data_set.part(part_name)))
-        else:
-            chosen.extend((data_set, part) for part in data_set.parts if extras or not part.extra)
+        known = {part.name: part for part in data_set.parts}
+        if part_name and part_name not in known:
+            raise InputError(f"{set_name} has no part {part_name!r}: {nearest(part_name, known)}")
+        parts = [known[part_name]] if part_name else [part for part in data_set.parts if extras or not part.extra]
+        chosen.extend((data_set, part) for part in parts)
     return list(dict.fromkeys(chosen))

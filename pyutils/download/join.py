@@ -6,6 +6,7 @@ python -m pyutils.download.join detectron_fix_100.tar.gz.part00 --parts 33 --unp
 from __future__ import annotations
 
 import argparse
+import glob
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from pyutils.config.command_line import run_main
 from pyutils.download.archives import is_archive, join_pieces, unpack
 from pyutils.errors import InputError
 
+_LISTED = 8
 _PART = re.compile(r"(?P<stem>.+)\.part(?P<number>\d{2,4})$")
 
 
@@ -29,64 +31,47 @@ def find_parts(one: Path, count: int | None = None) -> list[Path]:
     match = _PART.match(one.name)
     if match is None:
         raise InputError(f"{one}: expected one part of an archive, named like NAME.part00")
+    stem, width = match["stem"], len(match["number"])
     there = {}
-    for path in one.parent.glob(f"{_glob_literal(match['stem'])}.part*"):
+    for path in one.parent.glob(f"{glob.escape(stem)}.part*"):
         found = _PART.match(path.name)
         if found:
             there[int(found["number"])] = path
+    number = max(there, default=-1) + 1 if count is None else count
+    missing = [f"{stem}.part{index:0{width}d}" for index in range(number) if index not in there]
+    extra = [path.name for index, path in sorted(there.items()) if index >= number]
     if not there:
-        raise InputError(f"{one}: no such file, nor any other part of {match['stem']} beside it")
-    number = max(there) + 1 if count is None else count
-    width = len(match["number"])
-    missing = [f"{match['stem']}.part{place:0{width}d}" for place in range(number) if place not in there]
-    if missing:
-        raise InputError(
-            f"{one.parent}: {len(missing)} of {number} parts of {match['stem']} are missing: {', '.join(missing[:8])}; "
-            "download them again"
-        )
-    extra = [path.name for place, path in sorted(there.items()) if place >= number]
-    if extra:
-        raise InputError(f"{one.parent}: expected {number} parts, found more: {', '.join(extra[:8])}")
-    parts = [there[place] for place in range(number)]
-    _check_sizes(parts)
-    return parts
+        problem = f"neither {one.name} nor any other part of {stem} exists"
+    elif missing:
+        shown = ", ".join(missing[:_LISTED])
+        problem = f"{len(missing)} of {number} parts of {stem} are missing: {shown}; download them again"
+    elif extra:
+        problem = f"expected {number} parts, found more: {', '.join(extra[:_LISTED])}"
+    else:
+        problem = _wrong_sizes([there[index] for index in range(number)])
+    if problem:
+        raise InputError(f"{one.parent}: {problem}")
+    return [there[index] for index in range(number)]
 
 
-def _check_sizes(parts: list[Path]) -> None:
-    """InputError unless every part but the last has one size, and the last at most that."""
+def _wrong_sizes(parts: list[Path]) -> str:
+    """Describe parts of another size than the others, but for a smaller last one; "" when there are none."""
     sizes = [path.stat().st_size for path in parts]
-    if len(parts) < 2:
-        return
     # The size most parts have is the right one; of two parts the first has it.
-    usual = Counter(sizes[:-1]).most_common(1)[0][0]
-    wrong = [place for place, size in enumerate(sizes[:-1]) if size != usual]
-    if not 0 < sizes[-1] <= usual:
-        wrong.append(len(parts) - 1)
-    if wrong:
-        named = ", ".join(f"{parts[place].name} ({sizes[place]} bytes)" for place in wrong[:8])
-        raise InputError(
-            f"{parts[0].parent}: parts of the wrong size: {named}; expected {usual} bytes each, the last at most "
-            "that: download them again"
-        )
-
-
-def _glob_literal(text: str) -> str:
-    return re.sub(r"([*?\[])", r"[\1]", text)
-
-
-def _at_least_one(text: str) -> int:
-    if int(text) < 1:
-        raise ValueError
-    return int(text)
+    usual = Counter(sizes[:-1] or sizes).most_common(1)[0][0]
+    right = [size == usual for size in sizes[:-1]] + [0 < sizes[-1] <= usual or len(parts) == 1]
+    wrong = [f"{path.name} ({size} bytes)" for path, size, fits in zip(parts, sizes, right) if not fits]
+    if not wrong:
+        return ""
+    shown = ", ".join(wrong[:_LISTED])
+    return f"parts of the wrong size: {shown}; expected {usual} bytes each, the last at most that: download them again"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Check the parts, join them, open the result, and unpack it with --unpack."""
     parser = argparse.ArgumentParser(prog="python -m pyutils.download.join", description=__doc__)
     parser.add_argument("part", type=Path, help="one of the parts, NAME.part00")
-    parser.add_argument(
-        "--parts", type=_at_least_one, help="expected number of parts (default: as the highest number implies)"
-    )
+    parser.add_argument("--parts", type=int, help="expected number of parts (default: as the highest number implies)")
     parser.add_argument("--output", type=Path, help="the archive to write (default: NAME beside the parts)")
     parser.add_argument("--md5", help="expected checksum of the archive")
     parser.add_argument("--sha256", help="expected checksum of the archive")

@@ -23,11 +23,11 @@ def human_size(size: float | None) -> str:
 class Progress:
     """Report the progress of a download that starts at byte `start` of `total` (None: unknown)."""
 
-    def __init__(self, name: str, start: int, total: int | None, shown: bool = True) -> None:
-        self._name, self._done, self._total, self._shown = name, start, total, shown
+    def __init__(self, name: str, start: int, total: int | None) -> None:
+        self._name, self._done, self._total = name, start, total
         self._bar = None
         self._last_line = time.monotonic()
-        if shown and sys.stderr.isatty():
+        if sys.stderr.isatty():
             from tqdm import tqdm
 
             self._bar = tqdm(total=total, initial=start, desc=name, unit="B", unit_scale=True, unit_divisor=1024)
@@ -37,7 +37,7 @@ class Progress:
         self._done += count
         if self._bar is not None:
             self._bar.update(count)
-        elif self._shown and time.monotonic() - self._last_line > _SECONDS_BETWEEN_LINES:
+        elif time.monotonic() - self._last_line > _SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
             print(f"{self._name}: {human_size(self._done)} of {human_size(self._total)}", file=sys.stderr, flush=True)
 

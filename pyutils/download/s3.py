@@ -18,7 +18,7 @@ _CHANGED = {"412", "PreconditionFailed", "416", "InvalidRange"}
 
 @contextmanager
 def open_at(url: str, offset: int, validator: str, timeout: float) -> Iterator[Opened]:
-    """See `pyutils.download.sources.open_source`."""
+    """Open the object at byte `offset` (`sources.open_source`)."""
     bucket, key = _address(url)
     wanted: dict[str, Any] = {"Bucket": bucket, "Key": key}
     if offset:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from urllib.parse import urlsplit
 from pyutils.download.archives import is_archive, join_pieces, unpack
 from pyutils.download.catalogue import DataSet, Part
 from pyutils.download.sources import probe
-from pyutils.download.transfer import Patience, fetch
+from pyutils.download.transfer import fetch
 from pyutils.download.transport import DownloadError, Probe
 from pyutils.formats.atomic import write_json
 
@@ -29,7 +28,6 @@ class Store:
     mirrors: tuple[str, ...] = ()
     accept_mismatch: bool = False
     keep_archives: bool = False
-    patience: Patience | None = None
 
     def file(self, data_set: DataSet, part: Part) -> Path:
         """Return the destination of the part's file."""
@@ -75,26 +73,26 @@ class Store:
             for name, sources in zip(names, own)
         ]
 
-    def probe(self, data_set: DataSet, part: Part, timeout: float = 20.0) -> list[Probe]:
+    def probe(self, data_set: DataSet, part: Part) -> list[Probe]:
         """Ask every source of the part for size and reachability."""
-        return [probe(url, timeout) for urls in self.addresses(data_set, part) for url in urls]
+        return [probe(url) for urls in self.addresses(data_set, part) for url in urls]
 
     def _download_file(self, data_set: DataSet, part: Part, file: Path) -> None:
         facts: dict[str, Any] = {"size": part.size, "sha256": part.sha256, "md5": part.md5}
-        options: dict[str, Any] = {"accept_mismatch": self.accept_mismatch, "patience": self.patience}
         addresses = self.addresses(data_set, part)
         if not part.pieces:
-            fetch(addresses[0], file, **facts, **options)
+            fetch(addresses[0], file, **facts, accept_mismatch=self.accept_mismatch)
             return
         if file.is_file():
             return
         folder = file.parent
         pieces = [
-            fetch(urls, folder / _piece_name(piece), check=False, **options)
+            fetch(urls, folder / _piece_name(piece), check=False, accept_mismatch=self.accept_mismatch)
             for urls, piece in zip(addresses, part.pieces)
         ]
         join_pieces(pieces, file, **facts)
-        _delete(pieces)
+        for path in pieces:
+            path.unlink(missing_ok=True)
 
     def _is_unpacked(self, part: Part) -> bool:
         return part.unpack_to is not None and is_archive(part.file)
@@ -113,8 +111,3 @@ class Store:
 
 def _piece_name(url: str) -> str:
     return urlsplit(url).path.rpartition("/")[2]
-
-
-def _delete(paths: Sequence[Path]) -> None:
-    for path in paths:
-        path.unlink(missing_ok=True)

@@ -44,7 +44,6 @@ def fetch(
     md5: str | None = None,
     accept_mismatch: bool = False,
     check: bool = True,
-    progress: bool = True,
     patience: Patience | None = None,
 ) -> Path:
     """Download `destination` from the first of `sources` that provides it; return its path.
@@ -55,7 +54,6 @@ def fetch(
         size, sha256, md5: expected bytes and hexadecimal checksums, where known.
         accept_mismatch: keep a file whose size or checksum differs, with a warning that names both values.
         check: also open the file (`pyutils.download.verify.check_opens`).
-        progress: report progress.
         patience: attempts, waits and timeout of each source.
 
     Raises:
@@ -70,7 +68,7 @@ def fetch(
     with partial_file(target) as partial:
         if _is_there(target, expected, accept_mismatch):
             return target
-        job = _Job(partial, expected, accept_mismatch, check, progress, patience or Patience())
+        job = _Job(partial, expected, accept_mismatch, check, patience or Patience())
         failures = []
         for url in sources:
             try:
@@ -78,14 +76,9 @@ def fetch(
                 return target
             except SourceFailed as failure:
                 failures.append(f"  {url}: {failure}")
-        raise DownloadError(_no_source(target, failures))
-
-
-def _no_source(target: Path, failures: list[str]) -> str:
-    if not failures:
-        return f"{target}: no source is known"
-    answers = "\n".join(failures)
-    return f"{target}: every source failed\n{answers}\nput the file there yourself, or set PYUTILS_MIRRORS to a mirror"
+        answers = "\n".join(failures or ["no source is known"])
+        advice = "put the file there yourself, or set PYUTILS_MIRRORS to a mirror"
+        raise DownloadError(f"{target}: every source failed\n{answers}\n{advice}")
 
 
 def _is_there(target: Path, expected: Expected, accept_mismatch: bool) -> bool:
@@ -106,7 +99,6 @@ class _Job:
     expected: Expected
     accept_mismatch: bool
     check: bool
-    progress: bool
     patience: Patience
 
     def run(self, url: str) -> None:
@@ -122,7 +114,7 @@ class _Job:
 
     def _may_resume(self, url: str) -> bool:
         """Resume from another mirror only where a checksum will detect that the two differ."""
-        return self.partial.origin.url == url or self.expected.has_sum
+        return self.partial.origin.url == url or bool(self.expected.sha256 or self.expected.md5)
 
     def _judge(self, url: str, refuse: bool) -> bool:
         """Rename the complete file if it is as expected. A wrong one stays as `.part`, so that the user can accept it
@@ -144,8 +136,8 @@ class _Job:
         return True
 
     def _transfer(self, url: str) -> None:
-        """Read until all bytes are here, asking again after cut connections; each time that brings bytes starts the
-        count of attempts anew."""
+        """Read until all bytes are here, reconnecting after failures; a connection that sends bytes resets the count of
+        attempts."""
         failed = 0
         while True:
             before = self.partial.size
@@ -199,7 +191,7 @@ class _Job:
         with path.open("r+b" if path.is_file() else "wb") as stream:
             stream.truncate(here)
             stream.seek(here)
-            with Progress(self.partial.target.name, here, opened.total, self.progress) as shown:
+            with Progress(self.partial.target.name, here, opened.total) as shown:
                 for chunk in opened.chunks:
                     try:
                         stream.write(chunk)

@@ -1,4 +1,4 @@
-"""What a source of a download answers, and how it fails."""
+"""Answers and failures of a download's source."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Opened:
 
 @dataclass(frozen=True)
 class Probe:
-    """What a source answered without sending the file. `problem` is "" when it is reachable."""
+    """Answer of a source that was asked without downloading. `problem` is "" when it is reachable."""
 
     url: str
     size: int | None = None
@@ -45,7 +45,7 @@ class SourceFailed(Exception):
 class Interrupted(Exception):
     """The connection broke or the server is busy: worth another attempt.
 
-    `wait` is what the server asks for, in seconds; None where it asks for nothing.
+    `wait`: seconds that the server asks to wait; None when it does not ask.
     """
 
     def __init__(self, message: str, wait: float | None = None) -> None:

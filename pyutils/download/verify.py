@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import math
 import tarfile
 import zipfile
 import zlib
@@ -28,11 +29,6 @@ class Expected:
     sha256: str | None = None
     md5: str | None = None
 
-    @property
-    def has_sum(self) -> bool:
-        """True when a checksum is known."""
-        return bool(self.sha256 or self.md5)
-
     def mismatch(self, path: Path) -> str:
         """Return "" when `path` is as expected, else the difference with both values."""
         size = path.stat().st_size
@@ -40,18 +36,13 @@ class Expected:
             return f"expected {self.size} bytes, found {size}"
         for name, wanted in (("sha256", self.sha256), ("md5", self.md5)):
             if wanted:
-                found = file_sum(path, name)
+                digest = hashlib.new(name, usedforsecurity=False)
+                with path.open("rb") as stream:
+                    while chunk := stream.read(_CHUNK):
+                        digest.update(chunk)
+                found = digest.hexdigest()
                 return "" if found == wanted.lower() else f"expected {name} {wanted.lower()}, found {found}"
         return ""
-
-
-def file_sum(path: Path, name: str) -> str:
-    """Return the hexadecimal checksum `name` ("sha256" or "md5") of a file."""
-    digest = hashlib.new(name, usedforsecurity=False)
-    with path.open("rb") as stream:
-        while chunk := stream.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def check_opens(path: Path, name: str) -> None:
@@ -99,24 +90,16 @@ def _gzip(path: Path) -> None:
 
 
 def _json(path: Path) -> None:
-    with path.open(encoding="utf-8") as stream:
-        text = stream.read()
     try:
-        json.loads(text)
-    except ValueError:
-        # NLVR2 writes one object a line into files named .json.
-        _lines(text.splitlines())
+        json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:  # NLVR2 writes one object a line into files named .json
+        _json_lines(path)
 
 
 def _json_lines(path: Path) -> None:
     with path.open(encoding="utf-8") as stream:
-        _lines(stream)
-
-
-def _lines(lines) -> None:
-    read = [json.loads(line) for line in lines if line.strip()]
-    if not read:
-        raise ValueError("no entries")
+        if not [json.loads(line) for line in stream if line.strip()]:
+            raise ValueError("no entries")
 
 
 def _npy(path: Path) -> None:
@@ -125,9 +108,7 @@ def _npy(path: Path) -> None:
         read = npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
         shape, _, dtype = read(stream)
         here = path.stat().st_size - stream.tell()
-    count = 1
-    for length in shape:
-        count *= length
+    count = math.prod(shape)
     if not dtype.hasobject and here != count * dtype.itemsize:
         raise ValueError(f"{here} bytes of data for {count} values of {dtype}")
 

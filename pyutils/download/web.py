@@ -19,16 +19,14 @@ _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 
 @contextmanager
 def open_at(url: str, offset: int, validator: str, timeout: float) -> Iterator[Opened]:
-    """See `pyutils.download.sources.open_source`. A server without ranges answers from the beginning."""
+    """Open `url` at byte `offset` (`sources.open_source`). A server without ranges answers from the beginning."""
     headers = {}
     if offset:
         headers["Range"] = f"bytes={offset}-"
-        if validator and not validator.startswith(
-            "W/"
-        ):  # weak validators may not be used for ranges (RFC 9110, 13.1.5)
+        if validator and not validator.startswith("W/"):  # weak ones are not for ranges (RFC 9110, 13.1.5)
             headers["If-Range"] = validator
     with _request(url, "GET", headers, timeout) as response:
-        start, total = _place(response)
+        start, total = _span(response)
         if start not in (0, offset):
             raise Changed(f"asked for byte {offset}, the server sends from {start}")
         yield Opened(start, total, _validator(response), _chunks(response))
@@ -44,7 +42,7 @@ def probe(url: str, timeout: float) -> Probe:
         pass
     try:
         with _request(url, "GET", {"Range": "bytes=0-0"}, timeout) as response:
-            return Probe(url, _place(response)[1], response.status == 206)
+            return Probe(url, _span(response)[1], response.status == 206)
     except (SourceFailed, Interrupted, Changed) as error:
         return Probe(url, problem=str(error))
 
@@ -80,7 +78,7 @@ def _refusal(error: urllib.error.HTTPError) -> Exception:
     return SourceFailed(answer)
 
 
-def _place(response: Any) -> tuple[int, int | None]:
+def _span(response: Any) -> tuple[int, int | None]:
     """(first byte, bytes of the complete file) of a response."""
     if response.status != 206:
         return 0, _length(response)

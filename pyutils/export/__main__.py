@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pyutils.config.command_line import run_main
-from pyutils.weights.packages import EXPORTS, announced
+from pyutils.packages import EXPORTS, announced
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

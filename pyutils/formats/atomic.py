@@ -24,14 +24,12 @@ _MOST_NAMED = 5
 
 @contextmanager
 def atomic_write(path: PathLike, mode: str = "w") -> Iterator[IO[Any]]:
-    """Open a temporary file beside `path`; on leaving, flush it to the disk and rename it to `path`.
+    """Open a temporary file beside `path`; on exit, flush it to the disk and rename it to `path`.
 
     `mode` is "w" (UTF-8 text, line ends kept) or "wb". Missing parent folders are created. When the body raises, or the
     disk is full, the temporary file is deleted, a previous `path` is intact, and the error propagates; an OSError
     without a file name gets `path` as its name.
     """
-    if mode not in ("w", "wb"):
-        raise ValueError(f'atomic_write: mode must be "w" or "wb", found {mode!r}')
     target = Path(path)
     text: dict[str, Any] = {"encoding": "utf-8", "newline": ""} if mode == "w" else {}
     with _naming(target):
@@ -53,7 +51,7 @@ def atomic_write(path: PathLike, mode: str = "w") -> Iterator[IO[Any]]:
 
 @contextmanager
 def atomic_folder(path: PathLike) -> Iterator[Path]:
-    """Yield an empty folder beside `path`; on leaving, flush its files and put it in the place of `path`.
+    """Yield an empty folder beside `path`; on exit, flush its files and replace `path` by it.
 
     One process at a time may write a given `path`. When the body raises, or the disk is full, the new folder is deleted
     and a previous `path` is intact. Leftovers of a killed process are deleted at the next call. A symbolic link to a
@@ -62,7 +60,7 @@ def atomic_folder(path: PathLike) -> Iterator[Path]:
     target = Path(path)
     if target.is_symlink():
         target = target.resolve()
-    _check_place(target)
+    _check_name(target)
     with _naming(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         recover_folder(target)
@@ -89,7 +87,7 @@ def check_replaceable(folder: PathLike, marks: Collection[str], known: Collectio
         what: name of what is written, for the message ("an exported model").
     """
     folder = Path(folder)
-    _check_place(folder)
+    _check_name(folder)
     found = sorted(item.name for item in folder.iterdir()) if folder.is_dir() else []
     strange = [name for name in found if name not in marks and name not in known]
     if found and not strange and not any(name in marks for name in found):
@@ -120,16 +118,15 @@ def write_json(path: PathLike, value: Any, indent: int | None = 2) -> None:
         stream.write(text + "\n")
 
 
-def _check_place(target: Path) -> None:
-    if target.name in ("", ".."):
-        raise InputError(f"{target}: expected a folder with a name of its own, because it is replaced: name one inside")
-    if target.exists() and not target.is_dir():
-        raise InputError(f"{target}: is a file; expected a folder to write")
+def _check_name(target: Path) -> None:
+    if target.name in ("", "..") or (target.exists() and not target.is_dir()):
+        kind = "is a file" if target.is_file() else "has no name of its own"
+        raise InputError(f"{target}: {kind}; expected a folder to write, which is replaced")
 
 
 @contextmanager
 def _naming(target: Path) -> Iterator[None]:
-    """Give an OSError that names no file (a full disk met inside `write`) the path that was being written."""
+    """Add the path being written to an OSError that names no file (a full disk inside `write`)."""
     try:
         yield
     except OSError as error:
@@ -164,12 +161,11 @@ def _clear_leftovers(target: Path) -> None:
 
 
 def _is_running(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
+    with suppress(PermissionError):  # another user's process
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
+            return False
     return True
 
 
@@ -192,9 +188,8 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _swap_in(building: Path, target: Path) -> None:
-    """Rename `building` to `target`; a previous folder is deleted after the swap, not before. InputError where `target`
-    has become a file since the writing began."""
-    _check_place(target)
+    """Rename `building` to `target`; a previous folder is deleted after the swap, not before."""
+    _check_name(target)  # a file may have appeared there since
     if not target.exists():
         building.rename(target)
         return

@@ -1,48 +1,54 @@
-"""Read JSON and JSON lines, with errors that name the file, the position and what was expected."""
+"""Read JSON and JSON lines, with errors that name the file, the position and the expected value."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from pyutils.errors import InputError
 
 _IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
-_TOO_DEEP = "lists or objects are nested too deeply; expected an annotation file, which nests a few levels"
 
 
 def read_json(path: Path) -> Any:
     """Return the content of a JSON file. InputError when it is missing, not UTF-8 or not JSON (with its line)."""
-    try:
-        with path.open(encoding="utf-8") as stream:
-            return json.load(stream)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not a text file (byte {error.start}); expected JSON") from error
-    except json.JSONDecodeError as error:
-        raise InputError(
-            f"{path}: not valid JSON at line {error.lineno}, column {error.colno}: {error.msg}; is it truncated?"
-        ) from error
-    except RecursionError:
-        raise InputError(f"{path}: {_TOO_DEEP}") from None
-    except ValueError as error:
-        raise InputError(f"{path}: not readable JSON: {error}") from error
+    with _naming(str(path)), path.open(encoding="utf-8") as stream:
+        return json.load(stream)
 
 
 def read_json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield (place, object) for each line that is not empty; `place` is "FILE: line N". InputError as `read_json`."""
+    """Yield (origin, object) for each line that is not empty; `origin` is "FILE: line N". InputError as `read_json`."""
+    with _naming(str(path)), path.open(encoding="utf-8") as stream:
+        for number, line in enumerate(stream, start=1):
+            if line.strip():
+                origin = f"{path}: line {number}"
+                with _naming(origin):
+                    value = json.loads(line)
+                check_fields(value, (), origin)
+                yield origin, value
+
+
+@contextmanager
+def _naming(origin: str) -> Iterator[None]:
+    """Turn the errors of reading JSON into an InputError that begins with `origin`."""
     try:
-        with path.open(encoding="utf-8") as stream:
-            for number, line in enumerate(stream, start=1):
-                if line.strip():
-                    yield f"{path}: line {number}", _json_object(line, f"{path}: line {number}")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not a text file (byte {error.start}); expected JSON lines") from error
+        yield
+    except InputError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
+        problem = f"not readable JSON: {error}"  # a number with more digits than Python converts
+        if isinstance(error, OSError):
+            problem = f"cannot be read: {error.strerror}"
+        elif isinstance(error, UnicodeDecodeError):
+            problem = f"not a text file (byte {error.start}); expected JSON"
+        elif isinstance(error, json.JSONDecodeError):
+            problem = f"not valid JSON at line {error.lineno}, column {error.colno}: {error.msg}; is it truncated?"
+        elif isinstance(error, RecursionError):
+            problem = "lists or objects are nested too deeply; expected an annotation file, which nests a few levels"
+        raise InputError(f"{origin}: {problem}") from None
 
 
 def entries_of(content: Any, key: str, needed: tuple[str, ...], path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -69,17 +75,3 @@ def image_key(file_name: str) -> str:
     name = file_name.replace("\\", "/").rsplit("/", 1)[-1]
     suffix = Path(name).suffix
     return name[: -len(suffix)] if suffix.lower() in _IMAGE_SUFFIXES else name
-
-
-def _json_object(line: str, where: str) -> dict[str, Any]:
-    try:
-        value = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise InputError(f"{where}: not valid JSON at column {error.colno}: {error.msg}") from error
-    except RecursionError:
-        raise InputError(f"{where}: {_TOO_DEEP}") from None
-    except ValueError as error:
-        raise InputError(f"{where}: not readable JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise InputError(f"{where}: expected a JSON object, found {type(value).__name__}")
-    return value

@@ -10,7 +10,7 @@ import numpy as np
 
 from pyutils.errors import InputError
 from pyutils.formats import safe_pickle
-from pyutils.formats.plain_values import Misuse, brief
+from pyutils.formats.plain_values import Misuse, brief, expect
 from pyutils.formats.tensor_files import widen_bfloat16
 
 PARAMETER_NAMES = "StructuredToParameterName@@"
@@ -35,8 +35,7 @@ def load(path: Path) -> Any:
 
 
 def _names() -> dict[str, Callable[..., Any]]:
-    """How `paddle.save` writes a tensor that is not in a state dict: as a call of `tuple` or of `eval`, neither of
-    which is made."""
+    """Replacements of the calls of `tuple` and `eval` as which `paddle.save` writes a tensor outside a state dict."""
     table: dict[str, Callable[..., Any]] = {}
     for module in ("builtins", "__builtin__"):
         table[f"{module}.tuple"] = _from_pair
@@ -46,16 +45,15 @@ def _names() -> dict[str, Callable[..., Any]]:
 
 def _from_pair(pair: Any = ()) -> Any:
     """`tuple((automatic name, array))`: the array."""
-    if not isinstance(pair, tuple) or len(pair) != 2 or not isinstance(pair[1], np.ndarray):
-        raise Misuse("tuple of anything but a named array")
+    plain = isinstance(pair, tuple) and len(pair) == 2 and isinstance(pair[1], np.ndarray)
+    expect(plain, "tuple of anything but a named array")
     return pair[1]
 
 
 def _from_expression(expression: Any, values: Any) -> np.ndarray:
     """`eval("data", {"data": array})`: the array."""
     plain = isinstance(values, dict) and list(values) == ["data"] and isinstance(values["data"], np.ndarray)
-    if expression != "data" or not plain:
-        raise Misuse("evaluation of an expression")
+    expect(plain and expression == "data", "evaluation of an expression")
     return values["data"]
 
 
@@ -66,25 +64,24 @@ def _join_slices(content: dict, where: str, size: int) -> None:
         for name, entry in table.items():
             parts = [_slice(content, part) for part in entry["slices"]]
             size -= sum(part.nbytes for part in parts)
-            if size < 0:
-                raise ValueError("together they are larger than the file")
+            expect(size >= 0, "together they are larger than the file")
             content[name] = np.concatenate(parts).reshape(_shape(entry["OriginShape"]))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, Misuse) as error:
         raise InputError(f"{where}: the slices of a large tensor do not fit together ({error})") from error
 
 
 def _slice(content: dict, name: Any) -> np.ndarray:
     """Remove the array `name` from `content` and return it flat. Lists are refused: one that holds one list twice, and
     that another one twice, would never be flat."""
-    if not isinstance(name, str) or not isinstance(content.get(name), np.ndarray):
-        raise ValueError(f"{brief(name)} is no array of the file")
+    plain = isinstance(name, str) and isinstance(content.get(name), np.ndarray)
+    expect(plain, f"{brief(name)} is no array of the file")
     return np.ravel(content.pop(name))
 
 
 def _shape(lengths: Any) -> tuple[int, ...]:
     plain = isinstance(lengths, (list, tuple)) and len(lengths) <= _MOST_AXES
-    if not plain or not all(isinstance(length, int) and 0 <= length < 1 << 62 for length in lengths):
-        raise ValueError(f"the shape is {brief(lengths)}")
+    plain = plain and all(isinstance(length, int) and 0 <= length < 1 << 62 for length in lengths)
+    expect(plain, f"the shape is {brief(lengths)}")
     return tuple(lengths)
 
 
@@ -93,7 +90,7 @@ def _widened(content: Any) -> Any:
 
     A pickle may hold one array or dictionary many times, and a dictionary inside itself: each is converted once.
     """
-    done: dict[int, tuple[Any, Any]] = {}  # by identity: what it was, kept so that none is given away, and is now
+    done: dict[int, tuple[Any, Any]] = {}  # id → (object, kept alive so that its id stays its own; result)
 
     def widened(array: np.ndarray) -> np.ndarray:
         if id(array) not in done:

@@ -1,7 +1,8 @@
-"""Plain values of a pickle: the keys, data types and arrays that one may contain, and what takes NumPy's place."""
+"""Plain values of a pickle: its keys, data types and arrays, and replacements for NumPy's functions."""
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -19,11 +20,17 @@ class Misuse(Exception):
 
 
 class NotRead(Misuse):
-    """A pickle contains valid data of a kind that is not supported; the text says which, and what to do."""
+    """A pickle contains valid data of a kind that is not supported; the message names it and the remedy."""
+
+
+def expect(plain: object, problem: str) -> None:
+    """Raise Misuse(problem) unless `plain`."""
+    if not plain:
+        raise Misuse(problem)
 
 
 def brief(value: Any) -> str:
-    """Return a short text of a pickle's value for an error message, in no time whatever the value is.
+    """Return a short text of a pickle's value for an error message.
 
     Text, bytes and numbers as Python writes them, shortened; of everything else the type, and the length of a
     container: `repr` of a tuple that holds one tuple twice, and that another one twice, would not end.
@@ -41,8 +48,7 @@ def brief(value: Any) -> str:
 
 def enter(mapping: Any, items: list[Any]) -> dict:
     """Put `items`, alternating keys and values, into a dictionary and return it."""
-    if type(mapping) not in (dict, OrderedDict) or len(items) % 2:
-        raise Misuse("entries of what is no dictionary")
+    expect(type(mapping) in (dict, OrderedDict) and len(items) % 2 == 0, "entries of what is no dictionary")
     mapping.update(zip(checked_keys(items[::2]), items[1::2]))
     return mapping
 
@@ -80,84 +86,73 @@ class DType:
         if isinstance(description, bytes):
             description = description.decode("ascii", errors="replace")
         short = isinstance(description, str) and 1 < len(description) < 12
-        if not short or description[0] not in _KINDS or not description[1:].isdigit():
-            raise Misuse(f"unusual data type {brief(description)}")
+        plain = short and description[0] in _KINDS and description[1:].isdigit()
+        expect(plain, f"unusual data type {brief(description)}")
         self.dtype = np.dtype(description)
 
     def set_state(self, state: Any) -> None:
-        """Take over the byte order of a data type's pickled state."""
+        """Apply the byte order of a data type's pickled state."""
         plain = isinstance(state, tuple) and 5 <= len(state) <= 9 and state[1] in ("<", ">", "|", "=")
-        if not plain or any(part is not None for part in state[2:5]):
-            raise Misuse("structured data type")
+        expect(plain and all(part is None for part in state[2:5]), "structured data type")
         if state[1] in "<>":
             self.dtype = self.dtype.newbyteorder(state[1])
 
 
 def fill(array: np.ndarray, state: Any) -> None:
     """Give an empty array of `_reconstruct` its pickled state, which NumPy itself would not check."""
-    if not isinstance(state, tuple) or len(state) != 5 or not isinstance(state[2], DType):
-        raise Misuse("array with an unusual state")
+    plain = isinstance(state, tuple) and len(state) == 5 and isinstance(state[2], DType)
+    expect(plain, "array with an unusual state")
     version, shape, dtype, fortran, content = state
     size, dtype = array_size(shape), dtype.dtype
     if isinstance(content, str):
         content = _encode(content)  # bytes of Python 2, read as latin1
-    fits = len(content) == size * (1 if dtype.hasobject else dtype.itemsize)
-    if not isinstance(content, list if dtype.hasobject else bytes) or not fits:
-        raise Misuse("array whose content does not fit its shape")
+    kind, width = (list, 1) if dtype.hasobject else (bytes, dtype.itemsize)
+    fits = isinstance(content, kind) and len(content) == size * width
+    expect(fits, "array whose content does not fit its shape")
     checked: Any = (version, shape, dtype, bool(fortran), content)
     array.__setstate__(checked)
 
 
 def array_size(shape: Any) -> int:
-    """Return the number of elements of a shape. Misuse where it is none."""
+    """Return the number of elements of a shape. Misuse when it is not a tuple of lengths."""
     # The number of axes first: a product of very many takes hours.
-    if not isinstance(shape, tuple) or len(shape) > _MOST_AXES:
-        raise Misuse(f"array whose shape is {brief(shape)}")
-    size = 1
+    expect(isinstance(shape, tuple) and len(shape) <= _MOST_AXES, f"array whose shape is {brief(shape)}")
     for length in shape:
-        if not isinstance(length, int) or not 0 <= length < 1 << 128:
-            raise Misuse(f"array with an axis of {brief(length)}")
-        size *= length
-    return size
+        expect(isinstance(length, int) and 0 <= length < 1 << 128, f"array with an axis of {brief(length)}")
+    return math.prod(shape)
 
 
 def _encode(text: Any, encoding: Any = "latin1") -> bytes:
     """`_codecs.encode`, by which Python 3 writes bytes into protocol 2; other codecs can do far more than encode."""
-    if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
-        raise Misuse(f"encoding with {brief(encoding)}")
+    expect(isinstance(text, str) and encoding in ("latin1", "latin-1"), f"encoding with {brief(encoding)}")
     return text.encode("latin1")
 
 
 def _reconstruct(kind: Any, shape: Any, typecode: Any) -> np.ndarray:
     """An empty array that its state will fill. NumPy's own would instantiate any class."""
-    if kind is not _NDARRAY or shape != (0,) or typecode not in (b"b", "b"):
-        raise Misuse("array of an unusual class")
+    expect(kind is _NDARRAY and shape == (0,) and typecode in (b"b", "b"), "array of an unusual class")
     return np.empty(0, dtype=np.int8)
 
 
 def _scalar(dtype: Any, content: Any) -> Any:
     """A NumPy scalar from its bytes."""
     raw = _encode(content) if isinstance(content, str) else content
-    if not isinstance(dtype, DType) or dtype.dtype.hasobject or not isinstance(raw, bytes):
-        raise Misuse("scalar with unusual arguments")
-    if len(raw) != dtype.dtype.itemsize:
-        raise Misuse("scalar of the wrong length")
+    plain = isinstance(dtype, DType) and not dtype.dtype.hasobject and isinstance(raw, bytes)
+    expect(plain and len(raw) == dtype.dtype.itemsize, "scalar with unusual arguments")
     return np.frombuffer(raw, dtype=dtype.dtype)[0]
 
 
 def _from_buffer(content: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
     """An array of protocol 5, its data inside the file."""
-    if not isinstance(content, (bytes, bytearray)) or not isinstance(dtype, DType) or order not in ("C", "F"):
-        raise Misuse("array with unusual arguments")
-    if dtype.dtype.hasobject or array_size(shape) * dtype.dtype.itemsize != len(content):
-        raise Misuse("array whose content does not fit its shape")
+    plain = isinstance(content, (bytes, bytearray)) and isinstance(dtype, DType) and order in ("C", "F")
+    expect(plain and not dtype.dtype.hasobject, "array with unusual arguments")
+    expect(array_size(shape) * dtype.dtype.itemsize == len(content), "array whose content does not fit its shape")
     return np.frombuffer(content, dtype=dtype.dtype).reshape(shape, order=order)
 
 
 def _bytes(*arguments: Any) -> bytes:
     """Empty bytes of protocol 2; `bytes(n)` would take any amount of memory."""
-    if arguments:
-        raise Misuse("bytes with arguments")
+    expect(not arguments, "bytes with arguments")
     return b""
 
 
@@ -167,15 +162,13 @@ def _bytearray(content: Any = b"", encoding: Any = "latin1") -> bytearray:
 
 def _ordered(items: Any = ()) -> dict:
     pairs = isinstance(items, (list, tuple)) and all(type(pair) in (list, tuple) and len(pair) == 2 for pair in items)
-    if not pairs:
-        raise Misuse("dictionary with unusual arguments")
+    expect(pairs, "dictionary with unusual arguments")
     return enter(OrderedDict(), [part for pair in items for part in pair])
 
 
 def _set_of(make: Callable[[Sequence[Any]], Any]) -> Callable[..., Any]:
     def build(items: Any = ()) -> Any:
-        if not isinstance(items, (list, tuple)):
-            raise Misuse("container with unusual arguments")
+        expect(isinstance(items, (list, tuple)), "container with unusual arguments")
         return make(checked_keys(items))
 
     return build
@@ -189,7 +182,7 @@ _NDARRAY = object()
 
 
 def _functions() -> dict[str, Any]:
-    """Every name that a pickle may use, and what takes its place."""
+    """Every name that a pickle may use, and its replacement."""
     table: dict[str, Any] = {
         "_codecs.encode": _encode,
         "collections.OrderedDict": _ordered,

@@ -1,12 +1,12 @@
 """Read pickled data without executing it.
 
-A pickle is a program: `pickle.load` calls whatever function the file names. Annotation, feature and weight files of
-this field are pickles all the same (object `.npy` files, `refs(unc).p`, LMDB values, `.pth`, `.pdparams`). This module
-reads them with an unpickler that knows plain containers, scalars and NumPy arrays, refuses every other name before
-anything is called, and never sets an attribute.
+A pickle is a program: `pickle.load` calls whatever function the file names. Many annotation, feature and weight files
+are pickles (object `.npy` files, `refs(unc).p`, LMDB values, `.pth`, `.pdparams`). This module reads them with an
+unpickler that knows plain containers, scalars and NumPy arrays, refuses every other name before anything is called, and
+never sets an attribute.
 
 NumPy's own functions are not called either: they trust what the pickle says about memory (a forged data type can turn
-bytes into pointers). Functions of `plain_values` take their place, check their arguments and build the array.
+bytes into pointers). Functions of `plain_values` replace them, check their arguments and build the array.
 
 A few bytes of pickle can also ask for gigabytes or years: a huge memo index, a dictionary key made of tuples nested
 sixty levels deep, one long text that is copied again and again. The unpickler bounds each of its own steps, so that
@@ -27,7 +27,18 @@ from typing import Any, BinaryIO, ClassVar
 import numpy as np
 
 from pyutils.errors import InputError
-from pyutils.formats.plain_values import FUNCTIONS, DType, Misuse, NotRead, array_size, brief, checked_keys, enter, fill
+from pyutils.formats.plain_values import (
+    FUNCTIONS,
+    DType,
+    Misuse,
+    NotRead,
+    array_size,
+    brief,
+    checked_keys,
+    enter,
+    expect,
+    fill,
+)
 
 _COPIES = 4  # protocol 2 stores bytes as text: reading an array copies its content twice
 _UNUSED = (pickle.INST, pickle.OBJ, pickle.NEWOBJ_EX, pickle.EXT1, pickle.EXT2, pickle.EXT4, pickle.NEXT_BUFFER)
@@ -42,7 +53,6 @@ def load(
     what: str | None = None,
     allowed: Mapping[str, Any] | None = None,
     persistent_load: Callable[[Any], Any] | None = None,
-    encoding: str = "latin1",
 ) -> Any:
     """Return the value of a pickle of dict, list, tuple, set, OrderedDict, numbers, text, bytes and NumPy arrays.
 
@@ -52,7 +62,6 @@ def load(
         what: how errors name the source; by default the path.
         allowed: further names that a pickle may use, as `module.name`, and the function that is called instead.
         persistent_load: resolves persistent identifiers (checkpoints keep their tensors outside the pickle).
-        encoding: of text written by Python 2.
 
     Raises:
         InputError: the pickle names anything else (nothing has been called then), is damaged, or would take more time
@@ -60,17 +69,16 @@ def load(
     """
     if isinstance(source, (str, Path)):
         with Path(source).open("rb") as stream:
-            return load(stream, what or str(source), allowed, persistent_load, encoding)
+            return load(stream, what or str(source), allowed, persistent_load)
     where = str(what or getattr(source, "name", "pickled data"))
     binary = io.BytesIO(source) if isinstance(source, (bytes, bytearray, memoryview)) else source
     try:
-        return _Reader(binary, where, allowed or {}, persistent_load, encoding).load()
+        return _Reader(binary, where, allowed or {}, persistent_load).load()
     except InputError:
         raise
-    except NotRead as kind:
-        raise InputError(f"{where}: {kind}") from None
     except Misuse as misuse:
-        raise InputError(f"{where}: the pickle is not plain data ({misuse}); it was refused") from None
+        problem = misuse if isinstance(misuse, NotRead) else f"the pickle is not plain data ({misuse}); it was refused"
+        raise InputError(f"{where}: {problem}") from None
     except _BROKEN as error:
         raise InputError(
             f"{where} cannot be read as pickled data ({type(error).__name__}: {error}): is it complete?"
@@ -81,7 +89,7 @@ def load_npy(path: str | Path) -> np.ndarray:
     """Return the array of a `.npy` file; `numpy.load(allow_pickle=True)` would execute an object array's pickle.
 
     Raises:
-        InputError: the file is missing, truncated, no `.npy` file, or contains what `load` refuses.
+        InputError: the file is missing, truncated, not a `.npy` file, or contains a pickle that `load` refuses.
     """
     path = Path(path)
     try:
@@ -91,25 +99,21 @@ def load_npy(path: str | Path) -> np.ndarray:
                 np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
             )
             shape, _, dtype = read_header(stream)
-            if not dtype.hasobject:
+            announced = f"its header announces an array {shape} of {dtype}"
+            if dtype.hasobject:
+                content = load(stream, str(path))
+            else:
                 # NumPy allocates what the header announces before it reads anything.
-                announced, found = array_size(shape) * dtype.itemsize, os.fstat(stream.fileno()).st_size - stream.tell()
-                if announced > found:
-                    raise InputError(
-                        f"{path}: truncated or damaged: the header announces an array {shape} of {dtype}, {announced} "
-                        f"bytes, but {found} follow. Copy the file again"
-                    )
+                needed, found = array_size(shape) * dtype.itemsize, os.fstat(stream.fileno()).st_size - stream.tell()
+                expect(needed <= found, f"{announced}, {needed} bytes, but {found} follow; copy the file again")
                 stream.seek(0)
-                return np.lib.format.read_array(stream, allow_pickle=False)
-            content = load(stream, str(path))
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist") from None
+                content = np.lib.format.read_array(stream, allow_pickle=False)
+            same = isinstance(content, np.ndarray) and content.dtype == dtype and content.shape == shape
+            expect(same, f"{announced}, but its content is another")
     except InputError:
         raise
     except (ValueError, EOFError, OSError, OverflowError, Misuse) as error:
-        raise InputError(f"{path} is not a complete .npy file: {error}") from error
-    if not isinstance(content, np.ndarray) or content.dtype != dtype or content.shape != shape:
-        raise InputError(f"{path}: the content is not the array of shape {shape} that its header announces")
+        raise InputError(f"{path}: not a complete .npy file: {error}") from error
     return content
 
 
@@ -138,9 +142,8 @@ class _Reader(pickle._Unpickler):
         where: str,
         allowed: Mapping[str, Any],
         persistent_load: Callable[[Any], Any] | None,
-        encoding: str,
     ) -> None:
-        super().__init__(stream, encoding=encoding)
+        super().__init__(stream, encoding="latin1")  # of text written by Python 2
         self._stream = stream
         self._where = where
         self._allowed = allowed
@@ -165,27 +168,23 @@ class _Reader(pickle._Unpickler):
             return stop.value
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return the function that takes the place of a name. Raises InputError for a name outside the tables."""
+        """Return the replacement of a name. Raises InputError for a name outside the tables."""
         full = f"{module}.{name}"
-        if full in self._allowed:
-            return self._allowed[full]
-        if full in FUNCTIONS:
-            return FUNCTIONS[full]
-        raise InputError(
-            f"{self._where}: the pickle asks for {brief(full)}, which is not data; it was refused and nothing was "
-            "executed. Do not load this file with other programs either unless you trust its author"
-        )
+        if full not in self._allowed and full not in FUNCTIONS:
+            raise InputError(
+                f"{self._where}: the pickle asks for {brief(full)}, which is not data; it was refused and nothing was "
+                "executed. Do not load this file with other programs either unless you trust its author"
+            )
+        return self._allowed[full] if full in self._allowed else FUNCTIONS[full]
 
     def persistent_load(self, identifier: Any) -> Any:
         """Return an object kept outside the pickle."""
-        if self._persistent is None:
-            raise Misuse(f"it refers to data outside itself, {brief(identifier)}")
-        return self._persistent(identifier)
+        expect(self._persistent, f"it refers to data outside itself, {brief(identifier)}")
+        return self._persistent(identifier)  # type: ignore[misc]
 
     def _call(self) -> None:
         arguments, function = self.stack.pop(), self.stack[-1]
-        if not isinstance(arguments, tuple):
-            raise Misuse("a call without a tuple of arguments")
+        expect(isinstance(arguments, tuple), "a call without a tuple of arguments")
         self._count(arguments)
         self.stack[-1] = function(*arguments)
 
@@ -196,17 +195,16 @@ class _Reader(pickle._Unpickler):
         elif type(value) is np.ndarray and value.shape == (0,) and value.dtype == np.int8:  # as `_reconstruct` made it
             self._count(state if isinstance(state, tuple) else ())
             fill(value, state)
-        elif type(value) is not OrderedDict:  # the state of state_dict() is its `_metadata`, which nothing needs
-            raise Misuse(f"a state for {brief(value)}")
+        else:  # the state of state_dict() is its `_metadata`, which nothing needs
+            expect(type(value) is OrderedDict, f"a state for {brief(value)}")
 
     def _count(self, arguments: Iterable[Any]) -> None:
         sized = (bytes, bytearray, str, list, tuple, dict)
         self._may_copy -= sum(len(argument) for argument in arguments if isinstance(argument, sized))
-        if self._may_copy < 0:
-            raise Misuse("its content would grow beyond the size of the file")
+        expect(self._may_copy >= 0, "its content would grow beyond the size of the file")
 
     def _frame(self) -> None:
-        self.read(8)  # the length of a frame, which only matters to readers that fetch frames as a whole
+        self.read(8)  # the length of a frame, needed only by readers that buffer complete frames
 
     def _byte_array(self) -> None:
         # Not `bytearray(size)`, which writes zeros to all the memory that a damaged size asks for.
@@ -219,7 +217,7 @@ class _Reader(pickle._Unpickler):
         self._remember(int.from_bytes(self.read(4), "little"))
 
     def _remember(self, index: int) -> None:
-        if not 0 <= index <= self._size:
+        if not 0 <= index <= self._size:  # no `expect`: it would format its message for every index
             raise Misuse(f"memo index {brief(index)} in {self._size} bytes")
         self.memo[index] = self.stack[-1]
 
@@ -237,8 +235,7 @@ class _Reader(pickle._Unpickler):
 
     def _add_items(self) -> None:
         items = self.pop_mark()
-        if type(self.stack[-1]) is not set:
-            raise Misuse("members added to what is no set")
+        expect(type(self.stack[-1]) is set, "members added to what is no set")
         self.stack[-1].update(checked_keys(items))
 
     def _frozen_set(self) -> None:

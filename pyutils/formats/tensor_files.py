@@ -45,7 +45,7 @@ def widen_bfloat16(bits: np.ndarray) -> Widened:
 
 
 def stored_type(array: np.ndarray) -> str:
-    """Return the name of the type that an array has in the file it was read from."""
+    """Return the name of the type that an array has in its file."""
     return "bfloat16" if isinstance(array, Widened) else array.dtype.name
 
 
@@ -157,14 +157,9 @@ def _read_header(path: Path) -> tuple[dict[str, Any], int]:
     try:
         with path.open("rb") as stream:
             length = struct.unpack("<Q", stream.read(8))[0]
-            if length > min(_LARGEST_HEADER, path.stat().st_size - 8):
-                raise ValueError(f"its header claims {length} bytes")
-            header = json.loads(stream.read(length).decode("utf-8"))
-        if not isinstance(header, dict):
-            raise ValueError("its header is not a mapping")
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except (ValueError, struct.error, RecursionError) as error:
+            text = stream.read(length) if length <= min(_LARGEST_HEADER, path.stat().st_size - 8) else b""
+        header = dict(json.loads(text.decode("utf-8")))
+    except (OSError, TypeError, ValueError, struct.error, RecursionError) as error:
         raise InputError(
             f"{path}: not a safetensors file, or truncated ({error}). Copy or download it again."
         ) from error
@@ -176,23 +171,18 @@ def _array_of(path: Path, name: str, entry: Mapping[str, Any], data: np.ndarray,
     otherwise grow with every entry that is widened."""
     try:
         code, shape, (start, end) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
+        dtype = np.dtype(_TO_NUMPY.get(code, "|u1"))
         if code not in _TO_NUMPY:
-            raise InputError(
-                f"{path}: tensor {name!r} has the type {code[:_LONGEST_TYPE]!r}, which is not supported: "
-                f"save it as one of {', '.join(_TO_NUMPY)}"
-            )
-        dtype = np.dtype(_TO_NUMPY[code])
-        if len(shape) > _MOST_AXES:
-            raise ValueError(f"its shape has {len(shape)} axes")
-        if not all(type(number) is int and 0 <= number < 1 << 62 for number in (start, end, *shape)):
-            raise ValueError("its shape or its offsets are not integers")
-        if end > data.size or end - start != dtype.itemsize * math.prod(shape):
-            raise ValueError(f"the file has {data.size} data bytes, the entry of shape {shape} ends at {end}")
-        if before + end - start > data.size:
-            raise ValueError(f"the file has {data.size} data bytes, its entries announce more")
-        array = data[start:end].view(dtype).reshape(shape)
-    except InputError:
-        raise
+            problem = f"its type {code[:_LONGEST_TYPE]!r} is not supported, save it as one of {', '.join(_TO_NUMPY)}"
+        elif len(shape) > _MOST_AXES:
+            problem = f"its shape has {len(shape)} axes"
+        elif not all(type(number) is int and 0 <= number < 1 << 62 for number in (start, end, *shape)):
+            problem = "its shape or its offsets are not integers"
+        elif end > data.size or before + end - start > data.size or end - start != dtype.itemsize * math.prod(shape):
+            problem = f"the file is truncated or damaged: {data.size} data bytes, shape {shape} at {start} to {end}"
+        else:
+            array = data[start:end].view(dtype).reshape(shape)
+            return widen_bfloat16(array) if code == "BF16" else array
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: tensor {name!r} is damaged or the file is truncated ({error})") from error
-    return widen_bfloat16(array) if code == "BF16" else array
+        problem = f"its entry is damaged ({error})"
+    raise InputError(f"{path}: tensor {name!r} cannot be read: {problem}")

@@ -13,7 +13,7 @@ import numpy as np
 
 from pyutils.errors import InputError
 from pyutils.formats import safe_pickle, torch_tensors
-from pyutils.formats.plain_values import Misuse, brief
+from pyutils.formats.plain_values import brief, expect
 from pyutils.formats.torch_tensors import Storage, StorageRef
 
 MAGIC = bytes.fromhex("80028a0a6cfc9c46f9206aa850192e")  # the first pickle: the number that marks these files
@@ -39,10 +39,10 @@ def load(path: Path) -> Any:
         start = stream.tell()
         wanted = _references(stream, str(path))
         keys = safe_pickle.load(stream, str(path))
-        places = _places(path, size, stream.tell(), keys, wanted)
+        spans = _spans(path, size, stream.tell(), keys, wanted)
         stream.seek(start)
         data = np.memmap(path, dtype=np.uint8, mode="r")
-        storages = {key: Storage(wanted[key].kind, data[begin:end]) for key, (begin, end) in places.items()}
+        storages = {key: Storage(wanted[key].kind, data[begin:end]) for key, (begin, end) in spans.items()}
         views: dict[tuple, Storage] = {}
         left = size
 
@@ -53,9 +53,9 @@ def load(path: Path) -> Any:
                 return storages[reference.key]
             if (reference.key, reference.view) not in views:
                 left -= reference.view[2] * reference.kind.dtype.itemsize
-                if left < 0:  # each view of bfloat16 is widened to an array of its own
-                    raise Misuse("its tensors would grow beyond the size of the file")
-                views[reference.key, reference.view] = _part(data, places[reference.key], reference)
+                # Each view of bfloat16 is widened to an array of its own.
+                expect(left >= 0, "its tensors would grow beyond the size of the file")
+                views[reference.key, reference.view] = _part(data, spans[reference.key], reference)
             return views[reference.key, reference.view]
 
         return safe_pickle.load(stream, str(path), torch_tensors.names(), storage)
@@ -68,46 +68,40 @@ def _references(stream: BinaryIO, where: str) -> dict[str, StorageRef]:
     def note(identifier: Any) -> None:
         reference = StorageRef.parse(identifier)
         known = wanted.setdefault(reference.key, reference)
-        if (known.kind.name, known.count) != (reference.kind.name, reference.count):
-            raise Misuse(f"storage {reference.key} of two kinds")
+        same = (known.kind.name, known.count) == (reference.kind.name, reference.count)
+        expect(same, f"storage {reference.key} of two kinds")
 
     empty = np.zeros(0, np.float32)
     safe_pickle.load(stream, where, torch_tensors.names(lambda *_: empty), note)
     return wanted
 
 
-def _places(path: Path, size: int, start: int, keys: Any, wanted: dict[str, StorageRef]) -> dict[str, tuple[int, int]]:
+def _spans(path: Path, size: int, start: int, keys: Any, wanted: dict[str, StorageRef]) -> dict[str, tuple[int, int]]:
     """First and last byte of each storage; they follow one another in the order of `keys`."""
     plain = isinstance(keys, list) and all(isinstance(key, str) for key in keys)
     if not plain or sorted(keys) != sorted(wanted):
         raise InputError(f"{path}: its list of storages does not fit its tensors; the file is damaged")
-    places = {}
+    spans = {}
     with path.open("rb") as stream:
         for key in keys:
             stream.seek(start)
             count = int.from_bytes(stream.read(_COUNT), "little", signed=True)
             end = start + _COUNT + wanted[key].count * wanted[key].kind.dtype.itemsize
-            if end > size:
+            if end > size or count != wanted[key].count:
                 raise InputError(
-                    f"{path}: truncated: storage {key} ends at byte {end}, the file at {size}. Copy or download it "
-                    "again."
+                    f"{path}: truncated or damaged: storage {key} has {count} elements, its tensors expect "
+                    f"{wanted[key].count}; it ends at byte {end}, the file at {size}. Copy or download it again."
                 )
-            if count != wanted[key].count:
-                raise InputError(
-                    f"{path}: storage {key} has {count} elements, its tensors expect {wanted[key].count}; the file is "
-                    "damaged"
-                )
-            places[key] = start + _COUNT, end
+            spans[key] = start + _COUNT, end
             start = end
-    return places
+    return spans
 
 
-def _part(data: np.ndarray, place: tuple[int, int], reference: StorageRef) -> Storage:
+def _part(data: np.ndarray, span: tuple[int, int], reference: StorageRef) -> Storage:
     """A storage that is a part of another."""
     assert reference.view is not None
     _, offset, count = reference.view
     width = reference.kind.dtype.itemsize
-    begin = place[0] + offset * width
-    if begin + count * width > place[1]:
-        raise Misuse(f"part of storage {reference.key} beyond its end")
+    begin = span[0] + offset * width
+    expect(begin + count * width <= span[1], f"part of storage {reference.key} beyond its end")
     return Storage(reference.kind, data[begin : begin + count * width])

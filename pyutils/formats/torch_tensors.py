@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pyutils.formats.plain_values import Misuse, NotRead, brief
+from pyutils.formats.plain_values import NotRead, brief, expect
 from pyutils.formats.tensor_files import Widened, widen_bfloat16
 
 _DTYPES = {
@@ -17,7 +18,7 @@ _DTYPES = {
     "LongStorage": "<i8", "IntStorage": "<i4", "ShortStorage": "<i2", "CharStorage": "|i1",
     "ByteStorage": "|u1", "BoolStorage": "|b1", "UntypedStorage": "|u1",
 }  # fmt: skip
-# Types that PyTorch has and these models have not: storages, and what its newer rebuild function is given.
+# PyTorch's types that these models do not use: storages, and arguments of its newer rebuild function.
 _UNREAD_STORAGES = ("ComplexFloatStorage", "ComplexDoubleStorage", "QInt8Storage", "QUInt8Storage", "QInt32Storage")
 _UNREAD_TYPES = (
     *("uint16", "uint32", "uint64", "complex32", "complex64", "complex128"),
@@ -29,7 +30,7 @@ _LONGEST_KEY = 100
 
 @dataclass(frozen=True)
 class StorageType:
-    """Takes the place of `torch.FloatStorage` and its like."""
+    """Replaces `torch.FloatStorage` and its like."""
 
     name: str
 
@@ -45,12 +46,12 @@ class StorageType:
 
 
 class _UnreadType(StorageType):
-    """Takes the place of a type whose tensors are not supported."""
+    """Replaces a type whose tensors are not supported."""
 
 
 def _unread(kind: _UnreadType) -> NotRead:
     return NotRead(
-        f"it holds a tensor of the type {kind.name.replace('Storage', '')}, which is not supported: save it as "
+        f"it contains a tensor of the type {kind.name.replace('Storage', '')}, which is not supported: save it as "
         "float32, bfloat16 or a usual integer type, or leave it out"
     )
 
@@ -68,18 +69,16 @@ class StorageRef:
     @classmethod
     def parse(cls, identifier: Any) -> StorageRef:
         """From a persistent identifier. Misuse where it is none of PyTorch's."""
-        if not isinstance(identifier, tuple) or len(identifier) not in (5, 6) or identifier[0] != "storage":
-            raise Misuse(f"reference {brief(identifier)}")
+        plain = isinstance(identifier, tuple) and len(identifier) in (5, 6) and identifier[0] == "storage"
+        expect(plain, f"reference {brief(identifier)}")
         _, kind, key, _, count = identifier[:5]
         view = identifier[5] if len(identifier) == 6 else None
         if isinstance(kind, _UnreadType):
             raise _unread(kind)
-        if not isinstance(kind, StorageType) or not _is_key(key) or not _is_size(count):
-            raise Misuse(f"reference of {brief(kind)}, {brief(key)} and {brief(count)}")
-        if view is not None and not (
-            isinstance(view, tuple) and len(view) == 3 and _is_key(view[0]) and all(map(_is_size, view[1:]))
-        ):
-            raise Misuse(f"reference to a part that is {brief(view)}")
+        plain = isinstance(kind, StorageType) and _is_key(key) and _is_size(count)
+        expect(plain, f"reference of {brief(kind)}, {brief(key)} and {brief(count)}")
+        plain = isinstance(view, tuple) and len(view) == 3 and _is_key(view[0]) and all(map(_is_size, view[1:]))
+        expect(view is None or plain, f"reference to a part that is {brief(view)}")
         return cls(kind, key, count, view)
 
 
@@ -98,22 +97,18 @@ class Storage:
 
 
 def rebuild(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> np.ndarray:
-    """`torch._utils._rebuild_tensor_v2`: a view of `storage`. Misuse where it would reach beyond it or repeat it."""
+    """`torch._utils._rebuild_tensor_v2`: a view of `storage`. Misuse when it would reach beyond it or repeat it."""
     plain = isinstance(shape, tuple) and isinstance(strides, tuple) and len(shape) == len(strides)
-    if not isinstance(storage, Storage) or not plain or len(shape) > _MOST_AXES:
-        raise Misuse("tensor with unusual arguments")
-    if not all(map(_is_size, (offset, *shape, *strides))):
-        raise Misuse("tensor with unusual arguments")
-    values, elements = storage.values, 1
-    for length in shape:
-        elements *= length
+    plain = plain and isinstance(storage, Storage) and len(shape) <= _MOST_AXES
+    expect(plain and all(map(_is_size, (offset, *shape, *strides))), "tensor with unusual arguments")
+    values, elements = storage.values, math.prod(shape)
     last = offset + sum((length - 1) * stride for length, stride in zip(shape, strides)) if elements else -1
     if last < values.size < elements:
         raise NotRead(
-            f"it holds an expanded tensor: shape {shape} made of {values.size} numbers; save tensor.contiguous()"
+            f"it contains an expanded tensor: shape {shape} made of {values.size} numbers; save tensor.contiguous()"
         )
-    if last >= values.size or elements > values.size:
-        raise Misuse(f"tensor of shape {shape} in a storage of {values.size} elements")
+    inside = last < values.size and elements <= values.size
+    expect(inside, f"tensor of shape {shape} in a storage of {values.size} elements")
     kind = Widened if isinstance(values, Widened) else np.ndarray
     if not elements:
         return np.zeros(shape, values.dtype).view(kind)
@@ -124,29 +119,25 @@ def rebuild(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> np.
 
 def _rebuild_newer(storage: Any, offset: Any, shape: Any, strides: Any, *more: Any) -> np.ndarray:
     """`torch._utils._rebuild_tensor_v3`, which PyTorch uses for types without a storage of their own."""
-    if len(more) < 3 or not isinstance(more[2], _UnreadType):
-        raise Misuse("tensor with unusual arguments")
+    expect(len(more) > 2 and isinstance(more[2], _UnreadType), "tensor with unusual arguments")
     raise _unread(more[2])
 
 
 def _version(text: Any = "") -> str:
     """`torch.torch_version.TorchVersion`, a text."""
-    if not isinstance(text, str):
-        raise Misuse("a version that is no text")
+    expect(isinstance(text, str), "a version that is no text")
     return text
 
 
 def _parameter(data: Any, *_: Any) -> np.ndarray:
     """`torch._utils._rebuild_parameter`: the parameter's tensor."""
-    if not isinstance(data, np.ndarray):
-        raise Misuse("parameter that is no tensor")
+    expect(isinstance(data, np.ndarray), "parameter that is no tensor")
     return data
 
 
 def _shape(items: Any = ()) -> tuple:
     """`torch.Size`."""
-    if not isinstance(items, (list, tuple)) or not all(map(_is_size, items)):
-        raise Misuse("unusual shape")
+    expect(isinstance(items, (list, tuple)) and all(map(_is_size, items)), "unusual shape")
     return tuple(items)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from pyutils.errors import InputError
 from pyutils.formats import safe_pickle, torch_tensors
-from pyutils.formats.plain_values import Misuse
+from pyutils.formats.plain_values import expect
 from pyutils.formats.torch_tensors import Storage, StorageRef
 
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
@@ -30,8 +30,7 @@ def load(path: Path) -> Any:
 
     def storage(identifier: Any) -> Storage:
         wanted = StorageRef.parse(identifier)
-        if wanted.view is not None:
-            raise Misuse("view of a storage")
+        expect(wanted.view is None, "view of a storage")
         if wanted.key not in storages:
             storages[wanted.key] = Storage(wanted.kind, archive.storage(wanted))
         return storages[wanted.key]
@@ -52,25 +51,20 @@ class _Archive:
 
     def entry(self, name: str) -> np.ndarray:
         """Bytes of the entry `name`, uint8."""
-        if self._prefix + name not in self._entries:
-            raise InputError(
-                f"{self.path}: the entry {name!r} is missing; the file is damaged. Copy or download it again."
-            )
-        info = self._entries[self._prefix + name]
-        header = self._bytes[info.header_offset : info.header_offset + _LOCAL_HEADER.size].tobytes()
-        if len(header) < _LOCAL_HEADER.size or not header.startswith(_SIGNATURE):
-            raise self._broken(f"no entry where {name!r} should begin")
-        _, name_length, extra_length = _LOCAL_HEADER.unpack(header)
-        start = info.header_offset + _LOCAL_HEADER.size + name_length + extra_length
-        if start + info.file_size > self.size:
-            raise self._broken(f"the entry {name!r} reaches beyond the end")
-        return self._bytes[start : start + info.file_size]
+        info = self._entries.get(self._prefix + name)
+        if info is not None:
+            header = self._bytes[info.header_offset : info.header_offset + _LOCAL_HEADER.size].tobytes()
+            if len(header) == _LOCAL_HEADER.size and header.startswith(_SIGNATURE):
+                _, name_length, extra_length = _LOCAL_HEADER.unpack(header)
+                start = info.header_offset + _LOCAL_HEADER.size + name_length + extra_length
+                if start + info.file_size <= self.size:
+                    return self._bytes[start : start + info.file_size]
+        raise self._broken(f"the entry {name!r} is missing or incomplete")
 
     def storage(self, wanted: StorageRef) -> np.ndarray:
         """Bytes of one storage; Misuse where the file has fewer than the pickle announces."""
         raw, needed = self.entry(f"data/{wanted.key}"), wanted.count * wanted.kind.dtype.itemsize
-        if needed > raw.size:
-            raise Misuse(f"storage {wanted.key}: expected {needed} bytes, found {raw.size}")
+        expect(needed <= raw.size, f"storage {wanted.key}: expected {needed} bytes, found {raw.size}")
         return raw[:needed]
 
     def _directory(self) -> dict[str, zipfile.ZipInfo]:
@@ -95,12 +89,10 @@ class _Archive:
         found = [name for name in self._entries if name.rpartition("/")[2] == "data.pkl" and name.count("/") <= 1]
         if len(found) != 1:
             shown = ", ".join(list(self._entries)[:5]) or "nothing"
-            raise InputError(f"{self.path}: a zip archive, but not one of PyTorch: no data.pkl in it, only {shown}")
+            raise InputError(f"{self.path}: a zip archive, but not PyTorch's: no data.pkl in it, only {shown}")
         prefix = found[0][: -len("data.pkl")]
         if any(name.startswith(prefix + "code/") for name in self._entries):
-            raise InputError(
-                f"{self.path}: a TorchScript program, not a state dict: save model.state_dict() with torch.save"
-            )
+            raise InputError(f"{self.path}: a TorchScript program: save model.state_dict() with torch.save instead")
         return prefix
 
     def _broken(self, problem: str) -> InputError:

@@ -23,7 +23,7 @@ _READERS: dict[str, Callable[[Path], Any]] = {
     PADDLE: paddle_params.load,
 }
 _STARTS = ((b"PK\x03\x04", TORCH_ZIP), (torch_legacy.MAGIC, TORCH_LEGACY), (b"\x80", PADDLE))
-# Files that users take for weights by mistake, and what to do.
+# Files that users take for weights by mistake, and the remedy.
 _OTHERS = (
     (b"version https://git-lfs", "a Git LFS pointer: fetch the file itself (git lfs pull)"),
     (b"<", "a web page: the download link is dead or requires a log-in"),

@@ -1,8 +1,8 @@
 """YAML as people write it in configurations: `1e-5` is a number, `no` is a word, a repeated key is an error.
 
 PyYAML follows YAML 1.1, which reads `1e-5` as text, `no` as false, `1:30` as 90 and `2020-01-01` as a date. The loader
-here follows the YAML 1.2 core schema. The dumper quotes whatever either version would not read as text, so that what is
-dumped loads unchanged, here and elsewhere.
+here follows the YAML 1.2 core schema. The dumper quotes text that either version would read as something else, so that
+its output loads unchanged everywhere.
 """
 
 from __future__ import annotations
@@ -74,8 +74,8 @@ def parse_yaml(text: str, name: str) -> Any:
         return yaml.load(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
-        place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise InputError(f"{name}{place}: not valid YAML: {error.problem or error.context}") from error
+        position = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise InputError(f"{name}{position}: not valid YAML: {error.problem or error.context}") from error
     except yaml.YAMLError as error:
         raise InputError(f"{name}: not valid YAML: {error}") from error
 

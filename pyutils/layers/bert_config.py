@@ -11,6 +11,22 @@ from pyutils.config.checks import check_transformer
 if TYPE_CHECKING:
     from pyutils.layers.transformer import LayerShape
 
+BERT_FIELDS = {
+    "vocab_size": "vocab_size",
+    "hidden_size": "hidden_size",
+    "num_hidden_layers": "num_layers",
+    "num_attention_heads": "num_heads",
+    "intermediate_size": "intermediate_size",
+    "hidden_act": "hidden_act",
+    "hidden_dropout_prob": "hidden_dropout",
+    "attention_probs_dropout_prob": "attention_dropout",
+    "max_position_embeddings": "max_positions",
+    "type_vocab_size": "token_types",
+    "layer_norm_eps": "layer_norm_eps",
+    "initializer_range": "init_std",
+}
+"""Field of Hugging Face's and paddlenlp's configurations → ours (`StackConfig` and the models')."""
+
 
 @dataclass(frozen=True)
 class StackConfig:

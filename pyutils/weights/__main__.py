@@ -9,13 +9,14 @@ from pathlib import Path
 
 from pyutils.config.command_line import run_main
 from pyutils.formats.weight_files import read
-from pyutils.weights import converting, packages, registry
+from pyutils.packages import CHECKPOINTS, announced
+from pyutils.weights import converting, registry
 from pyutils.weights.places import resolve_weights
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line."""
-    models = sorted(packages.announced(packages.CHECKPOINTS))
+    models = sorted(announced(CHECKPOINTS))
     parser = argparse.ArgumentParser(prog="python -m pyutils.weights", description=__doc__, allow_abbrev=False)
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser("convert", help="write weights under our names or those of another code base")
@@ -58,12 +59,20 @@ def _tolerance(text: str) -> float:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; status 0, or 1 when `diff` found differences."""
     options = build_parser().parse_args(arguments)
-    return _COMMANDS[options.command](options)
+    if options.command in ("convert", "diff"):
+        return _convert(options) if options.command == "convert" else _diff(options)
+    if options.command == "inspect":
+        print(converting.describe(resolve_weights(options.source)))
+    elif options.command == "list":
+        print(registry.describe())
+    else:
+        print(registry.download(options.name, options.accept_mismatch))
+    return 0
 
 
 def _convert(options: argparse.Namespace) -> int:
     source = resolve_weights(options.source)
-    written = converting.convert(source, options.destination, options.model, options.dtype, options.names)
+    written = converting.convert_weights(source, options.destination, options.model, options.dtype, options.names)
     line = f"{len(written)} tensors of {source} written to {options.destination}"
     along = ", ".join(path.name for path in converting.companions(source))
     if along and converting.is_folder(options.destination):
@@ -74,45 +83,20 @@ def _convert(options: argparse.Namespace) -> int:
     return 0
 
 
-def _inspect(options: argparse.Namespace) -> int:
-    print(converting.describe(resolve_weights(options.source)))
-    return 0
-
-
 def _diff(options: argparse.Namespace) -> int:
     sides = []
     for source in (options.first, options.second):
         file = resolve_weights(source)
         tensors = read(file)
-        sides.append(packages.to_ours(options.model, tensors, str(file)) if options.model else tensors)
+        sides.append(converting.to_ours(options.model, tensors, str(file)) if options.model else tensors)
     found = list(converting.differences(sides[0], sides[1], options.tolerance))
     if not found:
         print(f"{len(sides[0])} tensors, no difference")
         return 0
     print("| tensor | difference |\n|---|---|")
-    for difference in found:
-        print(f"| {converting.in_table(difference.name)} | {difference.what} |")
+    for name, difference in found:
+        print(f"| {converting.in_table(name)} | {difference} |")
     return 1
-
-
-def _list(options: argparse.Namespace) -> int:
-    print(registry.describe())
-    return 0
-
-
-def _download(options: argparse.Namespace) -> int:
-    print(registry.download(options.name, options.accept_mismatch))
-    return 0
-
-
-_COMMANDS = {
-    "convert": _convert,
-    "inspect": _inspect,
-    "diff": _diff,
-    "list": _list,
-    "download": _download,
-    "fetch": _download,
-}
 
 
 if __name__ == "__main__":

@@ -3,14 +3,13 @@
     model.safetensors (or model.pdparams)   parameters and buffers under their structured names
     config.yaml, vocab.txt, …               the configuration and other files of the task
     metrics.json                            metrics known when it was written
-    state.safetensors, state.json           optimizer, task and place in the run; in `last` only
+    state.safetensors, state.json           optimizer, task and position in the run; in `last` only
 
 Written atomically; if the disk fills up or the process dies, the previous checkpoint is intact.
 """
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ import paddle
 
 from pyutils.errors import InputError
 from pyutils.formats.atomic import PathLike, atomic_folder, recover_folder, write_json
+from pyutils.formats.json_files import check_fields, read_json
 from pyutils.formats.tensor_files import read_safetensors, write_pdparams, write_safetensors
 from pyutils.weights import read
 from pyutils.weights.loading import Adapt, LoadReport, load_arrays
@@ -99,13 +99,9 @@ def load_state(folder: PathLike) -> RunState:
             f"{folder}: no {STATE_VALUES}: these weights can be evaluated or started from, not resumed. Resume "
             "from the `last` folder of a run."
         )
-    try:
-        values = json.loads((folder / STATE_VALUES).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{folder / STATE_VALUES}: not JSON ({error}); the checkpoint is damaged") from error
-    if not isinstance(values, dict):
-        raise InputError(f"{folder / STATE_VALUES}: expected an object, found a {type(values).__name__}; it is damaged")
-    version = values.pop("version", None)
+    values = read_json(folder / STATE_VALUES)
+    check_fields(values, ("version",), str(folder / STATE_VALUES))
+    version = values.pop("version")
     if version != _STATE_VERSION:
         raise InputError(f"{folder / STATE_VALUES}: version {version}, this program reads version {_STATE_VERSION}")
     return RunState(values, read_safetensors(folder / STATE_ARRAYS))

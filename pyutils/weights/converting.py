@@ -7,7 +7,6 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ from pyutils.download.progress import human_size
 from pyutils.errors import InputError, closest
 from pyutils.formats.tensor_files import cast_floats, stored_type, write_pdparams, write_safetensors
 from pyutils.formats.weight_files import file_format, named_arrays, read, read_object
-from pyutils.weights import packages
+from pyutils.packages import CHECKPOINTS, announced
 from pyutils.weights.looks import looks_like
 from pyutils.weights.places import ENDINGS
 
@@ -29,7 +28,7 @@ _LEFT_BEHIND = ("metrics.json", "state.json")
 _COMPANIONS = ("config.yaml", "config.json", "model_config.json", "vocab.txt")
 
 
-def convert(
+def convert_weights(
     source: Path, destination: Path, model: str, dtype: str | None = None, names: str | None = None
 ) -> dict[str, np.ndarray]:
     """Write the weights of `source` to `destination` under our names, or those of another code base.
@@ -37,7 +36,7 @@ def convert(
     Args:
         destination: `NAME.safetensors`, `NAME.pdparams`, or a folder for model.safetensors and the `companions` of
             `source`, with which `from_pretrained` knows the settings that do not follow from shapes.
-        model: an announced model (`packages.announced`).
+        model: an announced model (`pyutils.packages`).
         dtype: one of DTYPES for all floating-point tensors; None: unchanged.
         names: the code base whose names are written; None: ours.
 
@@ -46,9 +45,9 @@ def convert(
             (then nothing is left there).
     """
     target = _target(destination, dtype)
-    tensors = packages.to_ours(model, read(source), str(source))
+    tensors = to_ours(model, read(source), str(source))
     if names is not None:
-        tensors = packages.to_theirs(model, tensors, names)
+        tensors = to_theirs(model, tensors, names)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         _write(target, tensors, dtype, companions(source) if is_folder(destination) else [])
@@ -60,8 +59,29 @@ def convert(
     return tensors
 
 
+def to_ours(model: str, tensors: Mapping[str, np.ndarray], origin: str) -> dict[str, np.ndarray]:
+    """Return the tensors of a checkpoint of `model` under our names; unchanged when they have them.
+
+    Raises:
+        InputError: another model's checkpoint, or tensors for which there is no rule.
+    """
+    module = announced(CHECKPOINTS)[model].load()
+    if module.is_ours(tensors):
+        return dict(tensors)
+    converted = module.convert(tensors, origin=origin)
+    if converted.unmapped:
+        shown = ", ".join(converted.unmapped[:5])
+        raise InputError(f"{origin}: no rule for {len(converted.unmapped)} tensors, e.g. {shown}")
+    return converted.tensors
+
+
+def to_theirs(model: str, tensors: Mapping[str, np.ndarray], names: str) -> dict[str, np.ndarray]:
+    """Return our tensors under the names of another code base of `model`. InputError for an unknown one."""
+    return announced(CHECKPOINTS)[model].load().to_names(tensors, names)
+
+
 def is_folder(destination: Path) -> bool:
-    """True when `convert` treats `destination` as a folder: it is one, or has no name of a weight file."""
+    """True when `convert_weights` treats `destination` as a folder: it is one, or has no name of a weight file."""
     ending = destination.suffix.lower()
     return destination.is_dir() or (ending not in _FILE_ENDINGS and closest(ending, _WRITTEN) is None)
 
@@ -98,16 +118,13 @@ def _write(target: Path, tensors: Mapping[str, np.ndarray], dtype: str | None, a
         for path in along:
             shutil.copyfile(path, written.with_name(path.name))
         if target.suffix == ".pdparams":
-            cast = {name: _cast(name, value, dtype) for name, value in tensors.items()}
+            floats = {name for name, value in tensors.items() if dtype is not None and value.dtype.kind == "f"}
+            cast = {n: cast_floats(n, value, np.dtype(dtype)) if n in floats else value for n, value in tensors.items()}
             write_pdparams(written, cast)
         else:
             write_safetensors(written, tensors, {"format": "pd"}, dtype)
         for path in (*along, written):
             written.with_name(path.name).replace(target.with_name(path.name))
-
-
-def _cast(name: str, array: np.ndarray, dtype: str | None) -> np.ndarray:
-    return cast_floats(name, array, np.dtype(dtype)) if dtype is not None and array.dtype.kind == "f" else array
 
 
 def describe(path: Path) -> str:
@@ -143,32 +160,24 @@ def _stored_bytes(array: np.ndarray) -> int:
     return array.size * (2 if stored_type(array) == "bfloat16" else array.itemsize)
 
 
-@dataclass(frozen=True)
-class Difference:
-    """A tensor that differs, and how."""
-
-    name: str
-    what: str
-
-
 def differences(
     first: Mapping[str, np.ndarray], second: Mapping[str, np.ndarray], tolerance: float = 0.0
-) -> Iterator[Difference]:
-    """Yield the tensors that are in one only, of another shape, or differ by more than `tolerance` anywhere.
+) -> Iterator[tuple[str, str]]:
+    """Yield (name, difference) of tensors in one only, of another shape, or different by more than `tolerance`.
 
     Types do not matter as long as the numbers agree; NaN equals NaN.
     """
     for name in [*first, *(name for name in second if name not in first)]:
         if name not in second or name not in first:
-            yield Difference(name, f"only in {'the first' if name in first else 'the second'}")
+            yield name, f"only in {'the first' if name in first else 'the second'}"
             continue
         left, right = first[name], second[name]
         if left.shape != right.shape:
-            yield Difference(name, f"shape {_shape(left)} and {_shape(right)}")
+            yield name, f"shape {_shape(left)} and {_shape(right)}"
             continue
         gap = _largest_gap(left, right)
         if not gap <= tolerance:
-            yield Difference(name, f"differ by up to {gap:.3g}")
+            yield name, f"differ by up to {gap:.3g}"
 
 
 def _largest_gap(left: np.ndarray, right: np.ndarray) -> float:

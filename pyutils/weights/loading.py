@@ -1,4 +1,4 @@
-"""Strict loading of weights into a model, with one report of what happened to every tensor."""
+"""Load weights into a model strictly, with one report about every tensor."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def load_arrays(
     may_be_extra: Iterable[str] = (),
     adapt: Adapt | None = None,
 ) -> LoadReport:
-    """Put `arrays` (structured name -> array) into the parameters and buffers of `model`, all of them or none.
+    """Load `arrays` (structured name -> array) into the parameters and buffers of `model`, all of them or none.
 
     Args:
         source: where the arrays come from, for messages.

@@ -1,6 +1,6 @@
 """Table-driven maps between the tensor names of another code base and ours, both ways.
 
-A map is a list of `Rule`s. `{}` in a name is a number that both names share. A rule for a linear layer
+A map is a list of `NameRule`s. `{}` in a name is a number that both names share. A rule for a linear layer
 covers its bias and its weight, which PyTorch keeps `[out, in]` and Paddle `[in, out]`.
 """
 
@@ -16,7 +16,7 @@ LINEAR, NORM, TENSOR, MATRIX = "linear", "norm", "tensor", "matrix"
 
 
 @dataclass(frozen=True)
-class Rule:
+class NameRule:
     """One entry: `theirs` and `ours` are names of a layer (kinds LINEAR, NORM: `.weight` and `.bias` are added) or of a
     single tensor, as it is (kind TENSOR) or transposed (kind MATRIX)."""
 
@@ -46,7 +46,7 @@ class NameMap:
     """A set of rules that can be applied in both directions. `drop`: regular expressions of their names that have no
     counterpart here and are dropped silently (unused or repeated tensors)."""
 
-    def __init__(self, rules: Iterable[Rule], drop: Iterable[str] = ()):
+    def __init__(self, rules: Iterable[NameRule], drop: Iterable[str] = ()):
         self._to_ours: list[tuple[re.Pattern[str], str, bool]] = []
         self._to_theirs: list[tuple[re.Pattern[str], str, bool]] = []
         for rule in rules:
@@ -65,15 +65,15 @@ class NameMap:
         return _apply(tensors, self._to_theirs)
 
 
-def in_paddle_layout(rules: Iterable[Rule]) -> list[Rule]:
+def in_paddle_layout(rules: Iterable[NameRule]) -> list[NameRule]:
     """The same rules for a code base that keeps its matrices `[in, out]`, as Paddle does: nothing is transposed."""
     kinds = {LINEAR: NORM, MATRIX: TENSOR}
     return [replace(rule, kind=kinds.get(rule.kind, rule.kind)) for rule in rules]
 
 
-def prefixed(rules: Iterable[Rule], theirs: str, ours: str) -> list[Rule]:
+def prefixed(rules: Iterable[NameRule], theirs: str, ours: str) -> list[NameRule]:
     """The same rules below a prefix on each side: «theirs» + name, «ours» + name."""
-    return [Rule(theirs + rule.theirs, ours + rule.ours, rule.kind) for rule in rules]
+    return [NameRule(theirs + rule.theirs, ours + rule.ours, rule.kind) for rule in rules]
 
 
 def _pattern(name: str) -> re.Pattern[str]:

@@ -6,62 +6,62 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from pyutils.weights.names import NORM, TENSOR, NameMap, Rule
+from pyutils.weights.names import NORM, TENSOR, NameMap, NameRule
 
 _DENSE = NORM  # weight and bias, neither transposed
 _ATTENTION = {"query": "q_proj", "key": "k_proj", "value": "v_proj"}
 
 
-def layer_rules(theirs: str, ours: str) -> list[Rule]:
+def layer_rules(theirs: str, ours: str) -> list[NameRule]:
     """Rules of one transformer layer: `theirs` and `ours` are its full names, `{}` for its number."""
     return [
-        *(Rule(f"{theirs}.self_attn.{own}", f"{ours}.attention.attend.{part}", _DENSE)
+        *(NameRule(f"{theirs}.self_attn.{own}", f"{ours}.attention.attend.{part}", _DENSE)
           for part, own in _ATTENTION.items()),
-        Rule(f"{theirs}.self_attn.out_proj", f"{ours}.attention.output.dense", _DENSE),
-        Rule(f"{theirs}.norm1", f"{ours}.attention.output.norm", NORM),
-        Rule(f"{theirs}.linear1", f"{ours}.feed_forward.expand", _DENSE),
-        Rule(f"{theirs}.linear2", f"{ours}.feed_forward.output.dense", _DENSE),
-        Rule(f"{theirs}.norm2", f"{ours}.feed_forward.output.norm", NORM),
+        NameRule(f"{theirs}.self_attn.out_proj", f"{ours}.attention.output.dense", _DENSE),
+        NameRule(f"{theirs}.norm1", f"{ours}.attention.output.norm", NORM),
+        NameRule(f"{theirs}.linear1", f"{ours}.feed_forward.expand", _DENSE),
+        NameRule(f"{theirs}.linear2", f"{ours}.feed_forward.output.dense", _DENSE),
+        NameRule(f"{theirs}.norm2", f"{ours}.feed_forward.output.norm", NORM),
     ]  # fmt: skip
 
 
-def text_embedding_rules(theirs: str, ours: str) -> list[Rule]:
+def text_embedding_rules(theirs: str, ours: str) -> list[NameRule]:
     """Rules of the text embeddings."""
     return [
-        Rule(f"{theirs}.word_embeddings.weight", f"{ours}.words.table.weight", TENSOR),
-        Rule(f"{theirs}.position_embeddings.weight", f"{ours}.positions.weight", TENSOR),
-        Rule(f"{theirs}.token_type_embeddings.weight", f"{ours}.token_types.weight", TENSOR),
-        Rule(f"{theirs}.layer_norm", f"{ours}.norm", NORM),
+        NameRule(f"{theirs}.word_embeddings.weight", f"{ours}.words.table.weight", TENSOR),
+        NameRule(f"{theirs}.position_embeddings.weight", f"{ours}.positions.weight", TENSOR),
+        NameRule(f"{theirs}.token_type_embeddings.weight", f"{ours}.token_types.weight", TENSOR),
+        NameRule(f"{theirs}.layer_norm", f"{ours}.norm", NORM),
     ]
 
 
-def masked_language_rules(theirs: str, ours: str) -> list[Rule]:
+def masked_language_rules(theirs: str, ours: str) -> list[NameRule]:
     """Rules of the masked-language head; its decoder matrix is the word table and has no rule."""
     return [
-        Rule(f"{theirs}.decoder_bias", f"{ours}.bias", TENSOR),
-        Rule(f"{theirs}.transform", f"{ours}.transform.dense", _DENSE),
-        Rule(f"{theirs}.layer_norm", f"{ours}.transform.norm", NORM),
+        NameRule(f"{theirs}.decoder_bias", f"{ours}.bias", TENSOR),
+        NameRule(f"{theirs}.transform", f"{ours}.transform.dense", _DENSE),
+        NameRule(f"{theirs}.layer_norm", f"{ours}.transform.norm", NORM),
     ]
 
 
 _TO_HUGGING_FACE = NameMap(
     [
-        *(Rule(f"bert.encoder.layers.{{}}.self_attn.{own}", f"bert.encoder.layer.{{}}.attention.self.{part}")
+        *(NameRule(f"bert.encoder.layers.{{}}.self_attn.{own}", f"bert.encoder.layer.{{}}.attention.self.{part}")
           for part, own in _ATTENTION.items()),
-        Rule("bert.encoder.layers.{}.self_attn.out_proj", "bert.encoder.layer.{}.attention.output.dense"),
-        Rule("bert.encoder.layers.{}.norm1", "bert.encoder.layer.{}.attention.output.LayerNorm", NORM),
-        Rule("bert.encoder.layers.{}.linear1", "bert.encoder.layer.{}.intermediate.dense"),
-        Rule("bert.encoder.layers.{}.linear2", "bert.encoder.layer.{}.output.dense"),
-        Rule("bert.encoder.layers.{}.norm2", "bert.encoder.layer.{}.output.LayerNorm", NORM),
-        *(Rule(f"bert.embeddings.{table}_embeddings.weight", f"bert.embeddings.{table}_embeddings.weight", TENSOR)
+        NameRule("bert.encoder.layers.{}.self_attn.out_proj", "bert.encoder.layer.{}.attention.output.dense"),
+        NameRule("bert.encoder.layers.{}.norm1", "bert.encoder.layer.{}.attention.output.LayerNorm", NORM),
+        NameRule("bert.encoder.layers.{}.linear1", "bert.encoder.layer.{}.intermediate.dense"),
+        NameRule("bert.encoder.layers.{}.linear2", "bert.encoder.layer.{}.output.dense"),
+        NameRule("bert.encoder.layers.{}.norm2", "bert.encoder.layer.{}.output.LayerNorm", NORM),
+        *(NameRule(f"bert.embeddings.{table}_embeddings.weight", f"bert.embeddings.{table}_embeddings.weight", TENSOR)
           for table in ("word", "position", "token_type")),
-        Rule("bert.embeddings.layer_norm", "bert.embeddings.LayerNorm", NORM),
-        Rule("bert.pooler.dense", "bert.pooler.dense"),
-        Rule("cls.predictions.decoder_bias", "cls.predictions.bias", TENSOR),
-        Rule("cls.predictions.decoder_weight", "cls.predictions.decoder.weight", TENSOR),
-        Rule("cls.predictions.transform", "cls.predictions.transform.dense"),
-        Rule("cls.predictions.layer_norm", "cls.predictions.transform.LayerNorm", NORM),
-        Rule("cls.seq_relationship", "cls.seq_relationship"),
+        NameRule("bert.embeddings.layer_norm", "bert.embeddings.LayerNorm", NORM),
+        NameRule("bert.pooler.dense", "bert.pooler.dense"),
+        NameRule("cls.predictions.decoder_bias", "cls.predictions.bias", TENSOR),
+        NameRule("cls.predictions.decoder_weight", "cls.predictions.decoder.weight", TENSOR),
+        NameRule("cls.predictions.transform", "cls.predictions.transform.dense"),
+        NameRule("cls.predictions.layer_norm", "cls.predictions.transform.LayerNorm", NORM),
+        NameRule("cls.seq_relationship", "cls.seq_relationship"),
     ]
 )  # fmt: skip
 

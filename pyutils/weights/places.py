@@ -1,4 +1,4 @@
-"""Which file of weights a configuration or a command line names."""
+"""Resolve the name of weights in a configuration or on a command line to a file."""
 
 from __future__ import annotations
 
@@ -55,9 +55,7 @@ def find_checkpoint(path: PathLike) -> Path:
         recover_folder(folder)
         if any((folder / name).is_file() for name in WEIGHT_FILES):
             return folder
-    if not path.exists():
-        raise InputError(f"{path}: no such checkpoint folder")
-    found = sorted(item.name for item in path.iterdir())[:_LISTED] if path.is_dir() else []
+    found = sorted(item.name for item in path.iterdir())[:_LISTED] if path.is_dir() else ["no such folder"]
     raise InputError(
         f"{path}: no checkpoint here: expected {' or '.join(WEIGHT_FILES)}, or a folder best/ or last/ with one; "
         f"found {', '.join(found) or 'nothing'}"
@@ -68,11 +66,8 @@ def _file_in(path: Path) -> Path:
     """The weight file of a file or a folder."""
     if path.is_file():
         return path
-    usual = [path / name for name in _USUAL_FILES if (path / name).is_file()]
-    if usual:
-        return usual[0]
-    folder = find_checkpoint(path)
-    return next(folder / name for name in WEIGHT_FILES if (folder / name).is_file())
+    folder = path if any((path / name).is_file() for name in _USUAL_FILES) else find_checkpoint(path)
+    return next(folder / name for name in _USUAL_FILES if (folder / name).is_file())
 
 
 def _cached_file(folder: Path) -> Path | None:

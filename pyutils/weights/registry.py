@@ -93,14 +93,18 @@ def download(name: str, accept_mismatch: bool = False) -> Path:
     offline = os.environ.get(OFFLINE, "") not in ("", "0")
     errors = []
     for source in entry.sources:
-        addresses = [address for address in _addresses(entry, source) if not offline or _is_local(address)]
+        addresses = _addresses(entry, source)
+        if offline:
+            addresses = [address for address in addresses if urlsplit(address).scheme.lower() in ("", "file")]
         try:
             if addresses:
-                return _fetch(entry, source, addresses, accept_mismatch)
+                target = entry.folder / source.file
+                return fetch(addresses, target, source.size, source.sha256, accept_mismatch=accept_mismatch)
         except DownloadError as error:
             errors.append(str(error))
     why = f"is not in the cache and {OFFLINE} forbids downloads" if offline else "could not be downloaded"
-    raise InputError("\n".join([f"{name} {why}:", *errors, _advice(entry)]))
+    files = [f"  {source.url} → {entry.folder / source.file}" for source in entry.sources]
+    raise InputError("\n".join([f"{name} {why}:", *errors, "Download one of these by hand:", *files]))
 
 
 def describe() -> str:
@@ -131,22 +135,3 @@ def _addresses(entry: Entry, source: Source) -> list[str]:
     if url.startswith(_HUB_ADDRESS) and os.environ.get(HUB):
         url = os.environ[HUB].rstrip("/") + url[len(_HUB_ADDRESS) :]
     return [*mirrors, url]
-
-
-def _is_local(address: str) -> bool:
-    return urlsplit(address).scheme.lower() in ("", "file")
-
-
-def _fetch(entry: Entry, source: Source, addresses: list[str], accept_mismatch: bool) -> Path:
-    return fetch(
-        addresses,
-        entry.folder / source.file,
-        size=source.size,
-        sha256=source.sha256,
-        accept_mismatch=accept_mismatch,
-    )
-
-
-def _advice(entry: Entry) -> str:
-    files = "\n".join(f"  {source.url} → {entry.folder / source.file}" for source in entry.sources)
-    return f"Download one of these by hand:\n{files}"

@@ -2,48 +2,48 @@
 
 from __future__ import annotations
 
-from pyutils.weights.names import MATRIX, NORM, TENSOR, Rule
+from pyutils.weights.names import MATRIX, NORM, TENSOR, NameRule
 
 HEADS = (r"(^|\.)(head|head_dist)\.(weight|bias)$",)
 """Classifiers of ImageNet checkpoints, which have no counterpart here."""
 _FEED_FORWARD = (("0", "expand"), ("3", "contract"), ("linear_1", "expand"), ("linear_2", "contract"))
 
 
-def timm_rules(theirs: str, ours: str) -> list[Rule]:
+def timm_rules(theirs: str, ours: str) -> list[NameRule]:
     """Return the rules of timm's vision transformer, which DeiT and ALBEF use.
 
     `theirs` and `ours` are prefixes with their dot, or empty.
     """
     block, own = f"{theirs}blocks.{{}}", f"{ours}blocks.{{}}"
     return [
-        Rule(f"{theirs}cls_token", f"{ours}class_token", TENSOR),
-        Rule(f"{theirs}pos_embed", f"{ours}positions", TENSOR),
-        Rule(f"{theirs}patch_embed.proj", f"{ours}patches", NORM),
-        Rule(f"{block}.norm1", f"{own}.attention_norm", NORM),
-        Rule(f"{block}.attn.qkv", f"{own}.attention.qkv"),
-        Rule(f"{block}.attn.proj", f"{own}.projection"),
-        Rule(f"{block}.norm2", f"{own}.mlp_norm", NORM),
-        Rule(f"{block}.mlp.fc1", f"{own}.expand"),
-        Rule(f"{block}.mlp.fc2", f"{own}.contract"),
-        Rule(f"{theirs}norm", f"{ours}norm", NORM),
+        NameRule(f"{theirs}cls_token", f"{ours}class_token", TENSOR),
+        NameRule(f"{theirs}pos_embed", f"{ours}positions", TENSOR),
+        NameRule(f"{theirs}patch_embed.proj", f"{ours}patches", NORM),
+        NameRule(f"{block}.norm1", f"{own}.attention_norm", NORM),
+        NameRule(f"{block}.attn.qkv", f"{own}.attention.qkv"),
+        NameRule(f"{block}.attn.proj", f"{own}.projection"),
+        NameRule(f"{block}.norm2", f"{own}.mlp_norm", NORM),
+        NameRule(f"{block}.mlp.fc1", f"{own}.expand"),
+        NameRule(f"{block}.mlp.fc2", f"{own}.contract"),
+        NameRule(f"{theirs}norm", f"{ours}norm", NORM),
     ]
 
 
-def torchvision_rules(theirs: str, ours: str) -> list[Rule]:
+def torchvision_rules(theirs: str, ours: str) -> list[NameRule]:
     """Return the rules of torchvision's vision transformer, which TorchMultimodal's ALBEF uses.
 
     `theirs` and `ours` are prefixes with their dot, or empty. The feed-forward names before torchvision 0.13 match too.
     """
     block, own = f"{theirs}encoder.layers.encoder_layer_{{}}", f"{ours}blocks.{{}}"
     return [
-        Rule(f"{theirs}class_token", f"{ours}class_token", TENSOR),
-        Rule(f"{theirs}encoder.pos_embedding", f"{ours}positions", TENSOR),
-        Rule(f"{theirs}conv_proj", f"{ours}patches", NORM),
-        Rule(f"{block}.ln_1", f"{own}.attention_norm", NORM),
-        Rule(f"{block}.self_attention.in_proj_weight", f"{own}.attention.qkv.weight", MATRIX),
-        Rule(f"{block}.self_attention.in_proj_bias", f"{own}.attention.qkv.bias", TENSOR),
-        Rule(f"{block}.self_attention.out_proj", f"{own}.projection"),
-        Rule(f"{block}.ln_2", f"{own}.mlp_norm", NORM),
-        *(Rule(f"{block}.mlp.{part}", f"{own}.{mine}") for part, mine in _FEED_FORWARD),
-        Rule(f"{theirs}encoder.ln", f"{ours}norm", NORM),
+        NameRule(f"{theirs}class_token", f"{ours}class_token", TENSOR),
+        NameRule(f"{theirs}encoder.pos_embedding", f"{ours}positions", TENSOR),
+        NameRule(f"{theirs}conv_proj", f"{ours}patches", NORM),
+        NameRule(f"{block}.ln_1", f"{own}.attention_norm", NORM),
+        NameRule(f"{block}.self_attention.in_proj_weight", f"{own}.attention.qkv.weight", MATRIX),
+        NameRule(f"{block}.self_attention.in_proj_bias", f"{own}.attention.qkv.bias", TENSOR),
+        NameRule(f"{block}.self_attention.out_proj", f"{own}.projection"),
+        NameRule(f"{block}.ln_2", f"{own}.mlp_norm", NORM),
+        *(NameRule(f"{block}.mlp.{part}", f"{own}.{mine}") for part, mine in _FEED_FORWARD),
+        NameRule(f"{theirs}encoder.ln", f"{ours}norm", NORM),
     ]

@@ -13,7 +13,7 @@ from albef_paddle.network.pretraining import AlbefForPretraining
 from albef_paddle.network.question_answering import AlbefForQuestionAnswering
 from albef_paddle.network.retrieval import AlbefForRetrieval
 from pyutils.errors import InputError
-from pyutils.weights import packages
+from pyutils.weights import converting
 from tests.pyutils.weights.torch_files import write_zip
 from tests.support import golden
 
@@ -123,6 +123,6 @@ def test_for_lavis_the_token_type_is_part_of_the_positions(tmp_path):
 @pytest.mark.parametrize("case", ["pretrain", "retrieval", "vqa", "nlvr", "ve", "nlvr_pretrain"])
 def test_the_sizes_of_any_checkpoint_are_told_by_its_tensors(case):
     weights = golden(f"albef/{case}").weights
-    ours = packages.to_ours("albef", weights, case)
-    back = packages.to_theirs("albef", ours, "authors")
+    ours = converting.to_ours("albef", weights, case)
+    back = converting.to_theirs("albef", ours, "authors")
     assert same(back, weights)

@@ -20,7 +20,7 @@ from pyutils.layers.attention import attention_bias
 from pyutils.layers.heads import Pooler
 from pyutils.losses import distilled_cross_entropy, masked_cross_entropy, next_token_losses
 from pyutils.weights.bert_names import masked_language_rules
-from pyutils.weights.names import NameMap, Rule
+from pyutils.weights.names import NameMap, NameRule
 from tests.albef_paddle.support import STATES, fill, tensors, text_of
 from tests.support import golden
 
@@ -37,13 +37,13 @@ def recorded_layers(case: str, layer: paddle.nn.Layer, rules) -> paddle.nn.Layer
 def recorded_encoder(case: str) -> TextEncoder:
     config, width = text_of(golden(case).config["bert"]), golden(case).config["bert"]["encoder_width"]
     text, fusion = config.fusion_layer, config.num_layers - config.fusion_layer
-    rules = [Rule(r.theirs[2:], r.ours[2:], r.kind) for r in text_rules("x", "x", text, fusion)]
+    rules = [NameRule(r.theirs[2:], r.ours[2:], r.kind) for r in text_rules("x", "x", text, fusion)]
     if case.endswith("multimodal"):
         weights = golden(case).weights
-        pooled = [Rule("pooler.dense", "pooler.dense")]
+        pooled = [NameRule("pooler.dense", "pooler.dense")]
         model = paddle.nn.Layer()
         model.text, model.pooler = text_encoder(config, width), Pooler(config.hidden_size)
-        rules = [Rule(r.theirs, f"text.{r.ours}", r.kind) for r in rules] + pooled
+        rules = [NameRule(r.theirs, f"text.{r.ours}", r.kind) for r in rules] + pooled
         assert "pooler.dense.weight" in weights
         return recorded_layers(case, model, rules)
     return recorded_layers(case, text_encoder(config, width), rules)

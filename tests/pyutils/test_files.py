@@ -52,11 +52,6 @@ def test_a_full_disk_is_reported_with_the_file_and_keeps_the_previous_one(tmp_pa
     assert names(tmp_path) == ["model.bin"]
 
 
-def test_atomic_write_refuses_other_modes(tmp_path):
-    with pytest.raises(ValueError, match='"w" or "wb"'), atomic_write(tmp_path / "x", "a"):
-        pass
-
-
 def test_files_get_the_usual_permissions(tmp_path):
     with atomic_write(tmp_path / "x") as stream:
         stream.write("1")
@@ -190,6 +185,6 @@ def test_places_without_a_name_are_refused_and_left_alone(tmp_path, monkeypatch,
     (tmp_path / "inner").mkdir()
     monkeypatch.chdir(tmp_path / "inner")
     recover_folder(name)
-    with pytest.raises(InputError, match="a name of its own"), atomic_folder(name):
+    with pytest.raises(InputError, match="no name of its own"), atomic_folder(name):
         pass
     assert [item.name for item in tmp_path.iterdir()] == ["inner"]

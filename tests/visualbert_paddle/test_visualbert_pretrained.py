@@ -128,15 +128,13 @@ def test_bad_configurations_name_file_and_key(tmp_path):
         with pytest.raises(InputError, match=rf"config\.yaml.*{told}"):
             heads.VisualBertForReasoning.from_pretrained(tmp_path / "m")
     file.write_text(text)
-    with pytest.raises(
-        InputError, match="unknown configuration field 'hidden_dropuot': did you mean \"hidden_dropout\""
-    ):
+    with pytest.raises(InputError, match='hidden_dropuot.*did you mean "hidden_dropout"'):
         heads.VisualBertForReasoning.from_pretrained(tmp_path / "m", hidden_dropuot=0.0)
 
 
 def test_a_checkpoint_of_another_task_needs_a_permitted_head(tmp_path):
     folder = hub_folder(tmp_path / "hub", "pretraining")
-    with pytest.raises(InputError, match=r"holds no classifier\.bias, which tells how many answers"):
+    with pytest.raises(InputError, match=r"classifier\.bias"):
         heads.VisualBertForQuestionAnswering.from_pretrained(folder)
     with pytest.raises(InputError, match="missing: classifier.weight"):
         heads.VisualBertForReasoning.from_pretrained(folder)

@@ -11,16 +11,16 @@ from typing import Any
 import numpy as np
 
 from pyutils.errors import InputError
-from pyutils.formats.atomic import PathLike
-from pyutils.weights.pretrained import Pretrained
+from pyutils.weights.pretrained import PretrainedIO
 from vilbert_paddle.checkpoints.weights import OTHER_HEADS, read_checkpoint
 from vilbert_paddle.config import VilbertConfig, from_original
+from vilbert_paddle.network.heads import VilbertForPretraining, outputs_of
 
 Arrays = Mapping[str, np.ndarray]
 
 _HEAD_SIZES = {"text": 64, "regions": 128, "co_attention": 128}  # of every published model
-# Field → (tensor that tells it, axis).
-_TOLD = {
+# Field → (tensor whose shape gives it, axis).
+_SIZES = {
     "vocab_size": ("encoder.text_embeddings.words.table.weight", 0),
     "text.hidden_size": ("encoder.text_embeddings.words.table.weight", 1),
     "max_positions": ("encoder.text_embeddings.positions.weight", 0),
@@ -35,26 +35,24 @@ _TOLD = {
 }
 
 
-class PretrainedVilbert(Pretrained):
-    """See `Pretrained`."""
+class VilbertIO(PretrainedIO):
+    """Loads and saves ViLBERT's models."""
 
     config_class = VilbertConfig
     other_heads = OTHER_HEADS
     unchecked = ("text.num_heads", "regions.num_heads", "bridge_heads", "text.connect_at", "regions.connect_at")
+    build_arguments = ("heads",)
 
-    @classmethod
-    def read_tensors(cls, file: Path) -> tuple[dict[str, np.ndarray], list[str]]:
-        """See `Pretrained`."""
+    def read_tensors(self, file: Path) -> tuple[dict[str, np.ndarray], list[str]]:
         return read_checkpoint(file)
 
-    @classmethod
-    def sizes(cls, tensors: Arrays) -> dict[str, Any]:
-        """See `Pretrained`. Where co-attention begins is told by no shape: the last layers of both streams, as in every
+    def sizes(self, model_class: type, tensors: Arrays) -> dict[str, Any]:
+        """Sizes by field. No shape shows where co-attention begins: in the last layers of both streams, as in every
         published model. InputError when the tensors of the text embeddings are missing."""
-        missing = [name for name in ("vocab_size", "max_positions", "token_types") if _TOLD[name][0] not in tensors]
+        missing = [name for name in ("vocab_size", "max_positions", "token_types") if _SIZES[name][0] not in tensors]
         if missing:
-            raise InputError(f"the checkpoint lacks a tensor that every ViLBERT has ({_TOLD[missing[0]][0]})")
-        found = {field: tensors[name].shape[axis] for field, (name, axis) in _TOLD.items() if name in tensors}
+            raise InputError(f"the checkpoint lacks a tensor that every ViLBERT has ({_SIZES[missing[0]][0]})")
+        found = {field: tensors[name].shape[axis] for field, (name, axis) in _SIZES.items() if name in tensors}
         layer_pairs = _count(tensors, "connections")
         for stream in ("text", "regions"):
             layers = _count(tensors, f"{stream}.layers")
@@ -72,51 +70,32 @@ class PretrainedVilbert(Pretrained):
             found["classifier"] = "weight_norm" if weighed else "layer_norm"
         return found
 
-    @classmethod
-    def from_foreign(cls, values: Mapping[str, Any]) -> dict[str, Any]:
-        """See `Pretrained`."""
+    def from_foreign(self, values: Mapping[str, Any]) -> dict[str, Any]:
         return asdict(from_original(values))
 
-    def own_config(self: Any) -> VilbertConfig:
-        """See `Pretrained`."""
-        return self.encoder.config
-
-
-class PretrainedTasks(PretrainedVilbert):
-    """`PretrainedVilbert` of a model whose heads are chosen."""
-
-    @classmethod
-    def from_pretrained(
-        cls,
-        source: PathLike,
-        may_miss: Iterable[str] = (),
+    def build(  # type: ignore[override]
+        self,
+        model_class: Any,
+        config: VilbertConfig,
+        tensors: Arrays,
         heads: Iterable[str] | Mapping[str, int | None] | None = None,
-        **changes: Any,
     ) -> Any:
-        """See `Pretrained`.
+        """A new model.
 
         `heads`: as the model takes them, with as many outputs as in the file where no number is given; None: those in
         the file. One that the file lacks is permitted with `may_miss`, e.g. `[r"^heads\\.vqa\\."]`.
         """
-        return cls._from_pretrained(source, may_miss, changes, heads=heads)
-
-    @classmethod
-    def build(cls: Any, config: VilbertConfig, tensors: Arrays, **choice: Any) -> Any:
-        """See `Pretrained`."""
-        found, heads = heads_in(tensors), choice.get("heads")
+        if issubclass(model_class, VilbertForPretraining):
+            if heads is not None:
+                raise InputError("the heads of pre-training are fixed: take VilbertForTasks to choose some")
+            return model_class(config)
+        found = _heads_in(tensors)
         if heads is None:
-            return cls(config, found)
-        return cls(config, {name: size or found.get(name) for name, size in outputs_of(heads).items()})
+            return model_class(config, found)
+        return model_class(config, {name: size or found.get(name) for name, size in outputs_of(heads).items()})
 
 
-def outputs_of(heads: Iterable[str] | Mapping[str, int | None]) -> dict[str, int | None]:
-    """Heads by name → number of outputs (None: not given). InputError for a text: names come in a list."""
-    if isinstance(heads, str):
-        raise InputError(f"heads: expected a list of names or a mapping of names to outputs, found {heads!r}")
-    return dict(heads) if isinstance(heads, Mapping) else dict.fromkeys(heads)
-
-
-def heads_in(tensors: Arrays) -> dict[str, int]:
+def _heads_in(tensors: Arrays) -> dict[str, int]:
     """The heads of a checkpoint with our names, and the number of outputs of each."""
     found = {}
     for name, value in tensors.items():

@@ -19,7 +19,7 @@ from pyutils.weights.names import (
     TENSOR,
     Converted,
     NameMap,
-    Rule,
+    NameRule,
     in_paddle_layout,
     prefixed,
 )
@@ -57,61 +57,61 @@ BEYOND_TEXT = (
 OTHER_HEADS = (r"^heads\.",)
 
 
-def encoder_rules() -> list[Rule]:
+def encoder_rules() -> list[NameRule]:
     """Rules of the two streams, without prefix on either side."""
     gates, co_attention = "encoder.v_layer.{}.attention.self.dyLinear", "encoder.c_layer.{}"
     return [
         *text_embedding_rules("embeddings", "text_embeddings"),
-        Rule("embeddings.task_embeddings.weight", "text_embeddings.tasks.weight", TENSOR),
-        Rule("v_embeddings.image_embeddings", "region_embeddings.features"),
-        Rule("v_embeddings.image_location_embeddings", "region_embeddings.locations"),
-        Rule("v_embeddings.LayerNorm", "region_embeddings.norm", NORM),
+        NameRule("embeddings.task_embeddings.weight", "text_embeddings.tasks.weight", TENSOR),
+        NameRule("v_embeddings.image_embeddings", "region_embeddings.features"),
+        NameRule("v_embeddings.image_location_embeddings", "region_embeddings.locations"),
+        NameRule("v_embeddings.LayerNorm", "region_embeddings.norm", NORM),
         *layer_rules("encoder.layer.{}", "text.layers.{}"),
         *layer_rules("encoder.v_layer.{}", "regions.layers.{}"),
-        Rule(f"{gates}_q", "regions.gates.{}.query"),
-        Rule(f"{gates}_k", "regions.gates.{}.key"),
+        NameRule(f"{gates}_q", "regions.gates.{}.query"),
+        NameRule(f"{gates}_k", "regions.gates.{}.key"),
         # 1 is the visual stream, 2 the text's: words ask (query2) for what regions hold (key1, value1).
         *_co_attention_rules(co_attention, "connections.{}.text", side="t", asks=2, answers=1),
         *_co_attention_rules(co_attention, "connections.{}.regions", side="v", asks=1, answers=2),
-        Rule("t_pooler.dense", "text_pooler.dense"),
-        Rule("v_pooler.dense", "region_pooler.dense"),
+        NameRule("t_pooler.dense", "text_pooler.dense"),
+        NameRule("v_pooler.dense", "region_pooler.dense"),
     ]
 
 
-def _co_attention_rules(theirs: str, ours: str, side: str, asks: int, answers: int) -> list[Rule]:
+def _co_attention_rules(theirs: str, ours: str, side: str, asks: int, answers: int) -> list[NameRule]:
     return [
-        Rule(f"{theirs}.biattention.query{asks}", f"{ours}.attention.attend.query"),
-        Rule(f"{theirs}.biattention.key{answers}", f"{ours}.attention.attend.key"),
-        Rule(f"{theirs}.biattention.value{answers}", f"{ours}.attention.attend.value"),
-        Rule(f"{theirs}.biOutput.dense{asks}", f"{ours}.attention.output.dense"),
-        Rule(f"{theirs}.biOutput.LayerNorm{asks}", f"{ours}.attention.output.norm", NORM),
-        Rule(f"{theirs}.{side}_intermediate.dense", f"{ours}.feed_forward.expand"),
-        Rule(f"{theirs}.{side}_output.dense", f"{ours}.feed_forward.output.dense"),
-        Rule(f"{theirs}.{side}_output.LayerNorm", f"{ours}.feed_forward.output.norm", NORM),
+        NameRule(f"{theirs}.biattention.query{asks}", f"{ours}.attention.attend.query"),
+        NameRule(f"{theirs}.biattention.key{answers}", f"{ours}.attention.attend.key"),
+        NameRule(f"{theirs}.biattention.value{answers}", f"{ours}.attention.attend.value"),
+        NameRule(f"{theirs}.biOutput.dense{asks}", f"{ours}.attention.output.dense"),
+        NameRule(f"{theirs}.biOutput.LayerNorm{asks}", f"{ours}.attention.output.norm", NORM),
+        NameRule(f"{theirs}.{side}_intermediate.dense", f"{ours}.feed_forward.expand"),
+        NameRule(f"{theirs}.{side}_output.dense", f"{ours}.feed_forward.output.dense"),
+        NameRule(f"{theirs}.{side}_output.LayerNorm", f"{ours}.feed_forward.output.norm", NORM),
     ]
 
 
-def head_rules() -> list[Rule]:
+def head_rules() -> list[NameRule]:
     """Rules of all heads, both kinds of answer classifiers among them."""
     rules = [
         *masked_language_rules("cls.predictions", "heads.masked_words"),
-        Rule("cls.imagePredictions.transform.dense", "heads.masked_regions.transform.dense"),
-        Rule("cls.imagePredictions.transform.LayerNorm", "heads.masked_regions.transform.norm", NORM),
-        Rule("cls.imagePredictions.decoder", "heads.masked_regions.decoder"),
-        *(Rule(theirs, f"heads.{ours}") for theirs, ours in LINEAR_HEADS.items()),
+        NameRule("cls.imagePredictions.transform.dense", "heads.masked_regions.transform.dense"),
+        NameRule("cls.imagePredictions.transform.LayerNorm", "heads.masked_regions.transform.norm", NORM),
+        NameRule("cls.imagePredictions.decoder", "heads.masked_regions.decoder"),
+        *(NameRule(theirs, f"heads.{ours}") for theirs, ours in LINEAR_HEADS.items()),
     ]
     for theirs, ours in CLASSIFIER_HEADS.items():
         rules += [
-            Rule(f"{theirs}.logit_fc.0", f"heads.{ours}.transform.dense"),
-            Rule(f"{theirs}.logit_fc.2", f"heads.{ours}.transform.norm", NORM),
-            Rule(f"{theirs}.logit_fc.3", f"heads.{ours}.decoder"),
+            NameRule(f"{theirs}.logit_fc.0", f"heads.{ours}.transform.dense"),
+            NameRule(f"{theirs}.logit_fc.2", f"heads.{ours}.transform.norm", NORM),
+            NameRule(f"{theirs}.logit_fc.3", f"heads.{ours}.decoder"),
         ]
         for number, part in ((0, "expand"), (3, "decoder")):
             layer = f"{theirs}.main.{number}"
             rules += [
-                Rule(f"{layer}.weight_v", f"heads.{ours}.{part}.direction", MATRIX),
-                Rule(f"{layer}.weight_g", f"heads.{ours}.{part}.scale", TENSOR),
-                Rule(f"{layer}.bias", f"heads.{ours}.{part}.bias", TENSOR),
+                NameRule(f"{layer}.weight_v", f"heads.{ours}.{part}.direction", MATRIX),
+                NameRule(f"{layer}.weight_g", f"heads.{ours}.{part}.scale", TENSOR),
+                NameRule(f"{layer}.bias", f"heads.{ours}.{part}.bias", TENSOR),
             ]
     return rules
 
@@ -119,7 +119,7 @@ def head_rules() -> list[Rule]:
 RULES = [*prefixed(encoder_rules(), "bert.", "encoder."), *head_rules()]
 # The old Paddle port keeps matrices [in, out] and the bias of the masked-language head in its decoder.
 PORT_RULES = [rule for rule in in_paddle_layout(RULES) if rule.theirs != "cls.predictions.bias"] + [
-    Rule("cls.predictions.decoder.bias", "heads.masked_words.bias", TENSOR)
+    NameRule("cls.predictions.decoder.bias", "heads.masked_words.bias", TENSOR)
 ]
 NAMES = ("authors", "paddle_port")
 NAME_MAPS = {"authors": NameMap(RULES, UNUSED), "paddle_port": NameMap(PORT_RULES, UNUSED)}

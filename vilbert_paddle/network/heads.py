@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Callable, NamedTuple
 
-import numpy as np
 import paddle
 import paddle.nn.functional as F
 from paddle import nn
@@ -18,7 +17,7 @@ from pyutils.layers.attention import MASKED_SCORE
 from pyutils.layers.dropout import Dropout
 from pyutils.layers.heads import HeadTransform, MaskedLanguageHead
 from pyutils.layers.initializers import linear
-from vilbert_paddle.checkpoints.pretrained import PretrainedTasks, outputs_of
+from pyutils.packages import PretrainedModel
 from vilbert_paddle.config import VilbertConfig
 from vilbert_paddle.network.model import Encoded, Vilbert
 from vilbert_paddle.network.streams import Wanted
@@ -108,7 +107,14 @@ class RegionDecoder(nn.Layer):
         return self.decoder(self.transform(states))
 
 
-class VilbertForTasks(PretrainedTasks, nn.Layer):
+def outputs_of(heads: Iterable[str] | Mapping[str, int | None]) -> dict[str, int | None]:
+    """Heads by name → number of outputs (None: not given). InputError for a text: names come in a list."""
+    if isinstance(heads, str):
+        raise InputError(f"heads: expected a list of names or a mapping of names to outputs, found {heads!r}")
+    return dict(heads) if isinstance(heads, Mapping) else dict.fromkeys(heads)
+
+
+class VilbertForTasks(PretrainedModel, nn.Layer):
     """The encoder and some heads of `HEADS`; `heads`: their names, or name → number of outputs (None: the usual).
 
     InputError for an unknown head.
@@ -120,6 +126,7 @@ class VilbertForTasks(PretrainedTasks, nn.Layer):
         unknown = [name for name in outputs if name not in HEADS]
         if unknown:
             raise InputError(f"no head {unknown[0]!r}: {nearest(unknown[0], HEADS)}")
+        self.config = config
         self.encoder = Vilbert(config)
         self.heads = nn.LayerDict(
             {name: HEADS[name].build(config, size or HEADS[name].outputs) for name, size in outputs.items()}
@@ -158,13 +165,6 @@ class VilbertForPretraining(VilbertForTasks):
 
     def __init__(self, config: VilbertConfig):
         super().__init__(config, PRETRAINING)
-
-    @classmethod
-    def build(cls, config: VilbertConfig, tensors: Mapping[str, np.ndarray], **choice: Any) -> VilbertForPretraining:
-        """See `Pretrained`."""
-        if choice.get("heads") is not None:
-            raise InputError("the heads of pre-training are fixed: take VilbertForTasks to choose some")
-        return cls(config)
 
     def forward(  # type: ignore[override]
         self, word_positions: paddle.Tensor | None = None, region_positions: paddle.Tensor | None = None, **inputs

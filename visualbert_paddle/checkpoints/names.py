@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pyutils.weights import bert_names, paddlenlp_names
-from pyutils.weights.names import LINEAR, NORM, TENSOR, NameMap, Rule
+from pyutils.weights.names import LINEAR, NORM, TENSOR, NameMap, NameRule
 
 # The code bases name the same tensors; these are the parts that differ. What one of them lacks has no entry.
 HUGGING_FACE = {
@@ -59,7 +59,7 @@ TIED = {
 }
 
 
-def rules(names: Mapping[str, str]) -> list[Rule]:
+def rules(names: Mapping[str, str]) -> list[NameRule]:
     """All rules of VisualBERT with any of its heads, for code bases with PyTorch's names."""
     theirs = names["encoder"]
     return [
@@ -72,7 +72,7 @@ def rules(names: Mapping[str, str]) -> list[Rule]:
     ]
 
 
-def paddlenlp_rules(names: Mapping[str, str], layers: str) -> list[Rule]:
+def paddlenlp_rules(names: Mapping[str, str], layers: str) -> list[NameRule]:
     """All rules of VisualBERT for paddlenlp; `layers`: where its transformer layers are."""
     theirs = names["encoder"]
     return [
@@ -86,26 +86,26 @@ def paddlenlp_rules(names: Mapping[str, str], layers: str) -> list[Rule]:
     ]
 
 
-def _region_rules(names: Mapping[str, str], dense: str) -> list[Rule]:
+def _region_rules(names: Mapping[str, str], dense: str) -> list[NameRule]:
     if "projection" not in names:
         return []
     theirs, ours = f"{names['encoder']}.embeddings", "encoder.embeddings"
     return [
-        Rule(f"{theirs}.{names['projection']}", f"{ours}.region_projection", dense),
-        Rule(f"{theirs}.{names['positions']}.weight", f"{ours}.region_positions.weight", TENSOR),
-        Rule(f"{theirs}.{names['token_types']}.weight", f"{ours}.region_token_types.weight", TENSOR),
+        NameRule(f"{theirs}.{names['projection']}", f"{ours}.region_projection", dense),
+        NameRule(f"{theirs}.{names['positions']}.weight", f"{ours}.region_positions.weight", TENSOR),
+        NameRule(f"{theirs}.{names['token_types']}.weight", f"{ours}.region_token_types.weight", TENSOR),
     ]
 
 
-def _head_rules(names: Mapping[str, str], dense: str) -> list[Rule]:
+def _head_rules(names: Mapping[str, str], dense: str) -> list[NameRule]:
     found = [
-        Rule(f"{names['encoder']}.pooler.dense", "encoder.pooler.dense", dense),
-        Rule(f"{names['pretraining']}.seq_relationship", "sentence_image", dense),
+        NameRule(f"{names['encoder']}.pooler.dense", "encoder.pooler.dense", dense),
+        NameRule(f"{names['pretraining']}.seq_relationship", "sentence_image", dense),
     ]
     if "classifier" in names:
-        found.append(Rule(names["classifier"], "classifier", dense))
+        found.append(NameRule(names["classifier"], "classifier", dense))
     if "grounding" in names:
-        found += [Rule(f"{names['grounding']}.{part}", part, dense) for part in ("query", "key")]
+        found += [NameRule(f"{names['grounding']}.{part}", part, dense) for part in ("query", "key")]
     return found
 
 

@@ -10,35 +10,32 @@ from typing import Any
 import numpy as np
 
 from pyutils.errors import InputError
-from pyutils.weights.bert_names import BERT_FIELDS
-from pyutils.weights.pretrained import Pretrained
+from pyutils.layers.bert_config import BERT_FIELDS
+from pyutils.weights.pretrained import PretrainedIO
 from visualbert_paddle.checkpoints.weights import OTHER_HEADS, read_checkpoint
 from visualbert_paddle.config import VisualBertConfig
+from visualbert_paddle.network.heads import VisualBertForQuestionAnswering
 
 Arrays = Mapping[str, np.ndarray]
 
 _HEAD_SIZE = 64  # of every published model
 # Fields of Hugging Face's and paddlenlp's configurations → ours.
 _FOREIGN_FIELDS = {**BERT_FIELDS, "visual_embedding_dim": "visual_dim", "bypass_transformer": "bypass_encoder"}
-_EMBEDDINGS, _LAYERS = "encoder.embeddings", "encoder.encoder.layers"
+_EMBEDDINGS, _LAYERS, _ANSWERS = "encoder.embeddings", "encoder.encoder.layers", "classifier.bias"
 
 
-class PretrainedVisualBert(Pretrained):
-    """See `Pretrained`. A class whose head has a size of its own sets `head_size_from`, the tensor that tells it."""
+class VisualBertIO(PretrainedIO):
+    """Loads and saves VisualBERT's models."""
 
     config_class = VisualBertConfig
     other_heads = OTHER_HEADS
     unchecked = ("num_heads",)
-    head_size_from: str | None = None
 
-    @classmethod
-    def read_tensors(cls, file: Path) -> tuple[dict[str, np.ndarray], list[str]]:
-        """See `Pretrained`."""
+    def read_tensors(self, file: Path) -> tuple[dict[str, np.ndarray], list[str]]:
         return read_checkpoint(file)
 
-    @classmethod
-    def sizes(cls, tensors: Arrays) -> dict[str, Any]:
-        """See `Pretrained`. InputError when the tensors of the text embeddings are missing."""
+    def sizes(self, model_class: type, tensors: Arrays) -> dict[str, Any]:
+        """Sizes by field. InputError when the tensors of the text embeddings are missing."""
         try:
             vocab_size, hidden_size = tensors[f"{_EMBEDDINGS}.text.words.table.weight"].shape
             found = {
@@ -57,27 +54,21 @@ class PretrainedVisualBert(Pretrained):
             found["bypass_encoder"] = any(name.startswith("encoder.joint_layer.") for name in tensors)
         return found
 
-    @classmethod
-    def from_foreign(cls, values: Mapping[str, Any]) -> dict[str, Any]:
-        """See `Pretrained`. Both code bases give regions the token type 1 where none is given."""
+    def from_foreign(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Fields of our configuration. Both code bases give regions the token type 1 where none is given."""
         nested = values.get("init_args")
         if isinstance(nested, (list, tuple)) and nested and isinstance(nested[0], Mapping):
             values = nested[0]
         known = {ours: values[theirs] for theirs, ours in _FOREIGN_FIELDS.items() if theirs in values}
         return {**known, "region_token_type": 1}
 
-    @classmethod
-    def build(cls: Any, config: VisualBertConfig, tensors: Arrays, **choice: Any) -> Any:
-        """See `Pretrained`."""
-        if cls.head_size_from is None:
-            return cls(config)
-        if cls.head_size_from not in tensors:
+    def build(self, model_class: Any, config: VisualBertConfig, tensors: Arrays, **arguments: Any) -> Any:
+        """A new model; the one for question answering has as many answers as the classifier in `tensors`."""
+        if not issubclass(model_class, VisualBertForQuestionAnswering):
+            return model_class(config)
+        if _ANSWERS not in tensors:
             raise InputError(
-                f"the checkpoint holds no {cls.head_size_from}, which tells how many answers there are: build the "
-                f"model with {cls.__name__}(config, number) and load it with visualbert_paddle.checkpoints.weights"
+                f"the checkpoint lacks {_ANSWERS}, which gives the number of answers: build the model with "
+                f"{model_class.__name__}(config, number) and load it with visualbert_paddle.checkpoints.weights"
             )
-        return cls(config, tensors[cls.head_size_from].shape[0])
-
-    def own_config(self: Any) -> VisualBertConfig:
-        """See `Pretrained`."""
-        return self.encoder.config
+        return model_class(config, tensors[_ANSWERS].shape[0])

@@ -12,7 +12,7 @@ from pyutils.layers.attention import attention_bias
 from pyutils.layers.dropout import Dropout
 from pyutils.layers.heads import MaskedLanguageHead, take_positions
 from pyutils.layers.initializers import linear
-from visualbert_paddle.checkpoints.pretrained import PretrainedVisualBert
+from pyutils.packages import PretrainedModel
 from visualbert_paddle.config import VisualBertConfig
 from visualbert_paddle.network.model import VisualBert
 
@@ -25,11 +25,12 @@ class PretrainingScores(NamedTuple):
     sentence_image: paddle.Tensor
 
 
-class VisualBertForPretraining(PretrainedVisualBert, nn.Layer):
+class VisualBertForPretraining(PretrainedModel, nn.Layer):
     """Masked language modelling and sentence-image prediction (paper, section 3.3)."""
 
     def __init__(self, config: VisualBertConfig):
         super().__init__()
+        self.config = config
         self.encoder = VisualBert(config)
         self.words = MaskedLanguageHead(
             config.hidden_size, config.vocab_size, config.hidden_act, config.layer_norm_eps, config.init_std
@@ -45,13 +46,12 @@ class VisualBertForPretraining(PretrainedVisualBert, nn.Layer):
         return PretrainingScores(self.words(states, self.encoder.word_table), self.sentence_image(pooled))
 
 
-class VisualBertForQuestionAnswering(PretrainedVisualBert, nn.Layer):
+class VisualBertForQuestionAnswering(PretrainedModel, nn.Layer):
     """Answer scores read where the question's [MASK] stands: `[CLS] question ? [MASK] [SEP]` (paper, section 4.1)."""
-
-    head_size_from = "classifier.bias"
 
     def __init__(self, config: VisualBertConfig, num_answers: int):
         super().__init__()
+        self.config = config
         self.encoder = VisualBert(config)
         self.dropout = Dropout(config.hidden_dropout)
         self.classifier = linear(config.hidden_size, num_answers, config.init_std)
@@ -66,11 +66,12 @@ class VisualBertForQuestionAnswering(PretrainedVisualBert, nn.Layer):
         return self.classifier(self.dropout(state))
 
 
-class PooledScores(PretrainedVisualBert, nn.Layer):
+class PooledScores(PretrainedModel, nn.Layer):
     """Scores of the pooled [CLS] state, the head of NLVR2 (two classes) and VCR (one score a choice)."""
 
     def __init__(self, config: VisualBertConfig, num_scores: int):
         super().__init__()
+        self.config = config
         self.encoder = VisualBert(config)
         self.dropout = Dropout(config.hidden_dropout)
         self.classifier = linear(config.hidden_size, num_scores, config.init_std)
@@ -104,11 +105,12 @@ class VisualBertForMultipleChoice(PooledScores):
         return super().forward(**flat).reshape([batch, choices])
 
 
-class VisualBertForPhraseGrounding(PretrainedVisualBert, nn.Layer):
+class VisualBertForPhraseGrounding(PretrainedModel, nn.Layer):
     """Flickr30k Entities: a score for every region at every phrase's position (paper, section 4.4)."""
 
     def __init__(self, config: VisualBertConfig):
         super().__init__()
+        self.config = config
         self.encoder = VisualBert(config)
         head_size = config.hidden_size // config.num_heads
         self.query = linear(config.hidden_size, head_size, config.init_std)

@@ -22,7 +22,7 @@ SHA256, MD5 = hashlib.sha256(CONTENT).hexdigest(), hashlib.md5(CONTENT).hexdiges
 
 
 def bring(server, tmp_path, *names: str, **facts):
-    return fetch([server.url + name for name in names], tmp_path / "file.bin", patience=QUICK, progress=False, **facts)
+    return fetch([server.url + name for name in names], tmp_path / "file.bin", patience=QUICK, **facts)
 
 
 def left(tmp_path) -> list[str]:
@@ -131,7 +131,7 @@ def test_mirrors_in_order_and_every_failure_is_told(server, tmp_path):
     assert bring(server, tmp_path, "/1", "/2", "/3").read_bytes() == CONTENT
     assert (len(first.requests), len(third.requests)) == (1, 0)
     with pytest.raises(DownloadError, match=r"(?s)/1: the server answered 404.*/4: the server answered 404"):
-        fetch([server.url + "/1", server.url + "/4"], tmp_path / "other", patience=QUICK, progress=False)
+        fetch([server.url + "/1", server.url + "/4"], tmp_path / "other", patience=QUICK)
 
 
 def test_a_mirror_goes_on_only_where_a_sum_is_known(server, tmp_path):
@@ -270,9 +270,9 @@ def test_local_files_are_sources(tmp_path):
     (tmp_path / "mirror").mkdir()
     (tmp_path / "mirror" / "a.json").write_text(json.dumps([1]))
     for number, url in enumerate([str(tmp_path / "mirror/a.json"), (tmp_path / "mirror/a.json").as_uri()]):
-        assert fetch(url, tmp_path / f"{number}.json", progress=False).read_text() == "[1]"
+        assert fetch(url, tmp_path / f"{number}.json").read_text() == "[1]"
     with pytest.raises(DownloadError, match="No such file"):
-        fetch(str(tmp_path / "mirror/b.json"), tmp_path / "b.json", progress=False)
+        fetch(str(tmp_path / "mirror/b.json"), tmp_path / "b.json")
 
 
 def test_probe(server):

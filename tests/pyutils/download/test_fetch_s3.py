@@ -40,7 +40,7 @@ def store():
 
 
 def bring(tmp_path, *urls: str, **facts):
-    return fetch(urls, tmp_path / "file.bin", patience=QUICK, progress=False, **facts)
+    return fetch(urls, tmp_path / "file.bin", patience=QUICK, **facts)
 
 
 def test_whole_object(store, tmp_path):
@@ -96,7 +96,7 @@ def test_without_credentials_requests_are_unsigned(store, tmp_path, monkeypatch)
     monkeypatch.setenv("HOME", str(tmp_path))
     assert bring(tmp_path, "s3://sets/public").read_bytes() == CONTENT
     with pytest.raises(DownloadError, match="the store answered (403|AccessDenied)"):
-        fetch("s3://sets/folder/a b.bin", tmp_path / "private", patience=QUICK, progress=False)
+        fetch("s3://sets/folder/a b.bin", tmp_path / "private", patience=QUICK)
 
 
 def test_addresses_that_are_not_whole(tmp_path):

@@ -189,7 +189,7 @@ def test_finding_a_checkpoint(tmp_path):
     save_checkpoint(tmp_path / "run/best", nn.Linear(2, 2))
     assert find_checkpoint(tmp_path / "run") == tmp_path / "run/best"
     assert find_checkpoint(tmp_path / "run/last") == tmp_path / "run/last"
-    with pytest.raises(InputError, match="no such checkpoint"):
+    with pytest.raises(InputError, match="no checkpoint here"):
         find_checkpoint(tmp_path / "none")
     (tmp_path / "other").mkdir()
     (tmp_path / "other/notes.txt").write_text("x")

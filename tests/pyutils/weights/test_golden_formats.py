@@ -19,7 +19,7 @@ import tests.vilbert_paddle.support as vilbert
 import tests.visualbert_paddle.support as visualbert
 from pyutils.config import to_yaml
 from pyutils.formats.tensor_files import write_safetensors
-from pyutils.weights import packages, read
+from pyutils.weights import converting, read
 from pyutils.weights.__main__ import main
 from tests.pyutils.weights.torch_files import write_legacy, write_zip
 from tests.support import GOLDEN, golden
@@ -129,7 +129,7 @@ def _dimension(config) -> int:
 @pytest.mark.parametrize("case", MODELS)
 def test_the_command_makes_the_same_network_of_every_format(tmp_path, case):
     family = case.partition("/")[0]
-    expected, told = packages.to_ours(family, weights_of(case), case), None
+    expected, told = converting.to_ours(family, weights_of(case), case), None
     for file, write in FORMATS.items():
         write(tmp_path / file, {"model": weights_of(case)} if write in (write_zip, write_legacy) else weights_of(case))
         folder = tmp_path / file.replace(".", "_")

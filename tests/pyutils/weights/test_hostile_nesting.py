@@ -161,7 +161,7 @@ def test_very_many_axes_are_not_multiplied(tmp_path):
         read(zip_of(tmp_path / "x.pth", START + body, {"0": bytes(16)}))
     header = json.dumps({"w": {"dtype": "F32", "shape": [1 << 61] * count, "data_offsets": [0, 4]}}).encode()
     (tmp_path / "x.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(4))
-    with pytest.raises(InputError, match="tensor 'w' is damaged .*its shape has 200000 axes"):
+    with pytest.raises(InputError, match="tensor 'w' .*its shape has 200000 axes"):
         read(tmp_path / "x.safetensors")
     frombuffer = b"cnumpy.core.numeric\n_frombuffer\n(" + EMPTY_BYTES + FLOAT
     frombuffer += b"(" + longest + b"q\x00" + b"h\x00" * count + b"t" + text("C") + b"tR."

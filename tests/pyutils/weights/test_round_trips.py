@@ -12,7 +12,7 @@ from albef_paddle.network.pretraining import AlbefForPretraining
 from albef_paddle.network.question_answering import AlbefForQuestionAnswering
 from albef_paddle.network.retrieval import AlbefForRetrieval
 from albef_paddle.network.text_assignment import AlbefForTextAssignment
-from pyutils.weights import packages, read
+from pyutils.weights import converting, read
 from pyutils.weights.__main__ import main
 from pyutils.weights.checkpoint import save_checkpoint
 from vilbert_paddle.checkpoints.weights import NAMES as VILBERT_NAMES
@@ -95,9 +95,9 @@ def test_there_and_back_gives_identical_bytes(model, names):
     family, ours = model.split()[0], arrays_of(MODELS[model]())
     if names == "lavis":  # it has no token types
         ours = {n: np.zeros_like(value) if "token_types" in n else value for n, value in ours.items()}
-    theirs = packages.to_theirs(family, ours, names)
+    theirs = converting.to_theirs(family, ours, names)
     assert not set(theirs) & set(ours)
-    back = packages.to_ours(family, theirs, model)
+    back = converting.to_ours(family, theirs, model)
     assert set(back) == set(ours)
     for name, value in ours.items():
         assert back[name].tobytes() == np.ascontiguousarray(value).tobytes() and back[name].shape == value.shape, name
@@ -106,7 +106,7 @@ def test_there_and_back_gives_identical_bytes(model, names):
 @pytest.mark.parametrize(("model", "names"), sorted(WITHOUT))
 def test_a_code_base_without_such_a_model_says_so(model, names):
     with pytest.raises(ValueError, match="no name for|no place for"):
-        packages.to_theirs(model.split()[0], arrays_of(MODELS[model]()), names)
+        converting.to_theirs(model.split()[0], arrays_of(MODELS[model]()), names)
 
 
 @pytest.mark.parametrize("model", MODELS)

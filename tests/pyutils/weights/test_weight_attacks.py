@@ -201,7 +201,7 @@ def test_overlapping_safetensors_are_refused(tmp_path):
     entry = {"dtype": "BF16", "shape": [1 << 19], "data_offsets": [0, 1 << 20]}
     header = json.dumps({f"w{number}": entry for number in range(1000)}).encode()
     (tmp_path / "x.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(1 << 20))
-    with pytest.raises(InputError, match=r"tensor 'w1' is damaged"):
+    with pytest.raises(InputError, match=r"tensor 'w1'"):
         read(tmp_path / "x.safetensors")
 
 
