@@ -33,7 +33,7 @@ class StreamConfig(StackConfig):
     fixed_layers: int = setting(0, "First layers that get no gradient, the embeddings of the stream with them.")
 
     @property
-    def first_connection(self) -> int:
+    def first_co_attention(self) -> int:
         """How many layers precede the first co-attention layer."""
         return self.connect_at[0] if self.connect_at else self.num_layers
 
@@ -94,10 +94,10 @@ class VilbertConfig:
                     f"{name}.connect_at {places}: expected ascending numbers from 0 to {stream.num_layers} "
                     f"({name}.num_layers)"
                 )
-            if stream.fixed_layers > stream.first_connection:
+            if stream.fixed_layers > stream.first_co_attention:
                 raise InputError(
                     f"{name}.fixed_layers is {stream.fixed_layers}, but the streams meet after layer "
-                    f"{stream.first_connection}: only layers before that can be fixed"
+                    f"{stream.first_co_attention}: only layers before that can be fixed"
                 )
 
     def layer_shape(self, stream: StreamConfig) -> LayerShape:

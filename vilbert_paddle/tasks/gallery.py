@@ -94,7 +94,7 @@ class Gallery:
         """Scores [pairs] float32, higher = fits better; pairing as in `Vilbert.forward`."""
         model, name = self._task.model, self._head
         kind = HEADS[name]
-        encoded = model.encoder.connect(*paired(words, boxes, pairing), text=kind.text, regions=kind.regions)
+        encoded = model.encoder.co_attend(*paired(words, boxes, pairing), text=kind.text, regions=kind.regions)
         scores = kind.score(model, model.heads[name], encoded).astype("float32").numpy()
         # Class 0 of the alignment head means that both belong together; the difference orders as its probability does.
         return scores if name == "match" else scores[:, 0] - scores[:, 1]

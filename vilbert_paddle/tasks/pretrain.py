@@ -21,13 +21,12 @@ from pyutils.engine.evaluation import predict_all
 from pyutils.engine.task import Batch
 from pyutils.errors import InputError, nearest
 from pyutils.metrics.predictions import MetricsOnly
+from vilbert_paddle.data.masking import region_negatives
 from vilbert_paddle.data.pretrain import Objective, caption_of, pretrain_batch
 from vilbert_paddle.data.regions import Pictures, RegionReader, held_images
 from vilbert_paddle.network.heads import PRETRAINING, PretrainingScores, VilbertForPretraining
-from vilbert_paddle.network.negatives import region_negatives
 from vilbert_paddle.network.objectives import (
     PretrainingLabels,
-    PretrainingObjective,
     VisualTarget,
     network_inputs,
     pretraining_losses,
@@ -172,9 +171,8 @@ class PretrainTask(VilbertTask):
             batch["replaced"],
             batch.get("negatives"),
         )
-        # Under "aligned_only" the batch has no masked labels of replaced captions any more.
-        objective: PretrainingObjective = "no_alignment" if self.section.objective == "no_alignment" else "all"
-        return pretraining_losses(scores, labels, self.section.target, objective), scores
+        alignment = self.section.objective != "no_alignment"
+        return pretraining_losses(scores, labels, self.section.target, alignment), scores
 
     def loss(self, batch: Batch) -> tuple[paddle.Tensor, dict[str, paddle.Tensor]]:
         """See Task."""

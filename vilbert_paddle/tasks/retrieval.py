@@ -107,7 +107,7 @@ class RetrievalTask(VilbertTask):
         rows = batch["pictures"].reshape([-1])
         inputs = {name: batch[name] for name in (*TEXT_INPUTS, *REGION_INPUTS) if name in batch}
         if self._images_embed_alike():
-            inputs = {**network_inputs(inputs), "pairing": "rows", "pictures": rows}
+            inputs = {**network_inputs(inputs), "pairing": "rows", "image_rows": rows}
         else:
             for name in REGION_INPUTS:
                 inputs[name] = batch[name].index_select(rows).reshape([-1, CHOICES, *batch[name].shape[1:]])
@@ -119,7 +119,7 @@ class RetrievalTask(VilbertTask):
         each pair, no visual layers that read the text. Then it is embedded once."""
         stream = self.config.model.regions
         drawn = self.model.training and (stream.hidden_dropout or stream.attention_dropout)
-        return not drawn and not (self.config.model.gated_regions and stream.first_connection)
+        return not drawn and not (self.config.model.gated_regions and stream.first_co_attention)
 
     def predict(self, loader: Iterable[Batch], split: str) -> RankPredictions:
         """Both directions over the whole split; every process scores its own images with all captions."""
