@@ -17,7 +17,7 @@ from tests.vilbert_paddle.worlds import NETWORK
 from vilbert_paddle.checkpoints.weights import load_initial
 from vilbert_paddle.config import CONFIGS
 from vilbert_paddle.tasks.base import with_recipe
-from vilbert_paddle.tasks.multitask import MultitaskTask, Rounds
+from vilbert_paddle.tasks.multitask import MultitaskTask
 
 
 @pytest.fixture
@@ -110,10 +110,6 @@ def test_a_run_killed_in_the_middle_ends_as_the_whole_one(configured, tmp_path):
 def test_bad_members_are_refused(configured, override, message):
     with pytest.raises(InputError, match=message):
         MultitaskTask(configured(override))
-
-
-def test_rounds_end(configured):
-    assert list(Rounds([2, 3])) == [0, 1, 2]
 
 
 def test_members_are_found_from_every_folder(tmp_path, monkeypatch):

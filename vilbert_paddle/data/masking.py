@@ -12,7 +12,7 @@ import numpy as np
 from pyutils.errors import InputError
 from pyutils.metrics.grounding import box_iou
 
-MASKED_SHARE = 0.15
+_MASKED_SHARE = 0.15
 _ZEROED_SHARE = 0.9
 _SAME_THING = 0.4  # overlap above which a region shows what a masked one hides
 _ACROSS, _INSIDE = 0.7, 0.3  # shares of negatives from other images and from the same one
@@ -20,7 +20,7 @@ _ACROSS, _INSIDE = 0.7, 0.3  # shares of negatives from other images and from th
 
 @dataclass(frozen=True)
 class MaskedRegions:
-    """chosen [b, n] bool: regions whose content is to be predicted; hidden [b, n] bool: those whose features are zeroed
+    """chosen [b, n] bool: regions whose content is predicted; hidden [b, n] bool: those whose features are zeroed
     (nine in ten of the chosen); covered [b, n] bool: regions that overlap a chosen one (IoU > 0.4), itself included."""
 
     chosen: np.ndarray
@@ -28,31 +28,28 @@ class MaskedRegions:
     covered: np.ndarray
 
 
-def mask_regions(
-    chance: np.ndarray, pixels: np.ndarray, mask: np.ndarray, probability: float = MASKED_SHARE
-) -> MaskedRegions:
-    """Choose regions to hide.
+def mask_regions(chance: np.ndarray, boxes: np.ndarray, mask: np.ndarray) -> MaskedRegions:
+    """Choose regions to mask.
 
     Args:
-        chance: [b, n] random numbers in [0, 1), one a region; a region is chosen where it is under `probability`, and
-            hidden where chance / probability < 0.9.
-        pixels: [b, n, 4] boxes in pixels.
+        chance: [b, n] random numbers in [0, 1), one per region; a region is chosen below 0.15 and hidden below 0.9 of
+            that.
+        boxes: [b, n, 4] in pixels.
         mask: [b, n] 1 for a real region; padding is never chosen or covered.
-        probability: share of regions to choose.
     """
     real = np.asarray(mask).astype(bool)
-    chosen = real & (chance < probability)
-    hidden = chosen & (chance < _ZEROED_SHARE * probability)
+    chosen = real & (chance < _MASKED_SHARE)
+    hidden = chosen & (chance < _ZEROED_SHARE * _MASKED_SHARE)
     # Rows without a chosen region are usual in small batches: no overlaps are computed for them.
     rows = np.flatnonzero(chosen.any(axis=1))
     covered = np.zeros_like(chosen)
-    overlaps = box_iou(pixels[rows], pixels[rows], pixels=True) > _SAME_THING  # [rows, n, n]
+    overlaps = box_iou(boxes[rows], boxes[rows], pixels=True) > _SAME_THING  # [rows, n, n]
     covered[rows] = (overlaps & chosen[rows, :, None]).any(axis=1)
     return MaskedRegions(chosen, hidden, (covered | chosen) & real)
 
 
 def global_region(features: np.ndarray, mask: np.ndarray, covered: np.ndarray) -> np.ndarray:
-    """The feature of the global region over masked regions: [b, d] float32.
+    """Compute the feature of the global region over masked regions: [b, d] float32.
 
     The sum of `features` [b, n, d] (hidden ones are zero) divided by the number of real regions that are not `covered`
     [b, n], by 1 when all are: the original's rule, under which the global feature grows where much is hidden. The
@@ -66,8 +63,8 @@ def region_negatives(rng: np.random.Generator, batch: int, regions: int, number:
     """Draw the negatives of the noise-contrastive objective, features of other regions.
 
     Returns flat indices `[batch, regions, n]` int64 into `[batch * regions]` regions, the global one left out. n is
-    `int(0.7 number) + int(0.3 number)`: first regions of other images, then other regions of the same one. Every region,
-    padding too, may be drawn.
+    `int(0.7 number) + int(0.3 number)`: first regions of other images, then other regions of the same one. Every
+    region, padding too, may be drawn.
 
     Raises:
         InputError: the batch has one image or one region.

@@ -23,8 +23,8 @@ Pairing = Literal["rows", "grouped", "every_pair"]
 
 
 class TwoStreamOutput(NamedTuple):
-    """Hidden states of the last layers: `text` `[batch, t, hidden]`, `regions` `[batch, r, visual hidden]` (one position
-    where "first" was requested, None for "none"), and `region_mask` `[batch, r]` float32."""
+    """Hidden states of the last layers: `text` `[batch, t, hidden]`, `regions` `[batch, r, visual hidden]` (one
+    position where "first" was requested, None for "none"), and `region_mask` `[batch, r]` float32."""
 
     text: paddle.Tensor | None
     regions: paddle.Tensor | None

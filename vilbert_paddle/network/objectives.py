@@ -26,9 +26,9 @@ REGION_INPUTS = ("region_features", "region_boxes", "region_mask")
 def network_inputs(batch: dict[str, paddle.Tensor]) -> dict:
     """Select the arguments of `Vilbert.forward` from a batch and flatten them to one row per text or image.
 
-    Text `[b, t]` or `[b, c, t]` (choices); regions `[b, r, …]` or `[b, c, r, …]` (an image per choice, or the two images
-    of a sentence). Where a record has fewer images than texts or the reverse, they are paired "grouped": an image with
-    four answers is embedded once, and so is the sentence about two images.
+    Text `[b, t]` or `[b, c, t]` (choices); regions `[b, r, …]` or `[b, c, r, …]` (an image per choice, or the two
+    images of a sentence). Where a record has fewer images than texts or the reverse, they are paired "grouped": an
+    image with four answers is embedded once, and so is the sentence about two images.
     """
     inputs = {name: batch[name] for name in (*TEXT_INPUTS, *REGION_INPUTS) if name in batch}
     text_choices, image_choices = inputs["input_ids"].ndim == 3, inputs["region_features"].ndim == 4
@@ -83,7 +83,7 @@ def pretraining_losses(
 ) -> dict[str, paddle.Tensor]:
     """Losses of pre-training by name, to be summed: `words`, `regions` and, if wanted, `alignment`.
 
-    `scores.regions` has the global region first. `target`: see the paper, section 3.1; "features" and "nce" are those of
+    `scores.regions` has the global region first. `target`: see the paper, section 3.1; "features" and "nce" are from
     12-in-1's code. Scalars, 0 with nothing masked.
     """
     regions, masked = scores.regions[:, 1:], labels.masked_regions.astype("float32")

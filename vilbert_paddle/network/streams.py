@@ -172,8 +172,6 @@ class CoAttentionLayer(nn.Layer):
 
         self.text, self.regions = half(text, regions), half(regions, text)
 
-    def forward(
-        self, words: Stream, boxes: Stream, text: bool = True, regions: bool = True
-    ) -> tuple[Stream, Stream]:
+    def forward(self, words: Stream, boxes: Stream, text: bool = True, regions: bool = True) -> tuple[Stream, Stream]:
         """Return both streams; one that is not needed (`text`, `regions` False) is returned unchanged."""
         return self.text(words, boxes) if text else words, self.regions(boxes, words) if regions else boxes
