@@ -16,7 +16,7 @@ from pyutils.layers.bert_config import StackConfig
 from pyutils.weights.bert_names import BERT_FIELDS
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "vilbert"
-"""Folder of the package's recipes."""
+"""Directory of the package's recipes."""
 LOCATION_SIZE = 5  # x1, y1, x2, y2 relative to width and height, and the fraction of the area
 
 if TYPE_CHECKING:

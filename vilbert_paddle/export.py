@@ -47,7 +47,7 @@ class _Head(nn.Layer):
         encoder, kind = self.model.encoder, HEADS[self.head]
         words = encoder.begin_text(input_ids, text_mask, token_type_ids, task_ids)
         boxes = encoder.begin_regions(region_features, region_boxes, region_mask, words)
-        encoded = encoder.connect(words, boxes, text=kind.text, regions=kind.regions)
+        encoded = encoder.co_attend(words, boxes, text=kind.text, regions=kind.regions)
         return kind.score(self.model, self.model.heads[self.head], encoded)
 
 

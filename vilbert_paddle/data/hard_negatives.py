@@ -54,8 +54,6 @@ class HardNegatives:
             InputError: the file is missing, damaged or of another kind.
         """
         path = Path(path).expanduser()
-        if not path.is_file():
-            raise InputError(f"{path}: no such file; build one with HardNegatives.build, or leave the setting empty")
         try:
             if path.suffix == ".npz":
                 with np.load(path, allow_pickle=False) as archive:
@@ -69,8 +67,8 @@ class HardNegatives:
             raise
         except (OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, zipfile.BadZipFile) as error:
             raise InputError(
-                f"{path}: expected an .npz with arrays images and neighbours, or a pickled dict with train_image_list "
-                f"and a rectangular train_hard_pool ({error})"
+                f"{path}: expected an .npz of HardNegatives.save with images and neighbours, or a pickled dict with "
+                f"train_image_list and a rectangular train_hard_pool ({error})"
             ) from error
 
     def save(self, path: Union[str, Path]) -> None:

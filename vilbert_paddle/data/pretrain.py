@@ -7,7 +7,6 @@ mismatched pairs from the masked losses.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Literal, Optional
 
 import numpy as np
@@ -21,14 +20,6 @@ from vilbert_paddle.data.texts import text_batch
 
 Objective = Literal["all", "aligned_only", "no_alignment"]
 _REPLACED_SHARE = 0.5
-
-
-@dataclass(frozen=True)
-class PretrainDraws:
-    """The random numbers that mask a batch: words in reading order, regions [b, n] without the global one."""
-
-    words: masking.MaskDraws
-    regions: np.ndarray
 
 
 def replace_captions(
@@ -71,7 +62,7 @@ def pretrain_batch(
     replaced = (chance > _REPLACED_SHARE) & (objective != "no_alignment") & (len(pool) > 0)
     text = text_batch(tokenizer, replace_captions(captions, pool, replaced, drawn), max_text, multiple)
     words = masking.draw(rng, int(maskable(text).sum()), tokenizer.vocab_size)
-    batch = masked_batch(text, regions, tokenizer, PretrainDraws(words, rng.random(regions.mask[:, 1:].shape)), target)
+    batch = masked_batch(text, regions, tokenizer, words, rng.random(regions.mask[:, 1:].shape), target)
     batch["replaced"] = replaced.astype(np.int64)
     if objective == "aligned_only":
         keep_aligned(batch)
@@ -82,13 +73,17 @@ def masked_batch(
     text: dict[str, np.ndarray],
     regions: RegionBatch,
     tokenizer: WordPiece,
-    draws: PretrainDraws,
+    words: masking.MaskDraws,
+    chance: np.ndarray,
     target: Literal["classes", "features"] = "classes",
 ) -> dict[str, np.ndarray]:
-    """Mask words and regions by given draws: the arrays of `pretrain_batch` without `replaced`."""
-    ids, labels = masking.mask_words(text["input_ids"], maskable(text), draws.words, tokenizer.mask)
+    """Mask words (in reading order) and regions (`chance` [b, r - 1], see `mask_regions`) by given draws.
+
+    Returns the arrays of `pretrain_batch` without `replaced`.
+    """
+    ids, labels = masking.mask_words(text["input_ids"], maskable(text), words, tokenizer.mask)
     features, mask = regions.features[:, 1:], regions.mask[:, 1:]
-    masked = mask_regions(draws.regions, regions.boxes[:, 1:], mask)
+    masked = mask_regions(chance, regions.boxes[:, 1:], mask)
     source = regions.features if target == "features" else regions.class_probs
     assert source is not None  # the reader requires class distributions for the target "classes"
     targets = source[:, 1:].copy()

@@ -57,11 +57,9 @@ def _held_out(config: ReferConfig) -> list[int]:
     if not config.held_out_images:
         return []
     path = Path(config.root).expanduser() / config.held_out_images
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; refer.held_out_images is an npy file of image ids below refer.root")
     ids = load_npy(path)
     if ids.dtype.kind not in "iu" or ids.ndim != 1:
-        raise InputError(f"{path}: expected a list of image ids, found {ids.dtype} of shape {ids.shape}")
+        raise InputError(f"{path}: expected refer.held_out_images, a list of image ids; found {ids.dtype} {ids.shape}")
     return ids.tolist()
 
 

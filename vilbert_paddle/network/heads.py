@@ -25,22 +25,28 @@ from vilbert_paddle.network.model import TwoStreamOutput, Vilbert
 from vilbert_paddle.network.streams import Wanted
 
 HEAD_DROPOUT = 0.1  # fixed in the original, whatever the configuration says
-CLASSIFIER_DROPOUT = 0.5  # likewise, in the classifiers with weight norm
+CLASSIFIER_DROPOUT = 0.5  # also fixed, in the classifiers with weight norm
 VQA_ANSWERS, GQA_ANSWERS = 3129, 1533
 
 
-class AnswerClassifier(nn.Layer):
-    """Linear, GELU, LayerNorm, linear: `[batch, input_size]` → `[batch, outputs]`."""
+class Decoder(nn.Layer):
+    """Linear, activation, LayerNorm, linear: `[…, input_size]` → `[…, outputs]`."""
 
-    def __init__(self, config: VilbertConfig, input_size: int, outputs: int):
+    def __init__(self, config: VilbertConfig, input_size: int, hidden: int, outputs: int, activation: str):
         super().__init__()
-        hidden = 2 * config.bridge_size
-        self.transform = HeadTransform(input_size, "gelu", config.layer_norm_eps, config.init_std, hidden)
+        self.transform = HeadTransform(input_size, activation, config.layer_norm_eps, config.init_std, hidden)
         self.decoder = linear(hidden, outputs, config.init_std)
 
-    def forward(self, pooled: paddle.Tensor) -> paddle.Tensor:
+    def forward(self, states: paddle.Tensor) -> paddle.Tensor:
         """See the class."""
-        return self.decoder(self.transform(pooled))
+        return self.decoder(self.transform(states))
+
+
+class AnswerClassifier(Decoder):
+    """Scores of answers from the pooled vectors: `[batch, input_size]` → `[batch, outputs]`."""
+
+    def __init__(self, config: VilbertConfig, input_size: int, outputs: int):
+        super().__init__(config, input_size, 2 * config.bridge_size, outputs, "gelu")
 
 
 class WeightNormLinear(nn.Layer):
@@ -89,21 +95,7 @@ class PairClassifier(AnswerClassifier):
     def forward(self, pooled: paddle.Tensor) -> paddle.Tensor:
         """See the class; the number of rows must be even."""
         # Paddle 2.6 exports no super() without arguments.
-        return AnswerClassifier.forward(self, pooled.reshape([-1, 2 * pooled.shape[1]]))
-
-
-class RegionDecoder(nn.Layer):
-    """Predicts the class scores or the feature of every region; the activation is the text stream's."""
-
-    def __init__(self, config: VilbertConfig):
-        super().__init__()
-        size = config.regions.hidden_size
-        self.transform = HeadTransform(size, config.text.hidden_act, config.layer_norm_eps, config.init_std)
-        self.decoder = linear(size, config.region_targets, config.init_std)
-
-    def forward(self, states: paddle.Tensor) -> paddle.Tensor:
-        """`[…, visual hidden]` → `[…, region_targets]`."""
-        return self.decoder(self.transform(states))
+        return Decoder.forward(self, pooled.reshape([-1, 2 * pooled.shape[1]]))
 
 
 class VilbertForTasks(PretrainedTasks, nn.Layer):
@@ -207,6 +199,12 @@ def _build_masked_words(config: VilbertConfig, _: int | None) -> nn.Layer:
     )
 
 
+def _build_masked_regions(config: VilbertConfig, _: int | None) -> nn.Layer:
+    size = config.regions.hidden_size
+    # As in the original, the activation is that of the text stream.
+    return Decoder(config, size, size, config.region_targets, config.text.hidden_act)
+
+
 def _score_pooled(model: VilbertForTasks, head: nn.Layer, encoded: TwoStreamOutput) -> paddle.Tensor:
     return head(model.pooled(encoded))
 
@@ -235,7 +233,7 @@ def _score_masked_regions(model: VilbertForTasks, head: nn.Layer, encoded: TwoSt
 _LINEAR_POOLED = _linear("bridge_size")
 HEADS: dict[str, HeadKind] = {
     "masked_words": HeadKind(_build_masked_words, _score_masked_words, "all", "none", None),
-    "masked_regions": HeadKind(lambda config, _: RegionDecoder(config), _score_masked_regions, "none", "all", None),
+    "masked_regions": HeadKind(_build_masked_regions, _score_masked_regions, "none", "all", None),
     "alignment": HeadKind(_LINEAR_POOLED, _score_pooled, "first", "first", 2),
     "vqa": HeadKind(_build_classifier, _score_pooled, "first", "first", VQA_ANSWERS),
     "gqa": HeadKind(_build_classifier, _score_pooled, "first", "first", GQA_ANSWERS),

@@ -153,9 +153,9 @@ class ReferTask(VilbertTask):
         train, records = self.config.train, len(self.records("train"))
         step = train.batch_size * train.accumulation_steps * distributed.world_size()
         epochs, rest = divmod(int(total["seen"]), records // step * step)
-        place = f"{{{epochs}}}, {rest} of {records} expressions." if rest else f"{{{epochs - 1}}} done!"
+        progress = f"{{{epochs}}}, {rest} of {records} expressions." if rest else f"{{{epochs - 1}}} done!"
         loss = total["loss"] / total["batches"]
-        say(f"** ** Epoch {place} Training loss: {loss:.5f}, Val accuracy: {accuracy:.4f}")
+        say(f"** ** Epoch {progress} Training loss: {loss:.5f}, Val accuracy: {accuracy:.4f}")
         if total["cut"]:
             say(
                 f"{int(total['cut'])} annotated regions were cut after the detected ones "

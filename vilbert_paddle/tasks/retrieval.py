@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -118,7 +118,7 @@ class RetrievalTask(VilbertTask):
         return RankPredictions(*gallery.ranks(loader))
 
 
-def _check_index(hard: HardNegatives, images: Sequence[str], path: str) -> None:
+def _check_index(hard: HardNegatives, images: np.ndarray, path: str) -> None:
     """Raise InputError if the index has no training image; log it if it lacks some."""
     known = sum(image in hard for image in images)
     if not known:

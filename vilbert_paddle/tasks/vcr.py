@@ -11,22 +11,18 @@ import numpy as np
 import paddle
 from paddle import nn
 
-from pyutils.config import load_config, setting
-from pyutils.console import say
+from pyutils.config import setting
 from pyutils.data.annotations import vcr
 from pyutils.data.features.inputs import RegionSourceConfig
 from pyutils.data.records import VCRRecord
 from pyutils.engine.evaluation import predict_all
 from pyutils.engine.task import Batch
-from pyutils.engine.vcr import joint_predictions
+from pyutils.engine.vcr import VCRSplitTask
 from pyutils.errors import InputError
 from pyutils.formats.json_files import read_json
 from pyutils.metrics.predictions import Predictions
-from pyutils.metrics.vcr import CHOICES, combine
+from pyutils.metrics.vcr import CHOICES, Scores, combine
 from pyutils.metrics.vcr_results import ChoicePredictions
-from pyutils.weights.checkpoint import CONFIG_FILE
-from pyutils.weights.places import find_checkpoint
-from vilbert_paddle.checkpoints.weights import load_initial
 from vilbert_paddle.data.vcr import Question, vcr_batch
 from vilbert_paddle.network.objectives import as_choices
 from vilbert_paddle.tasks.base import VilbertRunConfig, VilbertTask, split_entry
@@ -53,7 +49,7 @@ class VCRRunConfig(VilbertRunConfig):
     )
 
 
-class VCRTask(VilbertTask):
+class VCRTask(VCRSplitTask, VilbertTask):
     """Batches: see `vcr_batch`. Metrics in percent: `accuracy` of the four-way choice, and `q_ar` where
     `vcr.answer_results` is given."""
 
@@ -61,14 +57,23 @@ class VCRTask(VilbertTask):
     best_metric = "accuracy"
     objective = "choice"
     config_class = VCRRunConfig
-    predict_flags = ("rationale_checkpoint",)
 
     def __init__(self, config: VCRRunConfig, model: nn.Layer | None = None):
         super().__init__(config, annotated=config.annotated_regions, model=model)
-        self.asked = config.vcr.asked
+        self.asked = self.asked_by(config)
         self.task_number = 5 if self.asked == "answer" else 6
         results = config.vcr.answer_results if self.asked == "rationale" else ""
         self._answers = read_scores(Path(results)) if results else None
+
+    @staticmethod
+    def asked_by(config: VCRRunConfig) -> Question:
+        return config.vcr.asked
+
+    def data_settings(self) -> dict[str, Any]:
+        own = self.config
+        questions = replace(own.vcr, asked="rationale", answer_results="")
+        shared = {name: getattr(own, name) for name in ("regions", "annotated_regions", "tokenizer")}
+        return {"vcr": questions, **shared}
 
     def read(self, split: str) -> Sequence[VCRRecord]:
         section = self.config.vcr
@@ -97,9 +102,6 @@ class VCRTask(VilbertTask):
         """Compute the scores [b, 4] of the choices."""
         return as_choices(super().scores(batch), CHOICES)
 
-    def labelled(self, split: str) -> bool:
-        return not any(None in (r.answer_label, r.rationale_label) for r in self.records(split))
-
     def predict(self, loader: Iterable[Batch], split: str) -> Predictions:
         """Compute the four scores of every question of `split`."""
         scores = predict_all(lambda batch: {"scores": self.scores(batch).astype("float32")}, loader)["scores"]
@@ -108,18 +110,11 @@ class VCRTask(VilbertTask):
         by_question = {name: [float(value) for value in row] for name, row in zip(labels, scores)}
         given = self.config.vcr.given_answer
         suffix = f"_{given}" if not answers and given >= 0 else ""
-        found = ChoicePredictions(by_question, labels, f"scores_{self.asked}{suffix}.json")
+        file_name = f"scores_{self.asked}{suffix}.json"
         if self._answers is None:
-            return found
-        return _AfterAnswers(found, self._answers, {r.annot_id: (r.answer_label, r.rationale_label) for r in records})
-
-    def predict_with(self, flags: Mapping[str, Any], split: str) -> Predictions:
-        """Predict `split`; with `rationale_checkpoint` by both models together."""
-        if "rationale_checkpoint" not in flags:
-            return super().predict_with(flags, split)
-        if self.asked != "answer":
-            raise InputError("--checkpoint must be trained for Q→A when --rationale_checkpoint is given")
-        return joint_predictions(self, rationale_task(self, flags["rationale_checkpoint"]), split)
+            return ChoicePredictions(by_question, labels, file_name)
+        both = {r.annot_id: (r.answer_label, r.rationale_label) for r in records}
+        return _WithAnswers(by_question, labels, file_name, answers=self._answers, both_labels=both)
 
     @classmethod
     def with_saved_files(cls, config: Any, folder: Path) -> Any:
@@ -128,40 +123,17 @@ class VCRTask(VilbertTask):
         return replace(config, vcr=replace(config.vcr, answer_results=""))
 
 
-class _AfterAnswers(Predictions):
+class _WithAnswers(ChoicePredictions):
     """Rationale predictions, combined with the scores of an answer model for `q_ar`."""
 
-    def __init__(self, own: ChoicePredictions, answers: dict[str, list[float]], labels: dict[str, tuple[int, int]]):
-        self.own, self.answers, self.labels = own, answers, labels
+    def __init__(self, *own: Any, answers: Mapping[str, Scores], both_labels: Mapping[str, Any]):
+        super().__init__(*own)
+        self.answers, self.both_labels = answers, both_labels
 
     def metrics(self) -> dict[str, float]:
         """`accuracy` of the rationales, and `q_ar`, in percent."""
-        found = self.own.metrics()
-        return {**found, "q_ar": 100.0 * combine(self.labels, self.answers, self.own.scores).q_ar} if found else {}
-
-    def write(self, directory: Path) -> list[Path]:
-        """Write the scores."""
-        return self.own.write(directory)
-
-
-def rationale_task(task: VCRTask, source: str) -> VCRTask:
-    """Load the model of `--rationale_checkpoint` with the questions and features of `task`. Raises InputError if it is
-    not for QA→R."""
-    checkpoint = find_checkpoint(source)
-    config = load_config(VCRRunConfig, checkpoint / CONFIG_FILE)
-    if config.vcr.asked != "rationale":
-        raise InputError(f"{checkpoint}: --rationale_checkpoint must be trained for QA→R, this one is for Q→A")
-    own = task.config
-    config = replace(
-        config,
-        vcr=replace(own.vcr, asked="rationale", answer_results=""),
-        regions=own.regions,
-        annotated_regions=own.annotated_regions,
-        tokenizer=own.tokenizer,
-    )
-    other = VCRTask(config)
-    say(str(load_initial(other.model, str(checkpoint))))
-    return other
+        found = super().metrics()
+        return {**found, "q_ar": 100.0 * combine(self.both_labels, self.answers, self.scores).q_ar} if found else {}
 
 
 def read_scores(path: Path) -> dict[str, list[float]]:

@@ -15,7 +15,6 @@ from tests.support import golden
 from tests.vilbert_paddle.data.lmdb_files import DIMENSION, picture, write_lmdb
 from vilbert_paddle.data.masking import global_region, mask_regions
 from vilbert_paddle.data.pretrain import (
-    PretrainDraws,
     caption_of,
     keep_aligned,
     masked_batch,
@@ -97,7 +96,7 @@ def replayed(names, tokenizer, target="classes"):
     )
     text = text_batch(tokenizer, [replay.text for replay in replays], LENGTH)
     hidden = mask_regions(chance, pictures.boxes[:, 1:], pictures.mask[:, 1:])
-    batch = masked_batch(text, pictures, tokenizer, PretrainDraws(words, chance), target)
+    batch = masked_batch(text, pictures, tokenizer, words, chance, target)
     batch["replaced"] = np.array([replay.replaced for replay in replays], dtype=np.int64)
     return batch, hidden.covered
 
@@ -136,7 +135,7 @@ def test_recorded_pair_without_masking(tokenizer):
     count, chance = len(RECORDED["visualization"]["caption_ids"]), np.ones(pictures.mask[:, 1:].shape)
     words = MaskDraws(np.ones(count), np.zeros(count, dtype=np.int64))
     text = text_batch(tokenizer, [caption], LENGTH)
-    batch = masked_batch(text, pictures, tokenizer, PretrainDraws(words, chance), "classes")
+    batch = masked_batch(text, pictures, tokenizer, words, chance, "classes")
     covered = mask_regions(chance, pictures.boxes[:, 1:], pictures.mask[:, 1:]).covered
     expected = {key.split(".")[1]: value for key, value in OUTPUTS.items() if key.startswith("visualization.")}
     same_start(batch["input_ids"][0], expected["input_ids"])

@@ -186,10 +186,10 @@ def test_a_split_that_does_not_exist():
 def test_held_out_images_must_be_a_list_of_ids(tmp_path):
     shutil.copytree(CASE.folder / "dataroot", tmp_path / "root")
     config = ReferConfig(root=str(tmp_path / "root"), held_out_images="ids.npy")
-    with pytest.raises(InputError, match=r"ids.npy: no such file"):
+    with pytest.raises(InputError, match=r"ids\.npy"):
         read_refer_split(config, "train")
     np.save(tmp_path / "root" / "ids.npy", np.zeros((2, 2)))
-    with pytest.raises(InputError, match="expected a list of image ids, found float64"):
+    with pytest.raises(InputError, match="a list of image ids.*float64"):
         read_refer_split(config, "train")
 
 

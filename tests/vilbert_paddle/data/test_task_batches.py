@@ -223,7 +223,7 @@ def test_the_original_index_is_read(tmp_path, kind):
     path.write_bytes(pickle.dumps([1]))
     with pytest.raises(InputError, match="hard_negative.pkl: expected .*train_hard_pool"):
         HardNegatives.load(path)
-    with pytest.raises(InputError, match="no such file"):
+    with pytest.raises(InputError, match="none.npz"):
         HardNegatives.load(tmp_path / "none.npz")
 
 
@@ -249,5 +249,5 @@ def test_damaged_hard_negatives_are_named(tmp_path, pool):
 @pytest.mark.parametrize("content", [b"", b"junk", b"PK"])
 def test_a_damaged_index_is_named(tmp_path, content):
     (tmp_path / "hard.npz").write_bytes(content)
-    with pytest.raises(InputError, match="hard.npz: expected an .npz with arrays"):
+    with pytest.raises(InputError, match="hard.npz: expected an .npz"):
         HardNegatives.load(tmp_path / "hard.npz")
