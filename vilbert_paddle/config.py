@@ -16,8 +16,8 @@ from pyutils.layers.bert_config import StackConfig
 from pyutils.weights.bert_names import BERT_FIELDS
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "vilbert"
-"""Directory of the package's recipes."""
-LOCATION_SIZE = 5  # x1, y1, x2, y2 relative to width and height, and the fraction of the area
+"""Folder of the package's recipes."""
+LOCATION_SIZE = 5  # x1, y1, x2, y2 as shares of width and height, and the share of the area
 
 if TYPE_CHECKING:
     from pyutils.layers.transformer import LayerShape

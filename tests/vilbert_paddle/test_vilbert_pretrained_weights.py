@@ -14,7 +14,7 @@ from pyutils.text.tokenizer import load_tokenizer
 from tests.pyutils.weights.torch_files import write_legacy, write_zip
 from tests.support import golden
 from tests.vilbert_paddle.support import config_of, inputs_of, tasks_of
-from vilbert_paddle.checkpoints.weights import convert_vilbert_weights
+from vilbert_paddle.checkpoints.weights import convert
 from vilbert_paddle.network.heads import VilbertForPretraining, VilbertForTasks
 
 
@@ -59,7 +59,7 @@ def test_sizes_are_told_by_the_tensors(tmp_path, case):
     recorded = golden(f"vilbert/{case}")
     file = write_zip(tmp_path / "x.bin", recorded.weights)
     wanted = config_of(recorded)
-    sizes = VilbertForTasks.sizes(convert_vilbert_weights(recorded.weights).tensors)
+    sizes = VilbertForTasks.sizes(convert(recorded.weights).tensors)
     for field in ("vocab_size", "max_positions", "token_types", "region_dim", "bridge_size", "gated_regions"):
         assert sizes[field] == getattr(wanted, field), field
     assert sizes.get("task_tokens", 0) == wanted.task_tokens

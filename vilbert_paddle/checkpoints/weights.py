@@ -70,21 +70,21 @@ def encoder_rules() -> list[Rule]:
         *layer_rules("encoder.v_layer.{}", "regions.layers.{}"),
         Rule(f"{gates}_q", "regions.gates.{}.query"),
         Rule(f"{gates}_k", "regions.gates.{}.key"),
-        # 1 is the visual stream, 2 the text stream: words (query2) attend to regions (key1, value1).
-        *_co_attention_rules(co_attention, "connections.{}.text", side="t", own=2, other=1),
-        *_co_attention_rules(co_attention, "connections.{}.regions", side="v", own=1, other=2),
+        # 1 is the visual stream, 2 the text's: words ask (query2) for what regions hold (key1, value1).
+        *_co_attention_rules(co_attention, "connections.{}.text", side="t", asks=2, answers=1),
+        *_co_attention_rules(co_attention, "connections.{}.regions", side="v", asks=1, answers=2),
         Rule("t_pooler.dense", "text_pooler.dense"),
         Rule("v_pooler.dense", "region_pooler.dense"),
     ]
 
 
-def _co_attention_rules(theirs: str, ours: str, side: str, own: int, other: int) -> list[Rule]:
+def _co_attention_rules(theirs: str, ours: str, side: str, asks: int, answers: int) -> list[Rule]:
     return [
-        Rule(f"{theirs}.biattention.query{own}", f"{ours}.attention.attend.query"),
-        Rule(f"{theirs}.biattention.key{other}", f"{ours}.attention.attend.key"),
-        Rule(f"{theirs}.biattention.value{other}", f"{ours}.attention.attend.value"),
-        Rule(f"{theirs}.biOutput.dense{own}", f"{ours}.attention.output.dense"),
-        Rule(f"{theirs}.biOutput.LayerNorm{own}", f"{ours}.attention.output.norm", NORM),
+        Rule(f"{theirs}.biattention.query{asks}", f"{ours}.attention.attend.query"),
+        Rule(f"{theirs}.biattention.key{answers}", f"{ours}.attention.attend.key"),
+        Rule(f"{theirs}.biattention.value{answers}", f"{ours}.attention.attend.value"),
+        Rule(f"{theirs}.biOutput.dense{asks}", f"{ours}.attention.output.dense"),
+        Rule(f"{theirs}.biOutput.LayerNorm{asks}", f"{ours}.attention.output.norm", NORM),
         Rule(f"{theirs}.{side}_intermediate.dense", f"{ours}.feed_forward.expand"),
         Rule(f"{theirs}.{side}_output.dense", f"{ours}.feed_forward.output.dense"),
         Rule(f"{theirs}.{side}_output.LayerNorm", f"{ours}.feed_forward.output.norm", NORM),
@@ -92,7 +92,7 @@ def _co_attention_rules(theirs: str, ours: str, side: str, own: int, other: int)
 
 
 def head_rules() -> list[Rule]:
-    """Rules of all heads, including both kinds of answer classifiers."""
+    """Rules of all heads, both kinds of answer classifiers among them."""
     rules = [
         *masked_language_rules("cls.predictions", "heads.masked_words"),
         Rule("cls.imagePredictions.transform.dense", "heads.masked_regions.transform.dense"),

@@ -43,8 +43,8 @@ TASKS: dict[str, type[VilbertTask]] = {
 
 
 def recipe_path(name: str) -> Path:
-    """Resolve the configuration file `name` relative to the working directory, else to the repository, as recipes name
-    each other."""
+    """The configuration file `name`, relative to the folder the program runs in; what is not there may be one of the
+    repository's, as the recipes name each other."""
     path, ours = Path(name).expanduser(), CONFIGS.parents[1] / name
     return ours if not path.is_file() and ours.is_file() else path
 

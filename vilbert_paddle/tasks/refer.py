@@ -25,6 +25,8 @@ from vilbert_paddle.data.refer import ReferConfig, read_refer_split, refer_batch
 from vilbert_paddle.tasks.base import VilbertRunConfig, VilbertTask
 
 RESULT_FILE = "result.json"
+# Sums since the last epoch report: losses of `batches`, annotated regions `cut`; `seen`: records of all epochs.
+_EMPTY_SUMS = {"loss": 0.0, "batches": 0, "seen": 0, "cut": 0}
 TASK_NUMBERS = {"refcoco": 9, "refcoco+": 10, "refcocog": 11}
 
 
@@ -36,16 +38,6 @@ class ReferRunConfig(VilbertRunConfig):
     annotated_regions: RegionSourceConfig = setting(
         RegionSourceConfig, "Regions of the annotated boxes, added in training; no path: none."
     )
-
-
-@dataclass
-class EpochTally:
-    """Sums since the last epoch report: losses of `batches`, annotated regions `cut`; `seen`: records of all epochs."""
-
-    loss: float = 0.0
-    batches: int = 0
-    seen: int = 0
-    cut: int = 0
 
 
 @dataclass(frozen=True)
@@ -82,7 +74,7 @@ class ReferTask(VilbertTask):
     def __init__(self, config: ReferRunConfig, model: nn.Layer | None = None):
         super().__init__(config, annotated=config.annotated_regions, model=model)
         self.task_number = TASK_NUMBERS.get(config.refer.dataset, 10)
-        self._tally, self._training = EpochTally(), False
+        self._sums, self._training = dict(_EMPTY_SUMS), False
         self._pending: list[Any] = []
 
     def read(self, split: str) -> Sequence[ReferRecord]:
@@ -129,25 +121,22 @@ class ReferTask(VilbertTask):
     def state_dict(self) -> State:
         """The sums of the current epoch."""
         self._collect()
-        return vars(self._tally).copy()
+        return dict(self._sums)
 
     def load_state_dict(self, state: Mapping) -> None:
-        self._tally = EpochTally(**{name: type(value)(state[name]) for name, value in vars(EpochTally()).items()})
+        self._sums = {name: type(value)(state[name]) for name, value in _EMPTY_SUMS.items()}
 
     def _collect(self) -> None:
         """Add the losses that are still on the device."""
         pending, self._pending = self._pending, []
         for loss, cut, records in pending:
-            self._tally.loss += float(loss)
-            self._tally.cut += int(cut)
-            self._tally.seen += records
-            self._tally.batches += 1
+            for name, value in (("loss", float(loss)), ("batches", 1), ("seen", records), ("cut", int(cut))):
+                self._sums[name] += value
 
     def _report(self, accuracy: float) -> None:
         """Log the epoch in the old port's format, and the annotated regions beyond `max_regions`."""
         self._collect()
-        own = vars(self._tally)
-        total = distributed.all_reduce_sum({name: float(value) for name, value in own.items()})
+        total = distributed.all_reduce_sum({name: float(value) for name, value in self._sums.items()})
         if not total["batches"]:
             return
         train, records = self.config.train, len(self.records("train"))
@@ -161,4 +150,4 @@ class ReferTask(VilbertTask):
                 f"{int(total['cut'])} annotated regions were cut after the detected ones "
                 f"(regions.max_regions {self.config.regions.max_regions})"
             )
-        self._tally = EpochTally(seen=self._tally.seen)
+        self._sums = {**_EMPTY_SUMS, "seen": self._sums["seen"]}

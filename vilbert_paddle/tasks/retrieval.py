@@ -22,7 +22,7 @@ from pyutils.metrics.retrieval import RankPredictions
 from vilbert_paddle.data.hard_negatives import HardNegatives
 from vilbert_paddle.data.regions import region_arrays
 from vilbert_paddle.data.retrieval import CHOICES, CaptionTable, four_way_batch, read_caption_lines
-from vilbert_paddle.network.objectives import OBJECTIVES, REGION_INPUTS, TEXT_INPUTS, as_choices, network_inputs
+from vilbert_paddle.network.objectives import OBJECTIVES, REGION_INPUTS, as_choices, network_inputs
 from vilbert_paddle.tasks.base import VilbertRunConfig, VilbertTask
 from vilbert_paddle.tasks.gallery import ImageGallery
 
@@ -95,13 +95,11 @@ class RetrievalTask(VilbertTask):
     def scores(self, batch: Batch) -> paddle.Tensor:
         """Compute the scores [b, 4] of the four pairs of each record."""
         rows = batch["image_rows"].reshape([-1])
-        inputs = {name: batch[name] for name in (*TEXT_INPUTS, *REGION_INPUTS) if name in batch}
         if self._embeds_images_once():
-            inputs = {**network_inputs(inputs), "pairing": "rows", "image_rows": rows}
+            inputs = {**network_inputs(batch), "pairing": "rows", "image_rows": rows}
         else:
-            for name in REGION_INPUTS:
-                inputs[name] = batch[name].index_select(rows).reshape([-1, CHOICES, *batch[name].shape[1:]])
-            inputs = network_inputs(inputs)
+            repeated = {name: batch[name].index_select(rows) for name in REGION_INPUTS}
+            inputs = {**network_inputs({**batch, **repeated}), "pairing": "rows"}
         return as_choices(self.model(OBJECTIVES[self.objective].head, **inputs), CHOICES)
 
     def _embeds_images_once(self) -> bool:
