@@ -58,7 +58,7 @@ def test_a_batch_has_every_tasks_share_and_the_losses_add_up(configured):
 def test_a_resting_task_takes_part_in_every_fourth_step(configured):
     task = MultitaskTask(configured())
     batch = batch_of(task)
-    task.parts["ve"].pace.stopped = True
+    task.parts["ve"].rule.stopped = True
     taking = []
     for step in range(8):
         task.after_step(step)
@@ -83,7 +83,7 @@ class StoppingTask(MultitaskTask):
 
 
 def test_a_run_killed_in_the_middle_ends_as_the_whole_one(configured, tmp_path):
-    """Also the pace of the tasks: with this threshold every task rests after its first two scores."""
+    """Also the counters of stop-and-go: with this threshold every task rests after its first two scores."""
     settings = ("train.max_steps=16", "train.eval_every_steps=3", "train.save_every_steps=4")
     settings += ("stop_and_go.threshold=1000", "stop_and_go.cooldown=0", "stop_and_go.continue_threshold=0.9")
     run_task(Run(None), configured(*settings, output="whole"), MultitaskTask, load_initial)

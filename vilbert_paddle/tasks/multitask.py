@@ -88,7 +88,7 @@ class MultitaskRunConfig(VilbertRunConfig):
     stop_and_go: StopAndGoConfig = setting(StopAndGoConfig, "When a task rests.")
 
 
-_NOT_PACE = ("enabled", "every_when_resting")  # settings of this task, not of `StopAndGo`
+_OUTSIDE_RULE = ("enabled", "every_when_resting")  # settings of this task, not of `StopAndGo`
 
 
 class Part(NamedTuple):
@@ -96,7 +96,7 @@ class Part(NamedTuple):
 
     task: VilbertTask
     member: Member
-    pace: StopAndGo
+    rule: StopAndGo
 
 
 class MultitaskPredictions(Predictions):
@@ -134,8 +134,8 @@ class MultitaskTask(Task):
             own = member_config(config, name, member)
             # The heads are known once every task has read its answer list; the shared network is built afterwards.
             task = TASKS[member.task](own, model=nn.Layer())
-            pace = {key: value for key, value in vars(config.stop_and_go).items() if key not in _NOT_PACE}
-            self.parts[name] = Part(task, member, StopAndGo(**pace))
+            own_rule = {key: value for key, value in vars(config.stop_and_go).items() if key not in _OUTSIDE_RULE}
+            self.parts[name] = Part(task, member, StopAndGo(**own_rule))
             self.config = replace(config, task=self.name, model=task.config.model)
         self.model = task_network(self.config, self._outputs())
         for part in self.parts.values():
@@ -192,7 +192,7 @@ class MultitaskTask(Task):
 
     def _takes_part(self, part: Part) -> bool:
         every = self.config.stop_and_go.every_when_resting
-        return not part.pace.stopped or self._step % every == 0 or all(p.pace.stopped for p in self.parts.values())
+        return not part.rule.stopped or self._step % every == 0 or all(p.rule.stopped for p in self.parts.values())
 
     def before_training(self) -> None:
         """Let evaluations decide which tasks rest from now on."""
@@ -211,10 +211,10 @@ class MultitaskTask(Task):
         predictions = MultitaskPredictions(found, {name: part.task.best_metric for name, part in self.parts.items()})
         if self._training and self.config.stop_and_go.enabled:
             for name, score in predictions.scores.items():
-                pace = self.parts[name].pace
-                before = pace.stopped
-                if pace.observe(score) != before:
-                    say(f"{name} {'rests' if pace.stopped else 'resumes'} at {score:.2f} (best {pace.best:.2f})")
+                rule = self.parts[name].rule
+                before = rule.stopped
+                if rule.observe(score) != before:
+                    say(f"{name} {'rests' if rule.stopped else 'resumes'} at {score:.2f} (best {rule.best:.2f})")
         return predictions
 
     def labelled(self, split: str) -> bool:
@@ -224,16 +224,16 @@ class MultitaskTask(Task):
         """The step, the stop-and-go counters and the own state of every task."""
         state: dict[str, Any] = {"step": self._step}
         for name, part in self.parts.items():
-            pace = {key: value for key, value in part.pace.state_dict().items() if value is not None}
-            state.update({f"{name}/pace/{key}": value for key, value in pace.items()})
+            counters = {key: value for key, value in part.rule.state_dict().items() if value is not None}
+            state.update({f"{name}/pace/{key}": value for key, value in counters.items()})
             state.update({f"{name}/task/{key}": value for key, value in part.task.state_dict().items()})
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._step = int(state["step"])
         for name, part in self.parts.items():
-            pace, own = (_under(state, f"{name}/{kind}/") for kind in ("pace", "task"))
-            part.pace.load_state_dict({item.name: pace.get(item.name) for item in fields(part.pace)})
+            counters, own = (_under(state, f"{name}/{kind}/") for kind in ("pace", "task"))
+            part.rule.load_state_dict({item.name: counters.get(item.name) for item in fields(part.rule)})
             if own:
                 part.task.load_state_dict(own)
 
