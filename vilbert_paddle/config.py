@@ -1,8 +1,7 @@
-"""Configuration of ViLBERT's network, and the original's JSON configurations read into it."""
+"""Configuration of ViLBERT's network, and conversion of the original's JSON configurations."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -12,6 +11,7 @@ from pyutils.config import setting
 from pyutils.config.checks import at_least, check_transformer, multiple_of
 from pyutils.errors import InputError, nearest
 from pyutils.formats.atomic import PathLike
+from pyutils.formats.json_files import check_fields, read_json
 from pyutils.layers.bert_config import BERT_FIELDS, StackConfig
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "vilbert"
@@ -27,13 +27,13 @@ class StreamConfig(StackConfig):
     """One of the two streams; the defaults are those of the text stream (bert-base-uncased)."""
 
     connect_at: tuple[int, ...] = setting(
-        (6, 7, 8, 9, 10, 11), "How many layers of the stream precede each co-attention layer."
+        (6, 7, 8, 9, 10, 11), "Number of the stream's layers before each co-attention layer."
     )
-    fixed_layers: int = setting(0, "First layers that get no gradient, the embeddings of the stream with them.")
+    fixed_layers: int = setting(0, "Number of first layers without gradient, as the stream's embeddings are then.")
 
     @property
-    def first_connection(self) -> int:
-        """How many layers precede the first co-attention layer."""
+    def first_co_attention(self) -> int:
+        """Number of layers before the first co-attention layer."""
         return self.connect_at[0] if self.connect_at else self.num_layers
 
 
@@ -46,28 +46,27 @@ class RegionStreamConfig(StreamConfig):
     num_heads: int = setting(8, "Attention heads.")
     intermediate_size: int = setting(1024, "Width inside the feed-forward parts.")
     connect_at: tuple[int, ...] = setting(
-        (0, 1, 2, 3, 4, 5), "How many layers of the stream precede each co-attention layer."
+        (0, 1, 2, 3, 4, 5), "Number of the stream's layers before each co-attention layer."
     )
 
 
 @dataclass(frozen=True)
 class VilbertConfig:
-    """Sizes of the network; the defaults are the paper's (`bert_base_6layer_6conect.json`). InputError when the two
-    streams do not fit together."""
+    """Sizes of the network; the defaults are the paper's (`bert_base_6layer_6conect.json`)."""
 
-    vocab_size: int = setting(30522, "Entries of the WordPiece vocabulary; 0: as many as vocab.txt has.")
+    vocab_size: int = setting(30522, "Entries of the WordPiece vocabulary; 0: those of vocab.txt.")
     max_positions: int = setting(512, "Rows of the position table.")
     token_types: int = setting(2, "Rows of the token type table.")
     region_dim: int = setting(2048, "Dimension of a region's feature.")
-    region_targets: int = setting(1601, "Numbers the image head predicts: detector classes, or region_dim.")
+    region_targets: int = setting(1601, "Outputs of the masked-region head: detector classes, or region_dim.")
     text: StreamConfig = setting(StreamConfig, "The text stream.")
     regions: RegionStreamConfig = setting(RegionStreamConfig, "The visual stream.")
     bridge_size: int = setting(1024, "Width of the co-attention and of the pooled vectors.")
     bridge_heads: int = setting(8, "Heads of the co-attention.")
-    coattention: bool = setting(True, "False: the streams never meet (the co-attention layers are passed over).")
+    coattention: bool = setting(True, "False: skip the co-attention layers.")
     gated_regions: bool = setting(False, "Dynamic attention: the text scales queries and keys of visual layers.")
     task_tokens: int = setting(0, "Rows of the task token table (12-in-1: 20); 0: no task token after [CLS].")
-    fusion: Literal["mul", "sum"] = setting("mul", "How the two pooled vectors become one.")
+    fusion: Literal["mul", "sum"] = setting("mul", "Fusion of the two pooled vectors.")
     classifier: Literal["layer_norm", "weight_norm"] = setting(
         "layer_norm",
         "Answer classifiers: GELU and LayerNorm, or weight norm and ReLU (ViLBERT 1, the old Paddle port).",
@@ -83,24 +82,24 @@ class VilbertConfig:
         ours, theirs = self.text.connect_at, self.regions.connect_at
         if len(ours) != len(theirs):
             raise InputError(
-                f"text.connect_at names {len(ours)} co-attention layers, regions.connect_at {len(theirs)}: give both "
-                "streams the same number"
+                f"text.connect_at has {len(ours)} co-attention layers, regions.connect_at {len(theirs)}: expected the "
+                "same number"
             )
         for name, stream in (("text", self.text), ("regions", self.regions)):
-            places = list(stream.connect_at)
-            if places != sorted(places) or any(not 0 <= place <= stream.num_layers for place in places):
+            counts = list(stream.connect_at)
+            if counts != sorted(counts) or any(not 0 <= count <= stream.num_layers for count in counts):
                 raise InputError(
-                    f"{name}.connect_at {places}: expected ascending numbers from 0 to {stream.num_layers} "
+                    f"{name}.connect_at {counts}: expected ascending numbers from 0 to {stream.num_layers} "
                     f"({name}.num_layers)"
                 )
-            if stream.fixed_layers > stream.first_connection:
+            if stream.fixed_layers > stream.first_co_attention:
                 raise InputError(
-                    f"{name}.fixed_layers is {stream.fixed_layers}, but the streams meet after layer "
-                    f"{stream.first_connection}: only layers before that can be fixed"
+                    f"{name}.fixed_layers is {stream.fixed_layers}: expected at most {stream.first_co_attention}, the "
+                    "layers before the first co-attention layer"
                 )
 
     def layer_shape(self, stream: StreamConfig) -> LayerShape:
-        """The shape of one ordinary layer of `stream`."""
+        """The shape of one self-attention layer of `stream`."""
         return stream.shape(self.layer_norm_eps, self.init_std)
 
 
@@ -125,12 +124,12 @@ ORIGINAL_FIELDS: dict[str, str] = {
     "fusion_method": "fusion",
     "initializer_range": "init_std",
 }
-# Fields that the original never reads, or that say how a model is used (arguments of ours), not what it is.
+# Fields that the original never reads, or that choose how a model is used, which are arguments here.
 IGNORED_FIELDS = {
     "bi_attention_type", "bi_intermediate_size", "fast_mode", "in_batch_pairs", "intra_gate", "model", "num_negative",
     "objective", "pooling_method", "predict_feature", "v_initializer_range", "visual_target", "visualization",
 }  # fmt: skip
-# Fields whose defaults in the original are not ours; every published file gives them.
+# Fields whose defaults differ from the original's; every published file has them.
 REQUIRED_FIELDS = (
     "v_hidden_size", "v_num_hidden_layers", "v_num_attention_heads", "v_intermediate_size", "v_biattention_id",
     "t_biattention_id", "bi_hidden_size", "bi_num_attention_heads",
@@ -139,11 +138,12 @@ TASK_TOKENS = 20  # rows of the original's table
 
 
 def from_original(fields: Mapping[str, Any], origin: str = "configuration") -> VilbertConfig:
-    """Our configuration for the fields of an original one. InputError on an unknown field and when the sizes of the
-    visual stream are not given; `origin` names the file in messages."""
-    missing = [name for name in REQUIRED_FIELDS if name not in fields]
-    if missing:
-        raise InputError(f"{origin}: no {', '.join(missing)}: not a ViLBERT configuration, or not a whole one")
+    """Convert the fields of an original configuration; `origin` names the file in messages.
+
+    Raises:
+        InputError: an unknown field, a missing size of the visual stream or the co-attention, or sizes that do not fit.
+    """
+    check_fields(fields, REQUIRED_FIELDS, f"{origin}, which should be a ViLBERT configuration")
     tree: dict[str, Any] = {"text": {}, "regions": {}}
     for name, value in fields.items():
         value = tuple(value) if isinstance(value, list) else value
@@ -164,15 +164,5 @@ def from_original(fields: Mapping[str, Any], origin: str = "configuration") -> V
 
 
 def read_original_config(path: PathLike) -> VilbertConfig:
-    """`from_original` of a JSON file, as the flag --config_file of the originals names one."""
-    try:
-        fields = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be read: {error.strerror}; expected a ViLBERT configuration in JSON"
-        ) from error
-    except ValueError as error:
-        raise InputError(f"{path}: not JSON ({error}); YAML configurations go to --config") from error
-    if not isinstance(fields, dict):
-        raise InputError(f"{path}: expected an object of fields, found {type(fields).__name__}")
-    return from_original(fields, str(path))
+    """Convert the JSON file that --config_file of the originals takes. Raises InputError as `from_original`."""
+    return from_original(read_json(Path(path)), str(path))

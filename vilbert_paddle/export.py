@@ -27,7 +27,7 @@ from pyutils.export.folders import (
 from pyutils.formats.atomic import PathLike
 from pyutils.text.tokenizer import WordPiece
 from vilbert_paddle.config import VilbertConfig
-from vilbert_paddle.data.regions import held_images
+from vilbert_paddle.data.regions import held_regions, region_arrays
 from vilbert_paddle.data.texts import text_batch
 from vilbert_paddle.network.heads import HEADS, VilbertForTasks
 
@@ -47,7 +47,7 @@ class _Head(nn.Layer):
         encoder, kind = self.model.encoder, HEADS[self.head]
         words = encoder.begin_text(input_ids, text_mask, token_type_ids, task_ids)
         boxes = encoder.begin_regions(region_features, region_boxes, region_mask, words)
-        encoded = encoder.connect(words, boxes, text=kind.text, regions=kind.regions)
+        encoded = encoder.co_attend(words, boxes, text=kind.text, regions=kind.regions)
         return kind.score(self.model, self.model.heads[self.head], encoded)
 
 
@@ -138,8 +138,8 @@ class RegionPredictor:
                     f"{picture.features.shape[1]}-d ones"
                 )
         names = [f"picture {number}" for number in range(len(pictures))]
-        regions = held_images(list(pictures), names, settings["max_regions"])
-        batch = {**text_batch(self.tokenizer, list(texts), settings["max_text"]), **regions.arrays()}
+        regions = held_regions(list(pictures), names, settings["max_regions"])
+        batch = {**text_batch(self.tokenizer, list(texts), settings["max_text"]), **region_arrays(regions)}
         if settings["task_number"] is not None:
             batch["task_ids"] = np.full((len(texts), 1), settings["task_number"], np.int64)
         return self.predictor(**batch)["scores"]

@@ -1,6 +1,6 @@
-"""The originals' task files (`vilbert_tasks.yml` of 12-in-1, `vlbert_tasks.yml` of ViLBERT) as settings of our recipes.
+"""Task files of the originals (`vilbert_tasks.yml` of 12-in-1, `vlbert_tasks.yml` of ViLBERT) as recipe settings.
 
-Every entry has our recipe of its kind under it: what the file says replaces the recipe's value, the rest stays.
+The fields of an entry override our recipe for its task.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from pyutils.config import Override
 from pyutils.errors import InputError, nearest
@@ -17,15 +17,18 @@ from pyutils.formats.atomic import PathLike
 from pyutils.formats.yaml_text import parse_yaml
 from vilbert_paddle.config import CONFIGS
 
-MINIVAL = 3000  # validation questions, the last by id, that the originals' `minval` holds and `trainval` leaves out
+MINIVAL = 3000  # validation questions with the highest ids: the originals' `minval`, excluded from `trainval`
 _QUESTIONS = "v2_OpenEnded_mscoco_{}2014_questions.json"
 _ANNOTATIONS = "v2_mscoco_{}2014_annotations.json"
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A task that an entry may name: the key of `multitask.TASKS`, the recipe, `type` and `loss` in the file, where the
-    folder goes, what the name alone sets, and our names of the file's validation splits."""
+    """A task that an entry may name.
+
+    task: key of `multitask.TASKS`. type, loss: values in the file. root: setting that takes `dataroot`. sets: settings
+    that follow from the name. validation: validation split in the file -> ours. annotated: takes `features_h5path2`.
+    """
 
     task: str
     recipe: str
@@ -62,7 +65,7 @@ KINDS: dict[str, Kind] = {
     "NLVR2": Kind("nlvr2", "nlvr2.yaml", "VL-binary-classifier", _BCE, "nlvr2.root", validation=_DEV),
     "VisualEntailment": Kind("ve", "ve.yaml", "VL-tri-classifier", _BCE, "snli_ve.root", validation=_DEV),
 }
-# Field -> the setting that takes its value unchanged.
+# Field -> setting with the same value.
 PLAIN = {
     "features_h5path1": "regions.path",
     "max_seq_length": "max_text",
@@ -75,13 +78,12 @@ PLAIN = {
 }
 _JSON_LINES = {"train_annotations_jsonpath": "train", "val_annotations_jsonpath": "val"}
 _OTHERS = ("name", "type", "loss", "process", "dataroot", "features_h5path2", "max_region_num", "train_split")
-_WORDS = ("name", "type", "loss", "process", "train_split", "val_split")
 FIELDS = (*PLAIN, *_JSON_LINES, *_OTHERS, "val_split", "start_iteration")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One task of a file: its key there (`TASK10`), its kind, its fields, and how messages name it."""
+    """One task of a file: its key there (`TASK10`), its kind, its fields, and its place for messages."""
 
     key: str
     kind: Kind
@@ -95,71 +97,66 @@ class Entry:
 
     @property
     def recipe(self) -> Path:
-        """Our configuration that the entry's settings are put over."""
+        """The configuration that the entry overrides."""
         return CONFIGS / self.kind.recipe
 
+    def refuse(self, field: str, expected: str) -> NoReturn:
+        """Raise InputError for the value of `field`."""
+        raise InputError(f"{self.origin}: {field} of {self.name} is {self.fields.get(field)!r}, expected {expected}")
+
     def number(self, name: str) -> float:
-        """A field that is a number above 0. InputError where it is missing or something else."""
+        """Return a field that must be a number above 0."""
         value = self.fields.get(name)
         if isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0:
-            raise InputError(f"{self.origin}: {name} is {value!r}, expected a number above 0")
+            self.refuse(name, "a number above 0")
         return value
 
     def overrides(self) -> list[Override]:
-        """The settings that the entry means. InputError for fields that no ViLBERT task file has, and for values that
-        ask for what the task does not do."""
+        """Return the settings of the entry.
+
+        Raises:
+            InputError: an unknown field, or a value that the task does not support.
+        """
         found = dict(self.kind.sets)
         for name, value in self.fields.items():
             if name not in FIELDS:
                 raise InputError(f"{self.origin}: no task file has the field {name!r}: {nearest(name, FIELDS)}")
             if name in PLAIN:
                 found[PLAIN[name]] = value
-        self._check_kind()
+        for name, value in {"type": self.kind.type, "loss": self.kind.loss, "start_iteration": 0}.items():
+            if self.fields.get(name, value) != value:
+                self.refuse(name, repr(value))
         if self.kind.root and "dataroot" in self.fields:
             found[self.kind.root] = self.fields["dataroot"]
         if "max_region_num" in self.fields:
-            found["regions.max_regions"] = int(self.number("max_region_num")) - 1  # the global region is one of them
-        self._annotated(found)
-        self._annotations(found)
-        self._splits(found)
-        return [Override(key, value, self.origin) for key, value in found.items()]
-
-    def _check_kind(self) -> None:
-        expected = {"type": self.kind.type, "loss": self.kind.loss, "start_iteration": 0}
-        for name, value in expected.items():
-            if self.fields.get(name, value) != value:
-                raise InputError(f"{self.origin}: {name} of {self.name} is {self.fields[name]!r}, expected {value!r}")
-
-    def _annotated(self, found: dict[str, Any]) -> None:
-        path = self.fields.get("features_h5path2") or ""
+            found["regions.max_regions"] = int(self.number("max_region_num")) - 1  # it counts the global region
         if self.kind.annotated and "features_h5path2" in self.fields:
-            found["annotated_regions.path"] = path
-        elif path:
-            raise InputError(f"{self.origin}: {self.name} takes no second features; features_h5path2 must be ''")
-
-    def _annotations(self, found: dict[str, Any]) -> None:
-        """Annotation files: of retrieval and VCR. They are named from where the program runs, not from dataroot."""
-        section = {"vcr": "vcr", "retrieval": "retrieval"}.get(self.kind.task)
+            found["annotated_regions.path"] = self.fields["features_h5path2"] or ""
+        elif self.fields.get("features_h5path2"):
+            self.refuse("features_h5path2", "'': the task has no second features")
         for name, split in _JSON_LINES.items():
-            path = self.fields.get(name) or ""
-            if path and section is None:
-                raise InputError(f"{self.origin}: {self.name} finds its files in dataroot; {name} must be ''")
-            if path:
-                found[f"{section}.splits.{split}"] = str(Path(path).expanduser().absolute())
+            if not self.fields.get(name):
+                continue
+            if self.kind.task not in ("vcr", "retrieval"):
+                self.refuse(name, "'': the task finds its files in dataroot")
+            # Relative to the working directory, not to dataroot.
+            found[f"{self.kind.task}.splits.{split}"] = str(Path(self.fields[name]).expanduser().absolute())
+        return [Override(key, value, self.origin) for key, value in {**found, **self._splits()}.items()]
 
-    def _splits(self, found: dict[str, Any]) -> None:
-        given = self.fields.get("val_split", "val")
+    def _splits(self) -> dict[str, Any]:
+        """Settings of the training and validation splits."""
+        given, training = str(self.fields.get("val_split", "val")), self.fields.get("train_split", "train")
         if given not in self.kind.validation:
-            raise InputError(f"{self.origin}: val_split {given!r}: {nearest(given, self.kind.validation)}")
-        found["train.eval_split"] = found["eval_split"] = self.kind.validation[given]
-        training = self.fields.get("train_split", "train")
+            self.refuse("val_split", ", ".join(self.kind.validation))
         if training not in (("train", "trainval") if self.name == "VQA" else ("train",)):
-            raise InputError(f"{self.origin}: train_split {training!r} of {self.name}, expected 'train'")
+            self.refuse("train_split", "'train'")
+        found: dict[str, Any] = dict.fromkeys(("train.eval_split", "eval_split"), self.kind.validation[given])
         if training == "trainval":
             rest = {"without_last": MINIVAL} if given == "minval" else {}
             found["vqa.splits.train"] = [_questions("train"), {**_questions("val"), **rest}]
         if given == "minval":
             found["vqa.splits.val"] = [{**_questions("val"), "only_last": MINIVAL}]
+        return found
 
 
 def _questions(split: str) -> dict[str, str]:
@@ -167,56 +164,49 @@ def _questions(split: str) -> dict[str, str]:
 
 
 def read_tasks(path: PathLike, wanted: str) -> list[Entry]:
-    """The entries of the file `path` that `wanted` names: `TASK10`, `10`, or several as the originals write them,
-    `1-5-10`. InputError naming file and entry for everything that is not as it should be."""
+    """Read the entries `wanted` of the file `path`: `TASK10`, `10`, or several as in the originals, `1-5-10`.
+
+    Raises:
+        InputError: a file that is no task file, or an entry that does not exist or is of no task here.
+    """
     try:
         content = parse_yaml(Path(path).expanduser().read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); --tasks_file names a vilbert_tasks.yml") from error
+        raise InputError(f"{path}: cannot be read ({error}); --tasks_file is a vilbert_tasks.yml") from error
     if not isinstance(content, dict) or not all(isinstance(value, dict) for value in content.values()):
-        raise InputError(f"{path}: expected entries TASK1, TASK2, … with fields, as vilbert_tasks.yml has them")
+        raise InputError(f"{path}: expected entries TASK1, TASK2, … with fields, as in vilbert_tasks.yml")
     words = [word for word in re.split(r"[-,\s]+", wanted.strip()) if word]
     keys = [f"TASK{word}" if word.isdigit() else word if word in content else word.upper() for word in words]
-    if not keys:
-        raise InputError(f"--tasks is missing: {path} has {_listed(content)}")
-    entries = [_entry(path, content, key) for key in keys]
-    repeated = {entry.name for entry in entries if sum(other.name == entry.name for other in entries) > 1}
-    if repeated:
-        raise InputError(f"--tasks {wanted}: {sorted(repeated)[0]} is named more than once")
-    return entries
-
-
-def _entry(path: PathLike, content: Mapping[str, Any], key: str) -> Entry:
-    if key not in content:
-        raise InputError(f"{path}: there is no {key}; it has {_listed(content)}")
-    words = {field: value for field, value in content[key].items() if field in _WORDS and not isinstance(value, str)}
-    if words:
-        field, value = next(iter(words.items()))
-        raise InputError(f"{path}: {key}: {field} is {value!r}, expected a word")
-    name = content[key].get("name")
-    if name not in KINDS:
-        raise InputError(f"{path}: {key}: the task {name!r} is not one of those here: {nearest(str(name), KINDS)}")
-    return Entry(key, KINDS[name], content[key], f"{path}: {key}")
-
-
-def _listed(content: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key} ({value.get('name')})" for key, value in content.items())
+    names = [content[key].get("name") for key in keys if key in content]
+    if not keys or len(names) < len(keys) or len(set(map(str, names))) < len(names):
+        listed = ", ".join(f"{key} ({value.get('name')})" for key, value in content.items())
+        raise InputError(f"--tasks {wanted!r}: expected one or more tasks of {path}, each once; it has {listed}")
+    for key, name in zip(keys, names):
+        if str(name) not in KINDS:
+            raise InputError(f"{path}: {key}: name is {name!r}, which is no task here: {nearest(str(name), KINDS)}")
+    return [Entry(key, KINDS[name], content[key], f"{path}: {key}") for key, name in zip(keys, names)]
 
 
 def multitask_overrides(path: PathLike, entries: Sequence[Entry]) -> list[Override]:
-    """Settings of run_multitask.py for several entries, as 12-in-1 trains them: the largest batch for all, smaller ones
-    as a share of it; the lowest learning rate, higher ones as a factor on the loss."""
+    """Return settings of run_multitask.py for several entries, trained as in 12-in-1.
+
+    The batch is the largest, smaller ones being a share of it; the learning rate is the lowest, higher ones being a
+    factor on the loss.
+    """
     batch = int(max(entry.number("batch_size") for entry in entries))
     rate = min(entry.number("lr") for entry in entries)
     members = {}
     for entry in entries:
         share, rest = divmod(batch, int(entry.number("batch_size")))
         if rest:
-            raise InputError(f"{entry.origin}: batch_size does not divide the largest, {batch}: all share one batch")
+            entry.refuse("batch_size", f"a divisor of the largest, {batch}: all tasks share one batch")
         members[entry.name.lower()] = {
-            **{"task": entry.kind.task, "config": str(entry.recipe), "share": share},
-            **{"weight": round(entry.number("lr") / rate, 6), "tasks_file": str(Path(path).absolute())},
-            **{"tasks_entry": entry.key},
+            "task": entry.kind.task,
+            "config": str(entry.recipe),
+            "share": share,
+            "weight": round(entry.number("lr") / rate, 6),
+            "tasks_file": str(Path(path).absolute()),
+            "tasks_entry": entry.key,
         }
     epochs = max(int(entry.number("num_epoch")) for entry in entries)
     found = {"tasks": members, "train.batch_size": batch, "train.optimizer.lr": rate, "train.epochs": epochs}

@@ -6,7 +6,7 @@ import numpy as np
 import paddle
 
 from tests.support import Golden, golden
-from vilbert_paddle.checkpoints.weights import convert, to_names
+from vilbert_paddle.checkpoints.weights import convert_vilbert_weights, to_names
 from vilbert_paddle.config import VilbertConfig, from_original
 from vilbert_paddle.network.heads import PRETRAINING, VilbertForPretraining, VilbertForTasks
 from vilbert_paddle.network.model import Vilbert
@@ -47,7 +47,7 @@ def inputs_of(arrays: dict[str, np.ndarray], prefix: str = "") -> dict[str, padd
 
 def load(model: paddle.nn.Layer, tensors: dict[str, np.ndarray], strip: str = "") -> None:
     """Give `model` the recorded `tensors`: every parameter gets its value and nothing is left over."""
-    converted = convert(tensors)
+    converted = convert_vilbert_weights(tensors)
     assert converted.unmapped == []
     state = {name[len(strip) :]: value for name, value in converted.tensors.items() if name.startswith(strip)}
     own = model.state_dict()

@@ -49,8 +49,8 @@ def test_original_json_file(tmp_path):
     "change, message",
     [
         ({"v_hiden_size": 4}, "no ViLBERT configuration has the field 'v_hiden_size': did you mean \"v_hidden_size\""),
-        ({"v_biattention_id": [0, 1]}, "text.connect_at names 6 co-attention layers, regions.connect_at 2"),
-        ({"fixed_t_layer": 7}, "text.fixed_layers is 7, but the streams meet after layer 6"),
+        ({"v_biattention_id": [0, 1]}, "text.connect_at has 6 co-attention layers, regions.connect_at 2"),
+        ({"fixed_t_layer": 7}, "text.fixed_layers is 7: expected at most 6"),
     ],
 )
 def test_original_json_that_does_not_fit(change, message, tmp_path):
@@ -65,9 +65,9 @@ def test_original_json_that_does_not_fit(change, message, tmp_path):
     "text, message",
     [
         (None, "cannot be read"),
-        ("model: {}", "not JSON"),
-        ("[1]", "expected an object of fields, found list"),
-        ('{"hidden_size": 768}', "no v_hidden_size, v_num_hidden_layers"),
+        ("model: {}", "not valid JSON"),
+        ("[1]", "expected an object, found list"),
+        ('{"hidden_size": 768}', 'lacks "v_hidden_size"'),
     ],
 )
 def test_files_that_are_no_original_configuration(text, message, tmp_path):

@@ -10,6 +10,7 @@ from pyutils.losses import IGNORE
 from pyutils.optim import OptimizerConfig, build_optimizer
 from pyutils.schedule import ScheduleConfig, build_schedule
 from tests.vilbert_paddle.support import gradients_of, inputs_of, norm, originals, pretraining_of, tasks_of
+from vilbert_paddle.data.pretrain import keep_aligned
 from vilbert_paddle.network.heads import HEADS, PRETRAINING
 from vilbert_paddle.network.objectives import OBJECTIVES, PretrainingLabels, pretraining_losses
 from vilbert_paddle.tasks.parameter_groups import with_groups
@@ -46,15 +47,21 @@ def pretraining_inputs(arrays, step):
 
 
 def masked_losses(model, arrays, step):
-    words = arrays["lm_label_ids"][step]
+    words, replaced = arrays["lm_label_ids"][step], arrays["is_next"][step]
+    masked = {
+        "word_labels": np.where(words == -1, IGNORE, words),
+        "region_labels": (arrays["image_label"][step] == 1).astype(np.int64),
+        "replaced": replaced,
+    }
+    keep_aligned(masked)
     labels = PretrainingLabels(
-        paddle.to_tensor(np.where(words == -1, IGNORE, words)),
-        paddle.to_tensor(arrays["image_label"][step] == 1),
+        paddle.to_tensor(masked["word_labels"]),
+        paddle.to_tensor(masked["region_labels"]),
         paddle.to_tensor(arrays["image_target"][arrays["batch"][step]]),
-        paddle.to_tensor(arrays["is_next"][step]),
+        paddle.to_tensor(replaced),
     )
     scores = model(**inputs_of(pretraining_inputs(arrays, step)))
-    losses = pretraining_losses(scores, labels, objective="aligned_only")
+    losses = pretraining_losses(scores, labels)
     named = zip(("masked_loss_t", "masked_loss_v", "next_sentence_loss"), losses.values())
     return {"loss": sum(losses.values()), **dict(named)}
 

@@ -11,7 +11,7 @@ from pyutils.errors import InputError
 from pyutils.export.__main__ import main
 from pyutils.text.tokenizer import WordPiece
 from vilbert_paddle.config import RegionStreamConfig, StreamConfig, VilbertConfig
-from vilbert_paddle.data.regions import held_images
+from vilbert_paddle.data.regions import held_regions, region_arrays
 from vilbert_paddle.data.texts import text_batch
 from vilbert_paddle.export import AnsweringPredictor, RegionPredictor
 from vilbert_paddle.network.heads import VilbertForTasks
@@ -62,7 +62,7 @@ def expected(checkpoints, kind: str, head: str) -> np.ndarray:
     model = VilbertForTasks.from_pretrained(checkpoints / kind)
     arrays = {
         **text_batch(WordPiece(checkpoints / "vocab.txt"), TEXTS, 8),
-        **held_images(pictures(), ["0", "1", "2", "3"], 100).arrays(),
+        **region_arrays(held_regions(pictures(), ["0", "1", "2", "3"], 100)),
     }
     if kind == "tokens":
         arrays["task_ids"] = np.full((4, 1), 3)

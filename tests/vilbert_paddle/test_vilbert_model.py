@@ -96,39 +96,29 @@ def test_texts_and_images_that_cannot_be_paired():
     inputs = batch_of(recorded)
     count = len(inputs["input_ids"])
     two = {name: value[: count - 1] if name.startswith("region") else value for name, value in inputs.items()}
-    with pytest.raises(ValueError, match=f"{count} texts and {count - 1} pictures cannot be paired as 'rows'"):
+    with pytest.raises(ValueError, match=f"{count} texts and {count - 1} images cannot be paired as 'rows'"):
         model(**two)
-    with pytest.raises(ValueError, match=f"{count} texts and {count - 1} pictures cannot be paired as 'grouped'"):
+    with pytest.raises(ValueError, match=f"{count} texts and {count - 1} images cannot be paired as 'grouped'"):
         model(pairing="grouped", **two)
     inputs.update(inputs_of(recorded.inputs, "fast_mode."))
-    with pytest.raises(ValueError, match=f"1 texts and {count} pictures"):
+    with pytest.raises(ValueError, match=f"1 texts and {count} images"):
         model(**inputs)
 
 
-def test_trace_matches_recorded_layers_and_attention():
+def test_every_co_attention_layer_matches_the_recorded_states():
     model, recorded = encoder_of("vilbert/model")
-    expected = recorded.outputs
+    expected, layers = recorded.outputs, []
+    for layer in model.connections:
+        layer.register_forward_post_hook(lambda _, __, streams: layers.append(streams))
     with paddle.no_grad():
-        trace = model.trace(**batch_of(recorded))
-        pooled = model.text_pooler(trace.text[-1]), model.region_pooler(trace.regions[-1])
-    for number, (words, boxes) in enumerate(zip(trace.text, trace.regions)):
-        np.testing.assert_allclose(words.numpy(), expected[f"all_layers.t{number}"], **STATES)
-        np.testing.assert_allclose(boxes.numpy(), expected[f"all_layers.v{number}"], **STATES)
+        model(**batch_of(recorded))
+        pooled = model.text_pooler(layers[-1][0].states), model.region_pooler(layers[-1][1].states)
+    assert len(layers) == sum(name.startswith("all_layers.t") for name in expected)
+    for number, (words, boxes) in enumerate(layers):
+        np.testing.assert_allclose(words.states.numpy(), expected[f"all_layers.t{number}"], **STATES)
+        np.testing.assert_allclose(boxes.states.numpy(), expected[f"all_layers.v{number}"], **STATES)
     for value, name in zip(pooled, ("pooled_output_t", "pooled_output_v")):
         np.testing.assert_allclose(value.numpy(), expected[f"all_layers.{name}"], **STATES)
-    found = {}
-    for stream, maps in (("t", trace.text_maps), ("v", trace.region_maps)):
-        for number, one in enumerate(maps):
-            found[f"{stream}{number}"] = dict(zip(("attn", "queries", "keys"), one))
-    for number, both in enumerate(trace.connection_maps):
-        named = dict(zip(("attn1", "queries1", "keys1"), both.text))
-        found[f"c{number}"] = {**named, **dict(zip(("attn2", "querues2", "keys2"), both.regions))}
-    recorded_maps = {name for name in expected if name.startswith("attention.")}
-    assert recorded_maps == {f"attention.{layer}.{part}" for layer, parts in found.items() for part in parts}
-    for layer, parts in found.items():
-        for part, value in parts.items():
-            name = f"attention.{layer}.{part}"
-            np.testing.assert_allclose(value.numpy(), expected[name], **STATES, err_msg=name)
 
 
 @pytest.mark.parametrize("kind", ["free", "fixed"])
@@ -181,7 +171,7 @@ def test_kept_beginnings_give_the_same_states():
         full = model(**inputs)
         words = model.begin_text(inputs["input_ids"], inputs["text_mask"], inputs["token_type_ids"])
         boxes = model.begin_regions(inputs["region_features"], inputs["region_boxes"], inputs["region_mask"])
-        kept = model.connect(words, boxes)
+        kept = model.co_attend(words, boxes)
     np.testing.assert_array_equal(kept.text.numpy(), full.text.numpy())
     np.testing.assert_array_equal(kept.regions.numpy(), full.regions.numpy())
 
@@ -191,7 +181,7 @@ def test_recomputation_gives_the_same_gradients():
     for again in (False, True):
         model, recorded = encoder_of("vilbert/model")
         model.train()
-        model.recompute(again)
+        model.text.recompute_layers = model.regions.recompute_layers = again
         encoded = model(**batch_of(recorded))
         (encoded.text.square().sum() + encoded.regions.square().sum()).backward()
         gradients.append(gradients_of(model))

@@ -17,7 +17,7 @@ from tests.vilbert_paddle.worlds import NETWORK
 from vilbert_paddle.checkpoints.weights import load_initial
 from vilbert_paddle.config import CONFIGS
 from vilbert_paddle.tasks.base import with_recipe
-from vilbert_paddle.tasks.multitask import MultitaskTask, Rounds
+from vilbert_paddle.tasks.multitask import MultitaskTask
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_a_batch_has_every_tasks_share_and_the_losses_add_up(configured):
 def test_a_resting_task_takes_part_in_every_fourth_step(configured):
     task = MultitaskTask(configured())
     batch = batch_of(task)
-    task.parts["ve"].pace.stopped = True
+    task.parts["ve"].rule.stopped = True
     taking = []
     for step in range(8):
         task.after_step(step)
@@ -83,7 +83,7 @@ class StoppingTask(MultitaskTask):
 
 
 def test_a_run_killed_in_the_middle_ends_as_the_whole_one(configured, tmp_path):
-    """Also the pace of the tasks: with this threshold every task rests after its first two scores."""
+    """Also the counters of stop-and-go: with this threshold every task rests after its first two scores."""
     settings = ("train.max_steps=16", "train.eval_every_steps=3", "train.save_every_steps=4")
     settings += ("stop_and_go.threshold=1000", "stop_and_go.cooldown=0", "stop_and_go.continue_threshold=0.9")
     run_task(Run(None), configured(*settings, output="whole"), MultitaskTask, load_initial)
@@ -110,10 +110,6 @@ def test_a_run_killed_in_the_middle_ends_as_the_whole_one(configured, tmp_path):
 def test_bad_members_are_refused(configured, override, message):
     with pytest.raises(InputError, match=message):
         MultitaskTask(configured(override))
-
-
-def test_rounds_end(configured):
-    assert list(Rounds([2, 3])) == [0, 1, 2]
 
 
 def test_members_are_found_from_every_folder(tmp_path, monkeypatch):

@@ -91,7 +91,7 @@ def test_shards_that_bring_their_regions_give_the_same_batches(build, yaml_of, w
 
 def test_pairs_without_regions_are_refused(yaml_of):
     task = without_features(yaml_of)
-    with pytest.raises(InputError, match="brings no regions"):
+    with pytest.raises(InputError, match="has no regions"):
         batch_of(task)
 
 

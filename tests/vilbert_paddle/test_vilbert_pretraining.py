@@ -17,8 +17,9 @@ from tests.vilbert_paddle.support import (
     originals,
     pretraining_of,
 )
+from vilbert_paddle.data.masking import negatives_of_draws, region_negatives
+from vilbert_paddle.data.pretrain import keep_aligned
 from vilbert_paddle.network.heads import PRETRAINING
-from vilbert_paddle.network.negatives import negatives_of_draws, region_negatives
 from vilbert_paddle.network.objectives import PretrainingLabels, pretraining_losses
 from vilbert_paddle.tasks.parameter_groups import with_groups
 
@@ -92,12 +93,10 @@ def test_scores_of_chosen_positions():
     model, recorded = pretraining_of("vilbert/pretrain_vt0")
     arrays, expected = recorded.inputs, recorded.outputs
     words = np.flatnonzero(arrays["masked_lm_labels"] != -1)
-    regions = np.flatnonzero(np.pad(arrays["image_label"], ((0, 0), (1, 0)), constant_values=-1) == 1)
     with paddle.no_grad():
-        scores = model(paddle.to_tensor(words), paddle.to_tensor(regions), **network(arrays))
-    for found, name, rows in ((scores.words, "t", words), (scores.regions, "v", regions)):
-        whole = expected[f"prediction_scores_{name}"]
-        np.testing.assert_allclose(found.numpy(), whole.reshape([-1, whole.shape[-1]])[rows], **STATES)
+        scores = model(paddle.to_tensor(words), **network(arrays))
+    whole = expected["prediction_scores_t"]
+    np.testing.assert_allclose(scores.words.numpy(), whole.reshape([-1, whole.shape[-1]])[words], **STATES)
 
 
 def test_each_head_alone():
@@ -166,7 +165,7 @@ def test_drawn_negatives_are_other_regions():
 
 @pytest.mark.parametrize("batch, regions", [(1, 5), (3, 1)])
 def test_negatives_need_others(batch, regions):
-    with pytest.raises(ValueError, match="two pictures and two regions"):
+    with pytest.raises(ValueError, match="two images and two regions"):
         region_negatives(np.random.default_rng(0), batch, regions)
 
 
@@ -177,15 +176,20 @@ def test_masks_of_foreign_captions_are_left_out():
     assert 0 < paired.sum() < len(paired)
     with paddle.no_grad():
         scores = model(**network(recorded.inputs))
-        some = pretraining_losses(scores, labels, objective="aligned_only")
+        batch = {"word_labels": labels.words.numpy(), "region_labels": labels.masked_regions.numpy()}
+        keep_aligned({**batch, "replaced": labels.unpaired.numpy()})
+        aligned = labels._replace(**dict(zip(("words", "masked_regions"), map(paddle.to_tensor, batch.values()))))
+        some = pretraining_losses(scores, aligned)
         rows = paddle.to_tensor(np.flatnonzero(paired))
         part = type(scores)(*(paddle.gather(value, rows) for value in scores))
         kept = PretrainingLabels(*(paddle.gather(value, rows) for value in labels[:4]))
         expected = pretraining_losses(part, kept)
-        without = pretraining_losses(scores, labels, objective="no_alignment")
+        without = pretraining_losses(scores, labels, alignment=False)
     for name in ("words", "regions"):
         np.testing.assert_allclose(float(some[name]), float(expected[name]), rtol=1e-6)
     assert set(without) == {"words", "regions"}
-    all_foreign = labels._replace(unpaired=paddle.ones_like(labels.unpaired))
-    nothing = pretraining_losses(scores, all_foreign, objective="aligned_only")
-    assert float(nothing["words"]) == float(nothing["regions"]) == 0.0
+    nothing = labels._replace(
+        words=paddle.full_like(labels.words, IGNORE), masked_regions=paddle.zeros_like(labels.masked_regions)
+    )
+    found = pretraining_losses(scores, nothing)
+    assert float(found["words"]) == float(found["regions"]) == 0.0

@@ -98,7 +98,7 @@ class StoppingTask(ReferTask):
 
 def test_cut_annotated_regions_are_counted_and_reported(yaml_of, capsys):
     run_task(Run(None), config_of(yaml_of, "regions.max_regions=9"), ReferTask, load_initial)
-    assert "annotated regions found no room beside the detected ones (regions.max_regions 9)" in capsys.readouterr().err
+    assert "annotated regions were cut after the detected ones (regions.max_regions 9)" in capsys.readouterr().err
 
 
 def test_a_blind_model_has_boxes_but_no_features(build):

@@ -15,21 +15,25 @@ from pyutils.engine.run import run_task
 from pyutils.errors import InputError
 from vilbert_paddle.checkpoints.weights import load_initial
 from vilbert_paddle.data.hard_negatives import HardNegatives
-from vilbert_paddle.data.retrieval import caption_batch, image_batch
+from vilbert_paddle.data.regions import region_arrays
+from vilbert_paddle.data.texts import text_batch
 from vilbert_paddle.network.objectives import network_inputs
 from vilbert_paddle.tasks.base import with_recipe
-from vilbert_paddle.tasks.gallery import Gallery
+from vilbert_paddle.tasks.gallery import ImageGallery
 from vilbert_paddle.tasks.retrieval import RetrievalTask
 
 
 def scores_one_by_one(task, split):
     """[captions, pictures]: every pair through the network's ordinary forward, a caption at a time."""
     records, head = task.records(split), task.config.retrieval.head
-    pictures = {name: paddle.to_tensor(array) for name, array in image_batch(list(records), task.reader).items()}
+    pictures = {
+        name: paddle.to_tensor(array)
+        for name, array in region_arrays(task.reader.read([record.image for record in records])).items()
+    }
     rows = []
     for record in records:
         for caption in record.captions:
-            text = caption_batch([caption] * len(records), task.tokenizer, task.config.max_text)
+            text = text_batch(task.tokenizer, [caption] * len(records), task.config.max_text)
             text = {name: paddle.to_tensor(array) for name, array in text.items()}
             scores = task.model(head, **network_inputs({**text, **pictures})).numpy()
             rows.append(scores if head == "match" else scores[:, 0] - scores[:, 1])
@@ -41,7 +45,7 @@ def test_ranks_of_blocks_are_those_of_the_whole_matrix(head, build):
     task = build(RetrievalTask, "retrieval", f"retrieval.head={head}", "train.eval_batch_size=2")
     with evaluating(task.model):
         matrix = scores_one_by_one(task, "val")
-        gallery = Gallery(task, task.records("val"), head, task.config.retrieval.text_block)
+        gallery = ImageGallery(task, task.records("val"), head, task.config.retrieval.text_block)
         found = gallery.ranks(split_loader(task, task.config.train, "val"))
     owners = np.repeat(np.arange(len(task.records("val"))), [len(record.captions) for record in task.records("val")])
     by_image = [np.isin(np.argsort(-row, kind="stable"), np.flatnonzero(owners == n)) for n, row in enumerate(matrix.T)]
@@ -63,8 +67,8 @@ def test_a_picture_is_embedded_once_where_that_is_exact(dropout, build, monkeypa
     layer = task.model.encoder.region_embeddings
     hook = layer.register_forward_pre_hook(lambda _, inputs: embedded.append(inputs[0].shape[0]))
     found = {}
-    for alike in (task._images_embed_alike(), False):
-        monkeypatch.setattr(task, "_images_embed_alike", lambda value=alike: value)
+    for alike in (task._embeds_images_once(), False):
+        monkeypatch.setattr(task, "_embeds_images_once", lambda value=alike: value)
         task.model.clear_gradients()
         scores = task.scores(tensors)
         (scores * paddle.arange(12, dtype="float32").reshape([3, 4])).sum().backward()
@@ -85,7 +89,7 @@ def test_four_pairs_are_scored_with_their_own_pictures(build):
     scores = task.scores(tensors).numpy()
     assert scores.shape == (3, 4)
     for row, choice in ((0, 0), (1, 2), (2, 3)):
-        picture = batch["pictures"][row, choice]
+        picture = batch["image_rows"][row, choice]
         one = {name: tensors[name][row, choice].unsqueeze(0) for name in ("input_ids", "text_mask", "token_type_ids")}
         for name in ("region_features", "region_mask", "region_boxes"):
             one[name] = tensors[name][int(picture)].unsqueeze(0)
@@ -103,7 +107,7 @@ def test_training_and_evaluation(yaml_of, tmp_path):
 
 def test_hard_negatives_of_another_data_set_are_refused(build, tmp_path, capsys):
     records = build(RetrievalTask, "retrieval").records("train")
-    for images, message in (("zzz", "knows none of the"), (str(records[0].image), "knows 1 of")):
+    for images, message in (("zzz", "has none of the"), (str(records[0].image), "has 1 of")):
         HardNegatives([images, "yyy"], np.array([[1], [0]])).save(tmp_path / "hard.npz")
         task = build(RetrievalTask, "retrieval", f"retrieval.hard_negatives={tmp_path}/hard.npz")
         if "none" in message:

@@ -48,7 +48,7 @@ def test_hidden_labels_and_wrong_results_are_refused(build, tmp_path):
     task = build(VCRTask, "vcr")
     with evaluating(task.model), pytest.raises(InputError, match="has no labels"):
         evaluate(task, task.config.train, "test")
-    with pytest.raises(InputError, match="answer_results names a scores_answer.json"):
+    with pytest.raises(InputError, match="nothing.json"):
         read_scores(tmp_path / "nothing.json")
 
 

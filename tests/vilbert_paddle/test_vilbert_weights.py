@@ -15,7 +15,7 @@ from pyutils.weights import paddlenlp_names
 from pyutils.weights.names import NameMap
 from tests.support import golden
 from tests.vilbert_paddle.support import TASK_HEADS, config_of, inputs_of, tasks_of
-from vilbert_paddle.checkpoints.weights import convert, load_initial, to_names, unused_shapes
+from vilbert_paddle.checkpoints.weights import convert_vilbert_weights, load_initial, to_names, unused_shapes
 from vilbert_paddle.config import VilbertConfig, from_original
 from vilbert_paddle.network.heads import PRETRAINING, VilbertForPretraining, VilbertForTasks
 
@@ -165,7 +165,7 @@ def test_weight_norm_classifier_of_the_authors():
     """PyTorch keeps matrices [out, in] and the norm without axes."""
     rng = np.random.default_rng(0)
     direction = rng.standard_normal((24, 12)).astype("float32")
-    found = convert(
+    found = convert_vilbert_weights(
         {
             "bert.embeddings.word_embeddings.weight": np.zeros([5, 2], "float32"),
             "vil_prediction.main.0.weight_v": direction,

@@ -1,4 +1,4 @@
-"""ViLBERT's tensor names in the authors' code (ViLBERT 1, 12-in-1) and in the old Paddle port, and the maps to ours."""
+"""Tensor names of ViLBERT in the authors' code (ViLBERT 1, 12-in-1) and in the old Paddle port, and maps to ours."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ CLASSIFIER_HEADS = {"vil_prediction": "vqa", "vil_prediction_gqa": "gqa", "vil_b
 
 WORD_TABLE, TIED_DECODER = "bert.embeddings.word_embeddings.weight", "cls.predictions.decoder.weight"
 LOCATIONS = "bert.v_embeddings.image_location_embeddings.weight"
-# Left out in silence: the decoder is tied to the word table; every checkpoint has the q_dense layers and no code base
-# uses them; a text-only BERT has a pooler and a next-sentence head of its own.
+# Dropped silently: the decoder is tied to the word table; every checkpoint has the q_dense layers but no code base uses
+# them; a text-only BERT has a pooler and a next-sentence head of its own.
 UNUSED = (
     rf"^{re.escape(TIED_DECODER)}$",
     r"\.biOutput\.q_dense[12]\.(weight|bias)$",
@@ -126,16 +126,19 @@ NAME_MAPS = {"authors": NameMap(RULES, UNUSED), "paddle_port": NameMap(PORT_RULE
 
 
 def is_ours(names: Iterable[str]) -> bool:
-    """Whether tensors of these names are a checkpoint of this package."""
+    """Return True if tensors of these names are a checkpoint of this package."""
     return any(name.startswith("encoder.text_embeddings.") for name in names)
 
 
-def convert(tensors: Mapping[str, np.ndarray], origin: str = "checkpoint") -> Converted:
-    """Tensors of a checkpoint of the authors, of the old Paddle port or of a text-only BERT (of Hugging Face or
-    paddlenlp) under our names.
+def convert_vilbert_weights(tensors: Mapping[str, np.ndarray], origin: str = "checkpoint") -> Converted:
+    """Convert a checkpoint of the authors, of the old Paddle port or of a text-only BERT (of Hugging Face or paddlenlp)
+    to our names.
 
     `module.` prefixes of data-parallel training are removed, a missing `bert.` prefix is added, and gamma and beta are
-    read as weight and bias. InputError when the names are of no such code base; `origin` names the file in messages.
+    read as weight and bias. `origin` names the file in messages.
+
+    Raises:
+        InputError: the names are of no such code base.
     """
     plain = bert_as_hugging_face({_plain(name): value for name, value in tensors.items()})
     if not any(name.startswith("bert.") for name in plain):
@@ -143,8 +146,7 @@ def convert(tensors: Mapping[str, np.ndarray], origin: str = "checkpoint") -> Co
     if WORD_TABLE not in plain:
         shown = ", ".join(sorted(plain)[:3])
         raise InputError(
-            f"{origin}: not a ViLBERT or BERT checkpoint: it holds {len(plain)} tensors and no {WORD_TABLE}, but "
-            f"e.g. {shown}"
+            f"{origin}: not a ViLBERT or BERT checkpoint: no {WORD_TABLE} among {len(plain)} tensors, e.g. {shown}"
         )
     result = NAME_MAPS[code_base(plain)].to_ours(plain)
     for name, value in result.tensors.items():
@@ -152,6 +154,9 @@ def convert(tensors: Mapping[str, np.ndarray], origin: str = "checkpoint") -> Co
             result.tensors[name] = value.reshape([1])
     return result
 
+
+# The name under which `pyutils.weights` looks up the conversion of every model package.
+convert = convert_vilbert_weights
 
 _BARE = r"(embeddings|v_embeddings|encoder|t_pooler|v_pooler|pooler)\."
 
@@ -162,21 +167,21 @@ def _plain(name: str) -> str:
 
 
 def code_base(tensors: Mapping[str, np.ndarray]) -> str:
-    """The key of `NAME_MAPS` for original `tensors`: the projection of the five location numbers shows the layout."""
+    """Return the key of `NAME_MAPS` for original `tensors`; the projection of box coordinates shows the layout."""
     locations = tensors.get(LOCATIONS)
     return "paddle_port" if locations is not None and locations.shape[0] == LOCATION_SIZE else "authors"
 
 
 def to_names(tensors: Mapping[str, np.ndarray], names: str) -> dict[str, np.ndarray]:
-    """Our tensors under the names of a code base, one of `NAMES`, with what its models hold besides: the tied decoder,
-    and zeros for the q_dense layers, which nothing reads. InputError for an unknown code base, or for a tensor that has
-    no name there."""
+    """Convert our tensors to the names of a code base, one of `NAMES`, and add the tied decoder, and zeros for the
+    unused q_dense layers.
+
+    Raises:
+        InputError: an unknown code base, or a tensor that has no name there.
+    """
     if names not in NAMES:
         raise InputError(f"ViLBERT has no names {names!r}: {nearest(names, NAMES)}")
-    converted = NAME_MAPS[names].to_theirs(tensors)
-    if converted.unmapped:
-        raise InputError(f"no rule for {len(converted.unmapped)} tensors, e.g. {converted.unmapped[0]}")
-    theirs = converted.tensors
+    theirs = _all_mapped(NAME_MAPS[names].to_theirs(tensors), names)
     if "heads.masked_words.bias" in tensors:
         theirs[TIED_DECODER] = theirs[WORD_TABLE] if names == "authors" else theirs[WORD_TABLE].T
     for name, shape in unused_shapes(tensors).items():
@@ -187,7 +192,7 @@ def to_names(tensors: Mapping[str, np.ndarray], names: str) -> dict[str, np.ndar
 
 
 def unused_shapes(tensors: Mapping[str, np.ndarray]) -> dict[str, tuple[int, ...]]:
-    """Name and shape (`[out, in]`) of the tensors that the authors' models hold and never use, for our `tensors`."""
+    """Return name and shape (`[out, in]`) of the unused tensors in the authors' models, for our `tensors`."""
     shapes: dict[str, tuple[int, ...]] = {}
     for name, value in tensors.items():
         match = re.fullmatch(r"encoder\.connections\.(\d+)\.(regions|text)\.attention\.output\.dense\.weight", name)
@@ -200,12 +205,15 @@ def unused_shapes(tensors: Mapping[str, np.ndarray]) -> dict[str, tuple[int, ...
 
 
 def load_initial(model: paddle.nn.Layer, source: str, may_miss: Iterable[str] = ()) -> LoadReport:
-    """Put the weights that `source` names into a `VilbertForTasks` or `VilbertForPretraining`; report on every tensor.
+    """Load weights into a `VilbertForTasks` or `VilbertForPretraining`; the report lists every tensor.
 
-    `source`: a file or folder with weights of ours, of the authors, of the old Paddle port or of a text-only BERT (it
-    fills the text stream), in any format of `pyutils.weights.read`, or a name (`resolve_weights`).
-    `may_miss`: regular expressions of our names that it need not hold (new heads: `^heads\\.`); heads that this model
-    lacks are passed over. InputError when it does not fit.
+    `source`: a file or directory with weights of ours, of the authors, of the old Paddle port or of a text-only BERT
+    (for the text stream), in any format of `pyutils.weights.read`, or a name (`resolve_weights`).
+    `may_miss`: regular expressions of our names that may be missing (new heads: `^heads\\.`); heads that this model
+    lacks are skipped.
+
+    Raises:
+        InputError: the weights do not fit the model.
     """
     file = resolve_weights(source)
     tensors, lacking = read_checkpoint(file)
@@ -213,13 +221,23 @@ def load_initial(model: paddle.nn.Layer, source: str, may_miss: Iterable[str] = 
 
 
 def read_checkpoint(file: Path) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Tensors of a weight file of ours or of any code base under our names, and patterns of what it rightly lacks (all
-    but the text stream, where it is a text-only BERT). InputError when it is neither, or has tensors without a rule."""
+    """Read a weight file of ours or of any code base under our names.
+
+    Returns the tensors, and patterns of names that may be missing (all but the text stream for a text-only BERT).
+
+    Raises:
+        InputError: another model's file, or tensors without a rule.
+    """
     tensors = read(file)
     if is_ours(tensors):
         return tensors, []
-    converted = convert(tensors, str(file))
+    converted = _all_mapped(convert_vilbert_weights(tensors, str(file)), str(file))
+    text_only = not any(name.startswith("encoder.region_embeddings.") for name in converted)
+    return converted, list(BEYOND_TEXT) if text_only else []
+
+
+def _all_mapped(converted: Converted, origin: str) -> dict[str, np.ndarray]:
+    """Return the converted tensors. Raises InputError for names without a rule."""
     if converted.unmapped:
-        raise InputError(f"{file}: no rule for {len(converted.unmapped)} tensors, e.g. {converted.unmapped[0]}")
-    text_only = not any(name.startswith("encoder.region_embeddings.") for name in converted.tensors)
-    return converted.tensors, list(BEYOND_TEXT) if text_only else []
+        raise InputError(f"{origin}: no rule for {len(converted.unmapped)} tensors, e.g. {converted.unmapped[0]}")
+    return converted.tensors

@@ -9,17 +9,18 @@ from pathlib import Path
 import numpy as np
 
 from pyutils.config import setting
+from pyutils.data.features import RegionBatch
 from pyutils.data.records import ReferRecord
 from pyutils.data.refer import Refer
 from pyutils.data.table import RecordTable
-from pyutils.errors import InputError, nearest
+from pyutils.errors import InputError
 from pyutils.formats.safe_pickle import load_npy
 from pyutils.metrics.grounding import THRESHOLD, box_iou, xyxy
 from pyutils.text.tokenizer import WordPiece
-from vilbert_paddle.data.regions import Pictures, RegionReader
+from vilbert_paddle.data.regions import RegionReader, region_arrays
 from vilbert_paddle.data.texts import text_batch
 
-# Training references about pictures that another task tests on: the evaluation split of multi-task training.
+# Training references about images that another task tests on: the evaluation split of multi-task training.
 MULTITASK_SPLIT = "mteval"
 
 
@@ -27,20 +28,21 @@ MULTITASK_SPLIT = "mteval"
 class ReferConfig:
     """The `refer:` section of a configuration."""
 
-    root: str = setting("data/referExpression", "Folder with one folder a data set.")
+    root: str = setting("data/referExpression", "Directory with one subdirectory per data set.")
     dataset: str = setting("refcoco+", "refcoco, refcoco+ or refcocog.")
-    split_by: str = setting("", "unc, umd or google; empty: the usual one of the data set.")
+    split_by: str = setting("", "unc, umd or google; empty: the default of the data set.")
     held_out_images: str = setting(
-        "", "npy file of image ids, relative to root: pictures other tasks test on, left out of training (12-in-1)."
+        "", "npy file of image ids, relative to root: test images of other tasks, excluded from training (12-in-1)."
     )
 
 
 def read_refer_split(config: ReferConfig, split: str) -> RecordTable[ReferRecord]:
-    """One record a sentence of `split`, in the order of the file.
+    """Read the sentences of `split`, one record each, in the order of the file.
 
-    With `held_out_images`, "train" leaves these pictures out, and the split "mteval" is the training sentences about
-    them. Raises InputError for a split that does not exist, naming those that do, and for missing or damaged files (a
-    pickle with code in it among them).
+    With `held_out_images`, "train" excludes these images, and the split "mteval" is the training sentences about them.
+
+    Raises:
+        InputError: an unknown split, or missing or damaged files (including a pickle with code in it).
     """
     refer = Refer(config.root, config.dataset, config.split_by or None)
     held_out = _held_out(config)
@@ -48,11 +50,6 @@ def read_refer_split(config: ReferConfig, split: str) -> RecordTable[ReferRecord
         if not config.held_out_images:
             raise InputError(f'split "{MULTITASK_SPLIT}" needs refer.held_out_images, an npy file of image ids')
         return refer.records("train", only_images=held_out)
-    if split not in refer.splits and split != "test":
-        known = [*refer.splits, *([MULTITASK_SPLIT] if config.held_out_images else [])]
-        raise InputError(
-            f"{refer.files.refs}: there is no split {split!r}; it has {', '.join(known)} ({nearest(split, known)})"
-        )
     return refer.records(split, without_images=held_out if split == "train" else ())
 
 
@@ -60,42 +57,42 @@ def _held_out(config: ReferConfig) -> list[int]:
     if not config.held_out_images:
         return []
     path = Path(config.root).expanduser() / config.held_out_images
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; refer.held_out_images names an npy file of image ids below refer.root")
     ids = load_npy(path)
     if ids.dtype.kind not in "iu" or ids.ndim != 1:
-        raise InputError(f"{path}: expected a list of image ids, found {ids.dtype} of shape {ids.shape}")
+        raise InputError(f"{path}: expected refer.held_out_images, a list of image ids; found {ids.dtype} {ids.shape}")
     return ids.tolist()
 
 
 def refer_batch(
     records: Sequence[ReferRecord], tokenizer: WordPiece, reader: RegionReader, max_text: int, training: bool
 ) -> dict[str, np.ndarray]:
-    """Expressions with the regions among which one is meant.
+    """Collate expressions with the regions to choose from.
 
-    Adds to the shared arrays `labels` [b, r] float32, how much each region overlaps the right box (`region_targets`),
-    and `annotated_cut` [b] int64, annotated regions that `max_regions` left out. In training, regions of annotated
-    boxes follow the detected ones, where the reader has a second source.
+    Adds to the shared arrays `labels` [b, r] float32, the overlap of each region with the target box
+    (`region_targets`), and `annotated_cut` [b] int64, annotated regions beyond `max_regions`. In training, regions of
+    annotated boxes follow the detected ones, where the reader has a second source.
     """
     keys = [record.image for record in records]
-    mixed = training and reader.annotated is not None
-    pictures = reader.read_mixed(keys) if mixed else reader.read(keys, keep_boxes=True)
+    if training and reader.annotated is not None:
+        regions, cut = reader.read_mixed(keys)
+    else:
+        regions, cut = reader.read(keys, keep_boxes=True), np.zeros(len(keys), np.int64)
     batch = text_batch(tokenizer, [record.expression for record in records], max_text, reader.inputs.multiple)
-    batch.update(pictures.arrays())
-    batch["labels"] = region_targets(pictures, np.array([record.box for record in records]), training)
-    batch["annotated_cut"] = pictures.cut
+    batch.update(region_arrays(regions))
+    batch["labels"] = region_targets(regions, np.array([record.box for record in records]), training)
+    batch["annotated_cut"] = cut
     return batch
 
 
-def region_targets(pictures: Pictures, boxes: np.ndarray, training: bool) -> np.ndarray:
-    """Overlaps of all regions with the right boxes, [b, r] float32; 0 in the padding.
+def region_targets(regions: RegionBatch, boxes: np.ndarray, training: bool) -> np.ndarray:
+    """Compute the overlap of every region with its target box, [b, r] float32; 0 in the padding.
 
     `boxes` [b, 4] are left, top, width, height in pixels. Overlaps count whole pixels, as the original's do. In
-    training, overlaps under 0.5 become 0; in evaluation they stay. The global region takes part: it is a positive when
-    the thing fills the picture.
+    training, overlaps under 0.5 become 0; in evaluation they stay. The global region is included: it is a positive when
+    the object fills the image.
     """
     right = xyxy(boxes).astype(np.float32)[:, None, :]  # [b, 1, 4]
-    overlaps = box_iou(pictures.pixels, right, pixels=True)[..., 0] * pictures.mask
+    overlaps = box_iou(regions.boxes, right, pixels=True)[..., 0] * regions.mask
     if training:
         overlaps[overlaps < THRESHOLD] = 0
     return overlaps.astype(np.float32)

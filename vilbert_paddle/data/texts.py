@@ -1,4 +1,4 @@
-"""Texts as ViLBERT reads them: `[CLS] words [SEP]`, or two texts, alone or as the choices of a question."""
+"""Text batches of ViLBERT: `[CLS] words [SEP]`, or two texts, alone or as the choices of a question."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pyutils.text.tokenizer import WordPiece
 
 
 def text_batch(tokenizer: WordPiece, texts: Sequence[str], max_text: int, multiple: int = 1) -> dict[str, np.ndarray]:
-    """`input_ids`, `text_mask`, `token_type_ids` [b, t] int64 of single texts.
+    """Encode single texts as `input_ids`, `text_mask`, `token_type_ids` [b, t] int64.
 
-    Words beyond `max_text` positions are cut, [SEP] always stands (the old Paddle port lost it). A text without words
-    is `[CLS] [SEP]`. Types are 0.
+    Words beyond `max_text` positions are cut, [SEP] is kept (the old Paddle port lost it). A text without words is
+    `[CLS] [SEP]`. Types are 0.
     """
     words = tokenizer.encode_batch(texts, max_text)
     return sequences.batch([sequences.single(tokenizer, ids, max_text) for ids in words], tokenizer.pad, multiple)
@@ -23,6 +23,6 @@ def text_batch(tokenizer: WordPiece, texts: Sequence[str], max_text: int, multip
 def choice_batch(
     tokenizer: WordPiece, texts: Sequence[sequences.TextSequence], choices: int, multiple: int = 1
 ) -> dict[str, np.ndarray]:
-    """The arrays of `texts` [b · choices], choices of one record side by side, as [b, choices, t] int64."""
+    """Arrange `texts` [b · choices], the choices of a record being consecutive, as arrays [b, choices, t] int64."""
     flat = sequences.batch(texts, tokenizer.pad, multiple)
     return {name: array.reshape(-1, choices, array.shape[1]) for name, array in flat.items()}

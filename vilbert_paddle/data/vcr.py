@@ -1,4 +1,4 @@
-"""VCR: four texts about one picture, of which one is right (ViLBERT, arXiv 1908.02265, section 4.1).
+"""VCR: four texts about one image, of which one is right (ViLBERT, arXiv 1908.02265, section 4.1).
 
 Q→A: `[CLS] question [SEP] answer [SEP]`. QA→R: `[CLS] question [SEP] answer [SEP] rationale [SEP]`.
 """
@@ -13,14 +13,13 @@ import numpy as np
 from pyutils.data.annotations.vcr import neutral_names, plain_text
 from pyutils.data.records import VCRRecord
 from pyutils.errors import InputError
+from pyutils.metrics.vcr import CHOICES
 from pyutils.text import sequences
 from pyutils.text.tokenizer import WordPiece
-from vilbert_paddle.data.regions import RegionReader
+from vilbert_paddle.data.regions import RegionReader, region_arrays
 from vilbert_paddle.data.texts import choice_batch
 
 Question = Literal["answer", "rationale"]
-QUESTIONS = ("answer", "rationale")
-CHOICES = 4
 HIDDEN = -1  # label of a test question
 
 
@@ -33,24 +32,23 @@ def vcr_batch(
     rng: Optional[np.random.Generator] = None,
     given_answer: Optional[int] = None,
 ) -> dict[str, np.ndarray]:
-    """Texts [b, 4, t] (types 1 in the last part) with the regions [b, r, …] of their one picture, and `labels` [b]
-    int64, -1 where hidden.
+    """Collate texts [b, 4, t] (types 1 in the last part), the regions [b, r, …] of their image, and `labels` [b] int64,
+    -1 where hidden.
 
     `asked` is "answer" (original: 60 positions) or "rationale" (80). `rng` draws the names of people, see
-    `neutral_names`; give it in training only. `given_answer` is the answer before the rationales; by default the
-    right one, which test questions do not tell. Objects' own regions, where the reader has them, are kept and
-    detected ones cut when there is no room for all.
+    `neutral_names`; training only. `given_answer` is the answer before the rationales; by default the right one, which
+    test questions do not have. Regions of annotated objects, where the reader has them, take precedence over detected
+    ones when there are more than `max_regions`.
 
-    Raises InputError for an unknown `asked`, and for rationales of a question without answer.
+    Raises:
+        InputError: rationales of a question without answer.
     """
-    if asked not in QUESTIONS:
-        raise InputError(f"VCR asks for one of {', '.join(QUESTIONS)}, found {asked!r}")
     texts = [text for record in records for text in _texts(record, tokenizer, max_text, asked, rng, given_answer)]
     batch = choice_batch(tokenizer, texts, CHOICES, reader.inputs.multiple)
     keys = [record.image for record in records]
-    pictures = reader.read(keys) if reader.annotated is None else reader.read_mixed(keys, keep="annotated")
+    regions = reader.read(keys) if reader.annotated is None else reader.read_mixed(keys, keep="annotated")[0]
     labels = [record.answer_label if asked == "answer" else record.rationale_label for record in records]
-    batch.update(pictures.arrays())
+    batch.update(region_arrays(regions))
     batch["labels"] = np.array([HIDDEN if label is None else label for label in labels], dtype=np.int64)
     return batch
 
@@ -70,8 +68,8 @@ def _texts(
         answer = record.answer_label if given_answer is None else given_answer
         if answer is None:
             raise InputError(
-                f"VCR question {record.annot_id} does not tell its answer: rationales of a test split are asked once "
-                "for each answer (given_answer 0 to 3)"
+                f"VCR question {record.annot_id} has no answer label: for rationales of a test split set "
+                "vcr.given_answer to each answer, 0 to 3"
             )
         first = [*first, tokenizer.sep, *tokenizer.encode(plain_text(choices[answer], names))]
         choices = record.rationale_choices

@@ -6,6 +6,7 @@ A model has the heads it is built with, and a call computes one of them and no m
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from operator import attrgetter
 from typing import Any, Callable, NamedTuple
 
 import paddle
@@ -19,26 +20,32 @@ from pyutils.layers.heads import HeadTransform, MaskedLanguageHead
 from pyutils.layers.initializers import linear
 from pyutils.packages import PretrainedModel
 from vilbert_paddle.config import VilbertConfig
-from vilbert_paddle.network.model import Encoded, Vilbert
+from vilbert_paddle.network.model import TwoStreamOutput, Vilbert
 from vilbert_paddle.network.streams import Wanted
 
 HEAD_DROPOUT = 0.1  # fixed in the original, whatever the configuration says
-CLASSIFIER_DROPOUT = 0.5  # likewise, in the classifiers with weight norm
+CLASSIFIER_DROPOUT = 0.5  # also fixed, in the classifiers with weight norm
 VQA_ANSWERS, GQA_ANSWERS = 3129, 1533
 
 
-class AnswerClassifier(nn.Layer):
-    """Linear, GELU, LayerNorm, linear: `[batch, input_size]` → `[batch, outputs]`."""
+class Decoder(nn.Layer):
+    """Linear, activation, LayerNorm, linear: `[…, input_size]` → `[…, outputs]`."""
 
-    def __init__(self, config: VilbertConfig, input_size: int, outputs: int):
+    def __init__(self, config: VilbertConfig, input_size: int, hidden: int, outputs: int, activation: str):
         super().__init__()
-        hidden = 2 * config.bridge_size
-        self.transform = HeadTransform(input_size, "gelu", config.layer_norm_eps, config.init_std, hidden)
+        self.transform = HeadTransform(input_size, activation, config.layer_norm_eps, config.init_std, hidden)
         self.decoder = linear(hidden, outputs, config.init_std)
 
-    def forward(self, pooled: paddle.Tensor) -> paddle.Tensor:
+    def forward(self, states: paddle.Tensor) -> paddle.Tensor:
         """See the class."""
-        return self.decoder(self.transform(pooled))
+        return self.decoder(self.transform(states))
+
+
+class AnswerClassifier(Decoder):
+    """Scores of answers from the pooled vectors: `[batch, input_size]` → `[batch, outputs]`."""
+
+    def __init__(self, config: VilbertConfig, input_size: int, outputs: int):
+        super().__init__(config, input_size, 2 * config.bridge_size, outputs, "gelu")
 
 
 class WeightNormLinear(nn.Layer):
@@ -85,26 +92,9 @@ class PairClassifier(AnswerClassifier):
         super().__init__(config, 2 * config.bridge_size, outputs)
 
     def forward(self, pooled: paddle.Tensor) -> paddle.Tensor:
-        """ValueError on an odd number of rows."""
-        # In a program to export the number of rows is not known yet.
-        if paddle.in_dynamic_mode() and pooled.shape[0] % 2:
-            raise ValueError(f"{pooled.shape[0]} rows: the two images of a pair are two rows")
+        """See the class; the number of rows must be even."""
         # Paddle 2.6 exports no super() without arguments.
-        return AnswerClassifier.forward(self, pooled.reshape([-1, 2 * pooled.shape[1]]))
-
-
-class RegionDecoder(nn.Layer):
-    """Predicts the class scores or the feature of every region; the activation is the text stream's."""
-
-    def __init__(self, config: VilbertConfig):
-        super().__init__()
-        size = config.regions.hidden_size
-        self.transform = HeadTransform(size, config.text.hidden_act, config.layer_norm_eps, config.init_std)
-        self.decoder = linear(size, config.region_targets, config.init_std)
-
-    def forward(self, states: paddle.Tensor) -> paddle.Tensor:
-        """`[…, visual hidden]` → `[…, region_targets]`."""
-        return self.decoder(self.transform(states))
+        return Decoder.forward(self, pooled.reshape([-1, 2 * pooled.shape[1]]))
 
 
 def outputs_of(heads: Iterable[str] | Mapping[str, int | None]) -> dict[str, int | None]:
@@ -146,13 +136,13 @@ class VilbertForTasks(PretrainedModel, nn.Layer):
         encoded = self.encoder(text=kind.text, regions=kind.regions, **inputs)
         return kind.score(self, self.heads[head], encoded)
 
-    def pooled(self, encoded: Encoded) -> paddle.Tensor:
-        """The fused vector of every pair behind its dropout, `[b, bridge_size]`."""
+    def pooled(self, encoded: TwoStreamOutput) -> paddle.Tensor:
+        """Return the fused vectors after dropout, `[b, bridge_size]`."""
         return self.dropout(self.encoder.pooled(encoded.text, encoded.regions))
 
 
 class PretrainingScores(NamedTuple):
-    """`words` `[b, t, vocab]` and `regions` `[b, r, region_targets]` (`[n, …]` for chosen positions), `alignment`
+    """`words` `[b, t, vocab]` (`[n, vocab]` at chosen positions), `regions` `[b, r, region_targets]`, `alignment`
     `[b, 2]`: class 0 = the caption belongs to the image."""
 
     words: paddle.Tensor
@@ -167,46 +157,39 @@ class VilbertForPretraining(VilbertForTasks):
         super().__init__(config, PRETRAINING)
 
     def forward(  # type: ignore[override]
-        self, word_positions: paddle.Tensor | None = None, region_positions: paddle.Tensor | None = None, **inputs
+        self, word_positions: paddle.Tensor | None = None, **inputs
     ) -> PretrainingScores:
-        """`word_positions`, `region_positions` `[n]` int64: flat positions b * t + i, b * r + i to score (default all);
-        region 0, the whole image, is never a target. `inputs` as in `Vilbert.forward`."""
+        """Score all three objectives.
+
+        `word_positions` `[n]` int64: flat positions b * t + i to score (default all). `inputs` as in `Vilbert.forward`.
+        """
         encoded = self.encoder(**inputs)
-        words = self.heads["masked_words"](_chosen(encoded.text, word_positions), self.encoder.word_table)
-        regions = self.heads["masked_regions"](_chosen(encoded.regions, region_positions))
+        states = encoded.text  # [b, t, hidden], or [n, hidden] at the chosen positions
+        if word_positions is not None:
+            states = paddle.gather(states.reshape([-1, states.shape[-1]]), word_positions)
+        words = self.heads["masked_words"](states, self.encoder.word_table)
+        regions = self.heads["masked_regions"](encoded.regions)
         return PretrainingScores(words, regions, self.heads["alignment"](self.pooled(encoded)))
 
 
-def _chosen(states: paddle.Tensor, positions: paddle.Tensor | None) -> paddle.Tensor:
-    """Rows `positions` of `[batch, tokens, hidden]` seen as `[batch tokens, hidden]`; all, unflattened, when None."""
-    return states if positions is None else paddle.gather(states.reshape([-1, states.shape[-1]]), positions)
-
-
 class HeadKind(NamedTuple):
-    """One entry of `HEADS`: the layer for a configuration and a number of outputs, its scores, which states of the text
-    and visual stream they read, and the usual number of outputs (None: the configuration says)."""
+    """One entry of `HEADS`: `build(config, outputs)` makes the layer, `score(model, head, encoded)` applies it to the
+    hidden states named by `text` and `regions`; `outputs` is the default (None: the configuration decides)."""
 
     build: Callable[[VilbertConfig, Any], nn.Layer]
-    score: Callable[[VilbertForTasks, nn.Layer, Encoded], paddle.Tensor]
+    score: Callable[[VilbertForTasks, nn.Layer, TwoStreamOutput], paddle.Tensor]
     text: Wanted
     regions: Wanted
     outputs: int | None
 
 
+def _linear(size: str) -> Callable[[VilbertConfig, int], nn.Layer]:
+    """Build a linear head whose input size is the setting `size`."""
+    return lambda config, outputs: linear(attrgetter(size)(config), outputs, config.init_std)
+
+
 def _build_classifier(config: VilbertConfig, outputs: int) -> nn.Layer:
     return CLASSIFIERS[config.classifier](config, config.bridge_size, outputs)
-
-
-def _build_from_pooled(config: VilbertConfig, outputs: int) -> nn.Layer:
-    return linear(config.bridge_size, outputs, config.init_std)
-
-
-def _build_per_region(config: VilbertConfig, outputs: int) -> nn.Layer:
-    return linear(config.regions.hidden_size, outputs, config.init_std)
-
-
-def _build_per_word(config: VilbertConfig, outputs: int) -> nn.Layer:
-    return linear(config.text.hidden_size, outputs, config.init_std)
 
 
 def _build_masked_words(config: VilbertConfig, _: int | None) -> nn.Layer:
@@ -217,44 +200,47 @@ def _build_masked_words(config: VilbertConfig, _: int | None) -> nn.Layer:
 
 
 def _build_masked_regions(config: VilbertConfig, _: int | None) -> nn.Layer:
-    return RegionDecoder(config)
+    size = config.regions.hidden_size
+    # As in the original, the activation is that of the text stream.
+    return Decoder(config, size, size, config.region_targets, config.text.hidden_act)
 
 
-def _score_pooled(model: VilbertForTasks, head: nn.Layer, encoded: Encoded) -> paddle.Tensor:
+def _score_pooled(model: VilbertForTasks, head: nn.Layer, encoded: TwoStreamOutput) -> paddle.Tensor:
     return head(model.pooled(encoded))
 
 
-def _score_match(model: VilbertForTasks, head: nn.Layer, encoded: Encoded) -> paddle.Tensor:
+def _score_match(model: VilbertForTasks, head: nn.Layer, encoded: TwoStreamOutput) -> paddle.Tensor:
     return head(model.pooled(encoded)).squeeze(-1)
 
 
-def _score_regions(model: VilbertForTasks, head: nn.Layer, encoded: Encoded) -> paddle.Tensor:
+def _score_regions(model: VilbertForTasks, head: nn.Layer, encoded: TwoStreamOutput) -> paddle.Tensor:
     scores = head(model.dropout(encoded.regions)).squeeze(-1).astype("float32")
     return scores + (1.0 - encoded.region_mask) * MASKED_SCORE
 
 
-def _score_words(model: VilbertForTasks, head: nn.Layer, encoded: Encoded) -> paddle.Tensor:
+def _score_words(model: VilbertForTasks, head: nn.Layer, encoded: TwoStreamOutput) -> paddle.Tensor:
     return head(model.dropout(encoded.text)).squeeze(-1)
 
 
-def _score_masked_words(model: VilbertForTasks, head: nn.Layer, encoded: Encoded) -> paddle.Tensor:
+def _score_masked_words(model: VilbertForTasks, head: nn.Layer, encoded: TwoStreamOutput) -> paddle.Tensor:
     return head(encoded.text, model.encoder.word_table)
 
 
-def _score_masked_regions(model: VilbertForTasks, head: nn.Layer, encoded: Encoded) -> paddle.Tensor:
+def _score_masked_regions(model: VilbertForTasks, head: nn.Layer, encoded: TwoStreamOutput) -> paddle.Tensor:
     return head(encoded.regions)
 
 
+_LINEAR_POOLED = _linear("bridge_size")
 HEADS: dict[str, HeadKind] = {
     "masked_words": HeadKind(_build_masked_words, _score_masked_words, "all", "none", None),
     "masked_regions": HeadKind(_build_masked_regions, _score_masked_regions, "none", "all", None),
-    "alignment": HeadKind(_build_from_pooled, _score_pooled, "first", "first", 2),
+    "alignment": HeadKind(_LINEAR_POOLED, _score_pooled, "first", "first", 2),
     "vqa": HeadKind(_build_classifier, _score_pooled, "first", "first", VQA_ANSWERS),
     "gqa": HeadKind(_build_classifier, _score_pooled, "first", "first", GQA_ANSWERS),
     "pair": HeadKind(PairClassifier, _score_pooled, "first", "first", 2),
-    "entailment": HeadKind(_build_from_pooled, _score_pooled, "first", "first", 3),
-    "match": HeadKind(_build_from_pooled, _score_match, "first", "first", 1),
-    "region": HeadKind(_build_per_region, _score_regions, "none", "all", 1),
-    "word": HeadKind(_build_per_word, _score_words, "all", "none", 1),
+    "entailment": HeadKind(_LINEAR_POOLED, _score_pooled, "first", "first", 3),
+    "match": HeadKind(_LINEAR_POOLED, _score_match, "first", "first", 1),
+    "region": HeadKind(_linear("regions.hidden_size"), _score_regions, "none", "all", 1),
+    "word": HeadKind(_linear("text.hidden_size"), _score_words, "all", "none", 1),
 }
 PRETRAINING = ("masked_words", "masked_regions", "alignment")

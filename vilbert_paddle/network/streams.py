@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
 from pyutils.compat import recompute
-from pyutils.layers.attention import AttentionMaps, attention_bias
+from pyutils.layers.attention import attention_bias
 from pyutils.layers.dropout import Dropout
 from pyutils.layers.embeddings import TextEmbeddings
 from pyutils.layers.initializers import embedding, layer_norm, linear
@@ -18,11 +18,11 @@ from pyutils.layers.transformer import AttentionBlock, FeedForward, LayerShape, 
 from vilbert_paddle.config import LOCATION_SIZE, StreamConfig, VilbertConfig
 
 Wanted = Literal["all", "first", "none"]
-"""Which states of a stream are read after the encoder: all, the first token's, none."""
+"""Which hidden states of a stream the caller reads: all, those of the first position, none."""
 
 
 class Stream(NamedTuple):
-    """One stream on its way: `states` `[batch, tokens, hidden]`, `mask` `[batch, tokens]` float32 (1 = real)."""
+    """Hidden states of one stream: `states` `[batch, tokens, hidden]`, `mask` `[batch, tokens]` float32 (1 = real)."""
 
     states: paddle.Tensor
     mask: paddle.Tensor
@@ -54,8 +54,10 @@ class WordEmbeddings(TextEmbeddings):
     ) -> paddle.Tensor:
         """The sum before LayerNorm: `[batch, t, hidden]`, with `task_ids` `[batch, 1]` int64 `[batch, t + 1, hidden]`.
 
-        The task token has neither position nor token type, and the words keep theirs. ValueError when task ids are
-        missing, or given to a model without task tokens.
+        The task token has neither position nor token type; the words keep theirs.
+
+        Raises:
+            ValueError: task ids are missing, or the model has no task tokens.
         """
         if (task_ids is None) != (self.tasks is None):
             needs = "needs" if task_ids is None else "has no task tokens (task_tokens: 0) and takes no"
@@ -99,7 +101,7 @@ class TextGate(nn.Layer):
 
 
 class StreamLayers(nn.Layer):
-    """The ordinary transformer layers of one stream. `recompute_layers` trades time for memory while training."""
+    """The self-attention layers of one stream. `recompute_layers` trades time for memory while training."""
 
     def __init__(self, config: VilbertConfig, stream: StreamConfig, gated: bool = False):
         super().__init__()
@@ -113,13 +115,12 @@ class StreamLayers(nn.Layer):
         start: int,
         stop: int,
         words: Stream | None = None,
-        maps: list[AttentionMaps] | None = None,
         read: Wanted = "all",
     ) -> Stream:
-        """`stream` after the layers `start` to `stop` - 1.
+        """Run the layers `start` to `stop` - 1.
 
-        `words`: what the gates read. `maps`: a list to which every layer's attention is added. `read`: which states of
-        the last layer to compute; with "none" no layer runs.
+        `words`: the text stream, for gates. `read`: which hidden states of the last layer to compute; with "none" no
+        layer runs.
         """
         for number in range(start, start if read == "none" else stop):
             layer, states = self.layers[number], stream.states
@@ -129,35 +130,26 @@ class StreamLayers(nn.Layer):
             if read == "first" and number == stop - 1:
                 options["wanted"] = states[:, :1]
             # Recomputation gives no gradient to a layer whose input needs none.
-            if self.recompute_layers and self.training and maps is None and not states.stop_gradient:
+            if self.recompute_layers and self.training and not states.stop_gradient:
                 states, _ = recompute(layer, states, stream.bias, **options)
             else:
-                states, layer_maps = layer(states, stream.bias, need_maps=maps is not None, **options)
-                if maps is not None:
-                    maps.append(layer_maps.self_attention)
+                states, _ = layer(states, stream.bias, **options)
             stream = Stream(states, stream.mask)  # Paddle 2.6 exports no _replace
         return stream
 
 
 class CoAttentionHalf(nn.Layer):
-    """What one stream does in a co-attention layer: attend to the other stream, then feed-forward."""
+    """One stream's half of a co-attention layer: attention over the other stream, then feed-forward."""
 
     def __init__(self, shape: LayerShape):
         super().__init__()
         self.attention = AttentionBlock(shape, shape.context_size)
         self.feed_forward = FeedForward(shape)
 
-    def forward(self, own: Stream, other: Stream, need_maps: bool) -> tuple[paddle.Tensor, AttentionMaps | None]:
-        """New states of `own`, whose queries meet the keys and values of `other`; and the maps if `need_maps`."""
-        mixed, maps = self.attention(own.states, other.bias, context=other.states, need_maps=need_maps)
-        return self.feed_forward(mixed), maps
-
-
-class CoAttentionMaps(NamedTuple):
-    """Attention of one co-attention layer: words over regions, and regions over words; None where not computed."""
-
-    text: AttentionMaps | None
-    regions: AttentionMaps | None
+    def forward(self, own: Stream, other: Stream) -> Stream:
+        """Attend from the queries of `own` to the keys and values of `other`; returns `own` with new hidden states."""
+        mixed, _ = self.attention(own.states, other.bias, context=other.states)
+        return Stream(self.feed_forward(mixed), own.mask)
 
 
 class CoAttentionLayer(nn.Layer):
@@ -166,27 +158,20 @@ class CoAttentionLayer(nn.Layer):
     def __init__(self, config: VilbertConfig):
         super().__init__()
         text, regions = config.layer_shape(config.text), config.layer_shape(config.regions)
-        co_attention: dict[str, Any] = {"num_heads": config.bridge_heads, "inner_size": config.bridge_size}
-        # The weights drop out at the rate of the stream that is attended to.
-        over_regions: dict[str, Any] = {
-            "context_size": regions.hidden_size,
-            "attention_dropout": regions.attention_dropout,
-        }
-        over_words: dict[str, Any] = {"context_size": text.hidden_size, "attention_dropout": text.attention_dropout}
-        self.text = CoAttentionHalf(replace(text, **co_attention, **over_regions))
-        self.regions = CoAttentionHalf(replace(regions, **co_attention, **over_words))
 
-    def forward(
-        self,
-        words: Stream,
-        boxes: Stream,
-        text: bool = True,
-        regions: bool = True,
-        maps: list[CoAttentionMaps] | None = None,
-    ) -> tuple[Stream, Stream]:
-        """Both streams afterwards; one that is not asked for (`text`, `regions`) stays as it is."""
-        new_words, text_maps = self.text(words, boxes, maps is not None) if text else (words.states, None)
-        new_boxes, region_maps = self.regions(boxes, words, maps is not None) if regions else (boxes.states, None)
-        if maps is not None:
-            maps.append(CoAttentionMaps(text_maps, region_maps))
-        return Stream(new_words, words.mask), Stream(new_boxes, boxes.mask)
+        def half(own: LayerShape, other: LayerShape) -> CoAttentionHalf:
+            return CoAttentionHalf(
+                replace(
+                    own,
+                    num_heads=config.bridge_heads,
+                    inner_size=config.bridge_size,
+                    context_size=other.hidden_size,
+                    attention_dropout=other.attention_dropout,  # the rate of the stream that is attended to
+                )
+            )
+
+        self.text, self.regions = half(text, regions), half(regions, text)
+
+    def forward(self, words: Stream, boxes: Stream, text: bool = True, regions: bool = True) -> tuple[Stream, Stream]:
+        """Return both streams; one that is not needed (`text`, `regions` False) is returned unchanged."""
+        return self.text(words, boxes) if text else words, self.regions(boxes, words) if regions else boxes

@@ -1,10 +1,9 @@
-"""What ViLBERT's tasks share: configuration, tokenizer, region features, splits, and the steps from batch to loss."""
+"""Base of ViLBERT's tasks: configuration, tokenizer, region features, splits, and the steps from batch to loss."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,7 +18,7 @@ from pyutils.data.table import RecordTable
 from pyutils.engine.evaluation import evaluating
 from pyutils.engine.run import RunConfig
 from pyutils.engine.split_task import SplitTask, vocabulary_size
-from pyutils.engine.task import Batch
+from pyutils.engine.task import Batch, Rows
 from pyutils.errors import InputError, nearest
 from pyutils.layers.dropout import Dropout
 from pyutils.text.tokenizer import load_tokenizer
@@ -34,18 +33,18 @@ FEWEST_TOKENS = 3  # [CLS], a word, [SEP]
 
 @dataclass(frozen=True)
 class VilbertRunConfig(RunConfig):
-    """What the configuration of every ViLBERT task has; a task adds its data."""
+    """Configuration of every ViLBERT task; a task adds its data."""
 
     model: VilbertConfig = setting(VilbertConfig, "The network.")
-    regions: RegionConfig = setting(RegionConfig, "Region features; the global region comes on top of max_regions.")
-    tokenizer: str = setting("bert-base-uncased", "vocab.txt, a folder with one, or a name paddlenlp knows.")
-    task_number: int = setting(0, "Row of the task token table; 0: 12-in-1's of the task.")
-    max_text: int = setting(20, "Most tokens of a text, [CLS] and [SEP] among them.")
-    trained: str = setting("", "Weights that --evaluate takes when the output folder holds no checkpoint.")
+    regions: RegionConfig = setting(RegionConfig, "Region features; max_regions excludes the global region.")
+    tokenizer: str = setting("bert-base-uncased", "vocab.txt, a directory with one, or a name known to paddlenlp.")
+    task_number: int = setting(0, "Row of the task token table; 0: that of the task in 12-in-1.")
+    max_text: int = setting(20, "Maximum tokens of a text, including [CLS] and [SEP].")
+    trained: str = setting("", "Weights for --evaluate if the output directory has no checkpoint.")
     decay: DecayRule = setting("default", "No weight decay on biases and norms; original, inverted: the old rules.")
-    head_rates: HeadRates = setting("new_heads", "Which parameters train at new_head_lr: new_heads, original, …")
+    head_rates: HeadRates = setting("new_heads", "Parameters at new_head_lr: new_heads, original, everything or none.")
     head_dropout: float = setting(HEAD_DROPOUT, "Dropout before the heads; the originals fix it at 0.1.")
-    new_head_lr: float = setting(NEW_HEAD_LR, "Learning rate of heads that pre-training does not have.")
+    new_head_lr: float = setting(NEW_HEAD_LR, "Learning rate of the parameters chosen by head_rates.")
 
     def __post_init__(self) -> None:
         at_least(self, FEWEST_TOKENS, "max_text")
@@ -61,9 +60,9 @@ class VilbertTask(SplitTask):
 
     Args:
         config: the task's own configuration class.
-        outputs: numbers of outputs of heads that are not the usual ones, by head.
-        annotated, class_probs: see `RegionReader`.
-        model: a network that several tasks train together; by default the task makes its own.
+        outputs: number of outputs by head, where it is not the default.
+        annotated: see `RegionReader`.
+        model: a network that several tasks train together; by default the task builds its own.
     """
 
     config_class: ClassVar[type[VilbertRunConfig]]
@@ -76,79 +75,80 @@ class VilbertTask(SplitTask):
         config: VilbertRunConfig,
         outputs: Mapping[str, int] | None = None,
         annotated: RegionSourceConfig | None = None,
-        class_probs: bool = False,
         model: nn.Layer | None = None,
     ):
         tokenizer = load_tokenizer(config.tokenizer)
         words = vocabulary_size(config.model.vocab_size, tokenizer)
         super().__init__(replace(config, model=replace(config.model, vocab_size=words)), tokenizer)
         self.multiple = 8 if has_gpu() else 1  # tensor cores
-        self.reader = self.open_regions(annotated, class_probs)
+        self.reader = self.open_regions(annotated)
         self.outputs = {head: (outputs or {}).get(head) for head in self.heads_of(config)}
         self.model = self.network() if model is None else model
 
     @classmethod
     def heads_of(cls, config: Any) -> tuple[str, ...]:
-        """Names of the heads that the task trains."""
+        """Return the names of the heads that the task trains."""
         return (OBJECTIVES[cls.objective].head,)
 
     def network(self) -> nn.Layer:
-        """The encoder with the task's heads, new."""
+        """Build the encoder with the task's heads."""
         return task_network(self.config, self.outputs)
 
-    def open_regions(self, annotated: RegionSourceConfig | None, class_probs: bool) -> Any:
-        """The reader of the task's region features."""
-        dimension = self.config.model.region_dim
-        return RegionReader(self.config.regions, dimension, self.multiple, annotated, class_probs)
+    def open_regions(self, annotated: RegionSourceConfig | None) -> Any:
+        """Open the task's region features."""
+        return RegionReader(self.config.regions, self.config.model.region_dim, self.multiple, annotated)
 
-    def seen(self, records: RecordTable, *fields: str, annotated: bool = False) -> Any:
-        """`records` whose pictures, named by `fields`, have features (and `annotated` ones, where these are read too);
-        pictures dealt out anew for that baseline."""
+    def with_regions(self, records: RecordTable, *fields: str, annotated: bool = False) -> Any:
+        """Select `records` whose images, named by `fields`, have features (see `RegionReader.available`); images are
+        shuffled for that baseline."""
         return self.reader.inputs.shown(self.reader.available(records, *fields, annotated=annotated), *fields)
 
     def with_task(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """`batch` with `task_ids` [b, 1] (or [b, choices, 1]) int64 where the network has task tokens."""
+        """Add `task_ids` [b, 1] (or [b, choices, 1]) int64 if the network has task tokens."""
         if self.config.model.task_tokens:
             number = self.config.task_number or self.task_number
             batch["task_ids"] = np.full((*batch["input_ids"].shape[:-1], 1), number, dtype=np.int64)
         return batch
 
     def scores(self, batch: Batch) -> paddle.Tensor:
-        """Scores of the objective's head for a batch (`VilbertForTasks.forward`)."""
+        """Compute the scores of the objective's head (`VilbertForTasks.forward`)."""
         return self.model(OBJECTIVES[self.objective].head, **network_inputs(batch))
 
     def scores_of(self, record: Any) -> np.ndarray:
-        """Scores of one record outside a split, float64, without the batch axis."""
+        """Compute the scores of one record outside a split, float64, without the batch axis."""
         batch = self.collate([record], np.random.default_rng(0), False)
         with evaluating(self.model):
             scores = self.scores({name: paddle.to_tensor(value) for name, value in batch.items()})
         return scores.astype("float32").numpy()[0].astype(np.float64)
 
     def loss(self, batch: Batch) -> tuple[paddle.Tensor, dict[str, paddle.Tensor]]:
-        """See Task."""
+        """The objective's loss; nothing else is logged."""
         return OBJECTIVES[self.objective].loss(self.scores(batch), batch["labels"]), {}
 
 
 def task_network(config: VilbertRunConfig, outputs: Mapping[str, int | None]) -> VilbertForTasks:
-    """The encoder with new heads; `outputs`: head -> number of outputs, None for the usual one."""
+    """Build the encoder with heads; `outputs`: head -> number of outputs, None for the default."""
     model = VilbertForTasks(config.model, outputs)
     model.dropout = Dropout(config.head_dropout)
     return model
 
 
 def with_recipe(config: VilbertRunConfig, heads: Sequence[str]) -> VilbertRunConfig:
-    """`config` with the parameter groups that its `decay`, `head_rates` and `new_head_lr` mean."""
+    """Set the parameter groups in `config` from its `decay`, `head_rates` and `new_head_lr`."""
     groups = with_groups(config.train.optimizer, heads, config.decay, config.head_rates, config.new_head_lr)
     return replace(config, train=replace(config.train, optimizer=groups))
 
 
-def sigmoid(score: float) -> float:
-    """The probability that a score of a sigmoid classifier means."""
-    return float(1.0 / (1.0 + np.exp(-score)))
+def most_probable(scores: np.ndarray, column: str, names: Sequence[Any], top: int | None = None) -> Rows:
+    """List the `top` outputs `names` of a sigmoid classifier, most probable first, for `answer_example`."""
+    order = np.argsort(-scores, kind="stable")[:top]
+    with np.errstate(over="ignore"):
+        probabilities = 1.0 / (1.0 + np.exp(-scores))
+    return [{column: names[int(n)], "probability": f"{probabilities[n]:.4f}"} for n in order]
 
 
-def split_path(root: str, splits: Mapping[str, str], name: str, section: str) -> Path:
-    """The file of split `name`. InputError for a split that `section` of the configuration does not have."""
+def split_entry(splits: Mapping[str, Any], name: str, section: str) -> Any:
+    """Return the entry of split `name`. Raises InputError for a split that `section.splits` does not have."""
     if name not in splits:
         raise InputError(f"{section}.splits has no split {name!r}: {nearest(name, splits)}")
-    return Path(root).expanduser() / splits[name]
+    return splits[name]

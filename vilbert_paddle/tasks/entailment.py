@@ -1,4 +1,4 @@
-"""SNLI-VE with ViLBERT: does a picture entail a sentence? (12-in-1, arXiv 1912.02315)"""
+"""SNLI-VE with ViLBERT: does an image entail a sentence? (12-in-1, arXiv 1912.02315)"""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from pyutils.engine.evaluation import predict_all
 from pyutils.engine.task import Batch, Rows
 from pyutils.metrics.entailment_results import EntailmentPredictions
 from vilbert_paddle.data.classification import ENTAILMENT_CLASSES, entailment_batch
-from vilbert_paddle.tasks.base import VilbertRunConfig, VilbertTask, sigmoid, split_path
+from vilbert_paddle.tasks.base import VilbertRunConfig, VilbertTask, most_probable, split_entry
 
 
 @dataclass(frozen=True)
 class EntailmentConfig:
     """The `snli_ve:` section of a configuration."""
 
-    root: str = setting("data/snli_ve", "Folder that the paths below are relative to.")
+    root: str = setting("data/snli_ve", "Directory that the paths below are relative to.")
     splits: dict[str, str] = setting({}, "Split name -> its JSON lines.")
 
 
@@ -35,8 +35,8 @@ class EntailmentRunConfig(VilbertRunConfig):
 
 
 class EntailmentTask(VilbertTask):
-    """Batches: see `entailment_batch`. Metrics in percent: `accuracy`, `accuracy/<class>`; pairs on which the
-    annotators did not agree are not counted, and not trained on."""
+    """Batches: see `entailment_batch`. Metrics in percent: `accuracy`, `accuracy/<class>`; pairs without a majority
+    label are neither counted nor trained on."""
 
     name = "vilbert_ve"
     best_metric = "accuracy"
@@ -46,32 +46,28 @@ class EntailmentTask(VilbertTask):
     example_flags = ("image", "text")
 
     def read(self, split: str) -> Sequence[EntailmentRecord]:
-        """See VilbertTask."""
         section = self.config.snli_ve
-        records = snli_ve.read(split_path(section.root, section.splits, split, "snli_ve"))
+        records = snli_ve.read(Path(section.root).expanduser() / split_entry(section.splits, split, "snli_ve"))
         if split == "train":
             records = records.select([row for row, label in enumerate(records.column("label")) if label is not None])
-        return self.seen(records, "image")
+        return self.with_regions(records, "image")
 
     def collate(
         self, records: list[EntailmentRecord], rng: np.random.Generator, training: bool
     ) -> dict[str, np.ndarray]:
-        """See the class for the batch."""
         return self.with_task(entailment_batch(records, self.tokenizer, self.reader, self.config.max_text))
 
     def labelled(self, split: str) -> bool:
-        """See Task."""
         return any(record.label is not None for record in self.records(split))
 
     def predict(self, loader: Iterable[Batch], split: str) -> EntailmentPredictions:
-        """The class of every pair of `split`."""
-        said = predict_all(lambda batch: {"said": self.scores(batch).argmax(axis=1)}, loader)["said"]
+        """Choose the class of every pair of `split`."""
+        chosen = predict_all(lambda batch: {"chosen": self.scores(batch).argmax(axis=1)}, loader)["chosen"]
         records = self.records(split)
         labels = [record.label for record in records]
-        return EntailmentPredictions([record.identifier for record in records], said, labels, ENTAILMENT_CLASSES)
+        return EntailmentPredictions([record.identifier for record in records], chosen, labels, ENTAILMENT_CLASSES)
 
     def answer_example(self, example: Mapping[str, Any], output: Path) -> Rows:
-        """The three classes of `text` about `image`, most probable first."""
+        """List the three classes of `text` about `image`, most probable first."""
         scores = self.scores_of(EntailmentRecord(example["image"], example["text"], None, "0"))
-        order = np.argsort(-scores, kind="stable")
-        return [{"class": ENTAILMENT_CLASSES[int(n)], "probability": f"{sigmoid(scores[n]):.4f}"} for n in order]
+        return most_probable(scores, "class", ENTAILMENT_CLASSES)

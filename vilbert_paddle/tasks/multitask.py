@@ -1,7 +1,7 @@
 """Several tasks on one encoder, with dynamic stop-and-go (12-in-1, arXiv 1912.02315, sections 3.2 and 4.1).
 
-A step takes a batch of every task, and adds up their losses. A task whose validation score no longer grows rests: it
-takes part in every `every_when_resting`-th step only, until its score falls.
+A step adds up the losses of a batch of every task. A task whose validation score has converged rests: it takes part in
+every `every_when_resting`-th step only, until its score falls.
 """
 
 from __future__ import annotations
@@ -54,14 +54,14 @@ class Member:
     """One task of a multi-task run."""
 
     task: str = setting("", "refer, vqa, retrieval, nlvr2, ve or vcr.")
-    config: str = setting("", "The task's own YAML; its data is read, its network and training are not.")
+    config: str = setting("", "The task's own YAML, for its data; network and training are those of the run.")
     share: int = setting(1, "1: as many records a batch as train.batch_size; 4: a quarter of that.")
     weight: float = setting(1.0, "Factor on the task's loss.")
-    tasks_file: str = setting("", "A vilbert_tasks.yml whose entry is put over `config`; empty: none.")
+    tasks_file: str = setting("", "A vilbert_tasks.yml whose entry overrides `config`; empty: none.")
     tasks_entry: str = setting("", "The entry of `tasks_file`, e.g. TASK10.")
 
     def load(self, overrides: Iterable[Override] = ()) -> VilbertRunConfig:
-        """The task's own configuration. InputError for a task that `TASKS` does not have."""
+        """Load the task's own configuration."""
         given: list[Override] = []
         if self.tasks_file:
             given = read_tasks(self.tasks_file, self.tasks_entry)[0].overrides()
@@ -73,11 +73,11 @@ class StopAndGoConfig:
     """The `stop_and_go:` section: see `pyutils.schedule.StopAndGo`."""
 
     enabled: bool = setting(True, "False: all tasks train all the time.")
-    patience: int = setting(1, "Scores without a gain after which a task rests.")
-    threshold: float = setting(1e-3, "Relative gain that counts.")
-    continue_threshold: float = setting(5e-3, "Relative loss under the best score at which a task goes on.")
-    cooldown: int = setting(1, "Scores after a change in which bad ones do not count.")
-    every_when_resting: int = setting(4, "A resting task takes part in every so many steps.")
+    patience: int = setting(1, "Scores without improvement after which a task rests.")
+    threshold: float = setting(1e-3, "Relative gain that counts as an improvement.")
+    continue_threshold: float = setting(5e-3, "Relative drop below the best score at which a task resumes.")
+    cooldown: int = setting(1, "Scores after a change during which bad ones do not count.")
+    every_when_resting: int = setting(4, "A resting task takes part in every n-th step.")
 
 
 @dataclass(frozen=True)
@@ -88,27 +88,15 @@ class MultitaskRunConfig(VilbertRunConfig):
     stop_and_go: StopAndGoConfig = setting(StopAndGoConfig, "When a task rests.")
 
 
-class Rounds(Sequence[int]):
-    """The places 0 … n - 1 of an epoch of rounds; n is the size of the largest task, so that smaller ones repeat."""
-
-    def __init__(self, lengths: Iterable[int]) -> None:
-        self._length = max(lengths)
-
-    def __len__(self) -> int:
-        return self._length
-
-    def __getitem__(self, index):
-        if not 0 <= index < self._length:
-            raise IndexError(f"place {index} of {self._length}")
-        return int(index)
+_OUTSIDE_RULE = ("enabled", "every_when_resting")  # settings of this task, not of `StopAndGo`
 
 
 class Part(NamedTuple):
-    """A task at work in a multi-task run."""
+    """A task of a multi-task run."""
 
     task: VilbertTask
     member: Member
-    pace: StopAndGo
+    rule: StopAndGo
 
 
 class MultitaskPredictions(Predictions):
@@ -125,7 +113,7 @@ class MultitaskPredictions(Predictions):
         return {**every, "mean": float(np.mean(list(self.scores.values())))}
 
     def write(self, directory: Path) -> list[Path]:
-        """Write every task's result files into a folder of its name."""
+        """Write every task's result files into a directory of its name."""
         return [file for name, part in self.parts.items() for file in part.write(directory / name)]
 
 
@@ -140,13 +128,14 @@ class MultitaskTask(Task):
 
     def __init__(self, config: MultitaskRunConfig):
         if not config.tasks:
-            raise InputError(f"tasks is empty: name some of {', '.join(TASKS)}, each with its configuration")
+            raise InputError(f"tasks is empty: list some of {', '.join(TASKS)}, each with its configuration")
         self.parts: dict[str, Part] = {}
         for name, member in config.tasks.items():
             own = member_config(config, name, member)
-            # Heads are known once every task has read its answer list: the shared network is made afterwards.
+            # The heads are known once every task has read its answer list; the shared network is built afterwards.
             task = TASKS[member.task](own, model=nn.Layer())
-            self.parts[name] = Part(task, member, pace_of(config.stop_and_go))
+            own_rule = {key: value for key, value in vars(config.stop_and_go).items() if key not in _OUTSIDE_RULE}
+            self.parts[name] = Part(task, member, StopAndGo(**own_rule))
             self.config = replace(config, task=self.name, model=task.config.model)
         self.model = task_network(self.config, self._outputs())
         for part in self.parts.values():
@@ -157,40 +146,40 @@ class MultitaskTask(Task):
 
     @classmethod
     def heads_of(cls, config: MultitaskRunConfig) -> list[str]:
-        """Names of all heads of all tasks."""
+        """Return the names of all heads of all tasks."""
         members = [(member, member_config(config, name, member)) for name, member in config.tasks.items()]
         return sorted({head for member, own in members for head in TASKS[member.task].heads_of(own)})
 
     def _outputs(self) -> dict[str, int | None]:
-        """Head -> number of outputs. InputError when two tasks want one head in different sizes."""
+        """Head -> number of outputs. Raises InputError if two tasks need different sizes of one head."""
         outputs: dict[str, int | None] = {}
         for name, part in self.parts.items():
             for head, size in part.task.outputs.items():
                 if outputs.setdefault(head, size) != size:
-                    raise InputError(f"tasks.{name}: head {head!r} has {size} outputs here, {outputs[head]} elsewhere")
+                    raise InputError(f"tasks.{name}: head {head!r} has {size} outputs, {outputs[head]} in another task")
         return outputs
 
-    def train_records(self) -> Rounds:
-        """See `Rounds`."""
+    def train_records(self) -> range:
+        """Indices of the largest task's records; smaller tasks repeat theirs."""
         self._records = {name: part.task.train_records() for name, part in self.parts.items()}
-        return Rounds(len(records) for records in self._records.values())
+        return range(max(map(len, self._records.values())))
 
-    def eval_records(self, split: str) -> Rounds:
-        """Evaluation goes through the tasks' own records; this tells how many the largest split has."""
-        return Rounds(len(part.task.eval_records(split)) for part in self.parts.values())
+    def eval_records(self, split: str) -> range:
+        """Indices of the largest task's records; evaluation reads the tasks' own."""
+        return range(max(len(part.task.eval_records(split)) for part in self.parts.values()))
 
     def collate(self, records: list[int], rng: np.random.Generator, training: bool) -> dict[str, np.ndarray]:
-        """See the class for the batch; `records` are places of `Rounds`."""
+        """Collate a batch of every task; `records` are indices of `train_records`."""
         batch: dict[str, np.ndarray] = {}
         for name, part in self.parts.items():
             own = self._records[name]
-            places = records[:: part.member.share]
-            arrays = part.task.collate([own[place % len(own)] for place in places], rng, training)
+            chosen = [own[index % len(own)] for index in records[:: part.member.share]]
+            arrays = part.task.collate(chosen, rng, training)
             batch.update({f"{name}/{key}": array for key, array in arrays.items()})
         return batch
 
     def loss(self, batch: Batch) -> tuple[paddle.Tensor, dict[str, paddle.Tensor]]:
-        """See Task. Resting tasks are left out, but for every so many steps."""
+        """Add up the losses of the tasks that take part in this step."""
         logs: dict[str, paddle.Tensor] = {}
         total = paddle.zeros([])
         for name, part in self.parts.items():
@@ -203,18 +192,18 @@ class MultitaskTask(Task):
 
     def _takes_part(self, part: Part) -> bool:
         every = self.config.stop_and_go.every_when_resting
-        return not part.pace.stopped or self._step % every == 0 or all(p.pace.stopped for p in self.parts.values())
+        return not part.rule.stopped or self._step % every == 0 or all(p.rule.stopped for p in self.parts.values())
 
     def before_training(self) -> None:
-        """From here on an evaluation moves the tasks' pace."""
+        """Let evaluations decide which tasks rest from now on."""
         self._training = True
 
     def after_step(self, step: int) -> None:
-        """See Task."""
+        """Remember the step, which decides if resting tasks take part."""
         self._step = step
 
     def predict(self, loader: Iterable[Batch], split: str) -> MultitaskPredictions:
-        """See the class. Every task reads its own records of `split`; `loader` is not used."""
+        """Predict with every task on its own records of `split`; `loader` is not used."""
         found = {
             name: part.task.predict(split_loader(part.task, self.config.train, split), split)
             for name, part in self.parts.items()
@@ -222,34 +211,29 @@ class MultitaskTask(Task):
         predictions = MultitaskPredictions(found, {name: part.task.best_metric for name, part in self.parts.items()})
         if self._training and self.config.stop_and_go.enabled:
             for name, score in predictions.scores.items():
-                self._observe(name, score)
+                rule = self.parts[name].rule
+                before = rule.stopped
+                if rule.observe(score) != before:
+                    say(f"{name} {'rests' if rule.stopped else 'resumes'} at {score:.2f} (best {rule.best:.2f})")
         return predictions
 
     def labelled(self, split: str) -> bool:
-        """See Task."""
         return all(part.task.labelled(split) for part in self.parts.values())
 
-    def _observe(self, name: str, score: float) -> None:
-        pace = self.parts[name].pace
-        before = pace.stopped
-        if pace.observe(score) != before:
-            say(f"{name} {'rests' if pace.stopped else 'goes on'} at {score:.2f} (best {pace.best:.2f})")
-
     def state_dict(self) -> State:
-        """The step, the pace of every task, and what tasks keep themselves."""
+        """The step, the stop-and-go counters and the own state of every task."""
         state: dict[str, Any] = {"step": self._step}
         for name, part in self.parts.items():
-            pace = {key: value for key, value in part.pace.state_dict().items() if value is not None}
-            state.update({f"{name}/pace/{key}": value for key, value in pace.items()})
+            counters = {key: value for key, value in part.rule.state_dict().items() if value is not None}
+            state.update({f"{name}/pace/{key}": value for key, value in counters.items()})
             state.update({f"{name}/task/{key}": value for key, value in part.task.state_dict().items()})
         return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """See Task."""
         self._step = int(state["step"])
         for name, part in self.parts.items():
-            pace, own = (_under(state, f"{name}/{kind}/") for kind in ("pace", "task"))
-            part.pace.load_state_dict({item.name: pace.get(item.name) for item in fields(part.pace)})
+            counters, own = (_under(state, f"{name}/{kind}/") for kind in ("pace", "task"))
+            part.rule.load_state_dict({item.name: counters.get(item.name) for item in fields(part.rule)})
             if own:
                 part.task.load_state_dict(own)
 
@@ -259,8 +243,8 @@ class MultitaskTask(Task):
 
 
 def member_config(config: MultitaskRunConfig, name: str, member: Member) -> VilbertRunConfig:
-    """The configuration of a task: its own data, the run's network and training. InputError for an unknown task, or a
-    share that does not divide the batch."""
+    """Load a task's configuration: its own data, the run's network and training. Raises InputError for an unknown task,
+    or a share that does not divide the batch."""
     if member.task not in TASKS:
         raise InputError(f"tasks.{name}.task: unknown task {member.task!r}: {nearest(member.task, TASKS)}")
     if member.share < 1 or config.train.batch_size % member.share:
@@ -270,12 +254,6 @@ def member_config(config: MultitaskRunConfig, name: str, member: Member) -> Vilb
     own = member.load()
     shared: dict[str, Any] = {"model": config.model, "train": config.train, "tokenizer": config.tokenizer}
     return replace(own, **shared, head_dropout=config.head_dropout)
-
-
-def pace_of(config: StopAndGoConfig) -> StopAndGo:
-    """A task's pace at the start."""
-    settings = {item.name: getattr(config, item.name) for item in fields(config)}
-    return StopAndGo(**{key: value for key, value in settings.items() if key not in ("enabled", "every_when_resting")})
 
 
 def _under(state: Mapping[str, Any], prefix: str) -> dict[str, Any]:

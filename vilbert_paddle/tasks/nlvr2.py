@@ -1,4 +1,4 @@
-"""NLVR2 with ViLBERT: is a sentence true of two pictures? (12-in-1, arXiv 1912.02315)"""
+"""NLVR2 with ViLBERT: is a sentence true of two images? (12-in-1, arXiv 1912.02315)"""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pyutils.engine.task import Batch, Rows
 from pyutils.errors import InputError
 from pyutils.metrics.nlvr2_results import PairPredictions
 from vilbert_paddle.data.classification import pair_batch
-from vilbert_paddle.tasks.base import VilbertRunConfig, VilbertTask, sigmoid
+from vilbert_paddle.tasks.base import VilbertRunConfig, VilbertTask, most_probable
 
 
 @dataclass(frozen=True)
@@ -38,11 +38,9 @@ class NLVR2Task(VilbertTask):
     example_flags = ("image", "second_image", "text")
 
     def read(self, split: str) -> Sequence[PairRecord]:
-        """See VilbertTask."""
-        return self.seen(read_split(self.config.nlvr2, split), "left", "right")
+        return self.with_regions(read_split(self.config.nlvr2, split), "left", "right")
 
     def collate(self, records: list[PairRecord], rng: np.random.Generator, training: bool) -> dict[str, np.ndarray]:
-        """See the class for the batch."""
         if training:
             hidden = [record.identifier for record in records if record.label is None]
             if hidden:
@@ -50,18 +48,15 @@ class NLVR2Task(VilbertTask):
         return self.with_task(pair_batch(records, self.tokenizer, self.reader, self.config.max_text))
 
     def labelled(self, split: str) -> bool:
-        """See Task."""
         return all(record.label is not None for record in self.records(split))
 
     def predict(self, loader: Iterable[Batch], split: str) -> PairPredictions:
-        """Whether each sentence of `split` is true of its images."""
-        said = predict_all(lambda batch: {"said": self.scores(batch).argmax(axis=1)}, loader)["said"]
+        """Decide if each sentence of `split` is true of its images."""
+        chosen = predict_all(lambda batch: {"chosen": self.scores(batch).argmax(axis=1)}, loader)["chosen"]
         records = self.records(split)
-        return PairPredictions([r.identifier for r in records], said == 1, [r.label for r in records])
+        return PairPredictions([r.identifier for r in records], chosen == 1, [r.label for r in records])
 
     def answer_example(self, example: Mapping[str, Any], output: Path) -> Rows:
-        """Whether `text` is true of `image` and `second_image`, the more probable answer first."""
+        """Decide if `text` is true of `image` and `second_image`, the more probable answer first."""
         record = PairRecord("0-0-0-0", example["image"], example["second_image"], example["text"], None)
-        scores = self.scores_of(record)
-        order = np.argsort(-scores, kind="stable")
-        return [{"sentence is": str(bool(row)), "probability": f"{sigmoid(scores[row]):.4f}"} for row in order]
+        return most_probable(self.scores_of(record), "sentence is", ("False", "True"))

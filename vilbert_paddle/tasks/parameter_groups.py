@@ -1,4 +1,4 @@
-"""How the originals group parameters for their optimizers, as patterns on our names."""
+"""Parameter groups of the originals, as patterns on our names."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ NEW_HEAD_LR = 1e-4
 # Heads whose names begin with "vil_" in the original: its test for new heads misses the others.
 VIL_HEADS = ("vqa", "gqa", "pair", "entailment", "match")
 
-# The original looks for "bias" and "LayerNorm.weight" in names. The norms of the co-attention (LayerNorm1, LayerNorm2)
-# and of the classifiers (logit_fc.2) are not called so.
+# The original searches names for "bias" and "LayerNorm.weight", which misses the norms of the co-attention (LayerNorm1,
+# LayerNorm2) and of the classifiers (logit_fc.2).
 _FOUND_BY_NAME = (
     r".*\bbias$",
     r"encoder\.(?!connections\.\d+\.\w+\.attention\.).*\bnorm\.weight$",
@@ -27,7 +27,7 @@ _FOUND_BY_NAME = (
 DECAY_RULES: dict[str, tuple[str, ...]] = {
     "default": NO_DECAY,
     "original": tuple(f"^{pattern}" for pattern in _FOUND_BY_NAME),
-    # The old Paddle port decays what it means to leave out, and nothing else.
+    # The old Paddle port decays exactly the parameters that it means to exclude.
     "inverted": (f"^(?!{'|'.join(_FOUND_BY_NAME)})",),
 }
 
@@ -39,7 +39,7 @@ def with_groups(
     rates: HeadRates = "new_heads",
     new_head_lr: float = NEW_HEAD_LR,
 ) -> OptimizerConfig:
-    """`optimizer` with the patterns of weight decay and learning rates for a model with `heads`.
+    """Set the patterns of weight decay and learning rates in `optimizer` for a model with `heads`.
 
     `decay`: "default" exempts biases and all norms; "original" and "inverted" are the rules of the authors' scripts and
     of the old Paddle port. `rates`: `new_head_lr` for the heads that pre-training does not have ("new_heads"), for

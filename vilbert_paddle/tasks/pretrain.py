@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,38 +12,38 @@ import paddle
 from paddle import nn
 
 from pyutils.config import setting
+from pyutils.data.features import RegionBatch
 from pyutils.data.features.inputs import RegionSourceConfig
 from pyutils.data.pairs import Captions, Pair, PairSource, open_pairs
 from pyutils.data.records import CaptionRecord
 from pyutils.data.table import RecordTable
 from pyutils.engine.evaluation import predict_all
 from pyutils.engine.task import Batch
-from pyutils.errors import InputError, nearest
+from pyutils.errors import InputError
+from pyutils.formats.json_files import read_json
 from pyutils.metrics.predictions import MetricsOnly
+from pyutils.text.masking import IGNORED
+from vilbert_paddle.data.masking import region_negatives
 from vilbert_paddle.data.pretrain import Objective, caption_of, pretrain_batch
-from vilbert_paddle.data.regions import Pictures, RegionReader, held_images
+from vilbert_paddle.data.regions import RegionReader, held_regions
 from vilbert_paddle.network.heads import PRETRAINING, PretrainingScores, VilbertForPretraining
-from vilbert_paddle.network.negatives import region_negatives
 from vilbert_paddle.network.objectives import (
     PretrainingLabels,
-    PretrainingObjective,
     VisualTarget,
     network_inputs,
     pretraining_losses,
 )
-from vilbert_paddle.tasks.base import VilbertRunConfig, VilbertTask
-
-IGNORED = -100
+from vilbert_paddle.tasks.base import VilbertRunConfig, VilbertTask, split_entry
 
 
 @dataclass(frozen=True)
 class PretrainConfig:
     """The `pretrain:` section of a configuration."""
 
-    splits: dict[str, list[str]] = setting({}, "Split name -> .tar shards, .arrow files or .json lists of its pairs.")
-    features: dict[str, str] = setting({}, "Split name -> region features, where the pairs do not bring their own.")
+    splits: dict[str, list[str]] = setting({}, "Split name -> its .tar shards, .arrow files or .json lists.")
+    features: dict[str, str] = setting({}, "Split name -> region features, where the pairs do not contain them.")
     objective: Objective = setting("aligned_only", "all, aligned_only or no_alignment: see `pretrain_batch`.")
-    target: VisualTarget = setting("classes", "What masked regions predict: classes, features or nce.")
+    target: VisualTarget = setting("classes", "Target of masked regions: classes, features or nce.")
 
 
 @dataclass(frozen=True)
@@ -55,12 +54,12 @@ class PretrainRunConfig(VilbertRunConfig):
 
 
 class NamedCaptions(Sequence[Pair]):
-    """Pairs of the original's `caption_train.json`, an object of picture key to caption."""
+    """Pairs of the original's `caption_train.json`, an object from image key to caption."""
 
     def __init__(self, path: Path, captions: dict[str, str]) -> None:
-        wrong = [key for key, text in captions.items() if not isinstance(text, str)]
-        if wrong:
-            raise InputError(f"{path}: expected a caption for picture {wrong[0]!r}, found {captions[wrong[0]]!r}")
+        for key, text in captions.items():
+            if not isinstance(text, str):
+                raise InputError(f"{path}: expected a caption for image {key!r}, found {text!r}")
         records = (CaptionRecord(key, (text,), key) for key, text in captions.items())
         self._table = RecordTable(CaptionRecord, records)
 
@@ -71,13 +70,13 @@ class NamedCaptions(Sequence[Pair]):
         return Pair(self._table[index].image, self._table[index].captions)
 
     def captions(self, index: int) -> tuple[str, ...]:
-        """The captions of a pair, as `PairSource` gives them."""
+        """See `PairSource.captions`."""
         return self._table[index].captions
 
 
 class PretrainTask(VilbertTask):
-    """Batches: see `pretrain_batch`, and `word_positions` [n] int64, the flat places of masked words (place 0, which is
-    none, where nothing was masked); for the target nce `negatives` [b, r - 1, k] int64.
+    """Batches: see `pretrain_batch`, and `word_positions` [n] int64, the flat positions of masked words (position 0,
+    which is none, where nothing was masked); for the target nce `negatives` [b, r - 1, k] int64.
 
     Metrics: the mean losses `words`, `regions`, `alignment`, `alignment_accuracy` in percent, and `score`, minus the
     sum of the losses."""
@@ -94,15 +93,15 @@ class PretrainTask(VilbertTask):
 
     @classmethod
     def heads_of(cls, config: PretrainRunConfig) -> tuple[str, ...]:
-        """See VilbertTask."""
+        """The heads of pre-training."""
         return PRETRAINING
 
     def network(self) -> VilbertForPretraining:
-        """See VilbertTask."""
+        """Build the pre-training network."""
         return VilbertForPretraining(self.config.model)
 
-    def open_regions(self, annotated: RegionSourceConfig | None, class_probs: bool) -> None:
-        """Regions are opened a split at a time, or come with the pairs."""
+    def open_regions(self, annotated: RegionSourceConfig | None) -> None:
+        """Do nothing: regions are opened per split, or are part of the pairs."""
 
     def _reader(self, path: str) -> RegionReader:
         regions = replace(self.config.regions, path=path)
@@ -110,29 +109,22 @@ class PretrainTask(VilbertTask):
         return RegionReader(regions, self.config.model.region_dim, self.multiple, class_probs=probs)
 
     def read(self, split: str) -> PairSource | NamedCaptions:
-        """The pairs of `split`; shards stay on disk."""
-        if split not in self.section.splits:
-            raise InputError(f"pretrain.splits has no split {split!r}: {nearest(split, self.section.splits)}")
-        paths = self.section.splits[split]
+        """Open the pairs of `split`; shards stay on disk."""
+        paths = split_entry(self.section.splits, split, "pretrain")
         if len(paths) == 1 and paths[0].endswith(".json"):
             path = Path(paths[0]).expanduser()
-            try:
-                content = json.loads(path.read_text(encoding="utf-8"))
-            except (OSError, ValueError) as error:
-                raise InputError(f"{path}: cannot be read as a list of captions: {error}") from error
+            content = read_json(path)
             if isinstance(content, dict):
                 return NamedCaptions(path, content)
         return open_pairs(paths)
 
     def collate(self, records: list[Pair], rng: np.random.Generator, training: bool) -> dict[str, np.ndarray]:
-        """See the class for the batch."""
-        pictures = self._pictures(records, training)
+        regions = self._regions(records, training)
         captions = [caption_of(record.captions, rng if training else None) for record in records]
-        nce = self.section.target == "nce"
         target: Literal["classes", "features"] = "classes" if self.section.target == "classes" else "features"
         batch = pretrain_batch(
             captions,
-            pictures,
+            regions,
             self.tokenizer,
             self.config.max_text,
             rng,
@@ -143,14 +135,14 @@ class PretrainTask(VilbertTask):
         )
         masked = np.flatnonzero(batch["word_labels"] != IGNORED)
         batch["word_positions"] = masked if masked.size else np.zeros(1, np.int64)
-        if nce:
+        if self.section.target == "nce":
             batch["negatives"] = region_negatives(rng, *batch["region_labels"].shape)
         return self.with_task(batch)
 
-    def _pictures(self, records: list[Pair], training: bool) -> Pictures:
-        """The regions that the pairs bring, or those of the split's store."""
+    def _regions(self, records: list[Pair], training: bool) -> RegionBatch:
+        """Read the regions from the split's store, or take those of the pairs."""
         keys = [record.image for record in records]
-        # Evaluation pairs are looked up in the other stores as well: a split's name does not reach this point.
+        # The name of an evaluation split is not known here: its images are looked up in all stores but that of train.
         names = ["train"] if training else [name for name in self._readers if name != "train"] or ["train"]
         for name in names:
             if name in self._readers and keys[0] in self._readers[name].inputs.source:
@@ -159,30 +151,28 @@ class PretrainTask(VilbertTask):
         if records[0].regions is None and any(name in self._readers for name in names):
             raise InputError(f"pretrain.features: no features for image {keys[0]!r} in {self.section.features}")
         regions, limit = [record.regions for record in records], self.config.regions.max_regions
-        return held_images(regions, keys, limit, self.multiple, self.section.target == "classes")
+        return held_regions(regions, keys, limit, self.multiple, self.section.target == "classes")
 
     def losses(self, batch: Batch) -> tuple[dict[str, paddle.Tensor], PretrainingScores]:
-        """The losses by name, and the scores they come from (words: of masked places only)."""
-        places = batch["word_positions"]
-        scores = self.model(word_positions=places, **network_inputs(batch))
+        """Compute the losses by name, and the scores (words: at masked positions only)."""
+        positions = batch["word_positions"]
+        scores = self.model(word_positions=positions, **network_inputs(batch))
         labels = PretrainingLabels(
-            batch["word_labels"].reshape([-1]).index_select(places),
+            batch["word_labels"].reshape([-1]).index_select(positions),
             batch["region_labels"],
             batch["region_targets"],
             batch["replaced"],
             batch.get("negatives"),
         )
-        # Under "aligned_only" the batch has no masked labels of replaced captions any more.
-        objective: PretrainingObjective = "no_alignment" if self.section.objective == "no_alignment" else "all"
-        return pretraining_losses(scores, labels, self.section.target, objective), scores
+        alignment = self.section.objective != "no_alignment"
+        return pretraining_losses(scores, labels, self.section.target, alignment), scores
 
     def loss(self, batch: Batch) -> tuple[paddle.Tensor, dict[str, paddle.Tensor]]:
-        """See Task."""
         losses, _ = self.losses(batch)
         return sum(losses.values()), losses
 
     def predict(self, loader: Iterable[Batch], split: str) -> MetricsOnly:
-        """See the class; losses are means over batches."""
+        """Compute the metrics of the class; losses are means over batches."""
 
         def measure(batch: Batch) -> dict[str, np.ndarray]:
             losses, scores = self.losses(batch)

@@ -1,4 +1,4 @@
-"""RefCOCO, RefCOCO+ and RefCOCOg: which region does an expression mean? (arXiv 1908.02265, section 4.1)"""
+"""RefCOCO, RefCOCO+ and RefCOCOg: which region does an expression refer to? (arXiv 1908.02265, section 4.1)"""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ from vilbert_paddle.data.refer import ReferConfig, read_refer_split, refer_batch
 from vilbert_paddle.tasks.base import VilbertRunConfig, VilbertTask
 
 RESULT_FILE = "result.json"
+# Sums since the last epoch report: losses of `batches`, annotated regions `cut`; `seen`: records of all epochs.
+_EMPTY_SUMS = {"loss": 0.0, "batches": 0, "seen": 0, "cut": 0}
 TASK_NUMBERS = {"refcoco": 9, "refcoco+": 10, "refcocog": 11}
 
 
@@ -34,24 +36,13 @@ class ReferRunConfig(VilbertRunConfig):
 
     refer: ReferConfig = setting(ReferConfig, "Expressions and objects.")
     annotated_regions: RegionSourceConfig = setting(
-        RegionSourceConfig, "Regions of the annotated boxes, mixed in for training; no path: none."
+        RegionSourceConfig, "Regions of the annotated boxes, added in training; no path: none."
     )
-
-
-@dataclass
-class EpochTally:
-    """What training summed up since the last line about an epoch: losses of `batches`, records `seen` in all epochs,
-    annotated regions `cut`."""
-
-    loss: float = 0.0
-    batches: int = 0
-    seen: int = 0
-    cut: int = 0
 
 
 @dataclass(frozen=True)
 class ReferPredictions(Predictions):
-    """`identifiers` of the expressions; `chosen` `[n]` int64 regions (0: the whole image); `iou` `[n]` with the box."""
+    """`identifiers` of the expressions; `chosen` `[n]` int64 regions (0: the whole image) and their `iou` `[n]`."""
 
     identifiers: Sequence[int]
     chosen: np.ndarray
@@ -83,30 +74,27 @@ class ReferTask(VilbertTask):
     def __init__(self, config: ReferRunConfig, model: nn.Layer | None = None):
         super().__init__(config, annotated=config.annotated_regions, model=model)
         self.task_number = TASK_NUMBERS.get(config.refer.dataset, 10)
-        self._tally, self._training = EpochTally(), False
+        self._sums, self._training = dict(_EMPTY_SUMS), False
         self._pending: list[Any] = []
 
     def read(self, split: str) -> Sequence[ReferRecord]:
-        """See VilbertTask."""
-        return self.seen(read_refer_split(self.config.refer, split), "image", annotated=split == "train")
+        return self.with_regions(read_refer_split(self.config.refer, split), "image", annotated=split == "train")
 
     def collate(self, records: list[ReferRecord], rng: np.random.Generator, training: bool) -> dict[str, np.ndarray]:
-        """See the class for the batch."""
         return self.with_task(refer_batch(records, self.tokenizer, self.reader, self.config.max_text, training))
 
     def loss(self, batch: Batch) -> tuple[paddle.Tensor, dict[str, paddle.Tensor]]:
-        """See Task."""
         loss, logs = super().loss(batch)
         if self._training:
             self._pending.append((loss.detach(), batch["annotated_cut"].sum(), batch["labels"].shape[0]))
         return loss, logs
 
     def before_training(self) -> None:
-        """From here on an evaluation ends an epoch and says so."""
+        """Report an epoch at every evaluation from now on."""
         self._training = True
 
     def predict(self, loader: Iterable[Batch], split: str) -> ReferPredictions:
-        """The region chosen for every expression of `split`. While training, it also ends an epoch and says so."""
+        """Choose a region for every expression of `split`; in training, also report the epoch."""
 
         def choose(batch: Batch) -> dict[str, np.ndarray]:
             scores = self.scores(batch).astype("float32").numpy()
@@ -122,50 +110,44 @@ class ReferTask(VilbertTask):
         return predictions
 
     def answer_example(self, example: Mapping[str, Any], output: Path) -> Rows:
-        """The `top` regions for the expression `text` in `image`: place, score, corners in pixels."""
+        """List the `top` regions for the expression `text` in `image`: number, score, corners in pixels."""
         image = example["image"]
         scores = self.scores_of(ReferRecord(0, 0, image, 0, example["text"], (0.0, 0.0, 1.0, 1.0), 0, 0))
-        shown = self.reader.read([image], keep_boxes=True)
-        count = int(shown.mask[0].sum())
-        best_regions(scores[None], shown.mask)  # no region, or scores that are not numbers
-        order = np.argsort(-scores, kind="stable")[: min(example.get("top", 5), count)]
-        boxes = [" ".join(f"{edge:.0f}" for edge in shown.pixels[0][place]) for place in order]
+        regions = self.reader.read([image], keep_boxes=True)
+        order = np.argsort(-scores, kind="stable")[: min(example.get("top", 5), int(regions.mask[0].sum()))]
+        boxes = [" ".join(f"{edge:.0f}" for edge in regions.boxes[0][n]) for n in order]
         return [{"region": int(n), "score": f"{scores[n]:.3f}", "box": box} for n, box in zip(order, boxes)]
 
     def state_dict(self) -> State:
-        """The sums of the epoch under way."""
+        """The sums of the current epoch."""
         self._collect()
-        return vars(self._tally).copy()
+        return dict(self._sums)
 
     def load_state_dict(self, state: Mapping) -> None:
-        """See Task."""
-        self._tally = EpochTally(**{name: type(value)(state[name]) for name, value in vars(EpochTally()).items()})
+        self._sums = {name: type(value)(state[name]) for name, value in _EMPTY_SUMS.items()}
 
     def _collect(self) -> None:
-        """Fetch the losses that are still on the device."""
+        """Add the losses that are still on the device."""
         pending, self._pending = self._pending, []
         for loss, cut, records in pending:
-            self._tally.loss += float(loss)
-            self._tally.cut += int(cut)
-            self._tally.seen += records
-            self._tally.batches += 1
+            for name, value in (("loss", float(loss)), ("batches", 1), ("seen", records), ("cut", int(cut))):
+                self._sums[name] += value
 
     def _report(self, accuracy: float) -> None:
-        """The line about an epoch that users of the old port look for, and what the limit of regions cost."""
+        """Log the epoch in the old port's format, and the annotated regions beyond `max_regions`."""
         self._collect()
-        own = vars(self._tally)
-        total = distributed.all_reduce_sum({name: float(value) for name, value in own.items()})
+        total = distributed.all_reduce_sum({name: float(value) for name, value in self._sums.items()})
         if not total["batches"]:
             return
         train, records = self.config.train, len(self.records("train"))
         step = train.batch_size * train.accumulation_steps * distributed.world_size()
         epochs, rest = divmod(int(total["seen"]), records // step * step)
-        place = f"{{{epochs}}}, {rest} of {records} expressions." if rest else f"{{{epochs - 1}}} done!"
+        progress = f"{{{epochs}}}, {rest} of {records} expressions." if rest else f"{{{epochs - 1}}} done!"
         loss = total["loss"] / total["batches"]
-        say(f"** ** Epoch {place} Training loss: {loss:.5f}, Val accuracy: {accuracy:.4f}")
+        say(f"** ** Epoch {progress} Training loss: {loss:.5f}, Val accuracy: {accuracy:.4f}")
         if total["cut"]:
             say(
-                f"{int(total['cut'])} annotated regions found no room beside the detected ones "
+                f"{int(total['cut'])} annotated regions were cut after the detected ones "
                 f"(regions.max_regions {self.config.regions.max_regions})"
             )
-        self._tally = EpochTally(seen=self._tally.seen)
+        self._sums = {**_EMPTY_SUMS, "seen": self._sums["seen"]}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import paddle
 from paddle import nn
 
 from pyutils.config import setting
@@ -18,12 +19,12 @@ from pyutils.data.table import RecordTable
 from pyutils.engine.task import Batch
 from pyutils.errors import InputError
 from pyutils.metrics.retrieval import RankPredictions
-from vilbert_paddle.data.caption_lines import read_caption_lines
 from vilbert_paddle.data.hard_negatives import HardNegatives
-from vilbert_paddle.data.retrieval import CHOICES, CaptionTable, four_way_batch, image_batch
-from vilbert_paddle.network.objectives import OBJECTIVES, REGION_INPUTS, TEXT_INPUTS, as_choices, network_inputs
+from vilbert_paddle.data.regions import region_arrays
+from vilbert_paddle.data.retrieval import CHOICES, CaptionTable, four_way_batch, read_caption_lines
+from vilbert_paddle.network.objectives import OBJECTIVES, REGION_INPUTS, as_choices, network_inputs
 from vilbert_paddle.tasks.base import VilbertRunConfig, VilbertTask
-from vilbert_paddle.tasks.gallery import Gallery
+from vilbert_paddle.tasks.gallery import ImageGallery
 
 
 @dataclass(frozen=True)
@@ -34,9 +35,9 @@ class RetrievalConfig:
     splits: dict[str, str] = setting(
         {}, "Split -> JSON lines of the original (id, img_path, sentences), in place of `annotations`."
     )
-    hard_negatives: str = setting("", "Pictures that look alike (.npz, or hard_negative.pkl); empty: of the batch.")
+    hard_negatives: str = setting("", "Similar images (.npz, or hard_negative.pkl); empty: those of the batch.")
     head: Literal["match", "alignment"] = setting("match", "alignment: zero-shot, the head of pre-training.")
-    text_block: int = setting(256, "Captions scored at a time in evaluation; memory grows with it.")
+    text_block: int = setting(256, "Captions per block in evaluation; memory grows with it.")
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,8 @@ class RetrievalRunConfig(VilbertRunConfig):
 
 
 class RetrievalTask(VilbertTask):
-    """Training batches: see `four_way_batch`; evaluation batches: pictures alone (`image_batch`), each of which is
-    scored with all captions of the split. Metrics: `txt_r1` … `img_r10`, `r_mean` in percent."""
+    """Training batches: see `four_way_batch`; evaluation batches: region arrays, each image
+    being scored with all captions of the split. Metrics: `txt_r1` … `img_r10`, `r_mean` in percent."""
 
     name = "vilbert_retrieval"
     best_metric = "r_mean"
@@ -63,65 +64,62 @@ class RetrievalTask(VilbertTask):
 
     @classmethod
     def heads_of(cls, config: RetrievalRunConfig) -> tuple[str, ...]:
-        """See VilbertTask."""
         return (config.retrieval.head,)
 
     def read(self, split: str) -> RecordTable[CaptionRecord]:
-        """The pictures of `split` with their captions."""
+        """Read the images of `split` with their captions."""
         section = self.config.retrieval
         if split in section.splits:
             records = read_caption_lines(Path(section.splits[split]).expanduser())
         else:
             records = karpathy.read(section.annotations, split)
-        return self.seen(records, "image")
+        return self.with_regions(records, "image")
 
     def train_records(self) -> CaptionTable:
         """The captions of the training split, one a record."""
         if self.config.retrieval.head != "match":
             raise InputError("retrieval.head alignment is for zero-shot evaluation: give --evaluate, or train match")
         if "captions" not in self._splits:
-            self._splits["captions"] = CaptionTable(self.records("train"))
-            self._check_hard(self._splits["captions"].pictures)
+            table = CaptionTable(self.records("train"))
+            if self.hard is not None:
+                _check_index(self.hard, table.images.column("image"), self.config.retrieval.hard_negatives)
+            self._splits["captions"] = table
         return self._splits["captions"]
 
-    def _check_hard(self, pictures: RecordTable[CaptionRecord]) -> None:
-        """InputError when the index of hard negatives knows no training picture; says so when it knows some."""
-        if self.hard is None:
-            return
-        path = self.config.retrieval.hard_negatives
-        known = sum(image in self.hard for image in pictures.column("image"))
-        if not known:
-            raise InputError(f"{path}: knows none of the {len(pictures)} training pictures; it is of another data set")
-        if known < len(pictures):
-            say(f"{path}: knows {known} of {len(pictures)} training pictures; the others get random wrong captions")
-
     def collate(self, records: list[CaptionRecord], rng: np.random.Generator, training: bool) -> dict[str, np.ndarray]:
-        """See the class for the batches."""
         if not training:
-            return image_batch(records, self.reader)
+            return region_arrays(self.reader.read([record.image for record in records]))
         table, limit = self.train_records(), self.config.max_text
         return self.with_task(four_way_batch(records, self.tokenizer, self.reader, limit, table, rng, self.hard))
 
-    def scores(self, batch: Batch) -> nn.Layer:
-        """Scores [b, 4] of the four pairs of each record."""
-        rows = batch["pictures"].reshape([-1])
-        inputs = {name: batch[name] for name in (*TEXT_INPUTS, *REGION_INPUTS) if name in batch}
-        if self._images_embed_alike():
-            inputs = {**network_inputs(inputs), "pairing": "rows", "pictures": rows}
+    def scores(self, batch: Batch) -> paddle.Tensor:
+        """Compute the scores [b, 4] of the four pairs of each record."""
+        rows = batch["image_rows"].reshape([-1])
+        if self._embeds_images_once():
+            inputs = {**network_inputs(batch), "pairing": "rows", "image_rows": rows}
         else:
-            for name in REGION_INPUTS:
-                inputs[name] = batch[name].index_select(rows).reshape([-1, CHOICES, *batch[name].shape[1:]])
-            inputs = network_inputs(inputs)
+            repeated = {name: batch[name].index_select(rows) for name in REGION_INPUTS}
+            inputs = {**network_inputs({**batch, **repeated}), "pairing": "rows"}
         return as_choices(self.model(OBJECTIVES[self.objective].head, **inputs), CHOICES)
 
-    def _images_embed_alike(self) -> bool:
-        """Whether a picture is the same in every pair up to the first co-attention layer: no dropout that is drawn for
-        each pair, no visual layers that read the text. Then it is embedded once."""
+    def _embeds_images_once(self) -> bool:
+        """True if an image has the same states in every pair up to the first co-attention layer: no dropout, no visual
+        layers that read the text."""
         stream = self.config.model.regions
         drawn = self.model.training and (stream.hidden_dropout or stream.attention_dropout)
-        return not drawn and not (self.config.model.gated_regions and stream.first_connection)
+        return not drawn and not (self.config.model.gated_regions and stream.first_co_attention)
 
     def predict(self, loader: Iterable[Batch], split: str) -> RankPredictions:
-        """Both directions over the whole split; every process scores its own images with all captions."""
+        """Rank both directions over the whole split; every process scores its own images with all captions."""
         section = self.config.retrieval
-        return RankPredictions(*Gallery(self, self.records(split), section.head, section.text_block).ranks(loader))
+        gallery = ImageGallery(self, self.records(split), section.head, section.text_block)
+        return RankPredictions(*gallery.ranks(loader))
+
+
+def _check_index(hard: HardNegatives, images: np.ndarray, path: str) -> None:
+    """Raise InputError if the index has no training image; log it if it lacks some."""
+    known = sum(image in hard for image in images)
+    if not known:
+        raise InputError(f"{path}: has none of the {len(images)} training images; it is of another data set")
+    if known < len(images):
+        say(f"{path}: has {known} of {len(images)} training images; the others get random wrong captions")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,36 +11,31 @@ import numpy as np
 import paddle
 from paddle import nn
 
-from pyutils.config import load_config, setting
-from pyutils.console import say
+from pyutils.config import setting
 from pyutils.data.annotations import vcr
 from pyutils.data.features.inputs import RegionSourceConfig
 from pyutils.data.records import VCRRecord
 from pyutils.engine.evaluation import predict_all
 from pyutils.engine.task import Batch
-from pyutils.engine.vcr import joint_predictions
+from pyutils.engine.vcr import VCRSplitTask
 from pyutils.errors import InputError
+from pyutils.formats.json_files import read_json
 from pyutils.metrics.predictions import Predictions
-from pyutils.metrics.vcr import ChoicePredictions, combine
-from pyutils.weights.checkpoint import CONFIG_FILE
-from pyutils.weights.places import find_checkpoint
-from vilbert_paddle.checkpoints.weights import load_initial
-from vilbert_paddle.data.vcr import CHOICES, Question, vcr_batch
+from pyutils.metrics.vcr import CHOICES, ChoicePredictions, Scores, combine
+from vilbert_paddle.data.vcr import Question, vcr_batch
 from vilbert_paddle.network.objectives import as_choices
-from vilbert_paddle.tasks.base import VilbertRunConfig, VilbertTask, split_path
+from vilbert_paddle.tasks.base import VilbertRunConfig, VilbertTask, split_entry
 
 
 @dataclass(frozen=True)
 class VCRConfig:
     """The `vcr:` section of a configuration."""
 
-    root: str = setting("data/VCR", "Folder that the paths below are relative to.")
+    root: str = setting("data/VCR", "Directory that the paths below are relative to.")
     splits: dict[str, str] = setting({}, "Split name -> its JSON lines.")
-    asked: Question = setting("answer", "answer: Q→A; rationale: QA→R, the right answer being given.")
-    given_answer: int = setting(
-        -1, "Rationales after this answer, 0 to 3, as test splits ask; -1: after the right one."
-    )
-    answer_results: str = setting("", "With rationale: scores_answer.json of a Q→A model, which gives Q→AR.")
+    asked: Question = setting("answer", "answer: Q→A; rationale: QA→R, given the right answer.")
+    given_answer: int = setting(-1, "Rationales for this answer, 0 to 3, as test splits need; -1: for the right one.")
+    answer_results: str = setting("", "With rationale: scores_answer.json of a Q→A model, for Q→AR.")
 
 
 @dataclass(frozen=True)
@@ -50,11 +44,11 @@ class VCRRunConfig(VilbertRunConfig):
 
     vcr: VCRConfig = setting(VCRConfig, "Questions.")
     annotated_regions: RegionSourceConfig = setting(
-        RegionSourceConfig, "Regions of the objects that texts point at; no path: none."
+        RegionSourceConfig, "Regions of the objects that texts refer to; no path: none."
     )
 
 
-class VCRTask(VilbertTask):
+class VCRTask(VCRSplitTask, VilbertTask):
     """Batches: see `vcr_batch`. Metrics in percent: `accuracy` of the four-way choice, and `q_ar` where
     `vcr.answer_results` is given."""
 
@@ -62,36 +56,41 @@ class VCRTask(VilbertTask):
     best_metric = "accuracy"
     objective = "choice"
     config_class = VCRRunConfig
-    predict_flags = ("rationale_checkpoint",)
 
     def __init__(self, config: VCRRunConfig, model: nn.Layer | None = None):
         super().__init__(config, annotated=config.annotated_regions, model=model)
-        self.asked = config.vcr.asked
+        self.asked = self.asked_by(config)
         self.task_number = 5 if self.asked == "answer" else 6
         results = config.vcr.answer_results if self.asked == "rationale" else ""
         self._answers = read_scores(Path(results)) if results else None
 
-    def read(self, split: str) -> Sequence[VCRRecord]:
-        """See VilbertTask."""
-        section = self.config.vcr
-        records = vcr.read(split_path(section.root, section.splits, split, "vcr"))
-        if self._answers is not None and split != "train":
-            self._check_answers(self._answers, records.column("annot_id"), split)
-        return self.seen(records, "image", annotated=True)
+    @staticmethod
+    def asked_by(config: VCRRunConfig) -> Question:
+        return config.vcr.asked
 
-    def _check_answers(self, answers: dict[str, list[float]], questions: np.ndarray, split: str) -> None:
-        """InputError when the answers' scores are of another split."""
-        missing = [question for question in questions if question not in answers]
-        if missing:
-            raise InputError(
-                f"{self.config.vcr.answer_results}: lacks {len(missing)} of {len(questions)} questions of split "
-                f"{split!r}, among them {missing[0]}; give vcr.answer_results the scores_answer.json of a Q→A model"
-            )
+    def data_settings(self) -> dict[str, Any]:
+        own = self.config
+        questions = replace(own.vcr, asked="rationale", answer_results="")
+        shared = {name: getattr(own, name) for name in ("regions", "annotated_regions", "tokenizer")}
+        return {"vcr": questions, **shared}
+
+    def read(self, split: str) -> Sequence[VCRRecord]:
+        section = self.config.vcr
+        records = vcr.read(Path(section.root).expanduser() / split_entry(section.splits, split, "vcr"))
+        if self._answers is not None and split != "train":
+            questions = records.column("annot_id")
+            missing = [question for question in questions if question not in self._answers]
+            if missing:
+                raise InputError(
+                    f"{section.answer_results}: lacks {len(missing)} of {len(questions)} questions of split {split!r}, "
+                    f"e.g. {missing[0]}; set vcr.answer_results to the scores_answer.json of a Q→A model"
+                )
+        return self.with_regions(records, "image", annotated=True)
 
     def collate(
         self, records: list[VCRRecord], rng: np.random.Generator, training: bool, given_answer: int | None = None
     ) -> dict[str, np.ndarray]:
-        """See the class for the batch. Rationales after `given_answer`, by default `vcr.given_answer`."""
+        """Collate questions; rationales are those for `given_answer`, by default `vcr.given_answer`."""
         names = rng if training else None
         number = self.config.vcr.given_answer if given_answer is None else given_answer
         given = None if training or number < 0 else number
@@ -99,83 +98,46 @@ class VCRTask(VilbertTask):
         return self.with_task(vcr_batch(records, self.tokenizer, self.reader, limit, self.asked, names, given))
 
     def scores(self, batch: Batch) -> paddle.Tensor:
-        """Scores [b, 4] of the choices."""
+        """Compute the scores [b, 4] of the choices."""
         return as_choices(super().scores(batch), CHOICES)
 
-    def labelled(self, split: str) -> bool:
-        """See Task."""
-        return not any(None in (r.answer_label, r.rationale_label) for r in self.records(split))
-
     def predict(self, loader: Iterable[Batch], split: str) -> Predictions:
-        """The four scores of every question of `split`."""
+        """Compute the four scores of every question of `split`."""
         scores = predict_all(lambda batch: {"scores": self.scores(batch).astype("float32")}, loader)["scores"]
         records, answers = self.records(split), self.asked == "answer"
         labels = {r.annot_id: r.answer_label if answers else r.rationale_label for r in records}
         by_question = {name: [float(value) for value in row] for name, row in zip(labels, scores)}
         given = self.config.vcr.given_answer
         suffix = f"_{given}" if not answers and given >= 0 else ""
-        found = ChoicePredictions(by_question, labels, f"scores_{self.asked}{suffix}.json")
+        file_name = f"scores_{self.asked}{suffix}.json"
         if self._answers is None:
-            return found
-        return _AfterAnswers(found, self._answers, {r.annot_id: (r.answer_label, r.rationale_label) for r in records})
-
-    def predict_with(self, flags: Mapping[str, Any], split: str) -> Predictions:
-        """Predictions for `split`; with `rationale_checkpoint` those of both models together."""
-        if "rationale_checkpoint" not in flags:
-            return super().predict_with(flags, split)
-        if self.asked != "answer":
-            raise InputError("--checkpoint must be trained for Q→A when --rationale_checkpoint is given")
-        return joint_predictions(self, rationale_task(self, flags["rationale_checkpoint"]), split)
+            return ChoicePredictions(by_question, labels, file_name)
+        both = {r.annot_id: (r.answer_label, r.rationale_label) for r in records}
+        return _WithAnswers(by_question, labels, file_name, answers=self._answers, both_labels=both)
 
     @classmethod
     def with_saved_files(cls, config: Any, folder: Path) -> Any:
-        """See SplitTask. Scores are written, not compared with those of an answer model."""
+        """Read the saved vocabulary; scores are written, not combined with those of an answer model."""
         config = super().with_saved_files(config, folder)
         return replace(config, vcr=replace(config.vcr, answer_results=""))
 
 
-class _AfterAnswers(Predictions):
-    """Rationale predictions beside the scores of an answer model, which give `q_ar`."""
+class _WithAnswers(ChoicePredictions):
+    """Rationale predictions, combined with the scores of an answer model for `q_ar`."""
 
-    def __init__(self, own: ChoicePredictions, answers: dict[str, list[float]], labels: dict[str, tuple[int, int]]):
-        self.own, self.answers, self.labels = own, answers, labels
+    def __init__(self, *own: Any, answers: Mapping[str, Scores], both_labels: Mapping[str, Any]):
+        super().__init__(*own)
+        self.answers, self.both_labels = answers, both_labels
 
     def metrics(self) -> dict[str, float]:
         """`accuracy` of the rationales, and `q_ar`, in percent."""
-        found = self.own.metrics()
-        return {**found, "q_ar": 100.0 * combine(self.labels, self.answers, self.own.scores).q_ar} if found else {}
-
-    def write(self, directory: Path) -> list[Path]:
-        """Write the scores."""
-        return self.own.write(directory)
-
-
-def rationale_task(task: VCRTask, source: str) -> VCRTask:
-    """The model of `--rationale_checkpoint` on the questions and features of `task`. InputError when it is not for
-    QA→R."""
-    checkpoint = find_checkpoint(source)
-    config = load_config(VCRRunConfig, checkpoint / CONFIG_FILE)
-    if config.vcr.asked != "rationale":
-        raise InputError(f"{checkpoint}: --rationale_checkpoint must be trained for QA→R, this one is for Q→A")
-    own = task.config
-    config = replace(
-        config,
-        vcr=replace(own.vcr, asked="rationale", answer_results=""),
-        regions=own.regions,
-        annotated_regions=own.annotated_regions,
-        tokenizer=own.tokenizer,
-    )
-    other = VCRTask(config)
-    say(str(load_initial(other.model, str(checkpoint))))
-    return other
+        found = super().metrics()
+        return {**found, "q_ar": 100.0 * combine(self.both_labels, self.answers, self.scores).q_ar} if found else {}
 
 
 def read_scores(path: Path) -> dict[str, list[float]]:
-    """Scores that a Q→A model wrote. InputError naming the file when it is something else."""
-    try:
-        found = json.loads(path.expanduser().read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read ({error}); vcr.answer_results names a scores_answer.json") from error
+    """Read the scores_answer.json of a Q→A model. Raises InputError for another file."""
+    found = read_json(path.expanduser())
     if not isinstance(found, dict):
-        raise InputError(f"{path}: expected annotation id -> four scores, found {type(found).__name__}")
+        raise InputError(f"{path}: expected a scores_answer.json, annotation id -> four scores")
     return found

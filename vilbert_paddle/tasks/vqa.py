@@ -21,7 +21,7 @@ from pyutils.engine.evaluation import predict_all
 from pyutils.engine.task import Batch, Rows
 from pyutils.metrics.vqa import best_answers
 from vilbert_paddle.data.classification import vqa_batch
-from vilbert_paddle.tasks.base import VilbertRunConfig, VilbertTask, sigmoid
+from vilbert_paddle.tasks.base import VilbertRunConfig, VilbertTask, most_probable
 
 
 @dataclass(frozen=True)
@@ -48,20 +48,19 @@ class VQATask(VilbertTask):
         self.overlaps = SplitOverlaps()
 
     def read(self, split: str) -> Sequence[VQARecord]:
-        """See VilbertTask. Says when training and evaluation share questions."""
+        """Read the questions; log it if training and evaluation share some."""
         records = read_split(self.config.vqa, split)
         warning = self.overlaps.add(split, records)
         if warning:
             say(warning)
-        return self.seen(records, "image")
+        return self.with_regions(records, "image")
 
     def collate(self, records: list[VQARecord], rng: np.random.Generator, training: bool) -> dict[str, np.ndarray]:
-        """See the class for the batch."""
-        settings, rule = self.config.max_text, self.config.vqa.soft_scores
-        return self.with_task(vqa_batch(records, self.tokenizer, self.reader, settings, self.answers, rule, training))
+        limit, rule = self.config.max_text, self.config.vqa.soft_scores
+        return self.with_task(vqa_batch(records, self.tokenizer, self.reader, limit, self.answers, rule, training))
 
     def predict(self, loader: Iterable[Batch], split: str) -> SplitAnswers:
-        """The best answer to every question of `split`; `<unk>` is never one."""
+        """Choose the best answer to every question of `split`; `<unk>` is never one."""
 
         def best(batch: Batch) -> dict[str, np.ndarray]:
             scores: paddle.Tensor = self.scores(batch)
@@ -70,23 +69,21 @@ class VQATask(VilbertTask):
         return SplitAnswers(self.records(split), predict_all(best, loader)["chosen"], self.answers)
 
     def labelled(self, split: str) -> bool:
-        """See Task."""
         records = self.records(split)
         return not len(records) or bool(records[0].answers)  # an empty split has an error of its own
 
     def answer_example(self, example: Mapping[str, Any], output: Path) -> Rows:
-        """The `top` answers to `text` about `image`, with the sigmoid of their scores, as in training."""
+        """List the `top` answers to `text` about `image`, with the sigmoid of their scores, as in training."""
         scores = self.scores_of(VQARecord(0, example["image"], example["text"]))
         if self.answers.unknown is not None:
             scores[self.answers.unknown] = -np.inf
-        order = np.argsort(-scores, kind="stable")[: example.get("top", 5)]
-        return [{"answer": self.answers[int(n)], "probability": f"{sigmoid(scores[n]):.4f}"} for n in order]
+        return most_probable(scores, "answer", self.answers, example.get("top", 5))
 
     @classmethod
     def with_saved_files(cls, config: Any, folder: Path) -> Any:
-        """See SplitTask. The answer list too."""
+        """Read the saved vocabulary and answer list."""
         return with_saved_answers(super().with_saved_files(config, folder), folder)
 
     def checkpoint_files(self) -> Sequence[Path]:
-        """The vocabulary and the answer list: with them a checkpoint answers questions on its own."""
+        """The vocabulary and the answer list."""
         return (*super().checkpoint_files(), answer_list(self.config.vqa))

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import paddle
 
-from pyutils.config import load_config, setting
-from pyutils.console import say
+from pyutils.config import setting
 from pyutils.data.annotations.vcr import VCRFiles, neutral_names, read_split
 from pyutils.data.records import VCRRecord
 from pyutils.engine.evaluation import predict_all
 from pyutils.engine.task import Batch, Rows
-from pyutils.engine.vcr import joint_predictions
+from pyutils.engine.vcr import Asked, VCRSplitTask
 from pyutils.errors import InputError
 from pyutils.losses import masked_cross_entropy
-from pyutils.metrics.predictions import Predictions
 from pyutils.metrics.vcr import CHOICES, ChoicePredictions, probabilities
-from pyutils.weights.checkpoint import CONFIG_FILE, load_weights
-from pyutils.weights.places import find_checkpoint
 from visualbert_paddle.data.vcr_texts import (
     ChoiceText,
     alignment,
@@ -38,7 +34,7 @@ _OF_PICTURE = ("region_features", "region_mask", "region_token_type_ids")
 
 
 @dataclass(frozen=True)
-class VisualBertVCRConfig(VisualBertRunConfig):
+class VisualBertVCRFiles(VisualBertRunConfig):
     """Configuration of run_vcr.py."""
 
     vcr: VCRFiles = setting(VCRFiles, "Questions, answers, rationales, objects.")
@@ -47,22 +43,29 @@ class VisualBertVCRConfig(VisualBertRunConfig):
     draw_names: bool = setting(False, "Draw the names of people anew in every training batch.")
 
 
-class VisualBertVCR(VisualBertTask):
+class VisualBertVCR(VCRSplitTask, VisualBertTask):
     """Batches: `input_ids`, `text_mask`, `token_type_ids` `[b, 4, t]` int64; `region_features` `[b, r, d]` float32,
     `region_mask`, `region_token_type_ids` `[b, r]` int64; with `align` `alignment` `[b, 4, r, a]` int64, word positions
     or -1; in training `labels` `[b]` int64."""
 
     name = "visualbert_vcr"
     best_metric = "accuracy"
-    config_class = VisualBertVCRConfig
+    config_class = VisualBertVCRFiles
     example_flags = ("annot_id",)
     predict_flags = ("of_split", "rationale_checkpoint")
 
-    def __init__(self, config: VisualBertVCRConfig):
+    def __init__(self, config: VisualBertVCRFiles):
         super().__init__(config)
         self.model = VisualBertForMultipleChoice(self.config.model)
         if config.align:
             self.regions.source.check(boxes=True)
+
+    @staticmethod
+    def asked_by(config: VisualBertVCRFiles) -> Asked:
+        return "answer" if config.mode == "q_a" else "rationale"
+
+    def data_settings(self) -> dict[str, Any]:
+        return {name: getattr(self.config, name) for name in ("vcr", "regions", "tokenizer")}
 
     def read(self, split: str) -> Sequence[VCRRecord]:
         """See VisualBertTask."""
@@ -128,10 +131,6 @@ class VisualBertVCR(VisualBertTask):
         """See Task."""
         return masked_cross_entropy(self.scores(batch), batch["labels"]), {}
 
-    def labelled(self, split: str) -> bool:
-        """See Task."""
-        return not any(None in (r.answer_label, r.rationale_label) for r in self.records(split))
-
     def predict(self, loader: Iterable[Batch], split: str) -> ChoicePredictions:
         """The four scores of every question of `split`."""
         scores = predict_all(lambda batch: {"scores": self.scores(batch)}, loader)["scores"]
@@ -139,14 +138,6 @@ class VisualBertVCR(VisualBertTask):
         labels = {record.annot_id: record.answer_label if answers else record.rationale_label for record in records}
         by_question = {name: row.tolist() for name, row in zip(labels, scores)}
         return ChoicePredictions(by_question, labels, f"scores_{self.config.mode}.json")
-
-    def predict_with(self, flags: Mapping[str, Any], split: str) -> Predictions:
-        """Predictions for `split`; with `rationale_checkpoint` those of both models together."""
-        if "rationale_checkpoint" not in flags:
-            return super().predict_with(flags, split)
-        if self.config.mode != "q_a":
-            raise InputError("--checkpoint must be trained for Q→A when --rationale_checkpoint is given")
-        return joint_predictions(self, rationale_task(self, flags["rationale_checkpoint"]), split)
 
     def answer_example(self, example: Mapping[str, Any], output: Path) -> Rows:
         """The choices of the question `annot_id` of `of_split` with their probabilities."""
@@ -157,15 +148,3 @@ class VisualBertVCR(VisualBertTask):
         shares = probabilities(self.scores_of(record).tolist())
         texts = [self.tokenizer.decode(choice.sequence.ids) for choice in self.choices(record)]
         return [{"question and choice": text, "probability": f"{share:.4f}"} for text, share in zip(texts, shares)]
-
-
-def rationale_task(task: VisualBertVCR, source: str) -> VisualBertVCR:
-    """The model of `--rationale_checkpoint` on the data and features of `task`. InputError when it is not for QA→R."""
-    checkpoint = find_checkpoint(source)
-    config = load_config(VisualBertVCRConfig, checkpoint / CONFIG_FILE)
-    if config.mode != "qa_r":
-        raise InputError(f"{checkpoint}: --rationale_checkpoint is trained for {config.mode}; give one for qa_r")
-    config = replace(config, vcr=task.config.vcr, regions=task.config.regions, tokenizer=task.config.tokenizer)
-    other = VisualBertVCR(config)
-    say(str(load_weights(other.model, checkpoint)))
-    return other

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pyutils.data.features import RegionFeatures, normalise_boxes
+from pyutils.data.features import RegionBatch, RegionFeatures, normalise_boxes
 from pyutils.data.features.inputs import RegionConfig
 from pyutils.data.pairs import Captions, Pair, open_pairs, write_tar_shards
 from pyutils.errors import InputError
@@ -15,15 +15,13 @@ from tests.support import golden
 from tests.vilbert_paddle.data.lmdb_files import DIMENSION, picture, write_lmdb
 from vilbert_paddle.data.masking import global_region, mask_regions
 from vilbert_paddle.data.pretrain import (
-    CaptionDraws,
-    PretrainDraws,
     caption_of,
     keep_aligned,
     masked_batch,
     pretrain_batch,
     replace_captions,
 )
-from vilbert_paddle.data.regions import Pictures, RegionReader, held_images
+from vilbert_paddle.data.regions import RegionReader, held_regions, region_arrays
 from vilbert_paddle.data.texts import text_batch
 
 CASE = golden("vilbert/concap")
@@ -56,7 +54,7 @@ def pictures_of(names):
     pixels = stacked("boxes")
     pixels[:, 0, 2:] = sizes
     mask = (np.arange(1 + longest) < counts[:, None]).astype(np.int64)
-    return Pictures(stacked("features"), mask, pixels, sizes, counts, np.zeros(len(names)), stacked("target"))
+    return RegionBatch(stacked("features"), mask, pixels, sizes, stacked("target"))
 
 
 class Replay:
@@ -69,8 +67,7 @@ class Replay:
         if entry["objective"] != 2:
             self.replaced = self.next("random") > 0.5
             self.chosen = self.next("randint") if self.replaced else 0
-        drawn = CaptionDraws(np.array([self.replaced]), np.array([self.chosen]))
-        self.text = replace_captions([self.caption], POOL, drawn)[0]
+        self.text = replace_captions([self.caption], POOL, np.array([self.replaced]), np.array([self.chosen]))[0]
         self.chance, self.words = [], []
         for _ in range(min(len(tokenizer.encode(self.text)), LENGTH - 2)):
             self.chance.append(self.next("random"))
@@ -98,8 +95,8 @@ def replayed(names, tokenizer, target="classes"):
         np.array([value for replay in replays for value in replay.words], dtype=np.int64),
     )
     text = text_batch(tokenizer, [replay.text for replay in replays], LENGTH)
-    hidden = mask_regions(chance, pictures.pixels[:, 1:], pictures.mask[:, 1:])
-    batch = masked_batch(text, pictures, tokenizer, PretrainDraws(words, chance), target)
+    hidden = mask_regions(chance, pictures.boxes[:, 1:], pictures.mask[:, 1:])
+    batch = masked_batch(text, pictures, tokenizer, words, chance, target)
     batch["replaced"] = np.array([replay.replaced for replay in replays], dtype=np.int64)
     return batch, hidden.covered
 
@@ -138,8 +135,8 @@ def test_recorded_pair_without_masking(tokenizer):
     count, chance = len(RECORDED["visualization"]["caption_ids"]), np.ones(pictures.mask[:, 1:].shape)
     words = MaskDraws(np.ones(count), np.zeros(count, dtype=np.int64))
     text = text_batch(tokenizer, [caption], LENGTH)
-    batch = masked_batch(text, pictures, tokenizer, PretrainDraws(words, chance), "classes")
-    covered = mask_regions(chance, pictures.pixels[:, 1:], pictures.mask[:, 1:]).covered
+    batch = masked_batch(text, pictures, tokenizer, words, chance, "classes")
+    covered = mask_regions(chance, pictures.boxes[:, 1:], pictures.mask[:, 1:]).covered
     expected = {key.split(".")[1]: value for key, value in OUTPUTS.items() if key.startswith("visualization.")}
     same_start(batch["input_ids"][0], expected["input_ids"])
     labels = batch["word_labels"][0]
@@ -231,21 +228,17 @@ def test_shares_and_reproducibility(reader, tokenizer):
     assert not made(1, "no_alignment")["replaced"].any()
 
 
-def test_bad_settings(reader, tokenizer, tmp_path):
+def test_features_as_targets_need_no_class_distributions(tokenizer, tmp_path):
     rng = np.random.default_rng(0)
-    with pytest.raises(InputError, match="unknown objective 'everything'"):
-        pretrain_batch(["a"], reader.read(["p1"]), tokenizer, 12, rng, POOL, "everything")
     plain = RegionReader(RegionConfig(path=str(write_lmdb(tmp_path / "x", {"p1": picture(1, 2)}))), DIMENSION)
-    with pytest.raises(InputError, match='come without class distributions.*target to "features"'):
-        pretrain_batch(["a"], plain.read(["p1"]), tokenizer, 12, rng, POOL)
     batch = pretrain_batch(["a"], plain.read(["p1"]), tokenizer, 12, rng, target="features")
     assert batch["region_targets"].shape == (1, 2, DIMENSION) and not batch["replaced"].any()
 
 
 def test_boxes_are_those_that_were_read():
     found = pictures_of(["short"])
-    expected = normalise_boxes(found.pixels, found.sizes)
-    np.testing.assert_array_equal(found.arrays()["region_boxes"], expected)
+    expected = normalise_boxes(found.boxes, found.sizes)
+    np.testing.assert_array_equal(region_arrays(found)["region_boxes"], expected)
 
 
 def test_one_caption_of_several():
@@ -261,18 +254,20 @@ def test_pairs_that_bring_their_regions(reader, tokenizer, tmp_path, monkeypatch
     write_tar_shards(tmp_path / "shards", made, dtype="float32")
     pairs = open_pairs(tmp_path / "shards")
     records = list(pairs)
-    held = held_images([pair.regions for pair in records], keys, 36, class_probs=True)
+    held = held_regions([pair.regions for pair in records], keys, 36, class_probs=True)
     stored = reader.read(keys)
-    for name in ("features", "mask", "pixels", "sizes", "class_probs"):
+    for name in ("features", "mask", "boxes", "sizes", "class_probs"):
         np.testing.assert_array_equal(getattr(held, name), getattr(stored, name))
     captions = [pair.captions[0] for pair in records]
     batch = pretrain_batch(captions, held, tokenizer, 36, np.random.default_rng(0), Captions(pairs))
     assert batch["region_features"].shape == (3, 24, DIMENSION)
 
 
-def test_pairs_without_regions_are_named():
-    with pytest.raises(InputError, match="pair 'b' brings no regions"):
-        held_images([pictures_regions(), None], ["a", "b"], 36)
+def test_pairs_without_regions_or_class_distributions_are_named():
+    with pytest.raises(InputError, match="pair 'b' has no regions"):
+        held_regions([pictures_regions(), None], ["a", "b"], 36)
+    with pytest.raises(InputError, match="no class probabilities"):
+        held_regions([pictures_regions()], ["a"], 36, class_probs=True)
 
 
 def pictures_regions():

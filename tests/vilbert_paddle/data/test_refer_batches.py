@@ -15,7 +15,7 @@ from pyutils.errors import InputError
 from pyutils.text.tokenizer import WordPiece
 from tests.support import golden
 from vilbert_paddle.data.refer import ReferConfig, read_refer_split, refer_batch
-from vilbert_paddle.data.regions import RegionReader
+from vilbert_paddle.data.regions import RegionReader, region_arrays
 
 CASE = golden("vilbert/refer_dataset")
 FORMATS = ("base64", "array")
@@ -117,7 +117,7 @@ def test_reading_equals_the_original_reader(kind):
         for source, own in (("detected", reader(kind, most=101)), ("gt", None)):
             if own is None:
                 own = RegionReader(RegionConfig(path=str(CASE.folder / f"gt_{kind}.lmdb")), 2048)
-            found = own.read([str(image)]).arrays()
+            found = region_arrays(own.read([str(image)]))
             expected = outputs[f"reader_{source}.{image}.features"]
             np.testing.assert_allclose(found["region_features"][0], expected, rtol=0, atol=1e-6)
             np.testing.assert_allclose(
@@ -142,15 +142,15 @@ def test_annotated_regions_can_be_kept_instead_of_detected_ones():
     own, counts = reader(), CASE.outputs
     image = max(CASE.config["image_ids"], key=lambda i: int(counts[f"reader_detected.{i}.num_boxes"]))
     second = int(counts[f"reader_gt.{image}.num_boxes"]) - 1
-    kept = own.read_mixed([str(image)], keep="annotated")
-    everything = reader(most=101).read_mixed([str(image)])
+    kept, cut = own.read_mixed([str(image)], keep="annotated")
+    everything, _ = reader(most=101).read_mixed([str(image)])
     assert everything.mask.sum() > MOST
-    assert kept.mask.sum() == MOST and kept.cut.tolist() == [0]
-    annotated = everything.features[0, everything.detected[0] :]
-    np.testing.assert_array_equal(kept.features[0, kept.detected[0] :], annotated)
-    np.testing.assert_array_equal(kept.features[0, : kept.detected[0]], everything.features[0, : kept.detected[0]])
-    few = reader(most=3).read_mixed([str(image)], keep="annotated")
-    assert few.detected.tolist() == [1] and few.cut.tolist() == [second - 2] and few.mask.sum() == 3
+    assert kept.mask.sum() == MOST and cut.tolist() == [0]
+    np.testing.assert_array_equal(kept.features[0, -second:], everything.features[0, -second:])
+    np.testing.assert_array_equal(kept.features[0, :-second], everything.features[0, : MOST - second])
+    few, cut = reader(most=3).read_mixed([str(image)], keep="annotated")
+    assert cut.tolist() == [second - 2] and few.mask.sum() == 3
+    np.testing.assert_array_equal(few.features[0, 1:], kept.features[0, -second:][:2])
 
 
 def test_a_longer_expression_keeps_sep_and_one_without_words_is_two_marks(tokenizer):
@@ -176,7 +176,7 @@ def test_a_split_that_does_not_exist():
     order = list(
         dict.fromkeys(ref["split"] for ref in REFER(str(CASE.folder / "dataroot"), "refcoco+", "unc").Refs.values())
     )
-    with pytest.raises(InputError, match=rf"no split 'tset'; it has {', '.join(order)}, mteval") as raised:
+    with pytest.raises(InputError, match=rf"no split 'tset'; it has {', '.join(order)}") as raised:
         read_refer_split(refer_config(), "tset")
     assert "refs(unc).p" in str(raised.value)
     with pytest.raises(InputError, match="needs refer.held_out_images"):
@@ -186,10 +186,10 @@ def test_a_split_that_does_not_exist():
 def test_held_out_images_must_be_a_list_of_ids(tmp_path):
     shutil.copytree(CASE.folder / "dataroot", tmp_path / "root")
     config = ReferConfig(root=str(tmp_path / "root"), held_out_images="ids.npy")
-    with pytest.raises(InputError, match=r"ids.npy: no such file"):
+    with pytest.raises(InputError, match=r"ids\.npy"):
         read_refer_split(config, "train")
     np.save(tmp_path / "root" / "ids.npy", np.zeros((2, 2)))
-    with pytest.raises(InputError, match="expected a list of image ids, found float64"):
+    with pytest.raises(InputError, match="a list of image ids.*float64"):
         read_refer_split(config, "train")
 
 

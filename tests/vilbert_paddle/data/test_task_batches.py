@@ -21,7 +21,7 @@ from tests.vilbert_paddle.data.lmdb_files import DIMENSION, picture, write_lmdb
 from vilbert_paddle.data.classification import entailment_batch, pair_batch, vqa_batch
 from vilbert_paddle.data.hard_negatives import HardNegatives
 from vilbert_paddle.data.regions import RegionReader
-from vilbert_paddle.data.retrieval import CaptionTable, caption_batch, four_way_batch, image_batch
+from vilbert_paddle.data.retrieval import CaptionTable, four_way_batch
 from vilbert_paddle.data.vcr import vcr_batch
 
 COUNTS = {f"i{number}": 3 + number for number in range(6)}
@@ -129,10 +129,8 @@ def test_vcr_rationales(reader, tokenizer):
     assert batch["token_type_ids"][0, 2].tolist() == [0] * 8 + [1] * 4 and batch["labels"].tolist() == [2]
     other = vcr_batch([vcr_record(answer=None)], tokenizer, reader, 80, "rationale", given_answer=3)
     assert "dog big [SEP]" in tokenizer.decode(other["input_ids"][0, 0], skip_special=False)
-    with pytest.raises(InputError, match="val-0 does not tell its answer"):
+    with pytest.raises(InputError, match="val-0 has no answer"):
         vcr_batch([vcr_record(answer=None)], tokenizer, reader, 80, "rationale")
-    with pytest.raises(InputError, match="one of answer, rationale, found 'both'"):
-        vcr_batch([vcr_record()], tokenizer, reader, 80, "both")
 
 
 def test_vcr_cuts_texts_and_keeps_objects(store, tokenizer):
@@ -157,12 +155,12 @@ def captions(images=COUNTS, each=2):
 
 def test_one_record_a_caption():
     table = CaptionTable(captions())
-    assert len(table) == 12 and table.owners.tolist() == [n // 2 for n in range(12)]
+    assert len(table) == 12
     assert [table[n].captions[0] for n in (0, 1, 11)] == ["the dog 0", "the dog 1", "the cake 1"]
     assert table[5].image == "i2" and table[5].caption_ids == (21,)
     with pytest.raises(IndexError):
         table[12]
-    with pytest.raises(InputError, match="at least two pictures, found 1"):
+    with pytest.raises(InputError, match="found 1"):
         CaptionTable(captions(["i0"]))
 
 
@@ -173,8 +171,9 @@ def test_four_ways(store, reader, tokenizer, indexed):
     records = [table[n] for n in (0, 3, 10)]
     batch = four_way_batch(records, tokenizer, reader, 12, table, np.random.default_rng(0), hard)
     assert batch["input_ids"].shape[:2] == (3, 4) and batch["labels"].tolist() == [0, 0, 0]
-    assert batch["region_features"].shape[0] == 6 and batch["pictures"].tolist() == [[n, n, n + 3, n] for n in range(3)]
-    expanded = batch["region_features"][batch["pictures"]]
+    assert batch["region_features"].shape[0] == 6
+    assert batch["image_rows"].tolist() == [[n, n, n + 3, n] for n in range(3)]
+    expanded = batch["region_features"][batch["image_rows"]]
     assert expanded.shape == (3, 4, batch["region_mask"].shape[1], DIMENSION)
     for row, record in enumerate(records):
         own = reader.read([record.image])
@@ -202,12 +201,6 @@ def test_a_batch_of_one_without_index(reader, tokenizer):
     assert "dog" not in tokenizer.decode(batch["input_ids"][0, 3])
 
 
-def test_evaluation_batches(reader, tokenizer):
-    table = captions()
-    assert set(caption_batch(["the dog"], tokenizer, 12)) == {"input_ids", "text_mask", "token_type_ids"}
-    assert image_batch(list(table), reader)["region_mask"].sum(axis=1).tolist() == [4, 5, 6, 7, 8, 9]
-
-
 def test_neighbours_are_the_most_similar(store, tmp_path):
     source = open_regions(store[0])
     built = HardNegatives.build(source, list(COUNTS), count=3)
@@ -229,16 +222,21 @@ def test_the_original_index_is_read(tmp_path, kind):
     assert "COCO_train2014_000000000012" in hard and "COCO_train2014_000000000014" not in hard
     assert {hard.draw("12", np.random.default_rng(seed)) for seed in range(9)} == {"13", "11"}
     path.write_bytes(pickle.dumps([1]))
-    with pytest.raises(InputError, match="expected a pickled dict with train_hard_pool"):
+    with pytest.raises(InputError, match="hard_negative.pkl: expected .*train_hard_pool"):
         HardNegatives.load(path)
-    with pytest.raises(InputError, match="no such file"):
+    with pytest.raises(InputError, match="none.npz"):
         HardNegatives.load(tmp_path / "none.npz")
-    with pytest.raises(InputError, match="not among the 2 pictures"):
-        HardNegatives(["a", "b"], np.array([[1], [2]]))
-    with pytest.raises(InputError, match="2 pictures, but neighbours of shape"):
-        HardNegatives(["a", "b"], np.zeros((3, 1)))
-    with pytest.raises(InputError, match="expected positions of pictures"):
-        HardNegatives(["a", "b"], np.array([[0.5], [0.0]]))
+
+
+@pytest.mark.parametrize("neighbours", [np.array([[1], [2]]), np.zeros((3, 1), int), np.array([[0.5], [0.0]])])
+def test_neighbours_that_do_not_fit(neighbours):
+    with pytest.raises(InputError, match=r"each of 2 images .*integers from 0 to 1; found \w+ of shape"):
+        HardNegatives(["a", "b"], neighbours)
+
+
+def test_one_image_has_no_neighbours(store):
+    with pytest.raises(InputError, match="at least two"):
+        HardNegatives.build(open_regions(store[0]), ["i0"])
 
 
 @pytest.mark.parametrize("pool", [[[0, 1], [1]], [0, 1], [], [["a", "b"], ["b", "a"]], [[0], [1]]])
@@ -252,5 +250,5 @@ def test_damaged_hard_negatives_are_named(tmp_path, pool):
 @pytest.mark.parametrize("content", [b"", b"junk", b"PK"])
 def test_a_damaged_index_is_named(tmp_path, content):
     (tmp_path / "hard.npz").write_bytes(content)
-    with pytest.raises(InputError, match="hard.npz: expected an .npz with arrays"):
+    with pytest.raises(InputError, match="hard.npz: expected an .npz"):
         HardNegatives.load(tmp_path / "hard.npz")
