@@ -23,7 +23,7 @@ from pyutils.engine.evaluation import predict_split
 from pyutils.engine.run import write_metrics
 from pyutils.engine.run_log import LOG_FILE
 from pyutils.engine.trainer import Trainer
-from pyutils.sample.easy_vqa import convert
+from pyutils.sample.easy_vqa import make_easy_vqa
 from pyutils.visualize.contact_sheet import Card, draw_contact_sheet
 from pyutils.visualize.curves import draw_training
 from pyutils.weights.checkpoint import load_weights
@@ -61,7 +61,7 @@ def main() -> None:
 
 def prepare(data: Path, output: Path, max_steps: int = 0) -> VisualBertVQAConfig:
     """Make the data where they are not there yet, pack the features, and return the configuration."""
-    say("easy-VQA: making VQA v2 files and region features" if convert(data) else f"easy-VQA is in {data}")
+    say("easy-VQA: making VQA v2 files and region features" if make_easy_vqa(data) else f"easy-VQA is in {data}")
     folder, store = data / "X_COCO/data/detectron_fix_100", data / "regions.packed"
     if features_command(["convert", str(folder), str(store), "--dtype", "float32"]):
         raise SystemExit(2)

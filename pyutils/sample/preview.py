@@ -1,4 +1,4 @@
-"""A contact sheet of a written world: pictures with boxes and what is said about them, read back from the files."""
+"""A contact sheet of a written world: images with boxes and texts, read back from the files."""
 
 from __future__ import annotations
 
@@ -25,18 +25,15 @@ _INK = (30, 30, 34)
 
 @dataclass
 class Cell:
-    """A picture (or two), boxes on it (x1, y1, x2, y2 in pixels, colour, line width) and lines of text."""
+    """An image (or two), boxes on it (x1, y1, x2, y2 in pixels, colour, line width) and lines of text."""
 
-    pictures: list[Path]
+    images: list[Path]
     lines: list[str]
     boxes: list[tuple[Any, tuple[int, int, int], int]] = field(default_factory=list)
 
 
 def draw_preview(world: Path, path: Path) -> None:
-    """Draw four examples of every part that `world` holds and save them as the PNG `path`.
-
-    Raises InputError when `world` holds none.
-    """
+    """Draw four examples of every part of `world` and save them as the PNG `path`. InputError when it has no part."""
     rows = [(title, list(cells(world))) for title, marker, cells in _ROWS if (world / marker).exists()]
     if not rows:
         raise InputError(f"{world}: expected a folder written by `python -m pyutils.sample world`, found no part of it")
@@ -53,27 +50,27 @@ def draw_preview(world: Path, path: Path) -> None:
 def _strip(title: str, cells: list[Cell]) -> Image.Image:
     """One titled row of cells."""
     wrapped = [[part for line in cell.lines for part in textwrap.wrap(line, _LETTERS) or [""]] for cell in cells]
-    pictures = [_picture(cell) for cell in cells]
-    below = _TITLE + max(picture.height for picture in pictures) + 8
+    images = [_drawn(cell) for cell in cells]
+    below = _TITLE + max(image.height for image in images) + 8
     height = below + _LINE * max(len(lines) for lines in wrapped) + _GAP
     strip = Image.new("RGB", (_ACROSS * (_CELL + _GAP) + _GAP, height), "white")
     pencil = ImageDraw.Draw(strip)
     pencil.text((_GAP, 8), title, fill=_INK, font=ImageFont.load_default(16))
-    for place, (picture, lines) in enumerate(zip(pictures, wrapped)):
+    for place, (image, lines) in enumerate(zip(images, wrapped)):
         left = _GAP + place * (_CELL + _GAP)
-        strip.paste(picture, (left, _TITLE))
+        strip.paste(image, (left, _TITLE))
         for number, line in enumerate(lines):
             pencil.text((left, below + number * _LINE), line, fill=_INK, font=ImageFont.load_default(12))
     return strip
 
 
-def _picture(cell: Cell) -> Image.Image:
-    side = 128 * _SCALE if len(cell.pictures) == 1 else (_CELL - 4) // 2
-    canvas = Image.new("RGB", (_CELL if len(cell.pictures) > 1 else side, side), "white")
-    for place, path in enumerate(cell.pictures):
-        with Image.open(path) as picture:
-            factor = side / picture.width
-            canvas.paste(picture.convert("RGB").resize((side, side), Image.Resampling.LANCZOS), (place * (side + 4), 0))
+def _drawn(cell: Cell) -> Image.Image:
+    side = 128 * _SCALE if len(cell.images) == 1 else (_CELL - 4) // 2
+    canvas = Image.new("RGB", (_CELL if len(cell.images) > 1 else side, side), "white")
+    for place, path in enumerate(cell.images):
+        with Image.open(path) as image:
+            factor = side / image.width
+            canvas.paste(image.convert("RGB").resize((side, side), Image.Resampling.LANCZOS), (place * (side + 4), 0))
     pencil = ImageDraw.Draw(canvas)
     for box, colour, width in cell.boxes:
         pencil.rectangle([float(edge) * factor for edge in box], outline=colour, width=width)

@@ -15,12 +15,11 @@ from pyutils.formats.atomic import atomic_write, write_json
 
 UNKNOWN_ANSWER = "<unk>"
 ANSWERS_PER_QUESTION = 10
-_LICENSE = {"name": "none", "url": ""}
 
 
 @dataclass(frozen=True)
 class Question:
-    """One question about one picture with its ten answers, the most frequent one first in `answers`."""
+    """One question about one image with its ten answers, the most frequent one first in `answers`."""
 
     question_id: int
     image_id: int
@@ -37,7 +36,7 @@ class Question:
 
 
 def answer_type(answer: str) -> str:
-    """The official class of an answer: "yes/no", "number" or "other"."""
+    """Return the official class of an answer: "yes/no", "number" or "other"."""
     if answer in ("yes", "no"):
         return "yes/no"
     return "number" if answer.isdigit() else "other"
@@ -52,7 +51,7 @@ def write_official(folder: Path, subtype: str, questions: Sequence[Question], de
         "info": {"description": description, "version": "1.0", "year": 2014},
         "data_type": "mscoco",
         "data_subtype": subtype,
-        "license": _LICENSE,
+        "license": {"name": "none", "url": ""},
     }
     asked = [{"image_id": q.image_id, "question": q.text, "question_id": q.question_id} for q in questions]
     write_json(
@@ -82,7 +81,7 @@ def _annotation(question: Question) -> dict[str, Any]:
 
 
 def write_answer_list(path: Path, questions: Iterable[Question]) -> list[str]:
-    """Write `answers_vqa.txt`: `<unk>`, then every answer by falling frequency (equals in alphabetical order)."""
+    """Write `answers_vqa.txt`: `<unk>`, then every answer by falling frequency (ties alphabetically)."""
     counts = Counter(question.answer for question in questions)
     answers = [UNKNOWN_ANSWER, *sorted(counts, key=lambda answer: (-counts[answer], answer))]
     with atomic_write(path) as stream:
@@ -93,10 +92,10 @@ def write_answer_list(path: Path, questions: Iterable[Question]) -> list[str]:
 def write_imdb(
     path: Path, questions: Sequence[Question], known_answers: Iterable[str], has_answer: bool = True
 ) -> None:
-    """Write an MMF imdb: a pickled object array, a header first, then one dict a question.
+    """Write an MMF imdb: a pickled object array, a header first, then one dict per question.
 
-    `valid_answers` are the given answers that the answer list knows, `["<unk>"]` when it knows none. Without
-    `has_answer` the entries carry no answers, as those of the test split.
+    `valid_answers` are the given answers in the answer list, `["<unk>"]` when none is. Without `has_answer` the
+    entries have no answers, as those of the test split.
     """
     header = {"create_time": "2018-10-01 12:00", "dataset_name": "vqa", "version": 1}
     known = set(known_answers)
