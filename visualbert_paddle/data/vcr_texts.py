@@ -10,9 +10,8 @@ import numpy as np
 from pyutils.data.records import BoxXYXY, TaggedText
 from pyutils.metrics.grounding import box_iou
 from pyutils.text import sequences
-from pyutils.text.sequences import TextSequence
+from pyutils.text.sequences import TextSequence, truncate_pair
 from pyutils.text.tokenizer import WordPiece
-from pyutils.text.truncation import truncate_pair
 
 _LEAST_IOU = 0.5
 NOTHING = -1

@@ -10,7 +10,7 @@ from paddle import nn
 
 from pyutils.layers.attention import attention_bias
 from pyutils.layers.dropout import Dropout
-from pyutils.layers.heads import MaskedLanguageHead, take_positions
+from pyutils.layers.heads import MaskedLanguageHead
 from pyutils.layers.initializers import linear
 from visualbert_paddle.checkpoints.pretrained import PretrainedVisualBert
 from visualbert_paddle.config import VisualBertConfig
@@ -46,7 +46,7 @@ class VisualBertForPretraining(PretrainedVisualBert, nn.Layer):
 
 
 class VisualBertForQuestionAnswering(PretrainedVisualBert, nn.Layer):
-    """Answer scores read where the question's [MASK] stands: `[CLS] question ? [MASK] [SEP]` (paper, section 4.1)."""
+    """Answer scores read at the question's [MASK]: `[CLS] question ? [MASK] [SEP]` (paper, section 4.1)."""
 
     head_size_from = "classifier.bias"
 
@@ -59,11 +59,8 @@ class VisualBertForQuestionAnswering(PretrainedVisualBert, nn.Layer):
     def forward(self, text_mask: paddle.Tensor, **inputs) -> paddle.Tensor:
         """Scores `[batch, answers]`; the state read is the one two before the text's end."""
         position = text_mask.sum(axis=1).astype("int64") - 2
-        if self.encoder.joint_layer is None:
-            state = self.encoder(read_at=position, text_mask=text_mask, **inputs).states[:, 0]
-        else:
-            state = take_positions(self.encoder(text_mask=text_mask, **inputs).states, position)
-        return self.classifier(self.dropout(state))
+        states = self.encoder(read_at=position, text_mask=text_mask, **inputs).states
+        return self.classifier(self.dropout(states[:, 0]))
 
 
 class PooledScores(PretrainedVisualBert, nn.Layer):
@@ -77,12 +74,11 @@ class PooledScores(PretrainedVisualBert, nn.Layer):
 
     def forward(self, **inputs) -> paddle.Tensor:
         """`[batch, num_scores]`."""
-        read_at = 0 if self.encoder.joint_layer is None else None
-        return self.classifier(self.dropout(self.encoder.pooler(self.encoder(read_at=read_at, **inputs).states)))
+        return self.classifier(self.dropout(self.encoder.pooler(self.encoder(read_at=0, **inputs).states)))
 
 
 class VisualBertForReasoning(PooledScores):
-    """NLVR2: is the sentence true of the two images? Class 1 = True (paper, section 4.3)."""
+    """NLVR2: whether the sentence is true of the two images; class 1 = True (paper, section 4.3)."""
 
     def __init__(self, config: VisualBertConfig):
         super().__init__(config, 2)
