@@ -122,13 +122,15 @@ def _read_vocabulary(path: Path) -> list[str]:
 
 def _downloaded_vocabulary(name: str) -> Path:
     """The vocabulary file of a named model, from paddlenlp's cache or its download."""
-    cached = Path("~/.paddlenlp/models").expanduser() / name / "vocab.txt"
-    if cached.is_file():
-        return cached
-    remedy = f"put its vocab.txt at {cached}, or give the path of a vocab.txt instead of a name"
+    where = Path("~/.paddlenlp/models").expanduser() / name / "vocab.txt"
+    if where.is_file():
+        return where
+    remedy = f"put its vocab.txt at {where}, or give the path of a vocab.txt instead of a name"
     try:
         from paddlenlp.transformers import BertTokenizer
-
+    except ImportError as error:
+        raise InputError(f'tokenizer "{name}": paddlenlp cannot be imported ({error}); {remedy}') from error
+    try:
         return Path(BertTokenizer.from_pretrained(name).vocab_file)
-    except (ImportError, OSError, RuntimeError, ValueError, KeyError, AttributeError) as error:
-        raise InputError(f'tokenizer "{name}": paddlenlp cannot download it ({error}); {remedy}') from error
+    except (OSError, RuntimeError, ValueError, KeyError, AttributeError) as error:
+        raise InputError(f'tokenizer "{name}": not in the cache and not downloaded ({error}); {remedy}') from error

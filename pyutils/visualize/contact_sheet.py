@@ -24,7 +24,7 @@ class Card:
 
 
 def draw_contact_sheet(cards: Sequence[Card], output: Path, columns: int = 4, title: str = "") -> Path:
-    """Draw `cards` on a grid to the PNG `output`; right answers are green, wrong ones red."""
+    """Draw `cards` on a grid into the PNG `output`: green where the answer is right, red where it is wrong."""
     import matplotlib
 
     matplotlib.use("Agg")

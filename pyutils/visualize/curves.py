@@ -20,7 +20,7 @@ def read_log(path: Path) -> dict[str, list[dict]]:
 
 
 def draw_training(log: Path, output: Path, metric: str = "accuracy", title: str = "") -> Path:
-    """Draw loss, learning rate and `metric` over the steps of the log `log` to the PNG `output`."""
+    """Draw loss, learning rate and `metric` over the steps of the run that wrote `log` into the PNG `output`."""
     import matplotlib
 
     matplotlib.use("Agg")

@@ -24,10 +24,7 @@ _EMBEDDINGS, _LAYERS = "encoder.embeddings", "encoder.encoder.layers"
 
 
 class PretrainedVisualBert(Pretrained):
-    """`from_pretrained` and `save_pretrained` of VisualBERT's models (see `Pretrained`).
-
-    `head_size_from`: the tensor whose length is the size of the head, for a class whose head has no fixed size.
-    """
+    """See `Pretrained`. A class whose head has a size of its own sets `head_size_from`, the tensor that tells it."""
 
     config_class = VisualBertConfig
     other_heads = OTHER_HEADS
@@ -36,11 +33,12 @@ class PretrainedVisualBert(Pretrained):
 
     @classmethod
     def read_tensors(cls, file: Path) -> tuple[dict[str, np.ndarray], list[str]]:
+        """See `Pretrained`."""
         return read_checkpoint(file)
 
     @classmethod
     def sizes(cls, tensors: Arrays) -> dict[str, Any]:
-        """Configuration fields from shapes. InputError when a tensor of every VisualBERT is missing."""
+        """See `Pretrained`. InputError when the tensors of the text embeddings are missing."""
         try:
             vocab_size, hidden_size = tensors[f"{_EMBEDDINGS}.text.words.table.weight"].shape
             found = {
@@ -61,7 +59,7 @@ class PretrainedVisualBert(Pretrained):
 
     @classmethod
     def from_foreign(cls, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Fields of Hugging Face's or paddlenlp's configuration; both default to token type 1 for regions."""
+        """See `Pretrained`. Both code bases give regions the token type 1 where none is given."""
         nested = values.get("init_args")
         if isinstance(nested, (list, tuple)) and nested and isinstance(nested[0], Mapping):
             values = nested[0]
@@ -70,15 +68,16 @@ class PretrainedVisualBert(Pretrained):
 
     @classmethod
     def build(cls: Any, config: VisualBertConfig, tensors: Arrays, **choice: Any) -> Any:
-        """A model whose head has the size in the file."""
+        """See `Pretrained`."""
         if cls.head_size_from is None:
             return cls(config)
         if cls.head_size_from not in tensors:
             raise InputError(
-                f"the checkpoint lacks {cls.head_size_from}, the number of answers: build the model with "
-                f"{cls.__name__}(config, number) and load it with visualbert_paddle.checkpoints.weights"
+                f"the checkpoint holds no {cls.head_size_from}, which tells how many answers there are: build the "
+                f"model with {cls.__name__}(config, number) and load it with visualbert_paddle.checkpoints.weights"
             )
         return cls(config, tensors[cls.head_size_from].shape[0])
 
     def own_config(self: Any) -> VisualBertConfig:
+        """See `Pretrained`."""
         return self.encoder.config

@@ -32,7 +32,7 @@ def is_ours(names: Iterable[str]) -> bool:
     return any(name.startswith(_TEXT) for name in names)
 
 
-def convert(tensors: Mapping[str, np.ndarray], origin: str = "checkpoint") -> Converted:
+def convert_visualbert_weights(tensors: Mapping[str, np.ndarray], origin: str = "checkpoint") -> Converted:
     """Tensors of a VisualBERT checkpoint of any code base in `NAME_MAPS`, or of a text-only BERT, under our names.
 
     Prefixes of data-parallel training (`module.`) and of MMF (`model.`) are removed; gamma and beta become weight and
@@ -55,6 +55,9 @@ def convert(tensors: Mapping[str, np.ndarray], origin: str = "checkpoint") -> Co
         for table in ("positions", "token_types"):
             result.tensors[f"{_REGIONS}{table}.weight"] = result.tensors[f"{_TEXT}{table}.weight"]
     return result
+
+
+convert = convert_visualbert_weights  # the name that `pyutils.weights` calls in every model package
 
 
 def code_base(tensors: Mapping[str, np.ndarray]) -> str | None:
@@ -107,7 +110,7 @@ def read_checkpoint(file: Path) -> tuple[Arrays, list[str]]:
     tensors = read(file)
     if is_ours(tensors):
         return tensors, []
-    converted = convert(tensors, str(file))
+    converted = convert_visualbert_weights(tensors, str(file))
     if converted.unmapped:
         raise InputError(f"{file}: no rule for {len(converted.unmapped)} tensors, e.g. {converted.unmapped[0]}")
     text_only = f"{_REGIONS}projection.weight" not in converted.tensors

@@ -46,7 +46,7 @@ class VisualBertForPretraining(PretrainedVisualBert, nn.Layer):
 
 
 class VisualBertForQuestionAnswering(PretrainedVisualBert, nn.Layer):
-    """Answer scores read at the question's [MASK]: `[CLS] question ? [MASK] [SEP]` (paper, section 4.1)."""
+    """Answer scores read where the question's [MASK] stands: `[CLS] question ? [MASK] [SEP]` (paper, section 4.1)."""
 
     head_size_from = "classifier.bias"
 
