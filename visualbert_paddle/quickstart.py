@@ -46,7 +46,7 @@ def main() -> None:
     rows, seconds = [], {}
     task, answered, seconds["VisualBERT"] = train(config)
     rows.append(row("VisualBERT", answered))
-    rows.append(row("the same model, pictures shuffled", shuffled(config, config.output_dir)))
+    rows.append(row("the same model, pictures shuffled", shuffled(config)))
     if options.blind:
         blind = replace(
             config,
@@ -96,7 +96,7 @@ def test_answers(task: VisualBertVQA, trainer: Trainer) -> SplitAnswers:
     return answered
 
 
-def shuffled(config: VisualBertVQAConfig, weights: str) -> SplitAnswers:
+def shuffled(config: VisualBertVQAConfig) -> SplitAnswers:
     """The answers of the trained model when every question gets another image."""
     other = replace(
         config,
@@ -104,7 +104,7 @@ def shuffled(config: VisualBertVQAConfig, weights: str) -> SplitAnswers:
         regions=replace(config.regions, picture="shuffled"),
     )
     task = VisualBertVQA(other)
-    load_weights(task.model, Path(weights) / "best")
+    load_weights(task.model, Path(config.output_dir) / "best")
     return test_answers(task, Trainer(task, other.train, other.output_dir))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +13,7 @@ from pyutils.sample.descriptor import DETECTOR, DIMENSION, PROVENANCE, describe_
 from pyutils.sample.region_files import Regions, write_npy, write_spec
 from pyutils.sample.stamp import make_once
 from pyutils.sample.vocabulary import write_vocabulary
-from pyutils.sample.vqa_files import (
-    ANSWERS_PER_QUESTION,
-    Question,
-    answer_type,
-    write_answer_list,
-    write_imdb,
-    write_official,
-)
+from pyutils.sample.vqa_files import ANSWERS_PER_QUESTION, Question, write_answer_list, write_imdb, write_official
 
 VERSION = 1
 
@@ -83,22 +77,19 @@ def _read(seed: int) -> tuple[dict[str, list[Question]], dict[str, dict[str, str
         splits = {i: "test2015" if paths is test else "val2014" if i in held_out else "train2014" for i in paths}
         for number in sorted(paths):
             files[splits[number]][_name(splits[number], first_id + number)] = paths[number]
-        counts: dict[int, int] = {}
+        counts: Counter[int] = Counter()
         for text, answer, number in zip(*rows):
-            counts[number] = counts.get(number, -1) + 1
-            questions[splits[number]].append(_question(splits[number], first_id + number, counts[number], text, answer))
+            split, image_id = splits[number], first_id + number
+            kind = next((start for start in _QUESTION_TYPES if text.startswith(start)), "none of the above")
+            question_id = image_id * 1000 + counts[number]
+            counts[number] += 1
+            answers = (answer,) * ANSWERS_PER_QUESTION
+            questions[split].append(Question(question_id, image_id, _name(split, image_id), text, kind, answers))
     return questions, files
 
 
 def _name(split: str, image_id: int) -> str:
     return f"COCO_{split}_{image_id:012d}"
-
-
-def _question(split: str, image_id: int, number: int, text: str, answer: str) -> Question:
-    kind = next((start for start in _QUESTION_TYPES if text.startswith(start)), "none of the above")
-    answers = (answer,) * ANSWERS_PER_QUESTION
-    name = _name(split, image_id)
-    return Question(image_id * 1000 + number, image_id, name, text, kind, answer_type(answer), answers)
 
 
 def _write_texts(folder: Path, questions: dict[str, list[Question]]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import textwrap
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from pyutils.errors import InputError
 from pyutils.formats import safe_pickle
 from pyutils.formats.atomic import atomic_write
+from pyutils.formats.json_files import read_json, read_json_lines
 
 _ACROSS, _CELL, _SCALE = 4, 300, 2
 _TITLE, _GAP, _LINE, _LETTERS = 34, 12, 15, 44
@@ -78,11 +78,7 @@ def _drawn(cell: Cell) -> Image.Image:
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
-def _json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+    return [entry for _, entry in read_json_lines(path)]
 
 
 def _corners(box) -> tuple[float, float, float, float]:
@@ -91,8 +87,8 @@ def _corners(box) -> tuple[float, float, float, float]:
 
 def _questions(world: Path) -> Iterator[Cell]:
     annotations = world / "VQA2/annotations"
-    asked = _json(annotations / "v2_OpenEnded_mscoco_val2014_questions.json")["questions"]
-    given = _json(annotations / "v2_mscoco_val2014_annotations.json")["annotations"]
+    asked = read_json(annotations / "v2_OpenEnded_mscoco_val2014_questions.json")["questions"]
+    given = read_json(annotations / "v2_mscoco_val2014_annotations.json")["annotations"]
     answers = {entry["question_id"]: entry["multiple_choice_answer"] for entry in given}
     for identity in sorted({question["image_id"] for question in asked})[:_ACROSS]:
         name = f"COCO_val2014_{identity:012d}"
@@ -103,8 +99,8 @@ def _questions(world: Path) -> Iterator[Cell]:
 
 
 def _captions(world: Path) -> Iterator[Cell]:
-    written = _json(world / "COCO/annotations/captions_val2014.json")
-    objects = _json(world / "COCO/annotations/instances_val2014.json")
+    written = read_json(world / "COCO/annotations/captions_val2014.json")
+    objects = read_json(world / "COCO/annotations/instances_val2014.json")
     for image in written["images"][-_ACROSS:]:
         lines = ["- " + a["caption"] for a in written["annotations"] if a["image_id"] == image["id"]]
         boxes = [_corners(a["bbox"]) for a in objects["annotations"] if a["image_id"] == image["id"]]
@@ -124,7 +120,7 @@ def _pairs(world: Path) -> Iterator[Cell]:
 
 def _references(world: Path) -> Iterator[Cell]:
     refs = safe_pickle.load(world / "refcoco+/refs(unc).p")
-    objects = {a["id"]: a for a in _json(world / "refcoco+/instances.json")["annotations"]}
+    objects = {a["id"]: a for a in read_json(world / "refcoco+/instances.json")["annotations"]}
     for ref in [ref for ref in refs if ref["split"] != "train"][:: max(len(refs) // 40, 1)][:_ACROSS]:
         path = world / f"images/coco/train2014/COCO_train2014_{ref['image_id']:012d}.jpg"
         lines = [sentence["sent"] for sentence in ref["sentences"]]
@@ -143,7 +139,7 @@ def _entailments(world: Path) -> Iterator[Cell]:
 
 def _choices(world: Path) -> Iterator[Cell]:
     for line in _lines(world / "vcr/val.jsonl")[:_ACROSS]:
-        boxes = _json(world / "vcr1images" / line["metadata_fn"])["boxes"]
+        boxes = read_json(world / "vcr1images" / line["metadata_fn"])["boxes"]
         lines = [_tagged(line["question"])]
         for kind in ("answer", "rationale"):
             right = line[f"{kind}_label"]

@@ -13,7 +13,7 @@ from pyutils.sample.balance import balanced
 from pyutils.sample.language import plural, with_article
 from pyutils.sample.pool import SampleImage
 from pyutils.sample.scenes import SIZES, Concepts, Scene
-from pyutils.sample.vqa_files import ANSWERS_PER_QUESTION, Question, answer_type
+from pyutils.sample.vqa_files import ANSWERS_PER_QUESTION, Question
 
 QUESTIONS_PER_SCENE = 8
 # A text may take this multiple of its even share, because many texts cannot fill theirs, and at least this number.
@@ -144,8 +144,7 @@ def ask(images: Sequence[SampleImage], rng: np.random.Generator, concepts: Conce
         identity = image.image_id * 1000 + numbers[image.image_id]
         numbers[image.image_id] += 1
         given = _ten(answer, answers, rng)
-        kind = answer_type(answer)
-        questions.append(Question(identity, image.image_id, image.name, asked.text, asked.question_type, kind, given))
+        questions.append(Question(identity, image.image_id, image.name, asked.text, asked.question_type, given))
     return questions
 
 

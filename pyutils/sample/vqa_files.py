@@ -26,7 +26,6 @@ class Question:
     image_name: str
     text: str
     question_type: str
-    answer_type: str
     answers: tuple[str, ...]
 
     @property
@@ -34,12 +33,12 @@ class Question:
         """The answer most people gave; of equally frequent ones, the first in the list."""
         return Counter(self.answers).most_common(1)[0][0]
 
-
-def answer_type(answer: str) -> str:
-    """Return the official class of an answer: "yes/no", "number" or "other"."""
-    if answer in ("yes", "no"):
-        return "yes/no"
-    return "number" if answer.isdigit() else "other"
+    @property
+    def answer_type(self) -> str:
+        """The official class of the answer: "yes/no", "number" or "other"."""
+        if self.answer in ("yes", "no"):
+            return "yes/no"
+        return "number" if self.answer.isdigit() else "other"
 
 
 def write_official(folder: Path, subtype: str, questions: Sequence[Question], description: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 from pyutils.errors import InputError
 from pyutils.sample.__main__ import main
 from pyutils.sample.stamp import make_once
-from pyutils.sample.vqa_files import Question, answer_type, write_answer_list, write_imdb, write_official
+from pyutils.sample.vqa_files import Question, write_answer_list, write_imdb, write_official
 
 easy_vqa = pytest.importorskip("easy_vqa")
 
@@ -214,7 +214,7 @@ def test_missing_package_says_what_to_install(tmp_path, monkeypatch, capsys):
 
 def test_writers_handle_disagreeing_answers(tmp_path):
     answers = ("2",) * 6 + ("two",) * 4
-    question = Question(1000, 1, "COCO_val2014_000000000001", "how many?", "how many", answer_type("2"), answers)
+    question = Question(1000, 1, "COCO_val2014_000000000001", "how many?", "how many", answers)
     write_official(tmp_path, "val2014", [question], "test")
     entry = json.loads((tmp_path / "v2_mscoco_val2014_annotations.json").read_text())["annotations"][0]
     assert (entry["multiple_choice_answer"], entry["answer_type"]) == ("2", "number")
