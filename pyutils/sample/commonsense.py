@@ -126,7 +126,7 @@ def _plain(text: Words) -> str:
 
 
 def write_metadata(folder: Path, images: Sequence[SampleImage]) -> None:
-    """Write beside every image its boxes (x1, y1, x2, y2, score), polygons, names and size."""
+    """Write next to every image its boxes (x1, y1, x2, y2, score), polygons, names and size."""
     for image in images:
         things = image.scene.things
         metadata = {

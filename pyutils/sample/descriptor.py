@@ -1,9 +1,9 @@
-"""A small hand-made region descriptor: a stand-in for a detector's region features.
+"""A small hand-made region descriptor in place of a detector's region features.
 
 A region is any pixel box. It is read as a 16 x 16 patch by area averaging, compared with the colour of the image's
 border, and described by colours, the mask of what differs from the border, the mask's moments and the orientations of
 its outline. Nothing is learnt and no class is known.
-`window_boxes` gives the regions to describe where there is no detector: overlapping windows and the whole image.
+`window_boxes` gives the regions to describe where there is no detector: overlapping windows and the entire image.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _SCALES = ((5, 1 / 3), (3, 1 / 2), (1, 1.0))
 
 
 def window_boxes(width: int, height: int) -> np.ndarray:
-    """Overlapping windows of an image: 5 x 5 of a third of the side, 3 x 3 of half of it, and the whole image.
+    """Overlapping windows of an image: 5 x 5 of a third of the side, 3 x 3 of half of it, and the entire image.
 
     Returns:
         `[35, 4]` float32, x1, y1, x2, y2 in pixels, small windows first, row by row.

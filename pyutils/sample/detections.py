@@ -1,4 +1,4 @@
-"""Regions of a scene as a detector would find them: noisy boxes of the objects, and a few of the ground."""
+"""RegionFeatures of a scene as a detector would find them: noisy boxes of the objects, and a few of the ground."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from functools import lru_cache
 
 import numpy as np
 
+from pyutils.data.features.spec import RegionFeatures
 from pyutils.sample.descriptor import DIMENSION, describe_boxes
-from pyutils.sample.region_files import Regions
 from pyutils.sample.scenes import COLOURS, CRATE, SHAPES, SIDE, Scene, Thing
 
 # Class names in the order of `class_probs`; the background comes last, as in the published detectors' scores.
@@ -20,7 +20,7 @@ _MISSED, _TWICE = 0.02, 0.25
 _PROJECTION_SEED = 20190806
 
 
-def detect(scene: Scene, pixels: np.ndarray, rng: np.random.Generator, dimension: int) -> Regions:
+def detect(scene: Scene, pixels: np.ndarray, rng: np.random.Generator, dimension: int) -> RegionFeatures:
     """Detect an image: noisy boxes of the things (2 % missed, 25 % found twice) and 3-5 boxes of ground.
 
     Args:
@@ -30,7 +30,7 @@ def detect(scene: Scene, pixels: np.ndarray, rng: np.random.Generator, dimension
         dimension: of the features, see `resize`.
 
     Returns:
-        Regions in falling confidence, with class probabilities over `CLASSES`.
+        RegionFeatures in falling confidence, with class probabilities over `CLASSES`.
     """
     boxes, classes = [], []
     for thing in scene.things:
@@ -49,7 +49,7 @@ def detect(scene: Scene, pixels: np.ndarray, rng: np.random.Generator, dimension
     return _regions(pixels, array[order], probs[order], dimension)
 
 
-def true_regions(scene: Scene, pixels: np.ndarray, dimension: int) -> Regions:
+def true_regions(scene: Scene, pixels: np.ndarray, dimension: int) -> RegionFeatures:
     """The things' own boxes, in drawing order, with certain classes."""
     boxes = np.array([thing.box for thing in scene.things], np.float32)
     probs = np.eye(len(CLASSES), dtype=np.float32)[[class_of(thing) for thing in scene.things]]
@@ -61,9 +61,9 @@ def class_of(thing: Thing) -> int:
     return CLASSES.index(CRATE if thing.shape == CRATE else f"{thing.colour} {thing.shape}")
 
 
-def _regions(pixels: np.ndarray, boxes: np.ndarray, probs: np.ndarray, dimension: int) -> Regions:
+def _regions(pixels: np.ndarray, boxes: np.ndarray, probs: np.ndarray, dimension: int) -> RegionFeatures:
     features = resize(describe_boxes(pixels, boxes), dimension)
-    return Regions(features, boxes, pixels.shape[1], pixels.shape[0], probs.astype(np.float32))
+    return RegionFeatures(features, boxes, pixels.shape[1], pixels.shape[0], probs.astype(np.float32))
 
 
 def _jittered(box, rng: np.random.Generator) -> tuple[float, ...]:

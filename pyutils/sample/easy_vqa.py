@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from pyutils.data.features.spec import RegionFeatures
 from pyutils.errors import InputError
 from pyutils.sample.descriptor import DETECTOR, DIMENSION, PROVENANCE, describe_windows, window_boxes
-from pyutils.sample.region_files import Regions, write_npy, write_spec
+from pyutils.sample.region_files import write_npy, write_spec
 from pyutils.sample.stamp import make_once
 from pyutils.sample.vocabulary import write_vocabulary
 from pyutils.sample.vqa_files import ANSWERS_PER_QUESTION, Question, write_answer_list, write_imdb, write_official
@@ -117,7 +118,7 @@ def _write_images(folder: Path, files: dict[str, dict[str, str]]) -> None:
         height, width = pixels[0].shape[:2]
         boxes = window_boxes(width, height)
         for name, described in zip(paths, describe_windows(np.stack(pixels))):
-            write_npy(features / split, name, Regions(described, boxes, width, height))
+            write_npy(features / split, name, RegionFeatures(described, boxes, width, height))
         # Readers look for the spec in the folder that they are given: a split's, or one above all of them.
         for described_folder in (features / split, features, folder / "X_COCO/data/detectron_fix_100"):
             write_spec(described_folder, DETECTOR, PROVENANCE, DIMENSION, len(boxes))

@@ -11,9 +11,10 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from pyutils.data.features.spec import RegionFeatures
 from pyutils.sample.detections import DETECTOR, PROVENANCE, detect, true_regions
 from pyutils.sample.language import Caption, captions
-from pyutils.sample.region_files import Regions, write_lmdb, write_npy, write_npz, write_spec
+from pyutils.sample.region_files import write_lmdb, write_npy, write_npz, write_spec
 from pyutils.sample.scenes import Concepts, Scene, compose, draw
 
 # Fraction of the images that become the second and the third split of a source.
@@ -39,8 +40,8 @@ class Pool:
 
     folder: Path
     images: list[SampleImage] = field(default_factory=list)
-    detected: dict[str, Regions] = field(default_factory=dict)
-    true: dict[str, Regions] = field(default_factory=dict)
+    detected: dict[str, RegionFeatures] = field(default_factory=dict)
+    true: dict[str, RegionFeatures] = field(default_factory=dict)
 
     def split(self, name: str) -> list[SampleImage]:
         """The images of one split in order."""
@@ -152,7 +153,7 @@ def _databases(
 
 def _spec(folder: Path, pool: Pool, class_probs: bool = True) -> None:
     dimension = next(iter(pool.detected.values())).features.shape[1]
-    most = max(len(regions.boxes) for regions in (*pool.detected.values(), *pool.true.values()))
+    most = max(len(regions) for regions in (*pool.detected.values(), *pool.true.values()))
     write_spec(folder, DETECTOR, PROVENANCE, dimension, most, class_probs)
 
 

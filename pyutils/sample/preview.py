@@ -56,8 +56,8 @@ def _strip(title: str, cells: list[Cell]) -> Image.Image:
     strip = Image.new("RGB", (_ACROSS * (_CELL + _GAP) + _GAP, height), "white")
     pencil = ImageDraw.Draw(strip)
     pencil.text((_GAP, 8), title, fill=_INK, font=ImageFont.load_default(16))
-    for place, (image, lines) in enumerate(zip(images, wrapped)):
-        left = _GAP + place * (_CELL + _GAP)
+    for column, (image, lines) in enumerate(zip(images, wrapped)):
+        left = _GAP + column * (_CELL + _GAP)
         strip.paste(image, (left, _TITLE))
         for number, line in enumerate(lines):
             pencil.text((left, below + number * _LINE), line, fill=_INK, font=ImageFont.load_default(12))
@@ -67,10 +67,11 @@ def _strip(title: str, cells: list[Cell]) -> Image.Image:
 def _drawn(cell: Cell) -> Image.Image:
     side = 128 * _SCALE if len(cell.images) == 1 else (_CELL - 4) // 2
     canvas = Image.new("RGB", (_CELL if len(cell.images) > 1 else side, side), "white")
-    for place, path in enumerate(cell.images):
+    for column, path in enumerate(cell.images):
         with Image.open(path) as image:
             factor = side / image.width
-            canvas.paste(image.convert("RGB").resize((side, side), Image.Resampling.LANCZOS), (place * (side + 4), 0))
+            resized = image.convert("RGB").resize((side, side), Image.Resampling.LANCZOS)
+            canvas.paste(resized, (column * (side + 4), 0))
     pencil = ImageDraw.Draw(canvas)
     for box, colour, width in cell.boxes:
         pencil.rectangle([float(edge) * factor for edge in box], outline=colour, width=width)

@@ -5,28 +5,13 @@ from __future__ import annotations
 import base64
 import pickle
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from pyutils.data.features.spec import RegionFeatures
 from pyutils.formats.atomic import write_json
-
-
-@dataclass(frozen=True)
-class Regions:
-    """Regions of one image.
-
-    `features` `[n, d]` float32, `boxes` `[n, 4]` float32 x1, y1, x2, y2 in pixels, `class_probs` `[n, c]` float32 with
-    the background class last, or None.
-    """
-
-    features: np.ndarray
-    boxes: np.ndarray
-    width: int
-    height: int
-    class_probs: np.ndarray | None = None
 
 
 def write_spec(
@@ -45,9 +30,9 @@ def write_spec(
     write_json(folder / "spec.json", spec)
 
 
-def write_npy(folder: Path, name: str, regions: Regions) -> None:
+def write_npy(folder: Path, name: str, regions: RegionFeatures) -> None:
     """Write `NAME.npy` `[n, d]` and `NAME_info.npy` (a pickled dict) as MMF's extraction script does."""
-    info: dict[str, Any] = {"bbox": regions.boxes, "num_boxes": len(regions.boxes)}
+    info: dict[str, Any] = {"bbox": regions.boxes, "num_boxes": len(regions)}
     if regions.class_probs is not None:
         info["objects"] = regions.class_probs[:, :-1].argmax(axis=1).astype(np.int64)
         info["cls_prob"] = regions.class_probs
@@ -56,12 +41,12 @@ def write_npy(folder: Path, name: str, regions: Regions) -> None:
     np.save(folder / f"{name}_info.npy", np.array(info, dtype=object), allow_pickle=True)
 
 
-def write_npz(folder: Path, file_name: str, regions: Regions) -> None:
+def write_npz(folder: Path, file_name: str, regions: RegionFeatures) -> None:
     """Write `FILE_NAME.npz` with box_features, max_conf and cls_boxes, as VisualBERT's extraction script does.
 
-    `regions` need class probabilities.
+    `regions` have boxes and class probabilities.
     """
-    assert regions.class_probs is not None
+    assert regions.boxes is not None and regions.class_probs is not None
     np.savez(
         folder / f"{file_name}.npz",
         box_features=regions.features,
@@ -70,7 +55,7 @@ def write_npz(folder: Path, file_name: str, regions: Regions) -> None:
     )
 
 
-def write_lmdb(path: Path, entries: Sequence[tuple[str, Regions]], base64_text: bool) -> None:
+def write_lmdb(path: Path, entries: Sequence[tuple[str, RegionFeatures]], base64_text: bool) -> None:
     """Write an LMDB of pickled dicts with the key list under `keys`, as ViLBERT's extraction scripts do.
 
     Args:
@@ -90,9 +75,9 @@ def write_lmdb(path: Path, entries: Sequence[tuple[str, Regions]], base64_text: 
             transaction.put(key, records[key])
 
 
-def _entry(name: str, regions: Regions, base64_text: bool) -> dict[str, Any]:
-    numbers = {"image_h": regions.height, "image_w": regions.width, "num_boxes": len(regions.boxes)}
-    arrays = {"boxes": regions.boxes, "features": regions.features}
+def _entry(name: str, regions: RegionFeatures, base64_text: bool) -> dict[str, Any]:
+    numbers = {"image_h": regions.height, "image_w": regions.width, "num_boxes": len(regions)}
+    arrays: dict[str, Any] = {"boxes": regions.boxes, "features": regions.features}
     if base64_text:
         text = {key: str(value) for key, value in numbers.items()}
         encoded = {key: base64.b64encode(array.tobytes()).decode("ascii") for key, array in arrays.items()}

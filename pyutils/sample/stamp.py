@@ -55,7 +55,7 @@ def make_once(
 
 
 def _covers(before: dict[str, Any], now: dict[str, Any]) -> bool:
-    """Whether a folder made with `before` has all that `now` asks for."""
+    """True when a folder made with `before` has everything that `now` asks for."""
     return before.keys() == now.keys() and all(
         set(value) <= set(before[name]) if isinstance(value, list) else value == before[name]
         for name, value in now.items()

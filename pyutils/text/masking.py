@@ -16,7 +16,7 @@ _MASK_SHARE, _RANDOM_SHARE = 0.8, 0.1
 
 @dataclass(frozen=True)
 class MaskDraws:
-    """Random numbers for n words: `chance` [n] float64 in [0, 1) and `words` [n] int64, ids to put in their place."""
+    """Random numbers for n words: `chance` [n] float64 in [0, 1) and `words` [n] int64, replacement ids."""
 
     chance: np.ndarray
     words: np.ndarray

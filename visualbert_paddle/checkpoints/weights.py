@@ -48,7 +48,7 @@ def convert_visualbert_weights(tensors: Mapping[str, np.ndarray], origin: str = 
         shown = ", ".join(sorted(plain)[:3])
         raise InputError(
             f"{origin}: not a VisualBERT checkpoint (of the authors, Hugging Face, MMF or PaddleNLP) nor a BERT: it "
-            f"holds {len(plain)} tensors, e.g. {shown}"
+            f"has {len(plain)} tensors, e.g. {shown}"
         )
     result = NAME_MAPS[found].to_ours(plain)
     if found in ("bert", "paddlenlp_bert"):

@@ -115,8 +115,8 @@ class VisualBertForPhraseGrounding(PretrainedVisualBert, nn.Layer):
     ) -> paddle.Tensor:
         """`phrase_positions` `[batch, p]` int64, -1 = padding. Scores `[batch, p, r]`, masked regions at -10000."""
         encoded = self.encoder(region_mask=region_mask, **inputs)
-        places = paddle.clip(phrase_positions, min=0).unsqueeze(-1)
-        phrases = paddle.take_along_axis(encoded.states, places.tile([1, 1, encoded.states.shape[-1]]), axis=1)
+        positions = paddle.clip(phrase_positions, min=0).unsqueeze(-1)
+        phrases = paddle.take_along_axis(encoded.states, positions.tile([1, 1, encoded.states.shape[-1]]), axis=1)
         queries = self.query(phrases) * (1.0 / math.sqrt(self.query.weight.shape[1]))
         scores = paddle.matmul(queries, self.key(encoded.regions), transpose_y=True)  # [batch, p, r]
         return scores if region_mask is None else scores + attention_bias(region_mask).squeeze(1)

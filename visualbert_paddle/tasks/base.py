@@ -77,7 +77,7 @@ class VisualBertTask(SplitTask):
         return self.arrays_of(self.regions.read(images))
 
     def arrays_of(self, regions: RegionBatch) -> dict[str, np.ndarray]:
-        """The arrays of `region_arrays` for regions that are read."""
+        """The arrays of `region_arrays` for given regions."""
         return {
             "region_features": regions.features,
             "region_mask": regions.mask,
@@ -86,5 +86,5 @@ class VisualBertTask(SplitTask):
 
 
 def network_inputs(batch: Batch, without: Sequence[str] = NOT_INPUTS) -> Batch:
-    """The entries of a batch that the network takes."""
+    """The network's inputs of a batch."""
     return {name: value for name, value in batch.items() if name not in without}

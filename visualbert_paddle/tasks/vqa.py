@@ -142,6 +142,6 @@ class VisualBertVQA(VisualBertTask):
 
 
 def soft_labels(records: list[VQARecord], answers: AnswerVocabulary, rule: str) -> np.ndarray:
-    """Soft targets `[b, answers]` float32. MMF's rule sees only the answers that are classes."""
+    """Soft targets `[b, answers]` float32. MMF's rule uses only the answers that are classes."""
     given = [answers.valid(record.answers) if rule == "mmf" else record.answers for record in records]
     return answers.fill(given, rule)
