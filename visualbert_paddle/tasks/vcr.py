@@ -127,7 +127,7 @@ class VisualBertVCR(VisualBertTask):
         return masked_cross_entropy(self.scores(batch), batch["labels"]), {}
 
     def labelled(self, split: str) -> bool:
-        """True when every question has both labels."""
+        """See Task."""
         return not any(None in (r.answer_label, r.rationale_label) for r in self.records(split))
 
     def predict(self, loader: Iterable[Batch], split: str) -> ChoicePredictions:
