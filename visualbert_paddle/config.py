@@ -11,12 +11,12 @@ from pyutils.layers.bert_config import BertConfig
 
 @dataclass(frozen=True)
 class VisualBertConfig(BertConfig):
-    """Sizes of the network; the defaults are those of bert-base-uncased with 2048-d regions. InputError for sizes that
-    no network can have."""
+    """Sizes of the network; the defaults are those of bert-base-uncased with 2048-d regions. InputError for impossible
+    sizes."""
 
-    visual_dim: int = setting(2048, "Dimension of a region's feature.")
-    region_token_type: int = setting(0, "Token type of regions where a task does not say: 0 authors, 1 Hugging Face.")
-    bypass_encoder: bool = setting(False, "Only words pass through the encoder; regions join in one extra layer.")
+    visual_dim: int = setting(2048, "Dimension of the region features.")
+    region_token_type: int = setting(0, "Default token type of regions: 0 authors, 1 Hugging Face.")
+    bypass_encoder: bool = setting(False, "Only words pass through the encoder; an extra layer adds the regions.")
 
     def __post_init__(self) -> None:
         super().__post_init__()

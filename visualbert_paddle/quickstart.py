@@ -1,4 +1,4 @@
-"""The main job on easy-VQA: make the data, train, evaluate beside baselines, draw what people look at.
+"""VisualBERT on easy-VQA: generate the data, train, evaluate with baselines, draw curve and contact sheet.
 
 python -m visualbert_paddle.quickstart [--output output/easy_vqa] [--data sample_data/easy_vqa] [--blind]
 """
@@ -23,7 +23,7 @@ from pyutils.engine.evaluation import predict_split
 from pyutils.engine.run import write_metrics
 from pyutils.engine.run_log import LOG_FILE
 from pyutils.engine.trainer import Trainer
-from pyutils.sample.easy_vqa import convert
+from pyutils.sample.easy_vqa import make_easy_vqa
 from pyutils.visualize.contact_sheet import Card, draw_contact_sheet
 from pyutils.visualize.curves import draw_training
 from pyutils.weights.checkpoint import load_weights
@@ -35,18 +35,18 @@ SHOWN = 12
 
 
 def main() -> None:
-    """Parse the command line and do everything."""
+    """Parse the command line and run all steps."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=Path("output/easy_vqa"), help="folder of the results")
     parser.add_argument("--data", type=Path, default=Path("sample_data/easy_vqa"), help="folder of the data")
-    parser.add_argument("--blind", action="store_true", help="also train with the pictures withheld")
-    parser.add_argument("--max_steps", type=int, default=0, help="stop training early, to try the script")
+    parser.add_argument("--blind", action="store_true", help="also train with the images withheld")
+    parser.add_argument("--max_steps", type=int, default=0, help="stop training after these steps; 0: no limit")
     options = parser.parse_args()
     config = prepare(options.data, options.output, options.max_steps)
     rows, seconds = [], {}
     task, answered, seconds["VisualBERT"] = train(config)
     rows.append(row("VisualBERT", answered))
-    rows.append(row("the same model, pictures shuffled", shuffled(config, config.output_dir)))
+    rows.append(row("the same model, pictures shuffled", shuffled(config)))
     if options.blind:
         blind = replace(
             config,
@@ -60,8 +60,8 @@ def main() -> None:
 
 
 def prepare(data: Path, output: Path, max_steps: int = 0) -> VisualBertVQAConfig:
-    """Make the data where they are not there yet, pack the features, and return the configuration."""
-    say("easy-VQA: making VQA v2 files and region features" if convert(data) else f"easy-VQA is in {data}")
+    """Generate the data if missing, pack the features, and return the configuration."""
+    say(f"easy-VQA as VQA v2 files and region features: {data} {'written' if make_easy_vqa(data) else 'is complete'}")
     folder, store = data / "X_COCO/data/detectron_fix_100", data / "regions.packed"
     if features_command(["convert", str(folder), str(store), "--dtype", "float32"]):
         raise SystemExit(2)
@@ -77,7 +77,7 @@ def prepare(data: Path, output: Path, max_steps: int = 0) -> VisualBertVQAConfig
 
 
 def train(config: VisualBertVQAConfig) -> tuple[VisualBertVQA, SplitAnswers, float]:
-    """Train, then answer the test split with the weights that were best on the validation split."""
+    """Train, then answer the test split with the best weights on the validation split."""
     seed_initial(config.train.seed)
     task = VisualBertVQA(config)
     trainer = Trainer(task, config.train, config.output_dir)
@@ -96,20 +96,20 @@ def test_answers(task: VisualBertVQA, trainer: Trainer) -> SplitAnswers:
     return answered
 
 
-def shuffled(config: VisualBertVQAConfig, weights: str) -> SplitAnswers:
-    """The answers of the trained model when every question is shown another picture."""
+def shuffled(config: VisualBertVQAConfig) -> SplitAnswers:
+    """The answers of the trained model when every question gets another image."""
     other = replace(
         config,
         output_dir=f"{config.output_dir}/shuffled",
         regions=replace(config.regions, picture="shuffled"),
     )
     task = VisualBertVQA(other)
-    load_weights(task.model, Path(weights) / "best")
+    load_weights(task.model, Path(config.output_dir) / "best")
     return test_answers(task, Trainer(task, other.train, other.output_dir))
 
 
 def most_frequent(task: VisualBertVQA) -> SplitAnswers:
-    """Always the answer that the question's wording had most often in training: what words alone give."""
+    """Baseline without images: the most frequent answer to the same question text in training."""
     counts: dict[str, Counter[str]] = {}
     overall: Counter[str] = Counter()
     for record in task.records("train"):
@@ -129,7 +129,7 @@ def row(name: str, answered: SplitAnswers) -> dict[str, str]:
 
 
 def report(options, task: VisualBertVQA, answered: SplitAnswers, rows: list[dict], seconds: dict[str, float]) -> None:
-    """Print and save the table, draw the curve and the contact sheet, name the files."""
+    """Print and save the table, draw the curve and the contact sheet, log the files."""
     output = options.output
     write_table(output / "results.md", rows)
     curve = draw_training(output / LOG_FILE, output / "training_curve.png", title="VisualBERT on easy-VQA")
@@ -137,18 +137,16 @@ def report(options, task: VisualBertVQA, answered: SplitAnswers, rows: list[dict
     say(f"\neasy-VQA test part, {len(task.records(TEST))} questions\n\n{markdown_table(rows)}\n")
     for name, value in seconds.items():
         say(f"{name}: trained in {value / 60:.1f} minutes")
-    say(f"table {output / 'results.md'}, answers {output / TEST / 'result.json'}, pictures {curve} {sheet}")
+    say(f"table {output / 'results.md'}, answers {output / TEST / 'result.json'}, images {curve} {sheet}")
 
 
 def cards(answered: SplitAnswers, data: Path) -> list[Card]:
-    """Twelve questions spread over the test part, each about another picture."""
-    places = np.linspace(0, len(answered.records) - 1, SHOWN).astype(int)
+    """Twelve questions spread over the test part, each about another image."""
     chosen = []
-    for place in places:
-        record = answered.records[int(place)]
-        split = record.image.split("_")[1]
-        picture = data / "images" / split / f"{record.image}.png"
-        chosen.append(Card(picture, record.question, answered.texts[place], record.answers[0]))
+    for row in np.linspace(0, len(answered.records) - 1, SHOWN).astype(int).tolist():
+        record = answered.records[row]
+        image = data / "images" / record.image.split("_")[1] / f"{record.image}.png"
+        chosen.append(Card(image, record.question, answered.texts[row], record.answers[0]))
     return chosen
 
 

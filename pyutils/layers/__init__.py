@@ -1,1 +1,1 @@
-"""The network parts that all models are made of: attention, transformer layers, embeddings, heads, ViT."""
+"""Network layers shared by the models: attention, transformer layers, embeddings, heads, ViT."""

@@ -1,4 +1,4 @@
-"""Multi-head attention (Vaswani et al., arXiv 1706.03762, section 3.2): the only one in this project.
+"""Multi-head attention (Vaswani et al., arXiv 1706.03762, section 3.2).
 
 Self-attention, cross-attention and co-attention differ in where keys and values come from; `MultiHeadAttention` takes
 them from `context`, or already projected from `memory` so that several queries can share one projection.
@@ -18,7 +18,7 @@ from pyutils.layers.dropout import dropout as dropped
 from pyutils.layers.initializers import linear
 
 MASKED_SCORE = -10000.0
-"""What the originals add to the score of a masked key."""
+"""Added to the score of a masked key, as in the originals."""
 
 
 class KeyValue(NamedTuple):
@@ -38,7 +38,7 @@ class KeyValue(NamedTuple):
 
 
 class AttentionMaps(NamedTuple):
-    """What one attention computed: `weights` `[batch, heads, queries, keys]` (softmax output, before dropout),
+    """Intermediate results of one attention: `weights` `[batch, heads, queries, keys]` (softmax, before dropout),
     `queries` and `keys` `[batch, heads, tokens, head_dim]`."""
 
     weights: paddle.Tensor
@@ -46,26 +46,26 @@ class AttentionMaps(NamedTuple):
     keys: paddle.Tensor
 
 
-def attention_bias(mask: paddle.Tensor, value: float | None = None, dtype: str = "float32") -> paddle.Tensor:
-    """Additive bias of a padding mask.
+def attention_bias(mask: paddle.Tensor) -> paddle.Tensor:
+    """Turn a padding mask into an additive bias.
 
     `mask`: `[batch, keys]` (1 = attend), or `[batch, queries, keys]` for a causal mask; any numeric or boolean type.
-    Returns `[batch, 1, 1 or queries, keys]`: 0 where attended, `value` (default MASKED_SCORE) elsewhere.
+    Returns `[batch, 1, 1 or queries, keys]` float32: 0 where attended, `MASKED_SCORE` elsewhere.
     """
-    bias = (1.0 - mask.astype(dtype)) * (MASKED_SCORE if value is None else value)
+    bias = (1.0 - mask.astype("float32")) * MASKED_SCORE
     return bias.unsqueeze([1, 2]) if bias.ndim == 2 else bias.unsqueeze(1)
 
 
 def spread_bias(bias: paddle.Tensor | None, heads: int, queries: int) -> paddle.Tensor | None:
-    """`bias` written out to `[batch, heads, queries, keys]` on the CPU, for layers that share it: there, adding equal
-    shapes is 30 times as fast as broadcasting. Elsewhere, and for None, it comes back as it is."""
+    """Expand `bias` to `[batch, heads, queries, keys]` on the CPU, for layers that share it; else return it."""
+    # On the CPU, adding equal shapes is 30 times as fast as broadcasting.
     if bias is None or not paddle.in_dynamic_mode() or not bias.place.is_cpu_place():
         return bias
     return bias.expand([bias.shape[0], heads, queries, bias.shape[-1]])
 
 
 def causal_mask(mask: paddle.Tensor) -> paddle.Tensor:
-    """Causal and padding mask in one: `mask` `[batch, t]` → `[batch, t, t]` float32, query i sees real keys ≤ i."""
+    """Combine causal and padding mask: `mask` `[batch, t]` → `[batch, t, t]` float32, query i attends to keys ≤ i."""
     length = mask.shape[1]
     lower = paddle.tril(paddle.ones([length, length], dtype="float32"))
     return lower.unsqueeze(0) * mask.astype("float32").unsqueeze(1)
@@ -81,10 +81,11 @@ def attention_weights(queries: paddle.Tensor, keys: paddle.Tensor, bias: paddle.
 class MultiHeadAttention(nn.Layer):
     """Multi-head attention without the output projection.
 
-    `query_size`: width of the queries' input; `context_size`: width of what keys and values come from (default the
-    same); `inner_size`: heads × head_dim (default `query_size`). With `fused_projection` query, key and value are one
-    linear layer `qkv` (self-attention only, the layout of vision transformers). Without `own_memory` there are no
-    projections of keys and values: every call brings a `memory` that another attention projected.
+    `query_size`: width of the queries' input; `context_size`: width of the input of keys and values (default the
+    same); `inner_size`: heads × head_dim (default `query_size`), a multiple of `num_heads`. With `fused_projection`
+    query, key and value are one linear layer `qkv` (self-attention only, the layout of vision transformers). Without
+    `own_memory` there are no projections of keys and values: every call takes a `memory` that another attention
+    projected.
     """
 
     def __init__(
@@ -100,8 +101,6 @@ class MultiHeadAttention(nn.Layer):
     ):
         super().__init__()
         inner_size = inner_size or query_size
-        if inner_size % num_heads:
-            raise ValueError(f"attention width {inner_size} is not divisible by {num_heads} heads")
         self.num_heads, self.head_dim, self.dropout = num_heads, inner_size // num_heads, dropout
         self.fused_projection = fused_projection
         if fused_projection:
@@ -117,14 +116,14 @@ class MultiHeadAttention(nn.Layer):
         return states.reshape([0, 0, self.num_heads, self.head_dim]).transpose([0, 2, 1, 3])
 
     def project_memory(self, context: paddle.Tensor, bias: paddle.Tensor | None = None) -> KeyValue:
-        """Keys and values of `context` `[batch, tokens, context_size]`, to be shared by several calls; `bias`: of the
-        context's padding, `[batch, 1, 1, tokens]`."""
+        """Project keys and values of `context` `[batch, tokens, context_size]`, to share them between several calls;
+        `bias`: of the context's padding, `[batch, 1, 1, tokens]`."""
         return KeyValue(self._split(self.key(context)), self._split(self.value(context)), bias)
 
-    def project(
+    def _project(
         self, states: paddle.Tensor, context: paddle.Tensor | None, memory: KeyValue | None
     ) -> tuple[paddle.Tensor, KeyValue]:
-        """Queries of `states` and the keys and values they meet, each `[batch, heads, tokens, head_dim]`."""
+        """Queries of `states` and their keys and values, each `[batch, heads, tokens, head_dim]`."""
         if self.fused_projection:
             # [batch, tokens, 3 * heads * head_dim] -> three of [batch, heads, tokens, head_dim]
             packed = self.qkv(states).reshape([0, 0, 3, self.num_heads, self.head_dim]).transpose([2, 0, 3, 1, 4])
@@ -143,13 +142,13 @@ class MultiHeadAttention(nn.Layer):
     ) -> tuple[paddle.Tensor, AttentionMaps | None]:
         """Attend from `states` `[batch, queries, query_size]`.
 
-        `bias`: see `attention_bias`; a `memory` brings its own. `context` `[batch, keys, context_size]` or `memory`:
-        default self-attention. A memory of fewer rows than the batch is shared without copies: row i of `batch / rows`
-        consecutive entries each.
+        `bias`: see `attention_bias`; a `memory` has its own. `context` `[batch, keys, context_size]` or `memory`:
+        default self-attention. A memory of fewer rows than the batch, which must be a multiple of them, is shared
+        without copies: each row by `batch / rows` consecutive entries.
         `gate`: factors for queries and keys, `[batch, 1, inner_size]` each (ViLBERT's dynamic attention).
         Returns `[batch, queries, inner_size]` and, if `need_maps`, the `AttentionMaps`.
         """
-        queries, (keys, values, memory_bias) = self.project(states, context, memory)
+        queries, (keys, values, memory_bias) = self._project(states, context, memory)
         bias = memory_bias if bias is None else bias
         if gate is not None:
             queries, keys = queries * self._split(gate[0]), keys * self._split(gate[1])
@@ -171,17 +170,13 @@ class MultiHeadAttention(nn.Layer):
 
 
 def _grouped(queries: paddle.Tensor, rows: int) -> paddle.Tensor:
-    """The queries that meet one memory side by side, so that `rows` memories serve a larger batch as they are.
+    """Put the queries of one memory side by side, so that `rows` memories serve a larger batch without copies.
 
-    `[rows * n, heads, tokens, head_dim]` → `[rows, heads, n * tokens, head_dim]`; ValueError when the batch is no
-    multiple of `rows`.
+    `[rows * n, heads, tokens, head_dim]` → `[rows, heads, n * tokens, head_dim]`.
     """
     batch, heads, tokens, head_dim = queries.shape
-    known = paddle.in_dynamic_mode()  # in a program to export sizes are not known yet
-    if known and batch == rows:
+    if paddle.in_dynamic_mode() and batch == rows:  # while exporting, sizes are not known yet
         return queries
-    if known and batch % rows:
-        raise ValueError(f"a memory of {rows} rows cannot be shared evenly by a batch of {batch}")
     split = queries.reshape([rows, batch // rows, heads, tokens, head_dim])
     return split.transpose([0, 2, 1, 3, 4]).reshape([rows, heads, -1, head_dim])
 

@@ -1,15 +1,33 @@
-"""The settings that the transformers of all three models have in common."""
+"""Settings of the transformers of all three models; imports no Paddle."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from pyutils.config import setting
 from pyutils.config.checks import check_transformer
 
-if TYPE_CHECKING:
-    from pyutils.layers.transformer import LayerShape
+
+@dataclass(frozen=True)
+class LayerShape:
+    """Sizes of a transformer layer.
+
+    `hidden_size`: width of the stream; `intermediate_size`: width inside the feed-forward part; `context_size`: width
+    of the input of the cross-attention (None = no cross-attention), whose keys and values the layer projects itself if
+    it has `own_memory`; `inner_size`: heads × head_dim (default `hidden_size`).
+    """
+
+    hidden_size: int
+    num_heads: int
+    intermediate_size: int
+    hidden_act: str = "gelu"
+    hidden_dropout: float = 0.1
+    attention_dropout: float = 0.1
+    layer_norm_eps: float = 1e-12
+    init_std: float = 0.02
+    context_size: int | None = None
+    own_memory: bool = True
+    inner_size: int | None = None
 
 BERT_FIELDS = {
     "vocab_size": "vocab_size",
@@ -30,8 +48,8 @@ BERT_FIELDS = {
 
 @dataclass(frozen=True)
 class StackConfig:
-    """A stack of BERT layers; the defaults are those of bert-base-uncased. InputError for sizes that no network can
-    have (`pyutils.config.checks.check_transformer`)."""
+    """A stack of BERT layers; the defaults are those of bert-base-uncased. InputError for impossible sizes
+    (`pyutils.config.checks.check_transformer`)."""
 
     hidden_size: int = setting(768, "Width of the stream.")
     num_layers: int = setting(12, "Transformer layers of the stream.")
@@ -46,18 +64,16 @@ class StackConfig:
 
     def shape(self, layer_norm_eps: float, init_std: float, context_size: int = 0) -> LayerShape:
         """The shape of a layer, one that attends to states of width `context_size` (0: without cross-attention)."""
-        from pyutils.layers.transformer import LayerShape
-
         return LayerShape(
-            hidden_size=self.hidden_size,
-            num_heads=self.num_heads,
-            intermediate_size=self.intermediate_size,
-            hidden_act=self.hidden_act,
-            hidden_dropout=self.hidden_dropout,
-            attention_dropout=self.attention_dropout,
-            layer_norm_eps=layer_norm_eps,
-            init_std=init_std,
-            context_size=context_size or None,
+            self.hidden_size,
+            self.num_heads,
+            self.intermediate_size,
+            self.hidden_act,
+            self.hidden_dropout,
+            self.attention_dropout,
+            layer_norm_eps,
+            init_std,
+            context_size or None,
         )
 
 
@@ -72,5 +88,5 @@ class BertConfig(StackConfig):
     init_std: float = setting(0.02, "Standard deviation of initial weights.")
 
     def layer_shape(self, context_size: int = 0) -> LayerShape:
-        """See `shape`."""
+        """`shape` with the configuration's own epsilon and initial values."""
         return self.shape(self.layer_norm_eps, self.init_std, context_size)

@@ -1,4 +1,4 @@
-"""Dropout (Srivastava et al., JMLR 2014), with a quicker source of random numbers on the CPU."""
+"""Dropout (Srivastava et al., JMLR 2014), with a faster source of random numbers on the CPU."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _LEVELS = 1 << 16
 
 
 def dropout(states: paddle.Tensor, rate: float, training: bool = True) -> paddle.Tensor:
-    """`states` with a share `rate` of its entries zero and the others scaled up, so that the mean stays.
+    """Zero each entry of `states` with probability `rate` and scale the others by 1 / (1 - rate).
 
-    On the CPU the mask comes from NumPy, 16 random bits an entry, seeded by a number from Paddle's generator:
-    `paddle.seed` and recomputation fix it as they fix Paddle's own dropout, which draws 64 bits an entry on one thread
-    and took two to four times as long. `rate` is then rounded to a multiple of 2⁻¹⁶ and the scale follows it.
+    On the CPU the mask comes from NumPy, 16 random bits per entry, seeded by a number from Paddle's generator, so that
+    `paddle.seed` and recomputation work as for Paddle's own dropout, which draws 64 bits per entry on one thread and is
+    two to four times slower. `rate` is then rounded to a multiple of 2⁻¹⁶, and the scale with it.
     """
     if not training or rate == 0.0:
         return states
@@ -40,7 +40,3 @@ class Dropout(nn.Layer):
     def forward(self, states: paddle.Tensor) -> paddle.Tensor:
         """Any shape, which is kept."""
         return dropout(states, self.rate, self.training)
-
-    def extra_repr(self) -> str:
-        """The rate, for printing."""
-        return f"rate={self.rate}"

@@ -11,13 +11,12 @@ from pyutils.layers.initializers import embedding, layer_norm
 
 
 class WordEmbedding(nn.Layer):
-    """Word table `[vocab_size, hidden_size]` whose `padding_id` row is looked up like any other but receives no
-    gradient from the look-up, as `torch.nn.Embedding(padding_idx=…)` behaves (a tied decoder still moves it)."""
+    """Word table `[vocab_size, hidden_size]` whose row 0 (padding) is looked up like any other but receives no gradient
+    from the look-up, as in `torch.nn.Embedding(padding_idx=0)` (a tied decoder still changes it)."""
 
-    def __init__(self, vocab_size: int, hidden_size: int, init_std: float = 0.02, padding_id: int | None = 0):
+    def __init__(self, vocab_size: int, hidden_size: int, init_std: float = 0.02):
         super().__init__()
         self.table = embedding(vocab_size, hidden_size, init_std)
-        self.padding_id = padding_id
 
     @property
     def weight(self) -> paddle.Tensor:
@@ -27,10 +26,9 @@ class WordEmbedding(nn.Layer):
     def forward(self, input_ids: paddle.Tensor) -> paddle.Tensor:
         """`[batch, t]` int64 → `[batch, t, hidden_size]`."""
         vectors = self.table(input_ids)
-        if self.padding_id is None or not self.training and not paddle.is_grad_enabled():
+        if not self.training and not paddle.is_grad_enabled():
             return vectors
-        padding = (input_ids == self.padding_id).unsqueeze(-1)
-        return paddle.where(padding, vectors.detach(), vectors)
+        return paddle.where((input_ids == 0).unsqueeze(-1), vectors.detach(), vectors)
 
 
 class TextEmbeddings(nn.Layer):
@@ -55,29 +53,27 @@ class TextEmbeddings(nn.Layer):
 
     def summed(
         self,
-        input_ids: paddle.Tensor | None,
+        input_ids: paddle.Tensor,
         token_type_ids: paddle.Tensor | None = None,
         position_ids: paddle.Tensor | None = None,
-        word_vectors: paddle.Tensor | None = None,
     ) -> paddle.Tensor:
         """The sum before LayerNorm, `[batch, t, hidden_size]`.
 
-        `input_ids`, `token_type_ids` (default 0) and `position_ids` (default 0, 1, …): `[batch, t]` int64;
-        `word_vectors` `[batch, t, hidden_size]` may stand in for `input_ids`. ValueError when the text is longer than
-        the position table.
+        `input_ids`, `token_type_ids` (default 0) and `position_ids` (default 0, 1, …): `[batch, t]` int64. ValueError
+        when the text is longer than the position table.
         """
-        vectors = self.words(input_ids) if word_vectors is None else word_vectors
-        known = paddle.in_dynamic_mode()  # in a program to export the length is not
+        vectors = self.words(input_ids)
+        known = paddle.in_dynamic_mode()  # while exporting, the length is not known
         length = vectors.shape[1] if known else paddle.shape(vectors)[1]
         if position_ids is None:
             if known and length > self.positions.weight.shape[0]:
                 raise ValueError(f"text of {length} tokens; the model has {self.positions.weight.shape[0]} positions")
             # [t, hidden] slices broadcast over the batch: no look-up, no index tensor.
-            places = self.positions.weight[:length]
+            positions = self.positions.weight[:length]
         else:
-            places = self.positions(position_ids)
-        kinds = self.token_types.weight[0] if token_type_ids is None else self.token_types(token_type_ids)
-        return vectors + places + kinds
+            positions = self.positions(position_ids)
+        types = self.token_types.weight[0] if token_type_ids is None else self.token_types(token_type_ids)
+        return vectors + positions + types
 
     def forward(self, *inputs, **named) -> paddle.Tensor:
         """LayerNorm and dropout of `summed`."""

@@ -5,24 +5,24 @@ from __future__ import annotations
 import paddle
 from paddle import nn
 
-from pyutils.layers.initializers import activation, layer_norm, linear
+from pyutils.layers.initializers import ACTIVATIONS, layer_norm, linear
 
 
 class Pooler(nn.Layer):
-    """activation(dense(first token)): `[batch, tokens, input_size]` → `[batch, output_size]`."""
+    """activation(dense(first token))."""
 
     def __init__(self, input_size: int, output_size: int | None = None, act: str = "tanh", init_std: float = 0.02):
         super().__init__()
         self.dense = linear(input_size, output_size or input_size, init_std)
-        self.activation = activation(act)
+        self.activation = ACTIVATIONS[act]
 
     def forward(self, states: paddle.Tensor) -> paddle.Tensor:
-        """See the class."""
+        """`[batch, tokens, input_size]` → `[batch, output_size]`."""
         return self.activation(self.dense(states[:, 0]))
 
 
 class HeadTransform(nn.Layer):
-    """Dense, activation, LayerNorm: what precedes BERT's decoders. `output_size`: default `size`."""
+    """Dense, activation, LayerNorm, in front of BERT's decoders. `output_size`: default `size`."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class HeadTransform(nn.Layer):
         super().__init__()
         output_size = output_size or size
         self.dense = linear(size, output_size, init_std)
-        self.activation = activation(act)
+        self.activation = ACTIVATIONS[act]
         self.norm = layer_norm(output_size, layer_norm_eps)
 
     def forward(self, states: paddle.Tensor) -> paddle.Tensor:
@@ -44,7 +44,7 @@ class HeadTransform(nn.Layer):
 
 
 class MaskedLanguageHead(nn.Layer):
-    """Scores over the vocabulary; the decoder's matrix is the word table (tied), only its bias is the head's own."""
+    """Scores over the vocabulary; the decoder's matrix is the word table (tied), its bias belongs to the head."""
 
     def __init__(
         self,
@@ -63,7 +63,10 @@ class MaskedLanguageHead(nn.Layer):
         return paddle.matmul(self.transform(states), word_table, transpose_y=True) + self.bias
 
 
-def take_positions(states: paddle.Tensor, positions: paddle.Tensor) -> paddle.Tensor:
-    """Row `positions[b]` of every sequence: `[batch, tokens, hidden]`, `[batch]` int64 → `[batch, hidden]`."""
+def take_positions(states: paddle.Tensor, positions: int | paddle.Tensor) -> paddle.Tensor:
+    """Take row `positions` (an int, or `[batch]` int64) of every sequence: `[batch, tokens, hidden]` → `[batch, 1,
+    hidden]`."""
+    if isinstance(positions, int):
+        return states[:, positions : positions + 1]
     batch = paddle.arange(states.shape[0], dtype=positions.dtype)
-    return paddle.gather_nd(states, paddle.stack([batch, positions], axis=-1))
+    return paddle.gather_nd(states, paddle.stack([batch, positions], axis=-1)).unsqueeze(1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import NamedTuple
 
 import paddle
@@ -11,36 +11,14 @@ from paddle import nn
 
 from pyutils.compat import recompute
 from pyutils.layers.attention import AttentionMaps, KeyValue, MultiHeadAttention, spread_bias
+from pyutils.layers.bert_config import LayerShape
 from pyutils.layers.dropout import Dropout
 from pyutils.layers.heads import take_positions
-from pyutils.layers.initializers import activation, layer_norm, linear
-
-
-@dataclass(frozen=True)
-class LayerShape:
-    """What a transformer layer needs to know.
-
-    `hidden_size`: width of the stream; `intermediate_size`: width inside the feed-forward part; `context_size`: width
-    of what the cross-attention reads (None = no cross-attention), whose keys and values the layer projects itself if it
-    has `own_memory`; `inner_size`: heads × head_dim (default
-    `hidden_size`).
-    """
-
-    hidden_size: int
-    num_heads: int
-    intermediate_size: int
-    hidden_act: str = "gelu"
-    hidden_dropout: float = 0.1
-    attention_dropout: float = 0.1
-    layer_norm_eps: float = 1e-12
-    init_std: float = 0.02
-    context_size: int | None = None
-    own_memory: bool = True
-    inner_size: int | None = None
+from pyutils.layers.initializers import ACTIVATIONS, layer_norm, linear
 
 
 class ResidualOutput(nn.Layer):
-    """LayerNorm(residual + dropout(dense(x))): how every sub-layer of BERT ends."""
+    """LayerNorm(residual + dropout(dense(x))), the end of every sub-layer of BERT."""
 
     def __init__(self, input_size: int, shape: LayerShape):
         super().__init__()
@@ -83,7 +61,7 @@ class FeedForward(nn.Layer):
     def __init__(self, shape: LayerShape):
         super().__init__()
         self.expand = linear(shape.hidden_size, shape.intermediate_size, shape.init_std)
-        self.activation = activation(shape.hidden_act)
+        self.activation = ACTIVATIONS[shape.hidden_act]
         self.output = ResidualOutput(shape.intermediate_size, shape)
 
     def forward(self, states: paddle.Tensor) -> paddle.Tensor:
@@ -123,8 +101,8 @@ class TransformerLayer(nn.Layer):
 
         `context` `[batch, context tokens, context_size]` or its projection `memory` feeds the cross-attention.
         `wanted` `[batch, n, hidden_size]`: the rows of `states` to compute (default all); the others stay visible as
-        keys. Used where the last layer is read at one position. `gate`: of the self-attention, see
-        `MultiHeadAttention.forward`. `attended`: `states` are what `self.attention` gave, which is not run again.
+        keys. `gate`: of the self-attention, see `MultiHeadAttention.forward`. `attended`: `states` are the output of
+        `self.attention`, which is not run again.
         Returns `[batch, n, hidden_size]` and the maps.
         """
         keys_from = None if wanted is None else states
@@ -156,8 +134,8 @@ class TransformerEncoder(nn.Layer):
     def project_memories(
         self, *contexts: paddle.Tensor, biases: Sequence[paddle.Tensor | None] = (None,)
     ) -> list[KeyValue]:
-        """What each layer's cross-attention reads: layer l projects context l mod n of the n `contexts` `[batch,
-        tokens, context_size]`; `biases` go with them (`attention_bias` of their masks)."""
+        """Project the keys and values of each layer's cross-attention: layer l reads context l mod n of the n
+        `contexts` `[batch, tokens, context_size]`, with its bias of `biases` (`attention_bias` of their masks)."""
         memories = []
         for number in range(len(self.layers)):
             projector = self.layers[number - number % self.memory_sharing].cross_attention.attend
@@ -166,8 +144,8 @@ class TransformerEncoder(nn.Layer):
         return memories
 
     def attend_first(self, states: paddle.Tensor, bias: paddle.Tensor | None = None) -> paddle.Tensor:
-        """The self-attention of the first layer, `[batch, tokens, hidden_size]` → the same shape: what does not depend
-        on the memories yet, so that one pass serves many of them. `forward` goes on from it with `attended`."""
+        """Run the self-attention of the first layer, `[batch, tokens, hidden_size]` → same shape. It does not depend on
+        the memories, so one pass serves many of them; `forward` continues from it with `attended`."""
         return self.layers[0].attention(states, bias)[0]
 
     def forward(
@@ -181,8 +159,8 @@ class TransformerEncoder(nn.Layer):
     ) -> paddle.Tensor:
         """`[batch, tokens, hidden_size]` → the states after the last layer, the same shape.
 
-        `read_at`: the one position that is read afterwards, an int or `[batch]` int64. The last layer then computes
-        only that one and the result is `[batch, 1, hidden_size]`, equal to the full result at that position.
+        `read_at`: the only position needed, an int or `[batch]` int64. The last layer then computes only that one and
+        the result is `[batch, 1, hidden_size]`, equal to the full result at that position.
         `memories`: one for each layer's cross-attention (`project_memories`). `attended`: `states` come from
         `attend_first`. `options`: passed to every layer.
         """
@@ -190,7 +168,7 @@ class TransformerEncoder(nn.Layer):
         shared = spread_bias(bias, self.layers[0].attention.attend.num_heads, states.shape[1]) if last > 0 else bias
         for number, layer in enumerate(self.layers):
             if number == last and read_at is not None:
-                options["wanted"], shared = _rows_at(states, read_at), bias
+                options["wanted"], shared = take_positions(states, read_at), bias
             if memories is not None:
                 options["memory"] = memories[number]
             options["attended"] = attended and number == 0
@@ -216,10 +194,3 @@ class TransformerEncoder(nn.Layer):
             trail.append(states)
             maps.append(layer_maps)
         return trail, maps
-
-
-def _rows_at(states: paddle.Tensor, position: int | paddle.Tensor) -> paddle.Tensor:
-    """`[batch, 1, hidden]`: the row `position` (int, or `[batch]` int64) of every sequence."""
-    if isinstance(position, int):
-        return states[:, position : position + 1]
-    return take_positions(states, position).unsqueeze(1)

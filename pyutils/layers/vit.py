@@ -19,9 +19,9 @@ from pyutils.layers.initializers import layer_norm, linear, normal
 class VisionShape:
     """Sizes of a vision transformer; the defaults are ViT-B/16 at 256 pixels.
 
-    `dropout`: after the position embeddings, the attention's projection and both feed-forward layers;
-    `attention_dropout`: of attention weights; `drop_path`: chance that a sample skips a sub-layer of the last block
-    (arXiv 1603.09382), falling linearly to 0 at the first.
+    `image_size` is a multiple of `patch_size`. `dropout`: after the position embeddings, the attention's projection and
+    both feed-forward layers; `attention_dropout`: of attention weights; `drop_path`: chance that a sample skips a
+    sub-layer of the last block (arXiv 1603.09382), falling linearly to 0 at the first.
     """
 
     image_size: int = 256
@@ -38,9 +38,7 @@ class VisionShape:
 
     @property
     def grid(self) -> int:
-        """Patches along one side; ValueError when the image is no multiple of the patch."""
-        if self.image_size % self.patch_size:
-            raise ValueError(f"image size {self.image_size} is not divisible by patch size {self.patch_size}")
+        """Patches along one side."""
         return self.image_size // self.patch_size
 
 
@@ -61,7 +59,7 @@ class DropPath(nn.Layer):
 
 
 class PatchEmbedding(nn.Layer):
-    """Cuts an image into squares and projects each, as one matrix product."""
+    """Cut an image into squares and project each, as one matrix product."""
 
     def __init__(self, shape: VisionShape):
         super().__init__()
@@ -174,8 +172,8 @@ def resize_positions(positions: np.ndarray, tokens: int) -> np.ndarray:
 
 
 def adapt_positions(name: str, array: np.ndarray, wanted: tuple[int, ...]) -> np.ndarray | None:
-    """`resize_positions` in the form that strict loading takes: for tensors named `….positions` `[1, tokens, width]`
-    of equal width; None for all others."""
+    """`resize_positions` as a hook of strict loading: for tensors named `….positions` `[1, tokens, width]` of equal
+    width; None for all others."""
     fits = array.ndim == 3 and len(wanted) == 3 and array.shape[2] == wanted[2]
     return resize_positions(array, wanted[1]) if fits and name.endswith("positions") else None
 

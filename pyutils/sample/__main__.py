@@ -1,4 +1,4 @@
-"""`python -m pyutils.sample easy-vqa|world`: make the sample data."""
+"""Generate sample data: `python -m pyutils.sample easy-vqa|world`."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from pyutils.errors import InputError
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line; returns the exit status (2 when the user has something to put right)."""
+    """Run the command line; returns the exit status (2 for wrong input)."""
     options = _parser().parse_args(arguments)
     try:
-        made = options.run(options)
+        written = options.run(options)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    print(f"{options.output}: {'written' if made else 'already complete, nothing to do'}")
+    print(f"{options.output}: {'written' if written else 'already complete, nothing to do'}")
     return 0
 
 
@@ -25,51 +25,50 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m pyutils.sample", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     easy = commands.add_parser("easy-vqa", help="easy-VQA as VQA v2 files and region features")
-    easy.add_argument("--output", type=Path, required=True, help="folder to write to")
-    easy.add_argument("--overwrite", action="store_true", help="replace a folder that other arguments filled")
     easy.add_argument("--seed", type=int, default=0, help="chooses the validation tenth (default 0)")
     easy.set_defaults(run=_easy_vqa)
     world = commands.add_parser("world", help="drawn scenes in the formats of every task")
-    world.add_argument("--output", type=Path, required=True, help="folder to write to")
-    world.add_argument("--overwrite", action="store_true", help="replace a folder that other arguments filled")
-    world.add_argument("--scenes", type=int, default=1000, help="pictures of each source (default 1000)")
-    world.add_argument("--seed", type=int, default=0, help="of everything random (default 0)")
+    world.add_argument("--scenes", type=int, default=1000, help="images of each source (default 1000)")
+    world.add_argument("--seed", type=int, default=0, help="random seed (default 0)")
     world.add_argument("--only", help="comma-separated parts: vqa, coco, nlvr2, refcoco+, snli-ve, … (default all)")
     world.add_argument("--dimension", type=int, default=192, help="of the region features (default 192)")
     world.add_argument("--shapes", type=int, default=6, help="different shapes, 2-6 (default 6)")
     world.add_argument("--colours", type=int, default=8, help="different colours, 4-8 (default 8)")
-    world.add_argument("--sentences", type=int, default=2, help="NLVR2 sentences of every 8 pictures, 1-6 (default 2)")
+    world.add_argument("--sentences", type=int, default=2, help="NLVR2 sentences per set of 8 images, 1-6 (default 2)")
     world.add_argument("--preview", type=Path, help="also draw a contact sheet of the written files to this PNG")
     world.set_defaults(run=_world)
+    for command in (easy, world):
+        command.add_argument("--output", type=Path, required=True, help="folder to write to")
+        command.add_argument("--overwrite", action="store_true", help="replace a folder made with other arguments")
     return parser
 
 
 def _easy_vqa(options: argparse.Namespace) -> bool:
-    from pyutils.sample.easy_vqa import convert
+    from pyutils.sample.easy_vqa import make_easy_vqa
 
-    return convert(options.output, options.seed, options.overwrite)
+    return make_easy_vqa(options.output, options.seed, options.overwrite)
 
 
 def _world(options: argparse.Namespace) -> bool:
-    from pyutils.sample.scenes import Concepts
     from pyutils.sample.world import write_world
 
     only = None if options.only is None else [name.strip() for name in options.only.split(",") if name.strip()]
-    made = write_world(
+    written = write_world(
         options.output,
         options.scenes,
         options.seed,
         only,
         options.dimension,
         options.overwrite,
-        Concepts.first(options.shapes, options.colours),
+        options.shapes,
+        options.colours,
         options.sentences,
     )
     if options.preview is not None:
         from pyutils.sample.preview import draw_preview
 
         draw_preview(options.output, options.preview)
-    return made
+    return written
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Choosing examples so that a text alone tells nothing about its answer."""
+"""Choose examples so that a text alone does not reveal its answer."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ Item = TypeVar("Item")
 def balanced(
     by_answer: Mapping[Answer, Sequence[Item]], rng: np.random.Generator, most: int, answers: int = 2
 ) -> list[tuple[Answer, Item]]:
-    """Equally many items for every kept answer.
+    """Draw equally many items for every kept answer.
 
-    Answers that are too rare are left out: among all possible depths the one is taken that keeps most items, with at
-    least `answers` answers (all are equally frequent in what comes out, so guessing among k answers is right 1/k of
-    the time).
+    Rare answers are left out: of all numbers of answers, at least `answers`, the one that keeps most items is taken.
+    Guessing among k kept answers is right 1/k of the time.
 
     Args:
         by_answer: the items that have each answer.

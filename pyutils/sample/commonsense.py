@@ -1,4 +1,4 @@
-"""VCR: questions with four answers and four rationales about numbered objects, and a metadata file a picture."""
+"""VCR: questions with four answers and four rationales about numbered objects, and a metadata file per image."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any, NamedTuple, Union
 import numpy as np
 
 from pyutils.formats.atomic import atomic_write, write_json
-from pyutils.sample.pool import Picture
-from pyutils.sample.scenes import EVERYTHING, SIDE, SIZES, Concepts, Thing
+from pyutils.sample.pool import SampleImage
+from pyutils.sample.scenes import SIDE, SIZES, Concepts, Thing
 
 Words = list[Union[str, list[int]]]
-_QUESTIONS_PER_PICTURE = 3
+_QUESTIONS_PER_IMAGE = 3
 
 
 class Choices(NamedTuple):
@@ -26,9 +26,9 @@ class Choices(NamedTuple):
 
 
 def colour_question(
-    things: Sequence[Thing], first: int, second: int, rng: np.random.Generator, concepts: Concepts = EVERYTHING
+    things: Sequence[Thing], first: int, second: int, rng: np.random.Generator, concepts: Concepts
 ) -> Choices:
-    """Its colour; the reason is its size and the side of the other on which it stands."""
+    """Ask for the colour of a thing; the reason is its size and on which side of the other it is."""
     thing, other = things[first], things[second]
     names = [thing.colour, *(name for name in rng.permutation(list(concepts.colours)) if name != thing.colour)][:4]
     sides = ("left", "right") if thing.is_left_of(other) else ("right", "left")
@@ -38,10 +38,10 @@ def colour_question(
     return Choices(["What", "color", "is", [first], "?"], answers, reasons)
 
 
-def place_question(
-    things: Sequence[Thing], first: int, second: int, rng: np.random.Generator, concepts: Concepts = EVERYTHING
+def location_question(
+    things: Sequence[Thing], first: int, second: int, rng: np.random.Generator, concepts: Concepts
 ) -> Choices:
-    """Where one stands from the other; the reason is the colours of both, each right or wrong."""
+    """Ask where one is from the other; the reason is the colours of both, each right or wrong."""
     thing, other = things[first], things[second]
     sides = ("left", "right") if thing.is_left_of(other) else ("right", "left")
     heights = ("above", "below") if thing.is_above(other) else ("below", "above")
@@ -54,32 +54,26 @@ def place_question(
 
 
 def write_questions(
-    path: Path,
-    split: str,
-    pictures: Sequence[Picture],
-    rng: np.random.Generator,
-    concepts: Concepts = EVERYTHING,
+    path: Path, split: str, images: Sequence[SampleImage], rng: np.random.Generator, concepts: Concepts
 ) -> list[list[str]]:
     """Write one split as VCR's JSON lines; returns the words that each question and its choices use.
 
-    The four choices differ in two attributes that are each as often right as wrong, and stand in random order, so
-    that neither the texts nor their order tell the right one. Labels of the test split are left out.
+    The four choices differ in two attributes that are each as often right as wrong, in random order, so that neither
+    the texts nor their order reveal the right one. Labels of the test split are left out.
     """
     words: list[list[str]] = []
     with atomic_write(path) as stream:
-        number = 0
-        for picture in pictures:
-            for choices in _choices(picture, rng, concepts):
-                stream.write(json.dumps(_line(picture, choices, number, split, rng)) + "\n")
+        for image in images:
+            for choices in _choices(image, rng, concepts):
+                stream.write(json.dumps(_line(image, choices, len(words), split, rng)) + "\n")
                 texts = (choices.question, *choices.answers, *choices.rationales)
                 words.append([word for text in texts for word in text if isinstance(word, str)])
-                number += 1
     return words
 
 
-def _choices(picture: Picture, rng: np.random.Generator, concepts: Concepts) -> list[Choices]:
-    """Questions about ordered pairs of things that stand clearly apart in both directions."""
-    things = picture.scene.things
+def _choices(image: SampleImage, rng: np.random.Generator, concepts: Concepts) -> list[Choices]:
+    """Questions about ordered pairs of things that are clearly apart in both directions."""
+    things = image.scene.things
     pairs = [
         (i, j)
         for i, one in enumerate(things)
@@ -87,22 +81,22 @@ def _choices(picture: Picture, rng: np.random.Generator, concepts: Concepts) -> 
         if (one.is_left_of(two) or two.is_left_of(one)) and (one.is_above(two) or two.is_above(one))
     ]
     asked = []
-    for turn, place in enumerate(rng.permutation(len(pairs))[:_QUESTIONS_PER_PICTURE]):
-        ask = (colour_question, place_question)[(picture.image_id + turn) % 2]
-        first, second = pairs[place]
+    for turn, number in enumerate(rng.permutation(len(pairs))[:_QUESTIONS_PER_IMAGE]):
+        ask = (colour_question, location_question)[(image.image_id + turn) % 2]
+        first, second = pairs[number]
         asked.append(ask(things, first, second, rng, concepts))
     return asked
 
 
-def _line(picture: Picture, choices: Choices, number: int, split: str, rng: np.random.Generator) -> dict[str, Any]:
+def _line(image: SampleImage, choices: Choices, number: int, split: str, rng: np.random.Generator) -> dict[str, Any]:
     orders = [[int(i) for i in rng.permutation(4)] for _ in range(2)]
     line: dict[str, Any] = {
-        "movie": picture.path.split("/")[0],
-        "objects": [thing.shape for thing in picture.scene.things],
+        "movie": image.path.split("/")[0],
+        "objects": [thing.shape for thing in image.scene.things],
         "interesting_scores": [0],
         "answer_likelihood": "likely",
-        "img_fn": picture.path,
-        "metadata_fn": picture.path.replace(".jpg", ".json"),
+        "img_fn": image.path,
+        "metadata_fn": image.path.replace(".jpg", ".json"),
         "answer_orig": _plain(choices.answers[0]),
         "question_orig": _plain(choices.question),
         "rationale_orig": _plain(choices.rationales[0]),
@@ -115,7 +109,7 @@ def _line(picture: Picture, choices: Choices, number: int, split: str, rng: np.r
         "rationale_sources": [0, 0, 0, 0],
         "rationale_match_iter": [0, 0, 0, 0],
         "rationale_label": orders[1].index(0),
-        "img_id": f"{split}-{picture.image_id}",
+        "img_id": f"{split}-{image.image_id}",
         "question_number": number,
         "annot_id": f"{split}-{number}",
         "match_fold": f"{split}-0",
@@ -131,10 +125,10 @@ def _plain(text: Words) -> str:
     return " ".join(word if isinstance(word, str) else ", ".join(str(i + 1) for i in word) for word in text)
 
 
-def write_metadata(folder: Path, pictures: Sequence[Picture]) -> None:
-    """Write beside every picture its boxes (x1, y1, x2, y2, score), polygons, names and size."""
-    for picture in pictures:
-        things = picture.scene.things
+def write_metadata(folder: Path, images: Sequence[SampleImage]) -> None:
+    """Write next to every image its boxes (x1, y1, x2, y2, score), polygons, names and size."""
+    for image in images:
+        things = image.scene.things
         metadata = {
             "boxes": [[*thing.box, 1.0] for thing in things],
             "segms": [[[list(point) for point in thing.outline]] for thing in things],
@@ -142,4 +136,4 @@ def write_metadata(folder: Path, pictures: Sequence[Picture]) -> None:
             "width": SIDE,
             "height": SIDE,
         }
-        write_json((folder / picture.path).with_suffix(".json"), metadata, indent=None)
+        write_json((folder / image.path).with_suffix(".json"), metadata, indent=None)

@@ -1,9 +1,9 @@
-"""A small hand-made region descriptor: a stand-in for a detector's region features.
+"""A small hand-made region descriptor in place of a detector's region features.
 
 A region is any pixel box. It is read as a 16 x 16 patch by area averaging, compared with the colour of the image's
 border, and described by colours, the mask of what differs from the border, the mask's moments and the orientations of
-its outline. Nothing is learnt and nothing knows a class: what a shape or a colour is called is left to the model.
-`window_boxes` gives the regions to describe where there is no detector: overlapping windows and the whole image.
+its outline. Nothing is learnt and no class is known.
+`window_boxes` gives the regions to describe where there is no detector: overlapping windows and the entire image.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _SCALES = ((5, 1 / 3), (3, 1 / 2), (1, 1.0))
 
 
 def window_boxes(width: int, height: int) -> np.ndarray:
-    """Overlapping windows of an image: 5 x 5 of a third of the side, 3 x 3 of half of it, and the whole image.
+    """Overlapping windows of an image: 5 x 5 of a third of the side, 3 x 3 of half of it, and the entire image.
 
     Returns:
         `[35, 4]` float32, x1, y1, x2, y2 in pixels, small windows first, row by row.
@@ -46,14 +46,11 @@ def describe_windows(images: np.ndarray) -> np.ndarray:
 
     Returns:
         `[b, 35, 192]` float32, in the order of `window_boxes`.
-
-    Raises:
-        ValueError: `images` is not `[b, h, w, 3]` uint8.
     """
-    _check(images, 4)
     boxes = window_boxes(images.shape[2], images.shape[1])
-    chunks = [_describe(images[i : i + _IMAGES_AT_ONCE], boxes) for i in range(0, len(images), _IMAGES_AT_ONCE)]
-    return np.concatenate(chunks) if chunks else np.zeros((0, len(boxes), DIMENSION), np.float32)
+    return np.concatenate(
+        [_describe(images[i : i + _IMAGES_AT_ONCE], boxes) for i in range(0, len(images), _IMAGES_AT_ONCE)]
+    )
 
 
 def describe_boxes(image: np.ndarray, boxes: np.ndarray) -> np.ndarray:
@@ -61,21 +58,12 @@ def describe_boxes(image: np.ndarray, boxes: np.ndarray) -> np.ndarray:
 
     Args:
         image: `[h, w, 3]` uint8, RGB.
-        boxes: `[n, 4]` x1, y1, x2, y2 in pixels; what lies outside of the image does not count.
+        boxes: `[n, 4]` x1, y1, x2, y2 in pixels; parts outside of the image are cut off.
 
     Returns:
         `[n, 192]` float32.
-
-    Raises:
-        ValueError: `image` is not `[h, w, 3]` uint8.
     """
-    _check(image, 3)
     return _describe(image[None], np.asarray(boxes, np.float32).reshape(-1, 4))[0]
-
-
-def _check(images: np.ndarray, dimensions: int) -> None:
-    if images.ndim != dimensions or images.shape[-1] != 3 or images.dtype != np.uint8:
-        raise ValueError(f"expected {dimensions}-d uint8 RGB, channels last; found {images.dtype} {images.shape}")
 
 
 def _describe(images: np.ndarray, boxes: np.ndarray) -> np.ndarray:
@@ -87,8 +75,8 @@ def _describe(images: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     patches = _patches(pixels, boxes).reshape(-1, _PATCH, _PATCH, 3)
     distance = np.sqrt(np.square(patches - background[:, None, None]).sum(axis=-1))
     mask = np.clip((distance - _BACKGROUND_DISTANCE) / _BACKGROUND_SOFTNESS, 0.0, 1.0)  # [b * n, 16, 16]
-    place = np.tile(_place(boxes, width, height), (count, 1))
-    blocks = [place, _colours(patches, mask, background), _moments(mask), _outline(mask)]
+    location = np.tile(_location(boxes, width, height), (count, 1))
+    blocks = [location, _colours(patches, mask, background), _moments(mask), _outline(mask)]
     blocks += [2.0 * _pool(mask, 2) - 0.6, 2.5 * (_pool(patches, 4) - 0.8)]
     return np.concatenate(blocks, axis=1, dtype=np.float32).reshape(count, len(boxes), DIMENSION)
 
@@ -118,7 +106,7 @@ def _area_weights(starts: np.ndarray, ends: np.ndarray, length: int) -> np.ndarr
     return (overlap / overlap.sum(axis=-1, keepdims=True)).astype(np.float32)
 
 
-def _place(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
+def _location(boxes: np.ndarray, width: int, height: int) -> np.ndarray:
     """Corners and sides as shares of the image, about -1 to 1: `[n, 6]`."""
     scaled = boxes / np.array([width, height, width, height], np.float32)
     sides = scaled[:, 2:] - scaled[:, :2]

@@ -1,4 +1,4 @@
-"""Regions of a scene as a detector would find them: near the objects, not on them, and a few of nothing."""
+"""RegionFeatures of a scene as a detector would find them: noisy boxes of the objects, and a few of the ground."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from functools import lru_cache
 
 import numpy as np
 
+from pyutils.data.features.spec import RegionFeatures
 from pyutils.sample.descriptor import DIMENSION, describe_boxes
-from pyutils.sample.region_files import Regions
-from pyutils.sample.scenes import COLOURS, CRATE, SHAPES, SIDE, Scene
+from pyutils.sample.scenes import COLOURS, CRATE, SHAPES, SIDE, Scene, Thing
 
 # Class names in the order of `class_probs`; the background comes last, as in the published detectors' scores.
 CLASSES = (*(f"{colour} {shape}" for shape in SHAPES for colour in COLOURS), CRATE, "background")
@@ -20,23 +20,23 @@ _MISSED, _TWICE = 0.02, 0.25
 _PROJECTION_SEED = 20190806
 
 
-def detect(scene: Scene, pixels: np.ndarray, rng: np.random.Generator, dimension: int) -> Regions:
-    """Detections of a picture: noisy boxes of the things (2 % missed, 25 % found twice) and 3-5 boxes of ground.
+def detect(scene: Scene, pixels: np.ndarray, rng: np.random.Generator, dimension: int) -> RegionFeatures:
+    """Detect an image: noisy boxes of the things (2 % missed, 25 % found twice) and 3-5 boxes of ground.
 
     Args:
         scene: what is drawn.
-        pixels: `[128, 128, 3]` uint8, its picture.
+        pixels: `[128, 128, 3]` uint8, its image.
         rng: the noise.
         dimension: of the features, see `resize`.
 
     Returns:
-        Regions in falling confidence, with class probabilities over `CLASSES`.
+        RegionFeatures in falling confidence, with class probabilities over `CLASSES`.
     """
     boxes, classes = [], []
     for thing in scene.things:
         found = 0 if rng.random() < _MISSED and len(scene.things) > 2 else 1 + int(rng.random() < _TWICE)
         for _ in range(found):
-            boxes.append(_shaken(thing.box, rng))
+            boxes.append(_jittered(thing.box, rng))
             classes.append(class_of(thing))
     for _ in range(int(rng.integers(3, 6))):
         width, height = rng.uniform(16, 60, 2)
@@ -49,41 +49,40 @@ def detect(scene: Scene, pixels: np.ndarray, rng: np.random.Generator, dimension
     return _regions(pixels, array[order], probs[order], dimension)
 
 
-def true_regions(scene: Scene, pixels: np.ndarray, dimension: int) -> Regions:
+def true_regions(scene: Scene, pixels: np.ndarray, dimension: int) -> RegionFeatures:
     """The things' own boxes, in drawing order, with certain classes."""
     boxes = np.array([thing.box for thing in scene.things], np.float32)
     probs = np.eye(len(CLASSES), dtype=np.float32)[[class_of(thing) for thing in scene.things]]
     return _regions(pixels, boxes, probs, dimension)
 
 
-def class_of(thing) -> int:
-    """The thing's place in `CLASSES`."""
+def class_of(thing: Thing) -> int:
+    """The thing's index in `CLASSES`."""
     return CLASSES.index(CRATE if thing.shape == CRATE else f"{thing.colour} {thing.shape}")
 
 
-def _regions(pixels: np.ndarray, boxes: np.ndarray, probs: np.ndarray, dimension: int) -> Regions:
+def _regions(pixels: np.ndarray, boxes: np.ndarray, probs: np.ndarray, dimension: int) -> RegionFeatures:
     features = resize(describe_boxes(pixels, boxes), dimension)
-    return Regions(features, boxes, pixels.shape[1], pixels.shape[0], probs.astype(np.float32))
+    return RegionFeatures(features, boxes, pixels.shape[1], pixels.shape[0], probs.astype(np.float32))
 
 
-def _shaken(box, rng: np.random.Generator) -> tuple[float, ...]:
+def _jittered(box, rng: np.random.Generator) -> tuple[float, ...]:
     side = box[2] - box[0]
     return tuple(float(np.clip(edge + rng.normal(0, _JITTER) * side, 0, SIDE)) for edge in box)
 
 
 def _noisy_probs(number: int, rng: np.random.Generator) -> np.ndarray:
     """A distribution over the classes with 55-95 % on the right one, the rest spread unevenly."""
-    sure = rng.uniform(0.55, 0.95)
-    rest = rng.dirichlet(np.full(len(CLASSES), 0.2))
-    probs = (1 - sure) * rest
-    probs[number] += sure
+    certain = rng.uniform(0.55, 0.95)
+    probs = (1 - certain) * rng.dirichlet(np.full(len(CLASSES), 0.2))
+    probs[number] += certain
     return probs
 
 
 def resize(features: np.ndarray, dimension: int) -> np.ndarray:
-    """Features as wide as a model wants: followed by zeros, or rotated and cut by a fixed orthonormal projection.
+    """Pad features `[n, 192]` with zeros, or project them orthonormally, to `[n, dimension]` float32.
 
-    `[n, 192]` to `[n, dimension]` float32. With fewer dimensions, inner products are kept as well as a projection can.
+    With fewer dimensions, inner products are kept as well as a projection can.
     """
     if dimension >= DIMENSION:
         return np.pad(features, ((0, 0), (0, dimension - DIMENSION)))

@@ -1,4 +1,4 @@
-"""What can be said about scenes: names, captions made of phrases, statements that are true or not."""
+"""Texts about scenes: names, captions made of phrases, true and false statements."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pyutils.sample.scenes import CRATE, EVERYTHING, Concepts, Scene, Thing
+from pyutils.sample.scenes import CRATE, Concepts, Scene, Thing
 
 NUMBERS = ("no", "one", "two", "three", "four", "five")
 
@@ -31,12 +31,11 @@ def full_name(thing: Thing, size: bool = False) -> str:
 
 
 class Segment(NamedTuple):
-    """A stretch of a caption, the numbers of the things it names (none for plain words), and whether it names the
-    place as a whole."""
+    """A part of a caption; `things`: numbers of the things it names; `is_ground`: it names the ground."""
 
     text: str
     things: tuple[int, ...] = ()
-    is_place: bool = False
+    is_ground: bool = False
 
 
 @dataclass(frozen=True)
@@ -51,15 +50,15 @@ class Caption:
         return " ".join(segment.text for segment in self.segments) + " ."
 
 
-def captions(scene: Scene, rng: np.random.Generator, count: int = 5) -> list[Caption]:
-    """`count` different ways to describe a scene: relations, lists, counts."""
-    writers = (_relation, _listing, _counting, _picture, _relation)
+def captions(scene: Scene, rng: np.random.Generator) -> list[Caption]:
+    """Describe a scene in five ways: relations, lists, counts; repeated only where 50 tries find no five."""
+    writers = (_relation, _listing, _counting, _presentation, _relation)
     written: list[Caption] = []
-    for turn in range(20 * count):
+    for turn in range(100):
         caption = writers[turn % len(writers)](scene, rng)
-        if caption.text not in {known.text for known in written} or turn > 10 * count:
+        if caption.text not in {known.text for known in written} or turn > 50:
             written.append(caption)
-        if len(written) == count:
+        if len(written) == len(writers):
             break
     return written
 
@@ -70,13 +69,13 @@ def _relation(scene: Scene, rng: np.random.Generator) -> Caption:
     return Caption((Segment(names[0], (first,)), Segment(words), Segment(names[1], (second,))))
 
 
-def _picture(scene: Scene, rng: np.random.Generator) -> Caption:
+def _presentation(scene: Scene, rng: np.random.Generator) -> Caption:
     opening = ("the picture shows", "here we see", "this is a drawing of")[rng.integers(3)]
     return Caption((Segment(opening), *_relation(scene, rng).segments))
 
 
 def _related_pair(scene: Scene, rng: np.random.Generator) -> tuple[int, int, str]:
-    """Two things and how the first stands to the second; "next to" when nothing clearer holds."""
+    """Two things and where the first is from the second; "next to" when nothing clearer holds."""
     first, second = (int(i) for i in rng.permutation(len(scene.things))[:2])
     one, other = scene.things[first], scene.things[second]
     holds = {
@@ -93,9 +92,9 @@ def _listing(scene: Scene, rng: np.random.Generator) -> Caption:
     order = [int(i) for i in rng.permutation(len(scene.things))]
     with_size = bool(rng.integers(2))
     segments: list[Segment] = []
-    for place, number in enumerate(order):
-        if place:
-            segments.append(Segment("and" if place == len(order) - 1 else ","))
+    for position, number in enumerate(order):
+        if position:
+            segments.append(Segment("and" if position == len(order) - 1 else ","))
         segments.append(Segment(with_article(full_name(scene.things[number], with_size)), (number,)))
     return Caption(tuple(segments))
 
@@ -112,7 +111,7 @@ def _counting(scene: Scene, rng: np.random.Generator) -> Caption:
     if others:
         other = others[rng.integers(len(others))]
         segments += [Segment("with"), Segment(with_article(full_name(scene.things[other])), (other,))]
-    return Caption((*segments, Segment("on"), Segment("a plain ground", is_place=True)))
+    return Caption((*segments, Segment("on"), Segment("a plain ground", is_ground=True)))
 
 
 class Statement(NamedTuple):
@@ -124,11 +123,11 @@ class Statement(NamedTuple):
     least: int
 
     def holds(self, scene: Scene) -> bool:
-        """Whether enough of it is visible."""
+        """True when enough of it is visible."""
         return len(scene.select(shape=self.shape, colour=self.colour)) >= self.least
 
 
-def existence_statements(concepts: Concepts = EVERYTHING) -> list[Statement]:
+def existence_statements(concepts: Concepts) -> list[Statement]:
     """Statements that something is there, of every colour, shape and both."""
     found = []
     for shape in concepts.shapes:

@@ -1,4 +1,4 @@
-"""NLVR2: sentences about two pictures, true of exactly two of the four pairs that share them."""
+"""NLVR2: sentences about two images, true of exactly two of the four pairs that share them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import numpy as np
 
 from pyutils.formats.atomic import atomic_write
 from pyutils.sample.language import NUMBERS, plural, with_article
-from pyutils.sample.pool import Picture
+from pyutils.sample.pool import SampleImage
 from pyutils.sample.scenes import COLOURS, SHAPES, Scene
 
-# Kinds of sentences, of which a set has one each.
+# Kinds of sentences; a set has one of each.
 MOST_SENTENCES = 6
 
 
@@ -49,91 +49,78 @@ def pair_statements() -> list[PairStatement]:
             ),
         ]
         for number in range(1, 5):
-            noun = shape if number == 1 else several
-            verb = "is" if number == 1 else "are"
+            counted = f"is exactly one {shape}" if number == 1 else f"are exactly {NUMBERS[number]} {several}"
             found.append(
                 PairStatement(
-                    f"There {verb} exactly {NUMBERS[number]} {noun} in total.",
+                    f"There {counted} in total.",
                     "total",
                     lambda left, right, s=shape, n=number: len(left.select(s)) + len(right.select(s)) == n,
                 )
             )
-    return found + _coloured()
-
-
-def _coloured() -> list[PairStatement]:
-    found = []
     for colour in COLOURS:
-        found.append(
+        found += [
             PairStatement(
                 f"Something {colour} is in both images.",
                 "both",
                 lambda left, right, c=colour: bool(left.select(colour=c) and right.select(colour=c)),
-            )
-        )
-        found.append(
+            ),
             PairStatement(
                 f"One image shows something {colour} and the other does not.",
                 "one",
                 lambda left, right, c=colour: bool(left.select(colour=c)) != bool(right.select(colour=c)),
-            )
-        )
-        for side in ("left", "right"):
-            found.append(
-                PairStatement(
-                    f"The {side} image contains something {colour}.",
-                    "side",
-                    lambda left, right, c=colour, s=side: bool((left if s == "left" else right).select(colour=c)),
-                )
-            )
+            ),
+            PairStatement(
+                f"The left image contains something {colour}.",
+                "side",
+                lambda left, right, c=colour: bool(left.select(colour=c)),
+            ),
+            PairStatement(
+                f"The right image contains something {colour}.",
+                "side",
+                lambda left, right, c=colour: bool(right.select(colour=c)),
+            ),
+        ]
     return found
 
 
 def write_pairs(
-    path: Path, split: str, pictures: Sequence[Picture], rng: np.random.Generator, most: int = 2
+    path: Path, split: str, images: Sequence[SampleImage], rng: np.random.Generator, most: int
 ) -> list[str]:
     """Write one split as JSON lines (identifier `split-set-pair-sentence`); returns the sentences.
 
-    Eight pictures in a row are the four pairs of a set. A sentence is used when it is true of two of them, so half of
+    Eight consecutive images are the four pairs of a set. A sentence is used when it is true of two of them, so half of
     the labels of every sentence are True. A set has at most `most` sentences, each of another kind.
     """
     statements, lines, sentences = pair_statements(), [], []
-    for start in range(0, len(pictures), 8):
-        scenes = [picture.scene for picture in pictures[start : start + 8]]
-        number = pictures[start].name.split("-")[1]
-        fitting = []
-        for place in rng.permutation(len(statements)):
-            labels = [statements[place].holds(scenes[2 * i], scenes[2 * i + 1]) for i in range(4)]
+    for start in range(0, len(images), 8):
+        scenes = [image.scene for image in images[start : start + 8]]
+        set_number = images[start].name.split("-")[1]
+        fitting: dict[str, tuple[str, list[bool]]] = {}
+        for number in rng.permutation(len(statements)):
+            sentence, kind, holds = statements[number]
+            labels = [holds(scenes[2 * i], scenes[2 * i + 1]) for i in range(4)]
             if sum(labels) == 2:
-                fitting.append((statements[place], labels))
-        for index, (statement, labels) in enumerate(_different_kinds(fitting)[:most]):
-            sentences.append(statement.sentence)
+                fitting.setdefault(kind, (sentence, labels))
+        for index, (sentence, labels) in enumerate(list(fitting.values())[:most]):
+            sentences.append(sentence)
             for pair, label in enumerate(labels):
-                lines.append(_line(f"{split}-{number}-{pair}-{index}", statement.sentence, label))
+                lines.append(_line(f"{split}-{set_number}-{pair}-{index}", sentence, label))
     with atomic_write(path) as stream:
         stream.writelines(line + "\n" for line in lines)
     return sentences
 
 
-def _different_kinds(fitting: list[tuple[PairStatement, list[bool]]]) -> list[tuple[PairStatement, list[bool]]]:
-    chosen: dict[str, tuple[PairStatement, list[bool]]] = {}
-    for statement, labels in fitting:
-        chosen.setdefault(statement.kind, (statement, labels))
-    return list(chosen.values())
-
-
 def _line(identifier: str, sentence: str, label: bool) -> str:
-    return json.dumps(
-        {
-            "validation": {"1": str(label)},
-            "sentence": sentence,
-            "left_url": "",
-            "writer": "1",
-            "label": str(label),
-            "right_url": "",
-            "synset": "shape",
-            "query": "drawn shapes",
-            "identifier": identifier,
-            "extra_validations": {},
-        }
-    )
+    line = {
+        "validation": {"1": str(label)},
+        "sentence": sentence,
+        "left_url": "",
+        "writer": "1",
+        "label": str(label),
+        "right_url": "",
+        "synset": "shape",
+        "query": "drawn shapes",
+        "identifier": identifier,
+        "extra_validations": {},
+    }
+    return json.dumps(line)

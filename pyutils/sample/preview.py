@@ -1,8 +1,7 @@
-"""A contact sheet of a written world: pictures with boxes and what is said about them, read back from the files."""
+"""A contact sheet of a written world: images with boxes and texts, read back from the files."""
 
 from __future__ import annotations
 
-import json
 import re
 import textwrap
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from pyutils.errors import InputError
 from pyutils.formats import safe_pickle
 from pyutils.formats.atomic import atomic_write
+from pyutils.formats.json_files import read_json, read_json_lines
 
 _ACROSS, _CELL, _SCALE = 4, 300, 2
 _TITLE, _GAP, _LINE, _LETTERS = 34, 12, 15, 44
@@ -25,18 +25,15 @@ _INK = (30, 30, 34)
 
 @dataclass
 class Cell:
-    """A picture (or two), boxes on it (x1, y1, x2, y2 in pixels, colour, line width) and lines of text."""
+    """An image (or two), boxes on it (x1, y1, x2, y2 in pixels, colour, line width) and lines of text."""
 
-    pictures: list[Path]
+    images: list[Path]
     lines: list[str]
     boxes: list[tuple[Any, tuple[int, int, int], int]] = field(default_factory=list)
 
 
 def draw_preview(world: Path, path: Path) -> None:
-    """Draw four examples of every part that `world` holds and save them as the PNG `path`.
-
-    Raises InputError when `world` holds none.
-    """
+    """Draw four examples of every part of `world` and save them as the PNG `path`. InputError when it has no part."""
     rows = [(title, list(cells(world))) for title, marker, cells in _ROWS if (world / marker).exists()]
     if not rows:
         raise InputError(f"{world}: expected a folder written by `python -m pyutils.sample world`, found no part of it")
@@ -53,27 +50,28 @@ def draw_preview(world: Path, path: Path) -> None:
 def _strip(title: str, cells: list[Cell]) -> Image.Image:
     """One titled row of cells."""
     wrapped = [[part for line in cell.lines for part in textwrap.wrap(line, _LETTERS) or [""]] for cell in cells]
-    pictures = [_picture(cell) for cell in cells]
-    below = _TITLE + max(picture.height for picture in pictures) + 8
+    images = [_drawn(cell) for cell in cells]
+    below = _TITLE + max(image.height for image in images) + 8
     height = below + _LINE * max(len(lines) for lines in wrapped) + _GAP
     strip = Image.new("RGB", (_ACROSS * (_CELL + _GAP) + _GAP, height), "white")
     pencil = ImageDraw.Draw(strip)
     pencil.text((_GAP, 8), title, fill=_INK, font=ImageFont.load_default(16))
-    for place, (picture, lines) in enumerate(zip(pictures, wrapped)):
-        left = _GAP + place * (_CELL + _GAP)
-        strip.paste(picture, (left, _TITLE))
+    for column, (image, lines) in enumerate(zip(images, wrapped)):
+        left = _GAP + column * (_CELL + _GAP)
+        strip.paste(image, (left, _TITLE))
         for number, line in enumerate(lines):
             pencil.text((left, below + number * _LINE), line, fill=_INK, font=ImageFont.load_default(12))
     return strip
 
 
-def _picture(cell: Cell) -> Image.Image:
-    side = 128 * _SCALE if len(cell.pictures) == 1 else (_CELL - 4) // 2
-    canvas = Image.new("RGB", (_CELL if len(cell.pictures) > 1 else side, side), "white")
-    for place, path in enumerate(cell.pictures):
-        with Image.open(path) as picture:
-            factor = side / picture.width
-            canvas.paste(picture.convert("RGB").resize((side, side), Image.Resampling.LANCZOS), (place * (side + 4), 0))
+def _drawn(cell: Cell) -> Image.Image:
+    side = 128 * _SCALE if len(cell.images) == 1 else (_CELL - 4) // 2
+    canvas = Image.new("RGB", (_CELL if len(cell.images) > 1 else side, side), "white")
+    for column, path in enumerate(cell.images):
+        with Image.open(path) as image:
+            factor = side / image.width
+            resized = image.convert("RGB").resize((side, side), Image.Resampling.LANCZOS)
+            canvas.paste(resized, (column * (side + 4), 0))
     pencil = ImageDraw.Draw(canvas)
     for box, colour, width in cell.boxes:
         pencil.rectangle([float(edge) * factor for edge in box], outline=colour, width=width)
@@ -81,11 +79,7 @@ def _picture(cell: Cell) -> Image.Image:
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
-
-def _json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
+    return [entry for _, entry in read_json_lines(path)]
 
 
 def _corners(box) -> tuple[float, float, float, float]:
@@ -94,8 +88,8 @@ def _corners(box) -> tuple[float, float, float, float]:
 
 def _questions(world: Path) -> Iterator[Cell]:
     annotations = world / "VQA2/annotations"
-    asked = _json(annotations / "v2_OpenEnded_mscoco_val2014_questions.json")["questions"]
-    given = _json(annotations / "v2_mscoco_val2014_annotations.json")["annotations"]
+    asked = read_json(annotations / "v2_OpenEnded_mscoco_val2014_questions.json")["questions"]
+    given = read_json(annotations / "v2_mscoco_val2014_annotations.json")["annotations"]
     answers = {entry["question_id"]: entry["multiple_choice_answer"] for entry in given}
     for identity in sorted({question["image_id"] for question in asked})[:_ACROSS]:
         name = f"COCO_val2014_{identity:012d}"
@@ -106,8 +100,8 @@ def _questions(world: Path) -> Iterator[Cell]:
 
 
 def _captions(world: Path) -> Iterator[Cell]:
-    written = _json(world / "COCO/annotations/captions_val2014.json")
-    objects = _json(world / "COCO/annotations/instances_val2014.json")
+    written = read_json(world / "COCO/annotations/captions_val2014.json")
+    objects = read_json(world / "COCO/annotations/instances_val2014.json")
     for image in written["images"][-_ACROSS:]:
         lines = ["- " + a["caption"] for a in written["annotations"] if a["image_id"] == image["id"]]
         boxes = [_corners(a["bbox"]) for a in objects["annotations"] if a["image_id"] == image["id"]]
@@ -127,7 +121,7 @@ def _pairs(world: Path) -> Iterator[Cell]:
 
 def _references(world: Path) -> Iterator[Cell]:
     refs = safe_pickle.load(world / "refcoco+/refs(unc).p")
-    objects = {a["id"]: a for a in _json(world / "refcoco+/instances.json")["annotations"]}
+    objects = {a["id"]: a for a in read_json(world / "refcoco+/instances.json")["annotations"]}
     for ref in [ref for ref in refs if ref["split"] != "train"][:: max(len(refs) // 40, 1)][:_ACROSS]:
         path = world / f"images/coco/train2014/COCO_train2014_{ref['image_id']:012d}.jpg"
         lines = [sentence["sent"] for sentence in ref["sentences"]]
@@ -146,7 +140,7 @@ def _entailments(world: Path) -> Iterator[Cell]:
 
 def _choices(world: Path) -> Iterator[Cell]:
     for line in _lines(world / "vcr/val.jsonl")[:_ACROSS]:
-        boxes = _json(world / "vcr1images" / line["metadata_fn"])["boxes"]
+        boxes = read_json(world / "vcr1images" / line["metadata_fn"])["boxes"]
         lines = [_tagged(line["question"])]
         for kind in ("answer", "rationale"):
             right = line[f"{kind}_label"]

@@ -1,8 +1,9 @@
-"""Questions about scenes with ten answers each, balanced over complementary pictures."""
+"""Questions about scenes with ten answers each, balanced over complementary images."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from itertools import permutations
 from typing import NamedTuple, Optional
 
@@ -10,11 +11,12 @@ import numpy as np
 
 from pyutils.sample.balance import balanced
 from pyutils.sample.language import plural, with_article
-from pyutils.sample.scenes import EVERYTHING, SIZES, Concepts, Scene
-from pyutils.sample.vqa_files import ANSWERS_PER_QUESTION, Question, answer_type
+from pyutils.sample.pool import SampleImage
+from pyutils.sample.scenes import SIZES, Concepts, Scene
+from pyutils.sample.vqa_files import ANSWERS_PER_QUESTION, Question
 
 QUESTIONS_PER_SCENE = 8
-# A text may take this much more than its even share, because many texts cannot fill theirs; and at least so many.
+# A text may take this multiple of its even share, because many texts cannot fill theirs, and at least this number.
 _ROOM, _FEWEST_OF_TEXT = 1.25, 6
 # How many of the ten people give another answer than the true one.
 _DISSENT = (0, 0, 0, 0, 1, 1, 2, 3)
@@ -63,8 +65,8 @@ def _more(first: str, second: str) -> Callable[[Scene], Optional[str]]:
     return answer
 
 
-def question_kinds(concepts: Concepts = EVERYTHING) -> list[list[Asked]]:
-    """All question texts about these shapes and colours, one list a kind."""
+def question_kinds(concepts: Concepts) -> list[list[Asked]]:
+    """All question texts about these shapes and colours, one list per kind."""
     shapes, colours = concepts
     existence = [
         Asked(
@@ -101,64 +103,57 @@ def question_kinds(concepts: Concepts = EVERYTHING) -> list[list[Asked]]:
     return [existence, colour, shape, count, relation, size, more]
 
 
-class Placed(NamedTuple):
-    """A scene with the id and the name of its picture."""
+class _Row(NamedTuple):
+    """A question about an image: its answer there, and all answers that its text has in the split."""
 
-    image_id: int
-    image_name: str
-    scene: Scene
+    image: SampleImage
+    asked: Asked
+    answer: str
+    answers: tuple[str, ...]
 
 
-def ask(placed: Sequence[Placed], rng: np.random.Generator, concepts: Concepts = EVERYTHING) -> list[Question]:
-    """Questions about the scenes of one split, about eight a scene, ordered by picture.
+def ask(images: Sequence[SampleImage], rng: np.random.Generator, concepts: Concepts) -> list[Question]:
+    """Questions about the scenes of one split, about eight per scene, ordered by image.
 
-    Every text is asked equally often for each of its answers within the split, on pictures that differ in the answer:
-    the text alone does not tell it.
+    Every text is asked equally often for each of its answers within the split: the text alone does not reveal it.
     """
     kinds = question_kinds(concepts)
-    share = max(QUESTIONS_PER_SCENE * len(placed) // len(kinds), 2)
-    rows: list[tuple[Placed, Asked, str, tuple[str, ...]]] = []
+    share = max(QUESTIONS_PER_SCENE * len(images) // len(kinds), 2)
+    rows: list[_Row] = []
     for kind in kinds:
-        chosen: list[tuple[Placed, Asked, str, tuple[str, ...]]] = []
+        chosen: list[_Row] = []
         most = max(round(_ROOM * share / len(kind)), _FEWEST_OF_TEXT)
-        # The same order for every split: where there is no room for all texts, the splits leave out the same ones.
+        # The same order for every split: without room for all texts, the splits leave out the same ones.
         for number in np.random.default_rng(len(kind)).permutation(len(kind)):
             asked = kind[number]
-            picked = balanced(_by_answer(asked, placed), rng, most=min(share - len(chosen), most))
+            by_answer: dict[str, list[SampleImage]] = {}
+            for image in images:
+                answer = asked.answer(image.scene)
+                if answer is not None:
+                    by_answer.setdefault(answer, []).append(image)
+            picked = balanced(by_answer, rng, most=min(share - len(chosen), most))
             answers = tuple(dict.fromkeys(answer for answer, _ in picked))
-            chosen += [(place, asked, answer, answers) for answer, place in picked]
+            chosen += [_Row(image, asked, answer, answers) for answer, image in picked]
             if len(chosen) >= share - 1:
                 break
         rows += chosen
-    rows.sort(key=lambda row: (row[0].image_id, row[1].text))
-    return list(_numbered(rows, rng))
-
-
-def _by_answer(asked: Asked, placed: Iterable[Placed]) -> dict[str, list[Placed]]:
-    found: dict[str, list[Placed]] = {}
-    for place in placed:
-        answer = asked.answer(place.scene)
-        if answer is not None:
-            found.setdefault(answer, []).append(place)
-    return found
-
-
-def _numbered(rows, rng: np.random.Generator) -> Iterable[Question]:
-    numbers: dict[int, int] = {}
-    for place, asked, answer, answers in rows:
-        number = numbers[place.image_id] = numbers.get(place.image_id, -1) + 1
+    rows.sort(key=lambda row: (row.image.image_id, row.asked.text))
+    numbers: Counter[int] = Counter()
+    questions = []
+    for image, asked, answer, answers in rows:
+        identity = image.image_id * 1000 + numbers[image.image_id]
+        numbers[image.image_id] += 1
         given = _ten(answer, answers, rng)
-        identity = place.image_id * 1000 + number
-        kind = answer_type(answer)
-        yield Question(identity, place.image_id, place.image_name, asked.text, asked.question_type, kind, given)
+        questions.append(Question(identity, image.image_id, image.name, asked.text, asked.question_type, given))
+    return questions
 
 
 def _ten(answer: str, answers: Sequence[str], rng: np.random.Generator) -> tuple[str, ...]:
     """Ten people's answers: at least seven times the true one, the rest another answer to the same text."""
     wrong = [other for other in answers if other != answer]
     given = [answer] * ANSWERS_PER_QUESTION
-    for place in rng.permutation(ANSWERS_PER_QUESTION)[: _DISSENT[rng.integers(len(_DISSENT))]]:
-        given[place] = wrong[rng.integers(len(wrong))]
+    for person in rng.permutation(ANSWERS_PER_QUESTION)[: _DISSENT[rng.integers(len(_DISSENT))]]:
+        given[person] = wrong[rng.integers(len(wrong))]
     return tuple(given)
 
 

@@ -4,104 +4,84 @@ from __future__ import annotations
 
 import base64
 import pickle
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from pyutils.data.features.spec import RegionFeatures
 from pyutils.formats.atomic import write_json
 
 
-@dataclass(frozen=True)
-class Regions:
-    """Regions of one picture.
-
-    `features` `[n, d]` float32, `boxes` `[n, 4]` float32 x1, y1, x2, y2 in pixels, `class_probs` `[n, c]` float32 with
-    the background class last, or None.
-    """
-
-    features: np.ndarray
-    boxes: np.ndarray
-    width: int
-    height: int
-    class_probs: np.ndarray | None = None
-
-
-def write_spec(folder: Path, detector: str, provenance: str, example: Regions, max_regions: int) -> None:
-    """Write `spec.json`: which detector made the features of a folder, how large they are and where they come from."""
+def write_spec(
+    folder: Path, detector: str, provenance: str, dimension: int, max_regions: int, has_class_probs: bool = False
+) -> None:
+    """Write `spec.json`, the `FeatureSpec` of a folder of features."""
     spec = {
         "detector": detector,
-        "dimension": int(example.features.shape[1]),
+        "dimension": dimension,
         "max_regions": max_regions,
         "box_format": "xyxy_pixels",
-        "has_class_probs": example.class_probs is not None,
+        "has_class_probs": has_class_probs,
         "dtype": "float32",
         "provenance": provenance,
     }
     write_json(folder / "spec.json", spec)
 
 
-def write_npy(folder: Path, name: str, regions: Regions) -> None:
+def write_npy(folder: Path, name: str, regions: RegionFeatures) -> None:
     """Write `NAME.npy` `[n, d]` and `NAME_info.npy` (a pickled dict) as MMF's extraction script does."""
-    info: dict[str, Any] = {"bbox": regions.boxes, "num_boxes": len(regions.boxes)}
+    info: dict[str, Any] = {"bbox": regions.boxes, "num_boxes": len(regions)}
     if regions.class_probs is not None:
         info["objects"] = regions.class_probs[:, :-1].argmax(axis=1).astype(np.int64)
         info["cls_prob"] = regions.class_probs
     info.update(image_width=regions.width, image_height=regions.height)
-    np.save(folder / f"{name}.npy", np.ascontiguousarray(regions.features, np.float32))
+    np.save(folder / f"{name}.npy", regions.features)
     np.save(folder / f"{name}_info.npy", np.array(info, dtype=object), allow_pickle=True)
 
 
-def write_npz(folder: Path, file_name: str, regions: Regions) -> None:
-    """Write `FILE_NAME.npz` with box_features, max_conf and cls_boxes, as VisualBERT's extraction script does."""
-    probs = regions.class_probs
-    confidence = np.ones(len(regions.boxes), np.float32) if probs is None else probs[:, :-1].max(axis=1)
+def write_npz(folder: Path, file_name: str, regions: RegionFeatures) -> None:
+    """Write `FILE_NAME.npz` with box_features, max_conf and cls_boxes, as VisualBERT's extraction script does.
+
+    `regions` have boxes and class probabilities.
+    """
+    assert regions.boxes is not None and regions.class_probs is not None
     np.savez(
         folder / f"{file_name}.npz",
-        box_features=np.ascontiguousarray(regions.features, np.float32),
-        max_conf=confidence.astype(np.float32),
-        cls_boxes=np.ascontiguousarray(regions.boxes, np.float32),
+        box_features=regions.features,
+        max_conf=regions.class_probs[:, :-1].max(axis=1),
+        cls_boxes=regions.boxes,
     )
 
 
-def write_lmdb(path: Path, entries: Iterable[tuple[str, Regions]], base64_text: bool) -> int:
+def write_lmdb(path: Path, entries: Sequence[tuple[str, RegionFeatures]], base64_text: bool) -> None:
     """Write an LMDB of pickled dicts with the key list under `keys`, as ViLBERT's extraction scripts do.
 
     Args:
-        path: the database folder, made if missing.
+        path: the database folder, created if missing.
         entries: image id and regions.
         base64_text: arrays and numbers as text (ViLBERT), else as arrays and integers (12-in-1).
-
-    Returns:
-        The number of images.
     """
     import lmdb
 
     records = {name.encode(): pickle.dumps(_entry(name, regions, base64_text), protocol=2) for name, regions in entries}
     records[b"keys"] = pickle.dumps(sorted(records), protocol=2)
     path.mkdir(parents=True, exist_ok=True)
-    # Keys, page headers and part-filled overflow pages: at most two pages beside the value of each.
+    # Keys, page headers and partly filled overflow pages: at most two pages in addition to each value.
     size = sum(len(value) + 2 * 4096 for value in records.values()) + (1 << 20)
     with lmdb.open(str(path), map_size=size, lock=False) as store, store.begin(write=True) as transaction:
         for key in sorted(records):
             transaction.put(key, records[key])
-    return len(records) - 1
 
 
-def _entry(name: str, regions: Regions, base64_text: bool) -> dict[str, Any]:
-    features = np.ascontiguousarray(regions.features, np.float32)
-    boxes = np.ascontiguousarray(regions.boxes, np.float32)
-    numbers = {"image_h": int(regions.height), "image_w": int(regions.width), "num_boxes": len(boxes)}
+def _entry(name: str, regions: RegionFeatures, base64_text: bool) -> dict[str, Any]:
+    numbers = {"image_h": regions.height, "image_w": regions.width, "num_boxes": len(regions)}
+    arrays: dict[str, Any] = {"boxes": regions.boxes, "features": regions.features}
     if base64_text:
         text = {key: str(value) for key, value in numbers.items()}
-        return {"image_id": name, **text, "boxes": _text(boxes), "features": _text(features)}
-    arrays: dict[str, Any] = {"boxes": boxes, "features": features}
+        encoded = {key: base64.b64encode(array.tobytes()).decode("ascii") for key, array in arrays.items()}
+        return {"image_id": name, **text, **encoded}
     if regions.class_probs is not None:
-        arrays["cls_prob"] = np.ascontiguousarray(regions.class_probs, np.float32)
+        arrays["cls_prob"] = regions.class_probs
     return {"image_id": name, **numbers, **arrays}
-
-
-def _text(array: np.ndarray) -> str:
-    return base64.b64encode(array.tobytes()).decode("ascii")

@@ -8,8 +8,6 @@ from typing import NamedTuple, Optional
 import numpy as np
 from PIL import Image, ImageDraw
 
-from pyutils.errors import InputError
-
 SIDE = 128
 SHAPES = ("circle", "square", "triangle", "star", "heart", "cross")
 CRATE = "box"
@@ -31,7 +29,7 @@ _MARGIN = 2
 _MOST_OVERLAP = 0.08
 _OVERSAMPLING = 4
 _SAME_SHAPE_SHARE = 0.75
-# Centres nearer than this (pixels) stand neither left of nor above each other.
+# Centres nearer than this (pixels) are neither left of nor above each other.
 _CLEAR_DISTANCE = 14.0
 
 
@@ -40,15 +38,6 @@ class Concepts(NamedTuple):
 
     shapes: tuple[str, ...] = SHAPES
     colours: tuple[str, ...] = tuple(COLOURS)
-
-    @classmethod
-    def first(cls, shapes: int, colours: int) -> Concepts:
-        """The first so many of `SHAPES` and `COLOURS`. InputError for fewer than two shapes or, as VCR's answers are
-        four colours, than four colours, or for more than there are."""
-        for flag, number, least, known in (("--shapes", shapes, 2, SHAPES), ("--colours", colours, 4, COLOURS)):
-            if not least <= number <= len(known):
-                raise InputError(f"{flag}: expected {least} to {len(known)}, found {number}")
-        return cls(SHAPES[:shapes], tuple(COLOURS)[:colours])
 
 
 EVERYTHING = Concepts()
@@ -70,11 +59,11 @@ class Thing:
         return (self.box[0] + self.box[2]) / 2, (self.box[1] + self.box[3]) / 2
 
     def is_left_of(self, other: Thing) -> bool:
-        """Whether it stands clearly further left."""
+        """True when it is clearly further left."""
         return other.centre[0] - self.centre[0] > _CLEAR_DISTANCE
 
     def is_above(self, other: Thing) -> bool:
-        """Whether it stands clearly higher."""
+        """True when it is clearly higher."""
         return other.centre[1] - self.centre[1] > _CLEAR_DISTANCE
 
 
@@ -96,16 +85,11 @@ class Scene:
         found = self.select(**attributes)
         return found[0] if len(found) == 1 else None
 
-    @property
-    def hides(self) -> bool:
-        """Whether a closed box stands in the scene, which may hold anything."""
-        return bool(self.select(shape=CRATE))
-
 
 def compose(rng: np.random.Generator, crate: bool = False, concepts: Concepts = EVERYTHING) -> Scene:
-    """A random scene of 2-5 shapes (no two alike in shape, colour and size), and a closed box if `crate`.
+    """Compose a random scene of 2-5 shapes (no two alike in shape, colour and size), and a closed box if `crate`.
 
-    Three scenes in four hold a shape twice, so that naming the shape alone does not single an object out.
+    Three scenes in four have a shape twice, so that naming the shape alone does not single an object out.
     """
     kinds = _kinds(rng, concepts)
     things: list[Thing] = []
@@ -140,7 +124,7 @@ def _kinds(rng: np.random.Generator, concepts: Concepts) -> list[tuple[str, str,
 def _free_box(
     rng: np.random.Generator, colour: str, size: str, things: list[Thing]
 ) -> Optional[tuple[float, float, float, float]]:
-    """A place that overlaps others little, and those of its own colour not at all; None when 200 tries find none."""
+    """A box that overlaps others little, and those of its own colour not at all; None when 200 tries find none."""
     low, high = _SIDES[size]
     for _ in range(200):
         side = float(rng.integers(low, high + 1))
@@ -193,7 +177,7 @@ _UNIT_OUTLINES = _unit_outlines()
 
 
 def draw(scene: Scene) -> np.ndarray:
-    """The picture of a scene, `[128, 128, 3]` uint8 RGB; the same scene gives the same pixels."""
+    """Draw a scene, `[128, 128, 3]` uint8 RGB; the same scene gives the same pixels."""
     large = SIDE * _OVERSAMPLING
     colours = Image.new("RGB", (large, large))
     cover = Image.new("L", (large, large), 0)
@@ -205,7 +189,7 @@ def draw(scene: Scene) -> np.ndarray:
         ImageDraw.Draw(cover).polygon(points, fill=255)
         if thing.shape == CRATE:
             _planks(pencil, points)
-    # Colours are averaged together with their cover, so that no black of the empty canvas seeps into the edges.
+    # Colours are averaged together with their cover, so that no black of the empty canvas gets into the edges.
     share = np.asarray(cover.reduce(_OVERSAMPLING), np.float32)[..., None] / 255.0
     painted = np.asarray(colours.reduce(_OVERSAMPLING), np.float32)
     pixels = painted + (1.0 - share) * _ground(scene)

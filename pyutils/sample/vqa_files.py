@@ -15,19 +15,17 @@ from pyutils.formats.atomic import atomic_write, write_json
 
 UNKNOWN_ANSWER = "<unk>"
 ANSWERS_PER_QUESTION = 10
-_LICENSE = {"name": "none", "url": ""}
 
 
 @dataclass(frozen=True)
 class Question:
-    """One question about one picture with its ten answers, the most frequent one first in `answers`."""
+    """One question about one image with its ten answers, the most frequent one first in `answers`."""
 
     question_id: int
     image_id: int
     image_name: str
     text: str
     question_type: str
-    answer_type: str
     answers: tuple[str, ...]
 
     @property
@@ -35,12 +33,12 @@ class Question:
         """The answer most people gave; of equally frequent ones, the first in the list."""
         return Counter(self.answers).most_common(1)[0][0]
 
-
-def answer_type(answer: str) -> str:
-    """The official class of an answer: "yes/no", "number" or "other"."""
-    if answer in ("yes", "no"):
-        return "yes/no"
-    return "number" if answer.isdigit() else "other"
+    @property
+    def answer_type(self) -> str:
+        """The official class of the answer: "yes/no", "number" or "other"."""
+        if self.answer in ("yes", "no"):
+            return "yes/no"
+        return "number" if self.answer.isdigit() else "other"
 
 
 def write_official(folder: Path, subtype: str, questions: Sequence[Question], description: str) -> None:
@@ -52,7 +50,7 @@ def write_official(folder: Path, subtype: str, questions: Sequence[Question], de
         "info": {"description": description, "version": "1.0", "year": 2014},
         "data_type": "mscoco",
         "data_subtype": subtype,
-        "license": _LICENSE,
+        "license": {"name": "none", "url": ""},
     }
     asked = [{"image_id": q.image_id, "question": q.text, "question_id": q.question_id} for q in questions]
     write_json(
@@ -82,7 +80,7 @@ def _annotation(question: Question) -> dict[str, Any]:
 
 
 def write_answer_list(path: Path, questions: Iterable[Question]) -> list[str]:
-    """Write `answers_vqa.txt`: `<unk>`, then every answer by falling frequency (equals in alphabetical order)."""
+    """Write `answers_vqa.txt`: `<unk>`, then every answer by falling frequency (ties alphabetically)."""
     counts = Counter(question.answer for question in questions)
     answers = [UNKNOWN_ANSWER, *sorted(counts, key=lambda answer: (-counts[answer], answer))]
     with atomic_write(path) as stream:
@@ -93,10 +91,10 @@ def write_answer_list(path: Path, questions: Iterable[Question]) -> list[str]:
 def write_imdb(
     path: Path, questions: Sequence[Question], known_answers: Iterable[str], has_answer: bool = True
 ) -> None:
-    """Write an MMF imdb: a pickled object array, a header first, then one dict a question.
+    """Write an MMF imdb: a pickled object array, a header first, then one dict per question.
 
-    `valid_answers` are the given answers that the answer list knows, `["<unk>"]` when it knows none. Without
-    `has_answer` the entries carry no answers, as those of the test split.
+    `valid_answers` are the given answers in the answer list, `["<unk>"]` when none is. Without `has_answer` the
+    entries have no answers, as those of the test split.
     """
     header = {"create_time": "2018-10-01 12:00", "dataset_name": "vqa", "version": 1}
     known = set(known_answers)

@@ -1,8 +1,9 @@
-"""The drawn world: one seeded generator that writes every task's data in the formats of the real data sets."""
+"""The drawn world: a seeded generator of every task's data in the formats of the real data sets."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Optional
 
@@ -15,43 +16,39 @@ from pyutils.sample.entailment import write_entailment
 from pyutils.sample.entities import write_entities
 from pyutils.sample.expressions import write_refs
 from pyutils.sample.pairs import MOST_SENTENCES, write_pairs
-from pyutils.sample.pool import SOURCES, Picture, Pool, generator, make_pool
-from pyutils.sample.questions import Placed, ask, complementary_pairs
-from pyutils.sample.scenes import EVERYTHING, Concepts
+from pyutils.sample.pool import SOURCES, Pool, generator, make_pool
+from pyutils.sample.questions import ask, complementary_pairs
+from pyutils.sample.scenes import COLOURS, SHAPES, Concepts
 from pyutils.sample.stamp import make_once
 from pyutils.sample.vocabulary import write_vocabulary
 from pyutils.sample.vqa_files import Question, write_answer_list, write_imdb, write_official
 
 VERSION = 1
-DEFAULT_DIMENSION = 192
 DEFAULT_SENTENCES = 2
-FEWEST_SCENES = 24
 _MINIVAL_SHARE = 0.25
 
 
+@dataclass
 class World:
-    """What the parts share: where to write, the pictures made so far, the training texts met so far."""
+    """State that the parts share; `pools`: images drawn so far, by source; `texts`: training texts so far."""
 
-    def __init__(
-        self, output: Path, scenes: int, seed: int, dimension: int, concepts: Concepts, sentences: int
-    ) -> None:
-        self.output = output
-        self.seed = seed
-        self.concepts = concepts
-        self.sentences = sentences
-        self.texts: list[str] = []
-        self._scenes = scenes
-        self._dimension = dimension
-        self._pools: dict[str, Pool] = {}
+    output: Path
+    scenes: int
+    seed: int
+    dimension: int
+    concepts: Concepts
+    sentences: int
+    pools: dict[str, Pool] = field(default_factory=dict)
+    texts: list[str] = field(default_factory=list)
 
     def pool(self, source: str) -> Pool:
-        """The pictures of a source of `pyutils.sample.pool.SOURCES`, drawn and written at the first call."""
-        if source not in self._pools:
-            made = make_pool(source, self.output, self._scenes, self.seed, self._dimension, self.concepts)
-            self._pools[source] = made
-            first = SOURCES[source][1][0]
-            self.texts += [caption.text for picture in made.split(first) for caption in picture.captions]
-        return self._pools[source]
+        """The images of a source of `pyutils.sample.pool.SOURCES`, drawn and written at the first call."""
+        if source not in self.pools:
+            pool = make_pool(source, self.output, self.scenes, self.seed, self.dimension, self.concepts)
+            self.pools[source] = pool
+            training = pool.split(SOURCES[source].splits[0])
+            self.texts += [caption.text for image in training for caption in image.captions]
+        return self.pools[source]
 
 
 def write_world(
@@ -59,50 +56,55 @@ def write_world(
     scenes: int = 1000,
     seed: int = 0,
     only: Optional[Sequence[str]] = None,
-    dimension: int = DEFAULT_DIMENSION,
+    dimension: int = 192,
     overwrite: bool = False,
-    concepts: Concepts = EVERYTHING,
+    shapes: int = len(SHAPES),
+    colours: int = len(COLOURS),
     sentences: int = DEFAULT_SENTENCES,
 ) -> bool:
-    """Write the world below `output`; nothing is done when the same one is there already.
+    """Write the world below `output`, unless the same one is complete there.
 
-    The files depend on the other arguments alone, byte for byte (with the same versions of Pillow and NumPy).
+    The other arguments determine the files, byte for byte (with the same versions of Pillow and NumPy).
 
     Args:
         output: an empty folder, a missing one, or one that this function wrote.
-        scenes: pictures of each source (COCO, Flickr30k, NLVR2, VCR, Conceptual Captions), at least 24.
+        scenes: images of each source (COCO, Flickr30k, NLVR2, VCR, Conceptual Captions), at least 24.
         seed: of everything random.
         only: names out of `PARTS`; all when None.
         dimension: of the region features. 192 is what the descriptor gives, more adds zeros, less projects.
-        overwrite: replace a world that other arguments made, which is an error otherwise.
-        concepts: the shapes and colours to draw and to talk about.
-        sentences: of every set of eight NLVR2 pictures, 1 to 6, as far as that many kinds of sentences fit it.
+        overwrite: replace a world made with other arguments, which is an error otherwise.
+        shapes, colours: the number of `SHAPES` and `COLOURS` to use, from the first.
+        sentences: per set of eight NLVR2 images, fewer where not enough kinds of sentences fit.
 
     Returns:
-        True when files were written, False when they were there.
+        True when files were written, False when the folder was complete.
 
     Raises:
-        InputError: an unknown part, too few scenes, a dimension below 1, sentences out of range, a foreign folder, or
-            another world.
+        InputError: an unknown part, a number out of range, a folder with other files, or another world.
     """
     names = list(PARTS) if only is None else [name for name in PARTS if name in set(only)]
     for name in only or ():
         if name not in PARTS:
             raise InputError(f"--only: unknown part {name!r}: {nearest(name, PARTS)}")
-    if scenes < FEWEST_SCENES:
-        raise InputError(f"--scenes: expected at least {FEWEST_SCENES} (every split needs pictures), found {scenes}")
-    if dimension < 1:
-        raise InputError(f"--dimension: expected at least 1, found {dimension}")
-    if not 1 <= sentences <= MOST_SENTENCES:
-        raise InputError(f"--sentences: expected 1 to {MOST_SENTENCES}, found {sentences}")
+    for flag, value, least, most in (
+        ("--scenes", scenes, 24, None),  # every split needs images
+        ("--dimension", dimension, 1, None),
+        ("--shapes", shapes, 2, len(SHAPES)),
+        ("--colours", colours, 4, len(COLOURS)),  # VCR's answers are four colours
+        ("--sentences", sentences, 1, MOST_SENTENCES),
+    ):
+        if value < least or (most is not None and value > most):
+            allowed = f"at least {least}" if most is None else f"{least} to {most}"
+            raise InputError(f"{flag}: expected {allowed}, found {value}")
     parameters: dict[str, Any] = {"sample": "world", "version": VERSION, "scenes": scenes, "seed": seed, "only": names}
-    # What has its default is not recorded, so that a world whose stamp does not know of it stays complete.
-    if concepts != EVERYTHING:
-        parameters |= {"shapes": len(concepts.shapes), "colours": len(concepts.colours)}
+    # Defaults are not recorded: worlds made before these options existed stay complete.
+    if (shapes, colours) != (len(SHAPES), len(COLOURS)):
+        parameters |= {"shapes": shapes, "colours": colours}
     if sentences != DEFAULT_SENTENCES:
         parameters["sentences"] = sentences
 
     def make(folder: Path) -> dict[str, Any]:
+        concepts = Concepts(SHAPES[:shapes], tuple(COLOURS)[:colours])
         world = World(folder, scenes, seed, dimension, concepts, sentences)
         content = {name: PARTS[name](world) for name in names}
         write_vocabulary(folder / "vocab.txt", world.texts)
@@ -116,15 +118,13 @@ def _write_vqa(world: World) -> dict[str, int]:
     pool, annotations = world.pool("coco"), world.output / "VQA2/annotations"
     asked: dict[str, list[Question]] = {}
     for split in ("train2014", "val2014", "test2015"):
-        placed = [Placed(picture.image_id, picture.name, picture.scene) for picture in pool.split(split)]
-        asked[split] = ask(placed, generator(world.seed, f"vqa {split}"), world.concepts)
+        asked[split] = ask(pool.split(split), generator(world.seed, f"vqa {split}"), world.concepts)
         write_official(annotations, split, asked[split], "drawn world")
         write_json(annotations / f"v2_mscoco_{split}_complementary_pairs.json", complementary_pairs(asked[split]), None)
     known = write_answer_list(world.output / "VQA2/extras/vocabs/answers_vqa.txt", asked["train2014"])
-    # As in the authors' files, minival is the last part of the validation pictures and the imdb of val2014 the rest.
-    held_back = {
-        p.image_id for p in pool.split("val2014")[-max(round(_MINIVAL_SHARE * len(pool.split("val2014"))), 1) :]
-    }
+    # As in the authors' files, minival is the last part of the validation images and the imdb of val2014 the rest.
+    validation = pool.split("val2014")
+    held_back = {image.image_id for image in validation[-max(round(_MINIVAL_SHARE * len(validation)), 1) :]}
     parts = {split: asked[split] for split in ("train2014", "test2015")}
     parts["val2014"] = [q for q in asked["val2014"] if q.image_id not in held_back]
     parts["minival2014"] = [q for q in asked["val2014"] if q.image_id in held_back]
@@ -155,8 +155,8 @@ def _write_nlvr2(world: World) -> dict[str, int]:
 
 
 def _write_refcoco(world: World) -> dict[str, int]:
-    pictures = world.pool("coco").split("train2014")
-    refs = write_refs(world.output / "refcoco+", pictures, generator(world.seed, "refcoco+"))
+    images = world.pool("coco").split("train2014")
+    refs = write_refs(world.output / "refcoco+", images, generator(world.seed, "refcoco+"))
     trained = [ref for ref in refs if ref["split"] == "train"]
     world.texts += [sentence["sent"] for ref in trained for sentence in ref["sentences"]]
     return {split: sum(ref["split"] == split for ref in refs) for split in ("train", "val", "testA", "testB")}
@@ -176,14 +176,14 @@ def _write_snli_ve(world: World) -> dict[str, int]:
 def _write_retrieval(world: World) -> dict[str, int]:
     folder = world.output / "karpathy"
     return {
-        dataset: write_karpathy(folder / f"dataset_{dataset}.json", dataset, world.pool(dataset).pictures)
+        dataset: write_karpathy(folder / f"dataset_{dataset}.json", dataset, world.pool(dataset).images)
         for dataset in ("coco", "flickr30k")
     }
 
 
 def _write_vcr(world: World) -> dict[str, int]:
     pool, counts = world.pool("vcr"), {}
-    write_metadata(pool.folder, pool.pictures)
+    write_metadata(pool.folder, pool.images)
     for split in ("train", "val", "test"):
         rng = generator(world.seed, f"vcr {split}")
         path = world.output / "vcr" / f"{split}.jsonl"
@@ -194,8 +194,7 @@ def _write_vcr(world: World) -> dict[str, int]:
 
 
 def _write_entities(world: World) -> dict[str, int]:
-    pictures: list[Picture] = world.pool("flickr30k").pictures
-    return {"phrases": write_entities(world.output / "Flickr30kEntities", pictures)}
+    return {"phrases": write_entities(world.output / "Flickr30kEntities", world.pool("flickr30k").images)}
 
 
 def _write_concap(world: World) -> dict[str, int]:

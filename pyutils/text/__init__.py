@@ -1,1 +1,1 @@
-"""Words into ids: WordPiece, cleaning of captions and questions, truncation, and masking for language modelling."""
+"""Text to ids: WordPiece, cleaning of captions and questions, sequences, masking for language modelling."""

@@ -10,9 +10,9 @@ _MANY_SPACES = re.compile(r"\s{2,}")
 
 
 def clean_caption(caption: str, max_words: Optional[int] = None) -> str:
-    """Lower case, most marks gone, hyphens and slashes as spaces, "<person>" as a word, single spaces, first words.
+    """Lower-case, remove most marks, turn hyphens and slashes into spaces, "<person>" into a word; cut.
 
-    Words are what single spaces part: a tab or one line break inside the text stays, as in the original.
+    Words are separated by single spaces: a tab or one line break inside the text stays, as in the original.
     """
     text = _spaced(caption).replace("<person>", "person")
     text = _MANY_SPACES.sub(" ", text).rstrip("\n").strip(" ")
@@ -20,12 +20,12 @@ def clean_caption(caption: str, max_words: Optional[int] = None) -> str:
 
 
 def clean_question(question: str, max_words: Optional[int] = None) -> str:
-    """As `clean_caption`, but inner and leading spaces stay, each counting as a word, and so does "<person>"."""
+    """As `clean_caption`, but inner and leading spaces stay, each counting as a word, and "<person>" stays too."""
     return _first_words(_spaced(question).rstrip(" "), max_words)
 
 
 def has_words(text: str) -> bool:
-    """Whether there is a letter or a digit, of any script: cleaning may leave nothing of other texts."""
+    """True when there is a letter or a digit, of any script: cleaning may leave nothing of other texts."""
     return any(map(str.isalnum, text))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Union
@@ -14,16 +14,19 @@ _LONGEST_WORD = 100
 
 
 class WordPiece:
-    """Text to WordPiece ids as BERT cuts it (Devlin et al. 2019): cleaned, Chinese characters apart, split at spaces
-    and punctuation, longest known piece first; a word that cannot be cut, or has over 100 letters, is [UNK].
+    """BERT's WordPiece (Devlin et al. 2019): clean the text, separate Chinese characters, split at spaces and
+    punctuation, then take the longest known piece first; a word that cannot be split, or has over 100 letters, is
+    [UNK].
 
-    `vocab` is a file with one piece a line, its line number being its id. `lower_case` also strips accents.
-    `special_in_text` reads "[MASK]", "[SEP]" … written in a text as these tokens (ALBEF's tokenizer does); otherwise
-    they are brackets and words, as VisualBERT's and ViLBERT's do, so that no user text can end a sentence.
+    `vocab` is a file with one piece per line; its line number, from 0, is its id. `lower_case` also strips accents.
+    `special_in_text` reads "[MASK]", "[SEP]" … in a text as these tokens, as ALBEF's tokenizer does; otherwise they are
+    brackets and words, so that no user text can end a sentence.
 
-    `pad`, `unk`, `cls`, `sep`, `mask` are ids. Objects pickle as (path, options) and build their Rust part on first
-    use, once a process. Raises InputError when the file is missing, is not UTF-8, repeats a piece or lacks a special
-    token.
+    `pad`, `unk`, `cls`, `sep`, `mask` are ids. The Rust tokenizer is not pickled, but built on first use in each
+    process.
+
+    Raises:
+        InputError: the file is missing, is not UTF-8, repeats a piece or lacks a special token.
     """
 
     def __init__(self, vocab: Union[str, Path], lower_case: bool = True, special_in_text: bool = False) -> None:
@@ -32,7 +35,14 @@ class WordPiece:
         self.special_in_text = special_in_text
         self._pieces = _read_vocabulary(self.path)
         self._ids = {piece: number for number, piece in enumerate(self._pieces)}
-        self._check()
+        repeated = [piece for number, piece in enumerate(self._pieces) if self._ids[piece] != number]
+        missing = [token for token in _SPECIALS.values() if token not in self._ids]
+        if repeated or missing:
+            problem = f"{repeated[0]!r} is on two lines" if repeated else f"lacks {', '.join(missing)}"
+            raise InputError(
+                f"{self.path}: {len(self._pieces)} lines, {problem}; expected the checkpoint's BERT vocab.txt, with "
+                "one piece per line"
+            )
         self.pad, self.unk, self.cls, self.sep, self.mask = (self._ids[token] for token in _SPECIALS.values())
 
     def __getstate__(self) -> dict:
@@ -45,9 +55,6 @@ class WordPiece:
         """Pieces in the vocabulary, special tokens included."""
         return len(self._pieces)
 
-    def __len__(self) -> int:
-        return len(self._pieces)
-
     def encode(self, text: str, max_words: int | None = None) -> list[int]:
         """Ids of `text` without [CLS] and [SEP], at most the first `max_words` of them."""
         return self._engine.encode(text, add_special_tokens=False).ids[:max_words]
@@ -58,25 +65,17 @@ class WordPiece:
         return [encoding.ids[:max_words] for encoding in encodings]
 
     def tokens(self, ids: Iterable[int]) -> list[str]:
-        """The pieces that `ids` stand for. IndexError for an id outside the vocabulary."""
+        """The pieces of `ids`. IndexError for an id outside the vocabulary."""
         return [self._pieces[number] for number in ids]
 
     def id_of(self, piece: str) -> int:
         """The id of one piece, that of [UNK] when the vocabulary lacks it."""
         return self._ids.get(piece, self.unk)
 
-    def decode(self, ids: Sequence[int], skip_special: bool = True) -> str:
-        """`ids` as text: pieces of a word joined, words apart by one space, special tokens left out if asked."""
-        special = set(_SPECIALS.values()) if skip_special else set()
-        words: list[str] = []
-        for piece in self.tokens(ids):
-            if piece in special:
-                continue
-            if piece.startswith("##") and words:
-                words[-1] += piece[2:]
-            else:
-                words.append(piece)
-        return " ".join(words)
+    def decode(self, ids: Iterable[int]) -> str:
+        """`ids` as text without special tokens: pieces of a word joined, words separated by one space."""
+        text = " ".join(piece for piece in self.tokens(ids) if piece not in _SPECIALS.values())
+        return text.replace(" ##", "")
 
     @cached_property
     def _engine(self):
@@ -92,39 +91,17 @@ class WordPiece:
             engine.add_special_tokens([AddedToken(token, normalized=False) for token in _SPECIALS.values()])
         return engine
 
-    def _check(self) -> None:
-        if len(self._ids) != len(self._pieces):
-            seen: set[str] = set()
-            twice = next(piece for piece in self._pieces if piece in seen or seen.add(piece))  # type: ignore[func-returns-value]
-            raise InputError(
-                f"{self.path}: the piece {twice!r} stands on two lines, so ids are ambiguous; take the vocab.txt that "
-                "came with the checkpoint"
-            )
-        missing = [token for token in _SPECIALS.values() if token not in self._ids]
-        if missing:
-            raise InputError(
-                f"{self.path}: {len(self._pieces)} lines, but not {', '.join(missing)}; expected a BERT vocab.txt with "
-                "one piece a line"
-            )
-
 
 def load_tokenizer(name_or_path: Union[str, Path], **options: bool) -> WordPiece:
-    """The WordPiece of a `vocab.txt`, of a folder that holds one, or of a name such as "bert-base-uncased".
+    """Load the WordPiece of a `vocab.txt`, of a folder with one, or of a name such as "bert-base-uncased".
 
-    A name goes through paddlenlp, which downloads the vocabulary once and keeps it under `~/.paddlenlp/models`;
-    `options` are those of `WordPiece` (a cased name switches lower case off by itself). Raises InputError when nothing
-    is found, offline included, saying where to put the file.
+    A name is resolved by paddlenlp, which downloads the vocabulary once to `~/.paddlenlp/models`; `options` are those
+    of `WordPiece` (`lower_case` defaults to False for a cased name). InputError when nothing is found, or a download
+    fails; it names the path to put the file at.
     """
-    path = Path(name_or_path).expanduser()
-    if path.is_dir():
-        if not (path / "vocab.txt").is_file():
-            raise InputError(f"{path}: the folder holds no vocab.txt; copy the checkpoint's vocabulary there")
-        return WordPiece(path / "vocab.txt", **options)
-    if path.is_file():
-        return WordPiece(path, **options)
-    name = str(name_or_path)
-    if path.suffix == ".txt" or name.startswith((".", "/", "~")):
-        raise InputError(f"{path}: no such vocabulary file or folder")
+    path, name = Path(name_or_path).expanduser(), str(name_or_path)
+    if path.exists() or path.suffix == ".txt" or name.startswith((".", "/", "~")):
+        return WordPiece(path / "vocab.txt" if path.is_dir() else path, **options)
     options.setdefault("lower_case", "uncased" in name or "-cased" not in name)
     return WordPiece(_downloaded_vocabulary(name), **options)
 

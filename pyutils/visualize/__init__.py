@@ -1,1 +1,1 @@
-"""Pictures for people: training curves, contact sheets of predictions."""
+"""Figures: training curves, contact sheets of predictions."""

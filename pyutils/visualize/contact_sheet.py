@@ -1,4 +1,4 @@
-"""Contact sheets: pictures with what was asked, answered and true."""
+"""Contact sheets: images with questions, answers and ground truth."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Card:
-    """One picture of a sheet: file, heading (the question), the answer given, the truth ("" = not known)."""
+    """One image of a sheet: file, heading (the question), predicted answer, ground truth ("" = unknown)."""
 
-    picture: Path
+    image: Path
     heading: str
     given: str
     truth: str = ""
 
     @property
     def right(self) -> bool | None:
-        """Whether the answer is the truth; None when the truth is not known."""
+        """True for a correct answer; None when the truth is unknown."""
         return None if not self.truth else self.given == self.truth
 
 
@@ -33,14 +33,14 @@ def draw_contact_sheet(cards: Sequence[Card], output: Path, columns: int = 4, ti
 
     rows = -(-len(cards) // columns)
     height = 3.4 * rows
-    figure, places = plt.subplots(rows, columns, figsize=(2.6 * columns, height), squeeze=False)
-    # Inches: room for two lines of question above and one of answer below each picture.
+    figure, grid = plt.subplots(rows, columns, figsize=(2.6 * columns, height), squeeze=False)
+    # Inches: room for two lines of question above and one of answer below each image.
     figure.subplots_adjust(hspace=0.42, wspace=0.06, left=0.02, right=0.98, bottom=0.3 / height, top=1 - 0.8 / height)
-    for axes in places.flat:
+    for axes in grid.flat:
         axes.set(xticks=[], yticks=[], frame_on=False)
-    for axes, card in zip(places.flat, cards):
-        with Image.open(card.picture) as picture:
-            axes.imshow(picture.convert("RGB"), interpolation="nearest")
+    for axes, card in zip(grid.flat, cards):
+        with Image.open(card.image) as image:
+            axes.imshow(image.convert("RGB"), interpolation="nearest")
         colour = {True: "tab:green", False: "tab:red", None: "black"}[card.right]
         axes.set_title("\n".join(textwrap.wrap(card.heading, 32)), fontsize=9)
         truth = f"   truth: {card.truth}" if card.truth else ""

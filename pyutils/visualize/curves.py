@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 
-from pyutils.errors import InputError
-
 
 def read_log(path: Path) -> dict[str, list[dict]]:
-    """The entries of a `log.jsonl` by kind: "train", "eval", "event". InputError when there is none or it is broken."""
+    """The entries of a run's `log.jsonl` by kind: "train", "eval", "event"."""
     entries: dict[str, list[dict]] = {"train": [], "eval": [], "event": []}
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise InputError(f"{path}: cannot read the training log: {error.strerror}") from error
-    for number, line in enumerate(lines, start=1):
-        try:
+    for line in path.read_text(encoding="utf-8").splitlines():
+        with suppress(ValueError):  # a killed process may leave half a line
             entry = json.loads(line)
-        except ValueError as error:
-            if number == len(lines):  # a killed run may leave half a line
-                break
-            raise InputError(f"{path}: line {number} is not JSON: {error}") from error
-        entries.setdefault(entry["kind"], []).append(entry)
+            entries[entry["kind"]].append(entry)
     return entries
 
 
@@ -36,15 +27,13 @@ def draw_training(log: Path, output: Path, metric: str = "accuracy", title: str 
     import matplotlib.pyplot as plt
 
     entries = read_log(log)
-    if not entries["train"]:
-        raise InputError(f"{log}: holds no training steps to draw")
     figure, (losses, scores) = plt.subplots(1, 2, figsize=(10, 3.6), constrained_layout=True)
     _draw_loss(losses, entries["train"])
     evaluated = [entry for entry in entries["eval"] if metric in entry]
     scores.plot([e["step"] for e in evaluated], [e[metric] for e in evaluated], "o-", color="tab:green", markersize=4)
     for entry in evaluated[-1:]:
-        place = (entry["step"], entry[metric])
-        scores.annotate(f"{entry[metric]:.2f}", place, textcoords="offset points", xytext=(-6, -14), ha="right")
+        point = (entry["step"], entry[metric])
+        scores.annotate(f"{entry[metric]:.2f}", point, textcoords="offset points", xytext=(-6, -14), ha="right")
     split = evaluated[-1]["split"] if evaluated else ""
     scores.set(xlabel="step", title=f"{metric} on {split}" if split else f"no {metric} was recorded")
     scores.grid(alpha=0.3)

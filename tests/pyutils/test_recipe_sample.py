@@ -16,7 +16,7 @@ OTHER = {"test", "quickstart", "albef-quickstart"}  # no recipes
 SCRIPTS = sorted(path.stem for path in (REPOSITORY / "shell").glob("*.sh") if path.stem not in SOURCED | OTHER)
 ARGUMENTS = {"visualbert-chain": ("nlvr2",)}
 EASY_VQA = "vqa-finetune"  # its sample is easy-VQA, of one size; the scenes are `sample-world`
-FEWEST = "24"  # FEWEST_SCENES of pyutils.sample.world
+FEWEST = "24"  # fewest scenes of pyutils.sample.world
 VARIABLES = ("DATA", "DATA_DIR", "COCO_DIR", "SCENES", "SAMPLE_SCENES", "SAMPLE_ROOT", "MODEL", "CONFIG", "LOG_DIR")
 VARIABLES += ("DATASET", "DATASETS", "ANNOTATIONS", "MODE", "TEXT_ENCODER", "NPROC", "PYTHONPATH")
 # Runs `-m MODULE` as Python does. Instead of training, a run_<task>.py prints its resolved configuration and leaves the

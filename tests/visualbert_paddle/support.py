@@ -18,7 +18,6 @@ INPUT_NAMES = {
     "visual_token_type_ids": "region_token_type_ids",
     "image_text_alignment": "alignment",
     "position_ids": "position_ids",
-    "inputs_embeds": "word_vectors",
     "region_to_phrase_position": "phrase_positions",
 }
 

@@ -22,7 +22,7 @@ from tests.support import golden
 from tests.visualbert_paddle.support import DIMENSION, tiny_yaml
 from visualbert_paddle.checkpoints.weights import load_initial
 from visualbert_paddle.commands import COMMANDS
-from visualbert_paddle.data.pair_regions import pair_arrays
+from visualbert_paddle.data.regions import pair_arrays
 from visualbert_paddle.tasks.nlvr2 import VisualBertNLVR2, VisualBertNLVR2Config
 
 SECTION = """

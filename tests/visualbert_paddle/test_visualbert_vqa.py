@@ -192,7 +192,7 @@ def test_missing_features_are_refused_or_skipped(vqa_config, vqa_world, tmp_path
         (["regions.path=/nowhere"], r"/nowhere"),
         (["vqa.answers=none.txt"], r"none\.txt: cannot read the answer list"),
         (["model.vocab_size=20"], r"model\.vocab_size is 20"),
-        (["tokenizer=./none.txt"], r"none\.txt: no such vocabulary"),
+        (["tokenizer=./none.txt"], r"none\.txt: cannot read the vocabulary"),
     ],
 )
 def test_wrong_settings_are_named_before_training(vqa_config, overrides, message):

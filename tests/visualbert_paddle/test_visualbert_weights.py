@@ -14,7 +14,7 @@ from tests.pyutils.weights.torch_files import write_legacy, write_zip
 from tests.support import golden
 from tests.visualbert_paddle.support import as_tensors, config_of, network_inputs
 from visualbert_paddle.checkpoints.names import NAMES
-from visualbert_paddle.checkpoints.weights import code_base, convert, load_initial, to_names
+from visualbert_paddle.checkpoints.weights import code_base, convert_visualbert_weights, load_initial, to_names
 from visualbert_paddle.network import heads
 
 SCORES = {"rtol": 1e-4, "atol": 2e-5}
@@ -98,14 +98,14 @@ def test_every_format_gives_the_recorded_scores(tmp_path, kind, head):
 @pytest.mark.parametrize("names", list(NAMES))
 @pytest.mark.parametrize("head", list(MODELS))
 def test_round_trip_through_the_names_of_every_code_base(head, names):
-    ours = convert(tensors_of(head, "hf")).tensors
+    ours = convert_visualbert_weights(tensors_of(head, "hf")).tensors
     if names == "mmf":
         ours = {name: value for name, value in ours.items() if not name.startswith("classifier.")}
     if names in ("mmf", "paddlenlp"):
         ours = {name: value for name, value in ours.items() if not name.startswith(("query.", "key."))}
     theirs = to_names(ours, names)
     assert code_base(theirs) == names
-    back = convert(theirs)
+    back = convert_visualbert_weights(theirs)
     assert back.unmapped == [] and set(back.tensors) == set(ours)
     for name, value in ours.items():
         assert back.tensors[name].tobytes() == value.tobytes(), name
@@ -115,7 +115,7 @@ def test_round_trip_through_the_names_of_every_code_base(head, names):
 @pytest.mark.parametrize("head", list(MODELS))
 def test_names_written_are_those_of_the_code_base(head, names, file):
     recorded = tensors_of(head, file)
-    written = to_names(convert(recorded).tensors, names)
+    written = to_names(convert_visualbert_weights(recorded).tensors, names)
     unused = {name for name in recorded if "attention.value." in name or name.startswith("detector.")}
     unused |= {name for name in recorded if name.endswith("position_ids")}
     assert set(written) == set(recorded) - unused
@@ -125,7 +125,7 @@ def test_names_written_are_those_of_the_code_base(head, names, file):
 
 def test_community_checkpoint_of_paddlenlp(tmp_path):
     model = new_model("vqa")
-    theirs = to_names(convert(tensors_of("vqa", "hf")).tensors, "paddlenlp")
+    theirs = to_names(convert_visualbert_weights(tensors_of("vqa", "hf")).tensors, "paddlenlp")
     config = model.encoder.config
     weight = theirs["visual_bert.encoder.layer.layers.0.linear1.weight"]
     assert weight.shape == (config.hidden_size, config.intermediate_size)
@@ -138,13 +138,13 @@ def test_community_checkpoint_of_paddlenlp(tmp_path):
 
 
 def test_later_layer_names_of_paddlenlp():
-    ours = convert(tensors_of("nlvr", "hf")).tensors
+    ours = convert_visualbert_weights(tensors_of("nlvr", "hf")).tensors
     theirs = {n.replace("encoder.layer.layers", "encoder.layers"): v for n, v in to_names(ours, "paddlenlp").items()}
-    assert set(convert(theirs).tensors) == set(ours)
+    assert set(convert_visualbert_weights(theirs).tensors) == set(ours)
 
 
 def test_mmf_checkpoint_with_prefix_and_a_classifier_of_its_own(tmp_path):
-    theirs = to_names(convert(tensors_of("pretraining", "hf")).tensors, "mmf")
+    theirs = to_names(convert_visualbert_weights(tensors_of("pretraining", "hf")).tensors, "mmf")
     wrapped = {f"model.{name}": value for name, value in theirs.items()}
     wrapped["model.classifier.0.dense.weight"] = np.zeros((48, 48), "float32")
     wrapped["model.classifier.1.bias"] = np.zeros(3129, "float32")
@@ -186,7 +186,7 @@ def test_gamma_and_beta_of_old_files():
     old = {n.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): v
            for n, v in bert_tensors().items()}  # fmt: skip
     assert any(name.endswith("gamma") for name in old)
-    found, expected = convert(old), convert(bert_tensors())
+    found, expected = convert_visualbert_weights(old), convert_visualbert_weights(bert_tensors())
     assert found.unmapped == [] and set(found.tensors) == set(expected.tensors)
 
 

@@ -1,4 +1,4 @@
-"""Weights of VisualBERT in and out: checkpoints of every code base under our names, and ours under theirs."""
+"""Convert and load VisualBERT's weights: checkpoints of every code base under our names, and ours under theirs."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from visualbert_paddle.checkpoints.names import NAME_MAPS, NAMES, TIED
 
 Arrays = dict[str, np.ndarray]
 
-# Heads of a checkpoint that a model of another task does not have.
+# Heads in a checkpoint that a model of another task lacks.
 OTHER_HEADS = (r"^(words|sentence_image|classifier|query|key)\.",)
-# What a text-only BERT does not have.
+# Parts that a text-only BERT lacks.
 BEYOND_TEXT = (r"^encoder\.embeddings\.region_projection\.", r"^encoder\.joint_layer\.", r"^encoder\.pooler\.")
 
 _TEXT, _REGIONS = "encoder.embeddings.text.", "encoder.embeddings.region_"
@@ -28,16 +28,16 @@ _BARE = re.compile(r"(embeddings|encoder|pooler|additional_layer)\.")
 
 
 def is_ours(names: Iterable[str]) -> bool:
-    """Whether tensors of these names are a checkpoint of this package."""
+    """True for the tensor names of this package."""
     return any(name.startswith(_TEXT) for name in names)
 
 
-def convert(tensors: Mapping[str, np.ndarray], origin: str = "checkpoint") -> Converted:
+def convert_visualbert_weights(tensors: Mapping[str, np.ndarray], origin: str = "checkpoint") -> Converted:
     """Tensors of a VisualBERT checkpoint of any code base in `NAME_MAPS`, or of a text-only BERT, under our names.
 
-    Prefixes of data-parallel training (`module.`) and of MMF (`model.`) are removed, and gamma and beta are read as
-    weight and bias. To a text-only BERT the tables of the regions are added as copies of the words' tables, as the
-    authors start them. InputError when the names are of no such code base; `origin` names the file in the message.
+    Prefixes of data-parallel training (`module.`) and of MMF (`model.`) are removed; gamma and beta become weight and
+    bias. For a text-only BERT the tables of the regions are copies of the words' tables, as the authors initialise
+    them. InputError for names of no such code base; `origin` names the file in the message.
     """
     plain = {_plain(name): value for name, value in tensors.items()}
     if not any(name.startswith(("bert.", "visual_bert.")) for name in plain):
@@ -48,13 +48,16 @@ def convert(tensors: Mapping[str, np.ndarray], origin: str = "checkpoint") -> Co
         shown = ", ".join(sorted(plain)[:3])
         raise InputError(
             f"{origin}: not a VisualBERT checkpoint (of the authors, Hugging Face, MMF or PaddleNLP) nor a BERT: it "
-            f"holds {len(plain)} tensors, e.g. {shown}"
+            f"has {len(plain)} tensors, e.g. {shown}"
         )
     result = NAME_MAPS[found].to_ours(plain)
     if found in ("bert", "paddlenlp_bert"):
         for table in ("positions", "token_types"):
             result.tensors[f"{_REGIONS}{table}.weight"] = result.tensors[f"{_TEXT}{table}.weight"]
     return result
+
+
+convert = convert_visualbert_weights  # the name that `pyutils.weights` calls in every model package
 
 
 def code_base(tensors: Mapping[str, np.ndarray]) -> str | None:
@@ -73,9 +76,9 @@ def code_base(tensors: Mapping[str, np.ndarray]) -> str | None:
 
 
 def to_names(tensors: Mapping[str, np.ndarray], names: str) -> Arrays:
-    """Our tensors under the names of another code base (a key of `NAMES`), tied tensors written twice as it does.
+    """Our tensors under the names of another code base (a key of `NAMES`), with its copies of tied tensors.
 
-    InputError for an unknown code base, or for a tensor that has no name there.
+    InputError for an unknown code base, or for a tensor without a name there.
     """
     if names not in NAMES:
         raise InputError(f"VisualBERT has no names {names!r}: {nearest(names, NAMES)}")
@@ -90,11 +93,11 @@ def to_names(tensors: Mapping[str, np.ndarray], names: str) -> Arrays:
 
 
 def load_initial(model: paddle.nn.Layer, source: str, may_miss: Iterable[str] = ()) -> LoadReport:
-    """Put the weights that `source` names into `model` and report what happened to every tensor.
+    """Load the weights that `source` names into `model` and report every tensor.
 
-    `source`: a file or folder with weights of ours or of any code base in `NAME_MAPS`, in any format that
-    `pyutils.weights.read` knows, or a name (`resolve_weights`). `may_miss`: regular expressions of our
-    names that it need not hold; heads that this model lacks are passed over. InputError when it does not fit.
+    `source`: a file or folder with weights of ours or of any code base in `NAME_MAPS`, in any format of
+    `pyutils.weights.read`, or a name (`resolve_weights`). `may_miss`: regular expressions of our names that may be
+    missing; heads that this model lacks are ignored. InputError when the weights do not fit.
     """
     file = resolve_weights(source)
     tensors, lacking = read_checkpoint(file)
@@ -102,12 +105,12 @@ def load_initial(model: paddle.nn.Layer, source: str, may_miss: Iterable[str] = 
 
 
 def read_checkpoint(file: Path) -> tuple[Arrays, list[str]]:
-    """Tensors of a weight file of ours or of any code base under our names, and patterns of what it rightly lacks (the
-    parts for regions, where it is a text-only BERT). InputError when it is neither, or holds what has no name here."""
+    """Tensors of a weight file of ours or of any code base under our names, and patterns of the names that may be
+    missing (the parts for regions, for a text-only BERT). InputError for other files and unknown tensors."""
     tensors = read(file)
     if is_ours(tensors):
         return tensors, []
-    converted = convert(tensors, str(file))
+    converted = convert_visualbert_weights(tensors, str(file))
     if converted.unmapped:
         raise InputError(f"{file}: no rule for {len(converted.unmapped)} tensors, e.g. {converted.unmapped[0]}")
     text_only = f"{_REGIONS}projection.weight" not in converted.tensors

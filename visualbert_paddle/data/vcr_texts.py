@@ -1,4 +1,4 @@
-"""VCR's texts as VisualBERT reads them, and which of their words name which region (paper, section 4.2)."""
+"""VCR's texts for VisualBERT, and the alignment of their words with regions (paper, section 4.2)."""
 
 from __future__ import annotations
 
@@ -8,32 +8,31 @@ from typing import NamedTuple
 import numpy as np
 
 from pyutils.data.records import BoxXYXY, TaggedText
-from pyutils.metrics.grounding import box_iou
 from pyutils.text import sequences
-from pyutils.text.sequences import TextSequence
+from pyutils.text.sequences import TextSequence, truncate_pair
 from pyutils.text.tokenizer import WordPiece
-from pyutils.text.truncation import truncate_pair
+from visualbert_paddle.data.regions import overlaps
 
 _LEAST_IOU = 0.5
 NOTHING = -1
 
 
 class Piece(NamedTuple):
-    """A word piece and the object it stands for (`NOTHING` for an ordinary word)."""
+    """A word piece and the object it names (`NOTHING` for an ordinary word)."""
 
     id: int
     object: int
 
 
 class ChoiceText(NamedTuple):
-    """One choice beside its question: the sequence, and the object of each position `[t]` (`NOTHING` for most)."""
+    """One choice with its question: the sequence, and the object of each position `[t]` (`NOTHING` for most)."""
 
     sequence: TextSequence
     objects: list[int]
 
 
 def pieces(tokenizer: WordPiece, text: TaggedText, names: Sequence[str]) -> list[Piece]:
-    """The word pieces of `text`; a tag is written as the names of its objects, each piece of a name standing for it."""
+    """The word pieces of `text`; a tag becomes the names of its objects, whose pieces belong to the object."""
     words, owners = [], []
     for word, tags in zip(text.words, text.objects):
         words += [names[number] for number in tags] if tags else [word]
@@ -45,7 +44,7 @@ def pieces(tokenizer: WordPiece, text: TaggedText, names: Sequence[str]) -> list
 def choice_text(
     tokenizer: WordPiece, question: Sequence[Piece], choice: Sequence[Piece], max_length: int
 ) -> ChoiceText:
-    """`[CLS] question [SEP] choice [SEP]` of at most `max_length` positions, the longer text being cut first."""
+    """`[CLS] question [SEP] choice [SEP]` of at most `max_length` positions; the longer text is cut first."""
     first, second = truncate_pair(question, choice, max_length)
     sequence = sequences.pair(tokenizer, [p.id for p in first], [p.id for p in second], max_length)
     objects = [NOTHING, *(p.object for p in first), NOTHING, *(p.object for p in second), NOTHING]
@@ -53,17 +52,15 @@ def choice_text(
 
 
 def regions_of_objects(
-    object_boxes: Sequence[BoxXYXY], size: tuple[int, int], boxes: np.ndarray, picture: Sequence[int]
+    object_boxes: Sequence[BoxXYXY], size: tuple[int, int], boxes: np.ndarray, boxes_size: Sequence[int]
 ) -> np.ndarray:
-    """The region of each object `[k]` int64: the one that overlaps it most, `NOTHING` below an IoU of one half.
+    """The region of each object `[k]` int64: the one that overlaps it most, `NOTHING` below an IoU of 0.5.
 
-    `object_boxes` in pixels of a picture of `size` (width, height); `boxes` `[r, 4]` in pixels of one of `picture`
-    (0, 0 where the features do not say: the same).
+    Arguments as in `overlaps`.
     """
     if not object_boxes or not len(boxes):
         return np.full(len(object_boxes), NOTHING, dtype=np.int64)
-    scale = [new / old if new and old else 1.0 for new, old in zip(picture, size)]
-    ious = box_iou(np.asarray(object_boxes, dtype=np.float64) * np.array(scale * 2), boxes.astype(np.float64))
+    ious = overlaps(object_boxes, size, boxes, boxes_size)
     best = ious.argmax(axis=1)
     return np.where(ious[np.arange(len(best)), best] >= _LEAST_IOU, best, NOTHING)
 
@@ -82,9 +79,9 @@ def alignment(choices: Sequence[ChoiceText], region_of: np.ndarray) -> list[dict
 
 def alignment_array(aligned: Sequence[dict[int, list[int]]], regions: int) -> np.ndarray:
     """`[n, regions, a]` int64 word positions of each region, -1 = none; a is the longest list's length, at least 1."""
-    longest = max((len(places) for words in aligned for places in words.values()), default=1)
+    longest = max((len(positions) for words in aligned for positions in words.values()), default=1)
     array = np.full((len(aligned), regions, longest), NOTHING, dtype=np.int64)
     for row, words in zip(array, aligned):
-        for region, places in words.items():
-            row[region, : len(places)] = places
+        for region, positions in words.items():
+            row[region, : len(positions)] = positions
     return array

@@ -1,1 +1,1 @@
-"""The networks and their losses; knows no files and no data."""
+"""VisualBERT's layers and heads, independent of files and data."""

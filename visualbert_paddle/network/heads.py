@@ -10,7 +10,7 @@ from paddle import nn
 
 from pyutils.layers.attention import attention_bias
 from pyutils.layers.dropout import Dropout
-from pyutils.layers.heads import MaskedLanguageHead, take_positions
+from pyutils.layers.heads import MaskedLanguageHead
 from pyutils.layers.initializers import linear
 from pyutils.packages import PretrainedModel
 from visualbert_paddle.config import VisualBertConfig
@@ -59,11 +59,8 @@ class VisualBertForQuestionAnswering(PretrainedModel, nn.Layer):
     def forward(self, text_mask: paddle.Tensor, **inputs) -> paddle.Tensor:
         """Scores `[batch, answers]`; the state read is the one two before the text's end."""
         position = text_mask.sum(axis=1).astype("int64") - 2
-        if self.encoder.joint_layer is None:
-            state = self.encoder(read_at=position, text_mask=text_mask, **inputs).states[:, 0]
-        else:
-            state = take_positions(self.encoder(text_mask=text_mask, **inputs).states, position)
-        return self.classifier(self.dropout(state))
+        states = self.encoder(read_at=position, text_mask=text_mask, **inputs).states
+        return self.classifier(self.dropout(states[:, 0]))
 
 
 class PooledScores(PretrainedModel, nn.Layer):
@@ -78,12 +75,11 @@ class PooledScores(PretrainedModel, nn.Layer):
 
     def forward(self, **inputs) -> paddle.Tensor:
         """`[batch, num_scores]`."""
-        read_at = 0 if self.encoder.joint_layer is None else None
-        return self.classifier(self.dropout(self.encoder.pooler(self.encoder(read_at=read_at, **inputs).states)))
+        return self.classifier(self.dropout(self.encoder.pooler(self.encoder(read_at=0, **inputs).states)))
 
 
 class VisualBertForReasoning(PooledScores):
-    """NLVR2: is the sentence true of the two images? Class 1 = True (paper, section 4.3)."""
+    """NLVR2: whether the sentence is true of the two images; class 1 = True (paper, section 4.3)."""
 
     def __init__(self, config: VisualBertConfig):
         super().__init__(config, 2)
@@ -121,8 +117,8 @@ class VisualBertForPhraseGrounding(PretrainedModel, nn.Layer):
     ) -> paddle.Tensor:
         """`phrase_positions` `[batch, p]` int64, -1 = padding. Scores `[batch, p, r]`, masked regions at -10000."""
         encoded = self.encoder(region_mask=region_mask, **inputs)
-        places = paddle.clip(phrase_positions, min=0).unsqueeze(-1)
-        phrases = paddle.take_along_axis(encoded.states, places.tile([1, 1, encoded.states.shape[-1]]), axis=1)
+        positions = paddle.clip(phrase_positions, min=0).unsqueeze(-1)
+        phrases = paddle.take_along_axis(encoded.states, positions.tile([1, 1, encoded.states.shape[-1]]), axis=1)
         queries = self.query(phrases) * (1.0 / math.sqrt(self.query.weight.shape[1]))
         scores = paddle.matmul(queries, self.key(encoded.regions), transpose_y=True)  # [batch, p, r]
         return scores if region_mask is None else scores + attention_bias(region_mask).squeeze(1)

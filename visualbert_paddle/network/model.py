@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import paddle
 from paddle import nn
 
 from pyutils.layers.attention import attention_bias
 from pyutils.layers.embeddings import TextEmbeddings, mean_of_rows
-from pyutils.layers.heads import Pooler
+from pyutils.layers.heads import Pooler, take_positions
 from pyutils.layers.initializers import embedding, linear
-from pyutils.layers.transformer import LayerMaps, TransformerEncoder, TransformerLayer
+from pyutils.layers.transformer import TransformerEncoder, TransformerLayer
 from visualbert_paddle.config import VisualBertConfig
 
 
-class Encoded(NamedTuple):
+class EncoderOutput(NamedTuple):
     """Output of the encoder: `states` `[batch, t + r, hidden]`, text first, then regions (or `[batch, 1, hidden]` when
-    one position was asked for); `text_length` t."""
+    one position was read); `text_length` t."""
 
     states: paddle.Tensor
     text_length: int
@@ -64,26 +64,33 @@ class JointEmbeddings(nn.Layer):
         `token_type_ids` `[batch, r]` int64, default 0 as the authors have it. `alignment` `[batch, ≥ r, a]` int64:
         positions of the words aligned with each region, -1 = none.
         """
-        kinds = self.region_token_types
-        kind = kinds.weight[0] if token_type_ids is None else kinds(token_type_ids)
-        vectors = self.region_projection(features) + self.region_positions.weight[0] + kind
+        types = self.region_token_types
+        token_types = types.weight[0] if token_type_ids is None else types(token_type_ids)
+        vectors = self.region_projection(features) + self.region_positions.weight[0] + token_types
         if alignment is None:
             return vectors
         return vectors + mean_of_rows(self.text.positions.weight, alignment[:, : features.shape[1]])
 
-    def forward(self, text: dict[str, paddle.Tensor], regions: paddle.Tensor | None) -> paddle.Tensor:
+    def forward(
+        self,
+        input_ids: paddle.Tensor,
+        token_type_ids: paddle.Tensor | None,
+        position_ids: paddle.Tensor | None,
+        regions: paddle.Tensor | None,
+    ) -> paddle.Tensor:
         """The joint sequence `[batch, t + r, hidden]`.
 
-        `text`: arguments of `TextEmbeddings.summed`; `regions`: output of `regions()`, or None.
+        `input_ids`, `token_type_ids`, `position_ids`: see `TextEmbeddings.summed`; `regions`: output of `regions()`, or
+        None.
         """
-        summed = self.text.summed(**text)
+        summed = self.text.summed(input_ids, token_type_ids, position_ids)
         joint = summed if regions is None else paddle.concat([summed, regions], axis=1)
         return self.text.dropout(self.text.norm(joint))
 
 
 class VisualBert(nn.Layer):
-    """Embeddings, encoder, pooler. With `config.bypass_encoder` only the words pass through the encoder; words and
-    regions then meet in one more layer."""
+    """Embeddings, encoder, pooler. With `config.bypass_encoder` only the words pass through the encoder; one more layer
+    then joins words and regions."""
 
     def __init__(self, config: VisualBertConfig):
         super().__init__()
@@ -95,12 +102,12 @@ class VisualBert(nn.Layer):
 
     @property
     def word_table(self) -> paddle.Tensor:
-        """Word embeddings `[vocab, hidden]`, to which the masked-language head is tied."""
+        """Word embeddings `[vocab, hidden]`, tied to the MLM head."""
         return self.embeddings.text.words.weight
 
     def embed(
         self,
-        input_ids: paddle.Tensor | None = None,
+        input_ids: paddle.Tensor,
         text_mask: paddle.Tensor | None = None,
         token_type_ids: paddle.Tensor | None = None,
         region_features: paddle.Tensor | None = None,
@@ -108,56 +115,33 @@ class VisualBert(nn.Layer):
         region_token_type_ids: paddle.Tensor | None = None,
         alignment: paddle.Tensor | None = None,
         position_ids: paddle.Tensor | None = None,
-        word_vectors: paddle.Tensor | None = None,
-    ) -> tuple[paddle.Tensor, paddle.Tensor | None, int]:
-        """Embeddings `[batch, t + r, hidden]`, the attention bias (None when nothing is masked) and the text length t.
+    ) -> tuple[paddle.Tensor, paddle.Tensor | None]:
+        """Embed words and regions: `[batch, t + r, hidden]`, and the attention bias (None when nothing is masked).
 
         `input_ids`, `text_mask` (1 = word), `token_type_ids`, `position_ids`: `[batch, t]` int64; `region_features`
         `[batch, r, visual_dim]` float32; `region_mask` (1 = region), `region_token_type_ids`: `[batch, r]` int64;
-        `alignment` `[batch, r, a]` int64; `word_vectors` `[batch, t, hidden]` in place of `input_ids`.
+        `alignment` `[batch, r, a]` int64.
         """
         regions = None
         if region_features is not None:
             regions = self.embeddings.regions(region_features, region_token_type_ids, alignment)
-        text = {
-            "input_ids": input_ids,
-            "token_type_ids": token_type_ids,
-            "position_ids": position_ids,
-            "word_vectors": word_vectors,
-        }
-        joint = self.embeddings(text, regions)
-        words: Any = input_ids if word_vectors is None else word_vectors
-        mask = joint_mask(words.shape[:2], text_mask, regions, region_mask)
-        return joint, None if mask is None else attention_bias(mask), words.shape[1]
+        joint = self.embeddings(input_ids, token_type_ids, position_ids, regions)
+        if text_mask is None and region_mask is None:
+            return joint, None
+        words = paddle.ones(input_ids.shape) if text_mask is None else text_mask.astype("float32")
+        if regions is None:
+            return joint, attention_bias(words)
+        boxes = paddle.ones(regions.shape[:2]) if region_mask is None else region_mask.astype("float32")
+        return joint, attention_bias(paddle.concat([words, boxes], axis=1))
 
-    def forward(self, read_at: int | paddle.Tensor | None = None, **inputs) -> Encoded:
+    def forward(self, read_at: int | paddle.Tensor | None = None, **inputs) -> EncoderOutput:
         """Encode words and regions; `inputs` as in `embed`. `read_at`: see `TransformerEncoder.forward`."""
-        joint, bias, length = self.embed(**inputs)
+        joint, bias = self.embed(**inputs)
+        length = inputs["input_ids"].shape[1]
         if self.joint_layer is None or joint.shape[1] == length:
-            return Encoded(self.encoder(joint, bias, read_at=read_at), length)
+            return EncoderOutput(self.encoder(joint, bias, read_at=read_at), length)
         words = self.encoder(joint[:, :length], None if bias is None else bias[..., :length])
         states, _ = self.joint_layer(paddle.concat([words, joint[:, length:]], axis=1), bias)
         if read_at is not None:
-            raise ValueError("read_at needs the ordinary encoder; this model bypasses it for the regions")
-        return Encoded(states, length)
-
-    def trace(self, **inputs) -> tuple[list[paddle.Tensor], list[LayerMaps]]:
-        """States before the first and after every layer, and all attention maps; `inputs` as in `embed`."""
-        joint, bias, _ = self.embed(**inputs)
-        return self.encoder.trace(joint, bias)
-
-
-def joint_mask(
-    text_shape: list[int],
-    text_mask: paddle.Tensor | None,
-    regions: paddle.Tensor | None,
-    region_mask: paddle.Tensor | None,
-) -> paddle.Tensor | None:
-    """One mask `[batch, t + r]` float32 for words and regions; None when neither has one."""
-    if text_mask is None and region_mask is None:
-        return None
-    words = paddle.ones(text_shape) if text_mask is None else text_mask.astype("float32")
-    if regions is None:
-        return words
-    boxes = paddle.ones(regions.shape[:2]) if region_mask is None else region_mask.astype("float32")
-    return paddle.concat([words, boxes], axis=1)
+            states = take_positions(states, read_at)
+        return EncoderOutput(states, length)

@@ -1,4 +1,4 @@
-"""What VisualBERT's tasks share: configuration, tokenizer, region features, splits, and the arrays made of them."""
+"""Base of VisualBERT's tasks: configuration, tokenizer, region features and their arrays."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import paddle
 
 from pyutils.compat import has_gpu
 from pyutils.config import setting
+from pyutils.data.features import RegionBatch
 from pyutils.data.features.inputs import RegionConfig, RegionInputs
 from pyutils.engine.evaluation import evaluating
 from pyutils.engine.run import RunConfig
@@ -24,7 +25,7 @@ from visualbert_paddle.config import VisualBertConfig
 
 NOT_INPUTS = ("labels", "index")
 
-# Which recipe takes features of a dimension, for the message about those that do not fit.
+# Recipes for features of a dimension, for the error about features of another one.
 _FOLDER = "configs/visualbert"
 RECIPES = {
     2048: f"{_FOLDER}/vqa2.yaml, flickr.yaml, or pretrain.yaml with --image_feature_type coco_detectron_fix_100",
@@ -35,18 +36,18 @@ RECIPES = {
 
 @dataclass(frozen=True)
 class VisualBertRunConfig(RunConfig):
-    """What the configuration of every VisualBERT task has; a task adds its data."""
+    """Configuration common to VisualBERT's tasks; a task adds its data."""
 
     model: VisualBertConfig = setting(VisualBertConfig, "The network.")
     regions: RegionConfig = setting(RegionConfig, "Region features.")
-    tokenizer: str = setting("bert-base-uncased", "vocab.txt, a folder with one, or a name paddlenlp knows.")
-    max_text: int = setting(128, "Most tokens of a text; batches are padded to their own longest.")
+    tokenizer: str = setting("bert-base-uncased", "vocab.txt, a folder with one, or a name known to paddlenlp.")
+    max_text: int = setting(128, "Maximum tokens of a text; batches are padded to their longest.")
 
 
 class VisualBertTask(SplitTask):
     """Everything but the objective. A subclass reads its splits (`read`), collates and sets `model`.
 
-    `dimension`: of the features on disk, where it is not the network's `visual_dim`.
+    `dimension`: of the features on disk; default: the network's `visual_dim`.
     """
 
     def __init__(self, config: VisualBertRunConfig, dimension: int | None = None):
@@ -73,15 +74,17 @@ class VisualBertTask(SplitTask):
 
     def region_arrays(self, images: Sequence[str]) -> dict[str, np.ndarray]:
         """`region_features` `[b, r, d]` float32, `region_mask` and `region_token_type_ids` `[b, r]` int64."""
-        regions = self.regions.read(images)
-        types = np.full_like(regions.mask, self.config.model.region_token_type)
+        return self.arrays_of(self.regions.read(images))
+
+    def arrays_of(self, regions: RegionBatch) -> dict[str, np.ndarray]:
+        """The arrays of `region_arrays` for given regions."""
         return {
             "region_features": regions.features,
             "region_mask": regions.mask,
-            "region_token_type_ids": types,
+            "region_token_type_ids": np.full_like(regions.mask, self.config.model.region_token_type),
         }
 
 
 def network_inputs(batch: Batch, without: Sequence[str] = NOT_INPUTS) -> Batch:
-    """The entries of a batch that the network takes."""
+    """The network's inputs of a batch."""
     return {name: value for name, value in batch.items() if name not in without}

@@ -1,4 +1,4 @@
-"""Flickr30k Entities with VisualBERT: which region does each phrase name? (paper, section 4.4)"""
+"""Flickr30k Entities with VisualBERT: the region of each phrase (paper, section 4.4)."""
 
 from __future__ import annotations
 
@@ -22,9 +22,10 @@ from pyutils.errors import InputError, nearest
 from pyutils.formats.atomic import write_json
 from pyutils.losses import kl_unnormalised
 from pyutils.metrics.classification import softmax
-from pyutils.metrics.grounding import box_iou, first_hits, phrase_recall
+from pyutils.metrics.grounding import first_hits, phrase_recall
 from pyutils.metrics.predictions import Predictions
 from pyutils.text import sequences
+from visualbert_paddle.data.regions import overlaps
 from visualbert_paddle.network.heads import VisualBertForPhraseGrounding
 from visualbert_paddle.tasks.base import VisualBertRunConfig, VisualBertTask, network_inputs
 
@@ -38,8 +39,8 @@ class FlickrConfig:
     """The `flickr:` section of a configuration."""
 
     root: str = setting("~/.paddlenlp/datasets/Flickr30kEntities", "Folder of Annotations/, Sentences/, split lists.")
-    splits: dict[str, str] = setting({}, "Split name -> the list of its pictures.")
-    append_boxes: bool = setting(True, "Six numbers of a region's place follow its feature; part of model.visual_dim.")
+    splits: dict[str, str] = setting({}, "Split name -> the list of its images.")
+    append_boxes: bool = setting(True, "Append six numbers of a region's box to its feature, part of visual_dim.")
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,8 @@ class VisualBertFlickrConfig(VisualBertRunConfig):
     flickr: FlickrConfig = setting(FlickrConfig, "Sentences, phrases and boxes.")
 
 
-class Encoded(NamedTuple):
-    """A sentence, and of each of its phrases with a box that fit: the position of its last piece, and the phrase."""
+class EntitiesItem(NamedTuple):
+    """A sentence, and its phrases that have a box and were not cut off, with the position of their last piece."""
 
     text: sequences.TextSequence
     positions: list[int]
@@ -76,27 +77,26 @@ class VisualBertFlickr(VisualBertTask):
         self.model = VisualBertForPhraseGrounding(self.config.model)
 
     def read(self, split: str) -> Sequence[PhraseRecord]:
-        """See VisualBertTask. Sentences without a phrase that has a box are left out."""
+        """The sentences of `split` that have a phrase with a box."""
         config = self.config.flickr
         if split not in config.splits:
             raise InputError(f"flickr.splits has no split {split!r}: {nearest(split, config.splits)}")
-        records = with_boxes(entities.read(config.root, config.splits[split]), split)
+        records = drop_without_boxes(entities.read(config.root, config.splits[split]), split)
         return self.regions.shown(self.regions.available(records, "image"))
 
-    def encode(self, record: PhraseRecord) -> Encoded:
+    def encode(self, record: PhraseRecord) -> EntitiesItem:
         """`[CLS] sentence [SEP]`; phrases whose last word is cut off are left out."""
         words = self.tokenizer.encode_batch(record.sentence.split(" "))
         text = sequences.single(self.tokenizer, [piece for word in words for piece in word], self.config.max_text)
         ends = np.cumsum([len(word) for word in words])
-        last_place = len(text.ids) - 2
-        kept = [(int(ends[p.end - 1]), p) for p in record.phrases if p.boxes and ends[p.end - 1] <= last_place]
-        return Encoded(text, [place for place, _ in kept], [phrase for _, phrase in kept])
+        last = len(text.ids) - 2
+        kept = [(int(ends[p.end - 1]), p) for p in record.phrases if p.boxes and ends[p.end - 1] <= last]
+        return EntitiesItem(text, [position for position, _ in kept], [phrase for _, phrase in kept])
 
     def collate(self, records: list[PhraseRecord], rng: np.random.Generator, training: bool) -> dict[str, np.ndarray]:
-        """See the class for the batch."""
         encoded = [self.encode(record) for record in records]
         regions = self.read_regions([record.image for record in records])
-        features = with_places(regions) if self.config.flickr.append_boxes else regions.features
+        features = with_boxes_appended(regions) if self.config.flickr.append_boxes else regions.features
         if self.config.regions.picture == "withheld":
             features = np.zeros_like(features)
         most = max(1, max(len(own.positions) for own in encoded))
@@ -105,20 +105,19 @@ class VisualBertFlickr(VisualBertTask):
         for row, (record, own) in enumerate(zip(records, encoded)):
             positions[row, : len(own.positions)] = own.positions
             count = int(regions.mask[row].sum())
-            for place, phrase in enumerate(own.phrases):
+            for number, phrase in enumerate(own.phrases):
                 right = right_regions(phrase, record, regions.boxes[row, :count], regions.sizes[row].tolist())
-                labels[row, place, :count] = right / max(1, right.sum())
+                labels[row, number, :count] = right / max(1, right.sum())
         return {
             **self.text_arrays([own.text for own in encoded]),
+            **self.arrays_of(regions),
             "region_features": features,
-            "region_mask": regions.mask,
-            "region_token_type_ids": np.full_like(regions.mask, self.config.model.region_token_type),
             "phrase_positions": positions,
             "labels": labels,
         }
 
     def read_regions(self, images: Sequence[str]) -> RegionBatch:
-        """The regions with their boxes, which are what is to be chosen, even where the picture is withheld."""
+        """The regions with their boxes, the candidates, even where `regions.picture` withholds the image."""
         return self.regions.source.read_batch(images, self.config.regions.max_regions, self.multiple)
 
     def scores(self, batch: Batch) -> paddle.Tensor:
@@ -162,7 +161,7 @@ class VisualBertFlickr(VisualBertTask):
         shares = softmax(self.scores_of(PhraseRecord(image, " ".join(words), (marked,))))[0]
         boxes = self.read_regions([image]).boxes[0]
         best = np.argsort(-shares, kind="stable")[:top]
-        return [(tuple(boxes[place].tolist()), float(shares[place])) for place in best]
+        return [(tuple(boxes[region].tolist()), float(shares[region])) for region in best]
 
 
 class PhrasePredictions(Predictions):
@@ -181,35 +180,30 @@ class PhrasePredictions(Predictions):
         return [directory / RESULT_FILE]
 
 
-def with_boxes(records: RecordTable[PhraseRecord], split: str) -> RecordTable[PhraseRecord]:
-    """The sentences with a phrase that has a box; how many phrases have none is said."""
+def drop_without_boxes(records: RecordTable[PhraseRecord], split: str) -> RecordTable[PhraseRecord]:
+    """Keep the sentences with a phrase that has a box; log how many phrases have none."""
     boxed = np.array([sum(bool(phrase.boxes) for phrase in record.phrases) for record in records])
     marked = sum(len(record.phrases) for record in records)
     if boxed.sum() < marked:
         say(
-            f"{split}: {marked - boxed.sum()} of {marked} phrases have no box and do not count; "
+            f"{split}: {marked - boxed.sum()} of {marked} phrases have no box and are not counted; "
             f"{int((boxed == 0).sum())} of {len(records)} sentences are left out"
         )
     return records.select(boxed > 0)
 
 
-def right_regions(phrase: Phrase, record: PhraseRecord, boxes: np.ndarray, picture: Sequence[int]) -> np.ndarray:
-    """Which of `boxes` `[r, 4]` (pixels of a picture of size `picture`) overlap one of the phrase's: `[r]` bool."""
-    if not len(boxes):
-        return np.zeros(0, dtype=bool)
-    size = (record.width, record.height)
-    scale = [new / old if new and old else 1.0 for new, old in zip(picture, size)]
-    meant = np.asarray(phrase.boxes, dtype=np.float64) * np.array(scale * 2)
-    return np.any(box_iou(meant, boxes.astype(np.float64)) >= _RIGHT_IOU, axis=0)
+def right_regions(phrase: Phrase, record: PhraseRecord, boxes: np.ndarray, size: Sequence[int]) -> np.ndarray:
+    """`[r]` bool: the `boxes` `[r, 4]` (pixels of an image of `size`) that overlap one of the phrase's by half."""
+    return np.any(overlaps(phrase.boxes, (record.width, record.height), boxes, size) >= _RIGHT_IOU, axis=0)
 
 
-def with_places(regions: RegionBatch) -> np.ndarray:
-    """Features followed by left, top, right, bottom, width and height as shares of the picture: `[b, r, d + 6]`.
+def with_boxes_appended(regions: RegionBatch) -> np.ndarray:
+    """Append left, top, right, bottom, width and height, relative to the image's size: `[b, r, d + 6]`.
 
-    Rows of padding stay 0. InputError where the features do not say how large their pictures are.
+    Rows of padding stay 0. InputError where the features have no image sizes.
     """
     if (regions.sizes <= 0).any():
-        raise InputError("flickr.append_boxes needs features that know the sizes of their pictures: set it to false")
+        raise InputError("flickr.append_boxes needs features with the sizes of their images: set it to false")
     scale = np.concatenate([regions.sizes, regions.sizes], axis=1).astype(np.float32)[:, None]
     edges = regions.boxes / scale
     return np.concatenate([regions.features, edges, edges[..., 2:] - edges[..., :2]], axis=-1)

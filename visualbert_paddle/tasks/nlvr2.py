@@ -1,4 +1,4 @@
-"""NLVR2 with VisualBERT: is a sentence true of two images? (paper, section 4.3)"""
+"""NLVR2 with VisualBERT: whether a sentence is true of two images (paper, section 4.3)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pyutils.losses import masked_cross_entropy
 from pyutils.metrics.classification import softmax
 from pyutils.metrics.nlvr2_results import PairPredictions
 from pyutils.text import sequences
-from visualbert_paddle.data.pair_regions import pair_arrays
+from visualbert_paddle.data.regions import pair_arrays
 from visualbert_paddle.network.heads import VisualBertForReasoning
 from visualbert_paddle.tasks.base import VisualBertRunConfig, VisualBertTask, network_inputs
 
@@ -47,16 +47,14 @@ class VisualBertNLVR2(VisualBertTask):
         self.model = VisualBertForReasoning(self.config.model)
 
     def read(self, split: str) -> Sequence[PairRecord]:
-        """See VisualBertTask."""
         records = read_split(self.config.nlvr2, split)
         return self.regions.shown(self.regions.available(records, "left", "right"), "left", "right")
 
     def collate(self, records: list[PairRecord], rng: np.random.Generator, training: bool) -> dict[str, np.ndarray]:
-        """See the class for the batch."""
         words = self.tokenizer.encode_batch(record.sentence for record in records)
         texts = [sequences.single(self.tokenizer, sentence, self.config.max_text) for sentence in words]
-        pictures = pair_arrays(self.regions, [r.left for r in records], [r.right for r in records])
-        batch = {**self.text_arrays(texts), **pictures}
+        images = pair_arrays(self.regions, [r.left for r in records], [r.right for r in records])
+        batch = {**self.text_arrays(texts), **images}
         if training:
             batch["labels"] = np.array([label_of(record) for record in records], dtype=np.int64)
         return batch
@@ -66,21 +64,20 @@ class VisualBertNLVR2(VisualBertTask):
         return self.model(**network_inputs(batch))
 
     def loss(self, batch: Batch) -> tuple[paddle.Tensor, dict[str, paddle.Tensor]]:
-        """See Task."""
         return masked_cross_entropy(self.scores(batch), batch["labels"]), {}
 
     def labelled(self, split: str) -> bool:
-        """See Task."""
+        """True when every pair has a label."""
         return all(record.label is not None for record in self.records(split))
 
     def predict(self, loader: Iterable[Batch], split: str) -> PairPredictions:
-        """Whether each sentence of `split` is true of its images."""
-        said = predict_all(lambda batch: {"said": self.scores(batch).argmax(axis=1)}, loader)["said"]
+        """Judge each sentence of `split`."""
+        predicted = predict_all(lambda batch: {"label": self.scores(batch).argmax(axis=1)}, loader)["label"]
         records = self.records(split)
-        return PairPredictions([r.identifier for r in records], said == 1, [r.label for r in records])
+        return PairPredictions([r.identifier for r in records], predicted == 1, [r.label for r in records])
 
     def answer_example(self, example: Mapping[str, Any], output: Path) -> Rows:
-        """Whether `text` is true of `image` and `second_image`, and the probability of that."""
+        """Judge `text` for `image` and `second_image`, with the probability of True."""
         record = PairRecord("", example["image"], example["second_image"], example["text"], None)
         true = float(softmax(self.scores_of(record))[1])
         return [{"sentence": example["text"], "true": true > 0.5, "probability of true": f"{true:.4f}"}]

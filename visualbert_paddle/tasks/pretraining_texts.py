@@ -1,6 +1,6 @@
-"""What VisualBERT is pre-trained on: captions, questions with answers, statements about pairs (paper, section 3.3).
+"""Texts of VisualBERT's pre-training: captions, questions with answers, statements (paper, section 3.3).
 
-A source reads its splits and turns a record into an example; every random choice comes from the generator it is given.
+A source reads its splits and turns a record into an example; all random choices come from the given generator.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ from visualbert_paddle.tasks.base import VisualBertRunConfig
 class PretrainingConfig:
     """The `pretraining:` section of a configuration."""
 
-    dataset: Literal["coco_captions", "vqa2", "nlvr2"] = setting("coco_captions", "What to train on.")
+    dataset: Literal["coco_captions", "vqa2", "nlvr2"] = setting("coco_captions", "Data to train on.")
     objective: Literal["words", "words_and_matching"] = setting(
-        "words", "Masked words alone, or also whether captions match (COCO) or the statement is true (NLVR2)."
+        "words", "MLM only, or also matching: caption and image (COCO), truth of the statement (NLVR2)."
     )
-    captions: Literal["two", "one"] = setting("two", "COCO: two captions, or one (a false one at times when matching).")
+    captions: Literal["two", "one"] = setting("two", "COCO: two captions, or one (false at times when matching).")
     false_captions: float = setting(0.5, "COCO with one caption and matching: share of captions of another image.")
-    masking: float = setting(0.15, "Share of the words that are to be predicted.")
+    masking: float = setting(0.15, "Share of the words to mask.")
     avoid_unused: bool = setting(False, "Random replacements are never [unused…] pieces; the originals take any piece.")
 
 
@@ -55,7 +55,7 @@ class VisualBertPretrainingConfig(VisualBertRunConfig):
 
 
 class Example(NamedTuple):
-    """A text before masking, its images (one, or left and right), and whether they match (None: not asked)."""
+    """A text before masking, its images (one, or left and right), and the matching label (None without matching)."""
 
     text: TextSequence
     images: tuple[str, ...]
@@ -73,27 +73,26 @@ class TextSource(ABC):
 
     @abstractmethod
     def read(self, split: str, regions: RegionInputs) -> Sequence[Any]:
-        """The records of `split` whose images have regions."""
+        """Read the records of `split` whose images have regions."""
 
     @abstractmethod
     def example(self, record: Any, rng: np.random.Generator) -> Example:
-        """One example of a record, drawn anew at every call."""
+        """Draw one example of a record."""
 
     @abstractmethod
     def seed_of(self, record: Any) -> int:
-        """A number of the record's own: its random choices in evaluation hang on nothing else."""
+        """The seed of the record's random choices in evaluation."""
 
 
 class CaptionTexts(TextSource):
     """COCO: `[CLS] caption [SEP] caption [SEP]` or `[CLS] caption [SEP]`."""
 
     def read(self, split: str, regions: RegionInputs) -> CaptionItems:
-        """See TextSource."""
         records = regions.available(caption_items.read_split(self.config.coco, split), "image")
         return CaptionItems(records, regions.shown(records))
 
     def example(self, record: CaptionItem, rng: np.random.Generator) -> Example:
-        """See TextSource."""
+        """One or two captions of the image, or a false caption."""
         settings = self.config.pretraining
         if settings.captions == "two":
             chosen = caption_items.two_captions(record, rng.random(), lambda n: int(rng.integers(n)))
@@ -104,7 +103,6 @@ class CaptionTexts(TextSource):
         return Example(text, (record.image,), chosen.matches if self.matching else None)
 
     def seed_of(self, record: CaptionItem) -> int:
-        """See TextSource."""
         return record.index
 
 
@@ -118,11 +116,10 @@ class QuestionTexts(TextSource):
         self.answers = AnswerVocabulary.load(vqa_splits.answer_list(config.vqa))
 
     def read(self, split: str, regions: RegionInputs) -> Sequence[VQARecord]:
-        """See TextSource."""
         return regions.shown(regions.available(vqa_splits.read_split(self.config.vqa, split), "image"))
 
     def example(self, record: VQARecord, rng: np.random.Generator) -> Example:
-        """See TextSource. The answer is one of those in the answer list, repeated ones more often; else any."""
+        """The question with a drawn answer, one in the answer list if there is any; repeated ones are more likely."""
         if not record.answers:
             raise InputError(f"question {record.question_id} has no answers to learn from: take another split")
         known = [answer for answer in record.answers if self.answers.class_of(answer) is not None]
@@ -132,7 +129,6 @@ class QuestionTexts(TextSource):
         return Example(text, (record.image,), None)
 
     def seed_of(self, record: VQARecord) -> int:
-        """See TextSource."""
         return record.question_id
 
 
@@ -142,19 +138,16 @@ class StatementTexts(TextSource):
     pairs = True
 
     def read(self, split: str, regions: RegionInputs) -> Sequence[PairRecord]:
-        """See TextSource."""
         records = regions.available(nlvr2.read_split(self.config.nlvr2, split), "left", "right")
         return regions.shown(records, "left", "right")
 
     def example(self, record: PairRecord, rng: np.random.Generator) -> Example:
-        """See TextSource."""
         if self.matching and record.label is None:
             raise InputError(f"example {record.identifier} has no label: set pretraining.objective to words")
         text = sequences.single(self.tokenizer, self.tokenizer.encode(record.sentence), self.config.max_text)
         return Example(text, (record.left, record.right), record.label if self.matching else None)
 
     def seed_of(self, record: PairRecord) -> int:
-        """See TextSource."""
         return zlib.crc32(record.identifier.encode())
 
 

@@ -1,4 +1,4 @@
-"""VCR with VisualBERT: which of four answers, which of four rationales? (paper, section 4.2)"""
+"""VCR with VisualBERT: choose one of four answers or rationales (paper, section 4.2)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from visualbert_paddle.data.vcr_texts import (
 from visualbert_paddle.network.heads import VisualBertForMultipleChoice
 from visualbert_paddle.tasks.base import VisualBertRunConfig, VisualBertTask, network_inputs
 
-_OF_PICTURE = ("region_features", "region_mask", "region_token_type_ids")
+_PER_IMAGE = ("region_features", "region_mask", "region_token_type_ids")
 
 
 @dataclass(frozen=True)
@@ -39,8 +39,8 @@ class VisualBertVCRFiles(VisualBertRunConfig):
 
     vcr: VCRFiles = setting(VCRFiles, "Questions, answers, rationales, objects.")
     mode: Literal["q_a", "qa_r"] = setting("q_a", "q_a: the answer; qa_r: the rationale, given the right answer.")
-    align: bool = setting(True, "Give regions the positions of the words that name them.")
-    draw_names: bool = setting(False, "Draw the names of people anew in every training batch.")
+    align: bool = setting(True, "Add to a region the position embeddings of the words that name it.")
+    draw_names: bool = setting(False, "Draw new names for people in every training batch.")
 
 
 class VisualBertVCR(VCRSplitTask, VisualBertTask):
@@ -68,20 +68,18 @@ class VisualBertVCR(VCRSplitTask, VisualBertTask):
         return {name: getattr(self.config, name) for name in ("vcr", "regions", "tokenizer")}
 
     def read(self, split: str) -> Sequence[VCRRecord]:
-        """See VisualBertTask."""
         return self.regions.shown(self.regions.available(read_split(self.config.vcr, split), "image"))
 
     def collate(
         self, records: list[VCRRecord], rng: np.random.Generator, training: bool, given_answer: int | None = None
     ) -> dict[str, np.ndarray]:
-        """See the class for the batch, `choices` for `given_answer`."""
+        """The batch of the class; `given_answer` as in `choices`."""
         drawing = rng if training and self.config.draw_names else None
         texts = [self.choices(record, drawing, given_answer) for record in records]
         flat = self.text_arrays([choice.sequence for choices in texts for choice in choices])
         batch = {name: array.reshape(len(records), CHOICES, -1) for name, array in flat.items()}
         regions = self.regions.read([record.image for record in records])
-        batch["region_features"], batch["region_mask"] = regions.features, regions.mask
-        batch["region_token_type_ids"] = np.full_like(regions.mask, self.config.model.region_token_type)
+        batch |= self.arrays_of(regions)
         if self.config.align:
             counts = regions.mask.sum(axis=1)
             aligned = []
@@ -120,15 +118,14 @@ class VisualBertVCR(VCRSplitTask, VisualBertTask):
         return label
 
     def scores(self, batch: Batch) -> paddle.Tensor:
-        """Scores of the choices `[b, 4]`; a picture's regions stand beside each of them."""
+        """Scores of the choices `[b, 4]`, each with the regions of its image."""
         inputs = network_inputs(batch)
-        for name in _OF_PICTURE:
-            own = inputs[name]
-            inputs[name] = own.unsqueeze(1).expand([own.shape[0], CHOICES, *own.shape[1:]])
+        for name in _PER_IMAGE:
+            value = inputs[name]
+            inputs[name] = value.unsqueeze(1).expand([value.shape[0], CHOICES, *value.shape[1:]])
         return self.model(**inputs)
 
     def loss(self, batch: Batch) -> tuple[paddle.Tensor, dict[str, paddle.Tensor]]:
-        """See Task."""
         return masked_cross_entropy(self.scores(batch), batch["labels"]), {}
 
     def predict(self, loader: Iterable[Batch], split: str) -> ChoicePredictions:

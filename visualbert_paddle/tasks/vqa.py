@@ -22,6 +22,7 @@ from pyutils.engine.precision import autocast
 from pyutils.engine.run import check_output_dir
 from pyutils.engine.task import Batch, Rows
 from pyutils.losses import kl_unnormalised, vqa_bce
+from pyutils.metrics.classification import softmax
 from pyutils.text import sequences
 from visualbert_paddle.network.heads import VisualBertForQuestionAnswering
 from visualbert_paddle.tasks.base import VisualBertRunConfig, VisualBertTask, network_inputs
@@ -60,7 +61,7 @@ class VisualBertVQA(VisualBertTask):
         self.model = VisualBertForQuestionAnswering(self.config.model, len(self.answers))
 
     def read(self, split: str) -> Sequence[VQARecord]:
-        """See VisualBertTask. Says when training and evaluation share questions."""
+        """The questions of `split`; logs a warning when training and evaluation share questions."""
         records = self.regions.available(read_split(self.config.vqa, split), "image")
         warning = self.overlaps.add(split, records)
         if warning:
@@ -68,7 +69,6 @@ class VisualBertVQA(VisualBertTask):
         return self.regions.shown(records)
 
     def collate(self, records: list[VQARecord], rng: np.random.Generator, training: bool) -> dict[str, np.ndarray]:
-        """See the class for the batch."""
         texts = [sequences.question(self.tokenizer, record.question, self.config.max_text) for record in records]
         batch = {**self.text_arrays(texts), **self.region_arrays([record.image for record in records])}
         if training:
@@ -80,22 +80,21 @@ class VisualBertVQA(VisualBertTask):
         return self.model(**network_inputs(batch))
 
     def loss(self, batch: Batch) -> tuple[paddle.Tensor, dict[str, paddle.Tensor]]:
-        """See Task."""
         return LOSSES[self.config.loss](self.scores(batch), batch["labels"]), {}
 
     def labelled(self, split: str) -> bool:
-        """See Task."""
+        """True when the first question has answers, as every or no question of a split has."""
         records = self.records(split)
         return not len(records) or bool(records[0].answers)  # an empty split has an error of its own
 
     def predict(self, loader: Iterable[Batch], split: str, allow_unknown: bool = False) -> SplitAnswers:
-        """The best answer to every question of `split`; `<unk>` is never one unless allowed."""
-        never = None if allow_unknown else self.answers.unknown
+        """The best answer to every question of `split`, without `<unk>` unless allowed."""
+        excluded = None if allow_unknown else self.answers.unknown
 
         def best(batch: Batch) -> dict[str, paddle.Tensor]:
             scores = self.scores(batch)
-            if never is not None:
-                scores[:, never] = -1e9
+            if excluded is not None:
+                scores[:, excluded] = -1e9
             return {"chosen": scores.argmax(axis=1)}
 
         chosen = predict_all(best, loader)["chosen"]
@@ -108,12 +107,12 @@ class VisualBertVQA(VisualBertTask):
             return self.predict(split_loader(self, settings, split), split, bool(flags.get("allow_unk")))
 
     def check_example(self, example: Mapping[str, Any], output: Path) -> None:
-        """See SplitTask."""
+        """InputError when an image is to be drawn and the output directory cannot be written."""
         if "picture" in example:
             check_output_dir(output)
 
     def answer_example(self, example: Mapping[str, Any], output: Path) -> Rows:
-        """The `top` answers to `text` about `image` with their probabilities, drawn where `picture` is given."""
+        """The `top` answers to `text` about `image` with their probabilities; drawn if `picture` is given."""
         ranked = self.rank_answers(example["image"], example["text"], example.get("top", 5))
         if example.get("picture") is not None:
             from pyutils.visualize.contact_sheet import Card, draw_contact_sheet
@@ -124,18 +123,17 @@ class VisualBertVQA(VisualBertTask):
         return [{"answer": text, "probability": f"{share:.4f}"} for text, share in ranked]
 
     def rank_answers(self, image: str, question: str, top: int) -> list[tuple[str, float]]:
-        """The `top` answers (`<unk>` left out) and their probabilities, the softmax over the answer scores."""
-        scores = self.scores_of(VQARecord(0, image, question)).astype(np.float64)
+        """The `top` answers without `<unk>`, with their probabilities (softmax over the answers)."""
+        scores = self.scores_of(VQARecord(0, image, question))
         if self.answers.unknown is not None:
             scores[self.answers.unknown] = -np.inf
-        shares = np.exp(scores - scores.max())
-        shares /= shares.sum()
+        shares = softmax(scores)
         best = np.argsort(-shares, kind="stable")[: max(1, min(top, self.answers.real_answers))]
         return [(self.answers[number], float(shares[number])) for number in best]
 
     @classmethod
     def with_saved_files(cls, config: Any, folder: Path) -> Any:
-        """See SplitTask. The answer list too."""
+        """`config` with the vocabulary and the answer list saved with a checkpoint in `folder`."""
         return with_saved_answers(super().with_saved_files(config, folder), folder)
 
     def checkpoint_files(self) -> Sequence[Path]:
@@ -144,6 +142,6 @@ class VisualBertVQA(VisualBertTask):
 
 
 def soft_labels(records: list[VQARecord], answers: AnswerVocabulary, rule: str) -> np.ndarray:
-    """Soft targets `[b, answers]` float32. MMF's rule sees only the answers that are classes."""
+    """Soft targets `[b, answers]` float32. MMF's rule uses only the answers that are classes."""
     given = [answers.valid(record.answers) if rule == "mmf" else record.answers for record in records]
     return answers.fill(given, rule)

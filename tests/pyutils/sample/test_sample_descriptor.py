@@ -37,10 +37,6 @@ def test_a_batch_gives_what_each_image_gives():
         np.testing.assert_allclose(row, describe_boxes(image, window_boxes(64, 64)), atol=2e-5)
 
 
-def test_no_images_give_no_rows():
-    assert describe_windows(np.zeros((0, 64, 64, 3), np.uint8)).shape == (0, 35, DIMENSION)
-
-
 def test_features_stay_in_a_range_a_model_can_take():
     noise = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3)).astype(np.uint8)
     flat = np.full((1, 64, 64, 3), 255, np.uint8)
@@ -77,11 +73,3 @@ def test_boxes_outside_of_the_image_are_cut():
     inside, outside = describe_boxes(image, [[20, 20, 64, 64], [20, 20, 90, 90]])
     np.testing.assert_allclose(inside[6:], outside[6:], atol=1e-5)
     assert np.isfinite(describe_boxes(image, [[-9, -9, -5, -5], [70, 70, 80, 80], [10, 10, 10, 10]])).all()
-
-
-@pytest.mark.parametrize(
-    "images", [np.zeros((2, 8, 8, 3), np.float32), np.zeros((8, 8, 3), np.uint8), np.zeros((1, 8, 8, 4), np.uint8)]
-)
-def test_other_arrays_are_refused(images):
-    with pytest.raises(ValueError, match="expected 4-d uint8 RGB"):
-        describe_windows(images)

@@ -10,7 +10,8 @@ import pytest
 
 from pyutils.errors import InputError
 from pyutils.sample.__main__ import main
-from pyutils.sample.vqa_files import Question, answer_type, write_answer_list, write_imdb, write_official
+from pyutils.sample.stamp import make_once
+from pyutils.sample.vqa_files import Question, write_answer_list, write_imdb, write_official
 
 easy_vqa = pytest.importorskip("easy_vqa")
 
@@ -161,20 +162,14 @@ def test_a_folder_of_somebody_else_is_left_alone(tmp_path, capsys):
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-def test_a_foreign_stamp_is_refused(tmp_path):
-    from pyutils.sample.stamp import make_once
-
-    (tmp_path / "sample.json").write_text("{broken")
-    with pytest.raises(InputError, match=r"sample\.json: expected JSON"):
-        make_once(tmp_path, {}, lambda folder: {})
-    (tmp_path / "sample.json").write_text("[1]")
-    with pytest.raises(InputError, match="another JSON file"):
+@pytest.mark.parametrize("content", ["{broken", "[1]", "{}"])
+def test_a_foreign_stamp_is_refused(tmp_path, content):
+    (tmp_path / "sample.json").write_text(content)
+    with pytest.raises(InputError, match=r"sample\.json"):
         make_once(tmp_path, {}, lambda folder: {})
 
 
 def test_an_interrupted_run_is_done_again(tmp_path):
-    from pyutils.sample.stamp import make_once
-
     target = tmp_path / "data"
 
     def fail(folder):
@@ -189,8 +184,6 @@ def test_an_interrupted_run_is_done_again(tmp_path):
 
 
 def test_a_complete_folder_of_other_arguments_is_kept(tmp_path):
-    from pyutils.sample.stamp import make_once
-
     target = tmp_path / "data"
 
     def make(folder):
@@ -221,7 +214,7 @@ def test_missing_package_says_what_to_install(tmp_path, monkeypatch, capsys):
 
 def test_writers_handle_disagreeing_answers(tmp_path):
     answers = ("2",) * 6 + ("two",) * 4
-    question = Question(1000, 1, "COCO_val2014_000000000001", "how many?", "how many", answer_type("2"), answers)
+    question = Question(1000, 1, "COCO_val2014_000000000001", "how many?", "how many", answers)
     write_official(tmp_path, "val2014", [question], "test")
     entry = json.loads((tmp_path / "v2_mscoco_val2014_annotations.json").read_text())["annotations"][0]
     assert (entry["multiple_choice_answer"], entry["answer_type"]) == ("2", "number")

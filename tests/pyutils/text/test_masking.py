@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pyutils.text.masking import MaskDraws, draw, mask_words
+from pyutils.text.masking import IGNORED, MaskDraws, draw, mask_words
 from pyutils.text.sequences import pair, question, single
 from pyutils.text.tokenizer import WordPiece
 from tests.support import golden
@@ -29,9 +29,9 @@ def replay(records: list[dict], count: int) -> MaskDraws:
 
 def check(sequence, sample, kind):
     draws = replay(sample["draws"], sum(sequence.words))
-    ids, labels = mask_words(sequence.ids, sequence.words, draws, TOKENIZER.mask, ignored=-1)
+    ids, labels = mask_words(np.asarray(sequence.ids), np.asarray(sequence.words), draws, TOKENIZER.mask)
     assert ids.tolist() == sample["bert_input_ids"], kind
-    assert labels.tolist() == sample["masked_lm_labels"], kind
+    assert np.where(labels == IGNORED, -1, labels).tolist() == sample["masked_lm_labels"], kind
     assert sequence.types == sample["bert_input_type_ids"], kind
 
 
@@ -96,11 +96,3 @@ def test_draws_follow_the_generator_and_the_allowed_words():
     assert (first.chance == second.chance).all() and (first.words == second.words).all()
     allowed = draw(np.random.default_rng(3), 500, 1000, allowed=np.array([7, 900]))
     assert set(allowed.words.tolist()) == {7, 900} and allowed.words.dtype == np.int64
-
-
-def test_bad_shapes():
-    draws = draw(np.random.default_rng(0), 3, 10)
-    with pytest.raises(ValueError, match="2 candidate words"):
-        mask_words(np.arange(3), np.array([True, True, False]), draws, 1)
-    with pytest.raises(ValueError, match="shape of input_ids"):
-        mask_words(np.arange(3), np.ones(4, bool), draws, 1)

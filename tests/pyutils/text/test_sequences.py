@@ -7,7 +7,7 @@ from pyutils.data.annotations import nlvr2
 from pyutils.data.table import concat
 from pyutils.data.vqa import annotations as vqa
 from pyutils.errors import InputError
-from pyutils.text.sequences import batch, pad, pair, question, single, word_positions
+from pyutils.text.sequences import batch, pad, pair, question, single, truncate_pair
 from pyutils.text.tokenizer import WordPiece
 from tests.support import golden
 
@@ -47,7 +47,7 @@ def test_a_long_question_keeps_its_end():
     sequence = question(TOKENIZER, "is the dog " * 20, 12)
     assert len(sequence.ids) == 12
     assert TOKENIZER.tokens(sequence.ids[-3:]) == ["?", "[MASK]", "[SEP]"]
-    with pytest.raises(InputError, match="no room for a question"):
+    with pytest.raises(InputError, match="maximum text length of 4"):
         question(TOKENIZER, "is it", 4)
 
 
@@ -63,6 +63,34 @@ def test_pairs_and_padding():
     assert arrays["input_ids"].tolist() == [[101, 5, 6, 102, 7, 102, 0, 0], [101, 8, 102, 0, 0, 0, 0, 0]]
     assert arrays["text_mask"].tolist() == [[1, 1, 1, 1, 1, 1, 0, 0], [1, 1, 1, 0, 0, 0, 0, 0]]
     assert arrays["token_type_ids"].tolist() == [[0, 0, 0, 0, 1, 1, 0, 0], [0] * 8]
-    assert word_positions(sequences, 8).tolist()[0] == [False, True, True, False, True, False, False, False]
+    assert sequences[0].words == [False, True, True, False, True, False]
     assert single(TOKENIZER, [5, 6, 7], 4).ids == [101, 5, 6, 102]
     assert pad([], 0).shape == (0, 0)
+
+
+@pytest.mark.parametrize("case", [c for c in FORMATS.json("expected/truncate.json") if c["len_b"] is None])
+def test_single_texts_are_cut_as_the_authors_do(case):
+    kept = single(TOKENIZER, range(case["len_a"]), case["max_seq_length"]).ids[1:-1]
+    assert [f"a{number}" for number in kept] == case["text_a"]
+
+
+def one_by_one(first, second, room):
+    first, second = list(first), list(second)
+    while len(first) + len(second) > room:
+        (first if len(first) > len(second) else second).pop()
+    return first, second
+
+
+@pytest.mark.parametrize("room", [1, 2, 5, 8, 9, 13])
+def test_pairs_lose_words_from_the_longer_end(room):
+    for first in range(12):
+        for second in range(12):
+            a, b = list(range(first)), list(range(100, 100 + second))
+            assert truncate_pair(a, b, room + 3) == one_by_one(a, b, room), (first, second)
+
+
+def test_a_length_without_words_is_named():
+    with pytest.raises(InputError, match="text length of 2"):
+        single(TOKENIZER, [1, 2], 2)
+    with pytest.raises(InputError, match="text length of 3"):
+        truncate_pair([1], [2], 3)

@@ -1,4 +1,4 @@
-"""The pictures people look at: what is drawn, and that no text runs into another."""
+"""Contact sheets and training curves: content, and no overlapping texts."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pyutils.errors import InputError
 from pyutils.visualize import contact_sheet
 from pyutils.visualize.contact_sheet import Card, draw_contact_sheet
-from pyutils.visualize.curves import draw_training, read_log
+from pyutils.visualize.curves import draw_training
 
 
 @pytest.fixture
@@ -68,12 +67,3 @@ def test_the_curve_is_the_logged_loss(tmp_path, kept_figures):
     np.testing.assert_allclose(loss.lines[0].get_ydata(), [row["loss"] for row in rows])
     assert scores.get_title() == "accuracy on val"
     assert [text.get_text() for text in scores.texts] == ["81.50"]
-
-
-def test_logs_that_cannot_be_drawn(tmp_path):
-    with pytest.raises(InputError, match="cannot read the training log"):
-        read_log(tmp_path / "none.jsonl")
-    with pytest.raises(InputError, match="line 1 is not JSON"):
-        read_log(log_file(tmp_path, "{broken", {"kind": "train"}))
-    with pytest.raises(InputError, match="no training steps"):
-        draw_training(log_file(tmp_path, {"kind": "event", "message": "x", "step": 0}), tmp_path / "c.png")
