@@ -56,7 +56,7 @@ class PlainStep:
         mixed = self.paddle.matmul(weights, value).transpose([0, 2, 1, 3])
         return mixed.reshape([mixed.shape[0], mixed.shape[1], -1])
 
-    def image_tokens(self, vision, images):
+    def image_states(self, vision, images):
         x = vision.embed(images)
         for block in vision.blocks:
             y = self.linear(block.attention.qkv, self.norm(block.attention_norm, x))
@@ -86,7 +86,7 @@ class PlainStep:
 
     def encode(self, parts, images, ids, mask):
         """Image tokens, text states and both unit features."""
-        tokens = self.image_tokens(parts.vision, images)
+        tokens = self.image_states(parts.vision, images)
         table = parts.text.embeddings
         x = self.F.embedding(ids, table.words.weight) + table.positions.weight[: ids.shape[1]]
         x = self.F.dropout(self.norm(table.norm, x + table.token_types.weight[0]), self.dropout)
@@ -168,7 +168,7 @@ class OurStep:
         """One step; the loss."""
         self.model.teacher.update(self.model)
         losses = self.model(*batch, ALPHA)
-        loss = losses.contrast + losses.matching
+        loss = losses.itc + losses.itm
         loss.backward()
         self.optimizer.step()
         self.optimizer.clear_grad()

@@ -38,7 +38,7 @@ class MatchingTask(AlbefTask):
         with evaluating(model):
             states = model.text.encode(inputs["input_ids"], inputs["text_mask"])
             memories = model.text.memories(model.vision(self.read_image(example["image"])))
-            rows = probabilities(("no match", "match"), model.match_scores(states, inputs["text_mask"], memories)[0])
+            rows = probabilities(("no match", "match"), model.itm_logits(states, inputs["text_mask"], memories)[0])
             if example.get("gradcam"):
                 say(f"drawn: {self.draw(example, output)}")
         return rows

@@ -12,7 +12,7 @@ import paddle
 from albef_paddle.network.retrieval import AlbefForRetrieval
 from albef_paddle.tasks.base import AlbefRunConfig
 from albef_paddle.tasks.matching import MatchingTask
-from albef_paddle.tasks.reranking import Gallery, Reranked, rerank
+from albef_paddle.tasks.reranking import Reranked, RerankingStates, rerank
 from pyutils.config import setting
 from pyutils.config.checks import at_least
 from pyutils.console import say
@@ -61,7 +61,7 @@ class IdentifiedPairs(MatchingTask):
         """See AlbefTask."""
         inputs = (batch[name] for name in ("images", "input_ids", "text_mask", "identities"))
         losses = self.model(*inputs, alpha)
-        return losses.contrast + losses.matching, {"itc": losses.contrast, "itm": losses.matching}
+        return losses.itc + losses.itm, losses._asdict()
 
 
 class AlbefRetrieval(IdentifiedPairs):
@@ -95,10 +95,10 @@ class AlbefRetrieval(IdentifiedPairs):
         k, most = self.config.k_test, max(len(captions), len(self.records(split)))
         if k > most:
             say(f"k_test {k} is larger than the gallery of {split!r}: all of its {most} entries are ranked")
-        with Gallery(self.model, self.config.scratch) as gallery:
-            gallery.add_texts([self.caption(text, self.config.max_tokens) for text in captions])
-            gallery.add_images(loader)
-            return rerank(gallery, k)
+        with RerankingStates(self.model, self.config.scratch) as states:
+            states.add_texts([self.caption(text, self.config.max_tokens) for text in captions])
+            states.add_images(loader)
+            return rerank(states, k)
 
     def predict(self, loader: Iterable[Batch], split: str) -> RankPredictions:
         """Ranks of both directions over `split`."""

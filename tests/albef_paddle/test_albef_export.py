@@ -102,7 +102,7 @@ def test_matches_equal_those_of_the_model(checkpoints, served, pictures):
     texts = ["the red box", "two", "what is a box"]
     pixels, ids, mask = inputs_of(checkpoints, pictures, texts)
     with paddle.no_grad():
-        logits = model.match_scores(model.text.encode(ids, mask), mask, model.text.memories(model.vision(pixels)))
+        logits = model.itm_logits(model.text.encode(ids, mask), mask, model.text.memories(model.vision(pixels)))
     expected = paddle.nn.functional.softmax(logits, axis=1)[:, 1].numpy()
     found = MatchingPredictor(served("retrieval")).match(texts, pictures)
     np.testing.assert_allclose([match.probability for match in found], expected, atol=1e-5)

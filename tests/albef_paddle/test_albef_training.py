@@ -136,13 +136,6 @@ def test_captions_are_cut_as_the_original_cuts_them(build):
     assert task.caption("!") == [task.tokenizer.cls]
 
 
-def test_one_pair_is_too_few_for_negatives(build):
-    task = build("retrieval")
-    batch = task.tensors(task.collate([task.train_records()[0]], np.random.default_rng(0), True))
-    with pytest.raises(InputError, match=r"at least 2 pairs on every process, found 1\. Raise train.batch_size"):
-        task.loss(batch)
-
-
 @pytest.mark.parametrize(("name", "least"), [("retrieval", 2), ("grounding", 2), ("pretrain", 2), ("nlvr_pretrain", 3)])
 def test_a_batch_without_wrong_pairs_is_refused_before_training(build, name, least):
     small = f"train.batch_size={least - 1}"
