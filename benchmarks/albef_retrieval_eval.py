@@ -29,9 +29,9 @@ LENGTHS = (8, 20)
 
 
 def straightforward(stored: RerankingStates, encoded: list[np.ndarray], k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Scores `[images, k]` of each image's candidates and `[texts, k]` of each text's, query by query.
+    """Compute scores `[images, k]` of each image's candidates and `[texts, k]` of each text's, query by query.
 
-    `encoded`: states `[tokens, hidden]` of each text.
+    `encoded`: hidden states `[tokens, hidden]` of each text.
     """
     model = stored.model
     texts = best_items(stored.image_features, stored.text_features, k)
@@ -43,8 +43,8 @@ def straightforward(stored: RerankingStates, encoded: list[np.ndarray], k: int) 
         for row, text in enumerate(text_rows.tolist()):
             known = encoded[text]
             states[row, : len(known)], mask[row, : len(known)] = known, 1
-        tokens = np.stack([stored.image_states.padded([image])[0] for image in image_rows.tolist()])
-        memories = model.text.memories(paddle.to_tensor(tokens))
+        image_states = np.stack([stored.image_states.padded([image])[0] for image in image_rows.tolist()])
+        memories = model.text.memories(paddle.to_tensor(image_states))
         fused = model.text.fuse(paddle.to_tensor(states), paddle.to_tensor(mask), memories)
         return model.matching(fused[:, 0])[:, 1].numpy()
 
@@ -54,7 +54,7 @@ def straightforward(stored: RerankingStates, encoded: list[np.ndarray], k: int) 
 
 
 def fill(stored: RerankingStates, images: int, texts: int, rng: np.random.Generator) -> list[list[int]]:
-    """Random pixels and words through both encoders; returns the texts' ids."""
+    """Encode random pixels and words; returns the texts' ids."""
     config = stored.model.config
     lengths = rng.integers(*LENGTHS, size=texts)
     rows = [[101, *rng.integers(1000, config.text.vocab_size, size=n - 1).tolist()] for n in lengths]
@@ -77,7 +77,7 @@ def before_images(model: ContrastiveModel, encoded: list[np.ndarray]) -> None:
 
 
 def model_of(config: AlbefConfig) -> ContrastiveModel:
-    """A model with random weights, in evaluation mode."""
+    """Make a model with random weights, in evaluation mode."""
     paddle.seed(0)
     model = ContrastiveModel(config, with_identities=True)
     model.eval()
@@ -85,7 +85,7 @@ def model_of(config: AlbefConfig) -> ContrastiveModel:
 
 
 def seconds(work, repeat: int) -> tuple[float, object]:
-    """Least time of `repeat` runs and the last result."""
+    """Return the shortest time of `repeat` runs and the last result."""
     times = []
     for _ in range(repeat):
         start = time.perf_counter()

@@ -58,12 +58,11 @@ def default_block(config: AlbefConfig, mode: str) -> int:
 def check_block(config: AlbefConfig, mode: str, block: int, words_only: bool = False) -> None:
     """Raise InputError if the mode has no such block or, with `words_only`, the words have no maps there."""
     found = blocks(config, mode)
+    if words_only and mode == "itm":
+        found = found[:-1]  # in the last block only [CLS] reaches the score
     if block not in found:
-        raise InputError(f"block_num: mode {mode} of this model has blocks {found[0]} to {found[-1]}, found {block}")
-    if words_only and mode == "itm" and block == found[-1]:
-        raise InputError(
-            f"block_num: words_only needs a block before the last ({block}), from which only [CLS] reaches the score"
-        )
+        words = " with words_only" if words_only else ""
+        raise InputError(f"block_num: expected one of {[*found]} for mode {mode}{words} and this model, found {block}")
 
 
 def word_maps(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import paddle
 
-from albef_paddle.checkpoints.weights import convert, to_original
+from albef_paddle.checkpoints.weights import convert_albef_weights, to_original
 from albef_paddle.config import AlbefConfig, TextConfig, VisionConfig
 from pyutils.text.masking import MaskDraws, mask_words
 
@@ -70,7 +70,7 @@ def fill(layer: paddle.nn.Layer, arrays: dict[str, np.ndarray]) -> None:
 
 def fill_from_original(model: paddle.nn.Layer, recorded, config: AlbefConfig, weights=None) -> None:
     """Give `model` the weights of a recorded case."""
-    converted = convert(recorded.weights if weights is None else weights, config)
+    converted = convert_albef_weights(recorded.weights if weights is None else weights, config)
     assert converted.unmapped == []
     fill(model, converted.tensors)
 

@@ -6,7 +6,7 @@ import numpy as np
 import paddle
 import pytest
 
-from albef_paddle.checkpoints.weights import convert, load_tensors
+from albef_paddle.checkpoints.weights import convert_albef_weights, load_tensors
 from albef_paddle.network.retrieval import AlbefForRetrieval
 from albef_paddle.tasks.reranking import Candidates, RerankingStates, length_groups, queries_by_item, rerank
 from albef_paddle.tasks.state_store import StateStore
@@ -20,7 +20,7 @@ def recorded_model():
     recorded = golden("albef/retrieval")
     config = config_of(recorded.config)
     model = AlbefForRetrieval(config)
-    load_tensors(model, convert(recorded.weights, config).tensors, "recorded", may_miss=())
+    load_tensors(model, convert_albef_weights(recorded.weights, config).tensors, "recorded", may_miss=())
     return recorded, model
 
 

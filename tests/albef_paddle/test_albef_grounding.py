@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from albef_paddle.checkpoints.weights import convert, load_tensors
+from albef_paddle.checkpoints.weights import convert_albef_weights, load_tensors
 from albef_paddle.config import AlbefConfig, TextConfig, VisionConfig
 from albef_paddle.network.boxes import choose_box, pixel_iou
 from albef_paddle.network.grad_cam import check_block, default_block, text_maps, word_maps
@@ -23,7 +23,7 @@ RECORDED = golden("albef/grounding")
 def model():
     config = config_of(RECORDED.config)
     made = AlbefForRetrieval(config)
-    load_tensors(made, convert(RECORDED.weights, config).tensors, "recorded", may_miss=())
+    load_tensors(made, convert_albef_weights(RECORDED.weights, config).tensors, "recorded", may_miss=())
     return made
 
 
@@ -82,7 +82,7 @@ def test_without_heat_the_first_detection_is_chosen():
 @pytest.mark.parametrize(("mode", "block"), [("itm", 0), ("itm", "layers"), ("itc", "depth"), ("itc", -1)])
 def test_a_block_that_is_not_there_is_named(model, mode, block):
     block = {"layers": model.config.text.num_layers, "depth": model.config.vision.depth}.get(block, block)
-    with pytest.raises(InputError, match=f"block_num: mode {mode} of this model has blocks"):
+    with pytest.raises(InputError, match=f"block_num: .*mode {mode}.*found {block}"):
         check_block(model.config, mode, block)
 
 
@@ -97,7 +97,7 @@ def test_the_block_by_default_lies_where_words_have_maps(mode, layers, expected)
 
 def test_words_without_maps_are_refused_where_they_alone_count(model):
     last = model.config.text.num_layers - 1
-    with pytest.raises(InputError, match=rf"block_num: words_only needs a block before the last \({last}\)"):
+    with pytest.raises(InputError, match=f"block_num: .*words_only.*found {last}"):
         check_block(model.config, "itm", last, words_only=True)
     check_block(model.config, "itm", last - 1, words_only=True)
     check_block(model.config, "itc", model.config.vision.depth - 1, words_only=True)

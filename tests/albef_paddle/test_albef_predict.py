@@ -13,7 +13,7 @@ from albef_paddle.checkpoints.weights import load_tensors
 from albef_paddle.commands import COMMANDS
 from albef_paddle.tasks.base import AlbefRunConfig, with_decay
 from albef_paddle.tasks.entailment import AlbefEntailment
-from albef_paddle.tasks.heat_maps import draw_maps
+from albef_paddle.tasks.matching import draw_maps
 from albef_paddle.tasks.nlvr2 import AlbefNLVR2
 from albef_paddle.tasks.retrieval import AlbefRetrieval, AlbefRetrievalConfig
 from albef_paddle.tasks.vqa import AlbefVQA, AlbefVQAConfig
@@ -116,10 +116,10 @@ def test_flags_are_checked_against_the_settings_before_weights_are_read(write_ya
     common = {"checkpoint": tmp_path / "run", "config": path, "output": f"{picture}/x"}
     matching = {**common, "task": "retrieval", "image": picture, "text": "a star", "gradcam": True}
     for extra, message in (
-        ({**matching, "block_num": 3}, "block_num: mode itm of this model has blocks 1 to 2, found 3"),
+        ({**matching, "block_num": 3}, "block_num: .*mode itm.*found 3"),
         (matching, "--output_dir .*picture.png/x: .* is a file"),
         ({**common, "task": "ve", "split": "vall"}, "--output_dir .*picture.png/x: .* is a file"),
-        ({**common, "task": "ve", "split": "vall", "output": tmp_path}, "no split 'vall': did you mean \"val\""),
+        ({**common, "task": "ve", "split": "vall", "output": tmp_path}, "split 'vall'.*did you mean \"val\""),
     ):
         with pytest.raises(InputError, match=message):
             predict(**extra)
@@ -152,7 +152,7 @@ def test_two_image_weights_start_no_network_of_one_image(world, write_yaml, tmp_
     config = load_config(AlbefRunConfig, write_yaml("nlvr2", world.lists(train="nlvr_train.json")))
     pairs, single = AlbefNLVR2(config), AlbefEntailment(config)
     tensors = {name: tensor.numpy() for name, tensor in pairs.model.state_dict().items()}
-    with pytest.raises(InputError, match="nlvr.pth: this is a network of NLVR2, which reads two images"):
+    with pytest.raises(InputError, match="nlvr.pth: .*NLVR2"):
         load_tensors(single.model, tensors, "nlvr.pth")
 
 

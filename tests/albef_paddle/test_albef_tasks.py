@@ -8,7 +8,7 @@ import numpy as np
 import paddle
 import pytest
 
-from albef_paddle.checkpoints.weights import convert, load_tensors
+from albef_paddle.checkpoints.weights import convert_albef_weights, load_tensors
 from albef_paddle.network.classification import AlbefForEntailment, AlbefForReasoning
 from albef_paddle.network.itc import encode_pairs, teacher_features, unit_features
 from albef_paddle.network.negatives import Negatives
@@ -277,7 +277,7 @@ def grounding_model():
     recorded = golden("albef/grounding")
     config = config_of(recorded.config)
     model = AlbefForRetrieval(config)
-    load_tensors(model, convert(recorded.weights, config).tensors, "recorded", may_miss=())
+    load_tensors(model, convert_albef_weights(recorded.weights, config).tensors, "recorded", may_miss=())
     model.eval()
     return recorded, model, tensors(recorded.inputs, "image", "input_ids", "attention_mask")
 

@@ -9,7 +9,6 @@ from typing import Any, Optional, Union
 import numpy as np
 
 from pyutils.data.records import VQARecord
-from pyutils.data.vqa.answers import AnswerVocabulary
 from pyutils.data.vqa.api import check_id, shown
 from pyutils.errors import InputError
 from pyutils.formats.atomic import write_json
@@ -86,7 +85,7 @@ def _indexed(entries: list[dict], path: PathLike) -> dict[int, str]:
 RESULT_FILE = "result.json"
 
 
-def as_annotations(records: Sequence[VQARecord]) -> Iterator[dict[str, Any]]:
+def as_annotations(records: Iterable[VQARecord]) -> Iterator[dict[str, Any]]:
     """Records in the form of the official annotations, which the official evaluation takes."""
     for record in records:
         yield {
@@ -103,7 +102,7 @@ class SplitAnswers(Predictions):
     `chosen` `[n]` int64: the classes chosen (see `metrics.vqa.best_answers`).
     """
 
-    def __init__(self, records: Sequence[VQARecord], chosen: np.ndarray, answers: AnswerVocabulary):
+    def __init__(self, records: Sequence[VQARecord], chosen: np.ndarray, answers: Sequence[str]):
         self.records = records
         self.texts = [answers[number] for number in chosen.tolist()]
 
