@@ -1,9 +1,9 @@
-"""One training step of ALBEF retrieval at full size, compared with a plain step on copies of the same weights.
+"""One training step of ALBEF retrieval at full size, compared with a straightforward step on the same weights.
 
     python benchmarks/albef_train_step.py [--batch 4] [--size 384] [--queue 65536] [--steps 3] [--threads 2] [--profile]
 
-ViT-B/16, BERT-base with six fusion layers, momentum teacher, queue, AdamW. The plain step follows the published code
-with Paddle's own layers: keys and values of the image projected for each of the three pairs, all words in the last
+ViT-B/16, BERT-base with six fusion layers, momentum teacher, queue, AdamW. The straightforward step is the published
+code with Paddle's own layers: keys and values of the image projected for each of the three pairs, all words in the last
 layer, negatives drawn one by one, Paddle's log softmax, dropout, linear and LayerNorm kernels and strided layouts,
 teacher updated through temporary tensors, `paddle.optimizer.AdamW`. It also runs with our log softmax, which saves the
 most. All steps alternate in one process with the same batch, threads and matrix library. First, the losses of both on
@@ -26,7 +26,7 @@ ALPHA, LR, DECAY = 0.4, 1e-5, 0.02
 
 
 class PlainStep:
-    """The plain step; trains the parameters of `model`, an AlbefForRetrieval."""
+    """The straightforward step; trains the parameters of `model`, an AlbefForRetrieval."""
 
     def __init__(self, model):
         import paddle
@@ -208,7 +208,7 @@ def compare(ours: OurStep, plain: PlainStep, batch) -> None:
         expected = plain.losses(*batch, negatives=(wrong, wrong))[:2]
     ours.model.train()
     plain.dropout = rate
-    print(f"losses without dropout: {[float(x) for x in found]}, plain {[float(x) for x in expected]}")
+    print(f"losses without dropout: {[float(x) for x in found]}, straightforward {[float(x) for x in expected]}")
 
 
 def profile(step, batch) -> None:
@@ -233,10 +233,10 @@ def main() -> None:
 
     model = AlbefForRetrieval(AlbefConfig(vision=VisionConfig(image_size=options.size), queue_size=options.queue))
     model.train()
-    sides = {"ours": OurStep(model), "plain": PlainStep(copy.deepcopy(model))}
+    sides = {"ours": OurStep(model), "straightforward": PlainStep(copy.deepcopy(model))}
     rng = np.random.default_rng(0)
     compare(*sides.values(), make_batch(options, rng))
-    sides["plain, our log softmax"] = with_log_softmax(sides["plain"])
+    sides["straightforward, our log softmax"] = with_log_softmax(sides["straightforward"])
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for number in range(options.steps + 1):
         batch = make_batch(options, rng)

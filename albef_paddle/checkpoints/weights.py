@@ -107,7 +107,7 @@ def _no_token_types(tensors: Mapping[str, np.ndarray]) -> Arrays:
     return found
 
 
-def to_names(tensors: Mapping[str, np.ndarray], names: str, config: AlbefConfig | None = None) -> Arrays:
+def to_names(tensors: Mapping[str, np.ndarray], names: str) -> Arrays:
     """Convert our tensors to the names of a code base, one of `NAMES`, with everything it stores twice.
 
     LAVIS has no token types: the first one, which ALBEF adds to every word, is added to the position embeddings.
@@ -117,7 +117,7 @@ def to_names(tensors: Mapping[str, np.ndarray], names: str, config: AlbefConfig 
         raise InputError(f"ALBEF has no names {names!r}: {nearest(names, NAMES)}")
     if names == "torchmultimodal":
         return _to_torchmultimodal(tensors)
-    theirs = to_original(tensors, config)
+    theirs = to_original(tensors)
     return _without_token_types(theirs) if names == "lavis" else theirs
 
 

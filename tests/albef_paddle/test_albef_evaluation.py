@@ -6,22 +6,17 @@ import numpy as np
 import paddle
 import pytest
 
-from albef_paddle.checkpoints.weights import convert_albef_weights, load_tensors
-from albef_paddle.network.retrieval import AlbefForRetrieval
 from albef_paddle.tasks.reranking import Candidates, RerankingStates, length_groups, queries_by_item, rerank
 from albef_paddle.tasks.state_store import StateStore
 from pyutils.engine.evaluation import evaluating
 from pyutils.errors import InputError
-from tests.albef_paddle.support import config_of, tensors
+from tests.albef_paddle.support import retrieval_model, tensors
 from tests.support import golden
 
 
 def recorded_model():
     recorded = golden("albef/retrieval")
-    config = config_of(recorded.config)
-    model = AlbefForRetrieval(config)
-    load_tensors(model, convert_albef_weights(recorded.weights, config).tensors, "recorded", may_miss=())
-    return recorded, model
+    return recorded, retrieval_model(recorded)
 
 
 def matrix(candidates: Candidates, items: int) -> np.ndarray:

@@ -5,15 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from albef_paddle.checkpoints.weights import convert_albef_weights, load_tensors
 from albef_paddle.config import AlbefConfig, TextConfig, VisionConfig
 from albef_paddle.network.boxes import choose_box, pixel_iou
 from albef_paddle.network.grad_cam import check_block, default_block, text_maps, word_maps
-from albef_paddle.network.retrieval import AlbefForRetrieval
 from pyutils.engine.evaluation import evaluating
 from pyutils.errors import InputError
 from pyutils.metrics.grounding import accuracy_at
-from tests.albef_paddle.support import config_of, tensors
+from tests.albef_paddle.support import retrieval_model, tensors
 from tests.support import golden
 
 RECORDED = golden("albef/grounding")
@@ -21,10 +19,7 @@ RECORDED = golden("albef/grounding")
 
 @pytest.fixture(scope="module")
 def model():
-    config = config_of(RECORDED.config)
-    made = AlbefForRetrieval(config)
-    load_tensors(made, convert_albef_weights(RECORDED.weights, config).tensors, "recorded", may_miss=())
-    return made
+    return retrieval_model(RECORDED)
 
 
 @pytest.mark.parametrize("mode", ["itm", "itc"])

@@ -11,7 +11,6 @@ from albef_paddle.config import DECAY_PRESETS
 from albef_paddle.network.itc import encode_pairs, teacher_features
 from albef_paddle.network.negatives import Negatives, draw_negatives
 from albef_paddle.network.pretraining import AlbefForPretraining
-from pyutils.losses import hard_negative_weights, soft_target_cross_entropy
 from pyutils.optim import OptimizerConfig, build_optimizer, trained_parameters
 from tests.albef_paddle.support import (
     STATES,
@@ -19,6 +18,7 @@ from tests.albef_paddle.support import (
     check_momentum,
     config_of,
     fill_from_original,
+    itc_arrays,
     masked,
     original_gradients,
     original_state,
@@ -83,31 +83,19 @@ def test_everything_between(model):
     with paddle.no_grad():
         own = encode_pairs(model, images, input_ids, mask)
         teacher = encode_pairs(model.teacher, images, input_ids, mask)
-        contrast = model.itc(own, teacher_features(teacher), golden(CASE).config["alpha"])
+        itc = model.itc(own, teacher_features(teacher), golden(CASE).config["alpha"])
         memories = model.text.memories(own.image_states)
-        matching = model.itm(own, mask, memories, contrast, Negatives(image_rows, text_rows))
+        itm = model.itm(own, mask, memories, itc, Negatives(image_rows, text_rows))
         ids = paddle.to_tensor(expected["mlm_input_ids"])
         slow = model.teacher
         slow_memories = slow.text.memories(teacher.image_states)
         found = {
+            **itc_arrays(own, teacher, itc, itm),
             "image_embeds": own.image_states,
-            "image_feat": own.image_features,
             "text_embeds": own.text_states,
-            "text_feat": own.text_features,
             "image_embeds_m": teacher.image_states,
-            "image_feat_m": teacher.image_features,
-            "text_feat_m": teacher.text_features,
-            "sim_i2t": contrast.image_to_text,
-            "sim_t2i": contrast.text_to_image,
-            "sim_i2t_targets": contrast.image_targets,
-            "sim_t2i_targets": contrast.text_targets,
-            "loss_i2t": soft_target_cross_entropy(contrast.image_to_text, contrast.image_targets),
-            "loss_t2i": soft_target_cross_entropy(contrast.text_to_image, contrast.text_targets),
-            "weights_i2t": hard_negative_weights(contrast.image_to_text[:, : len(arrays["image"])], contrast.positives),
-            "weights_t2i": hard_negative_weights(contrast.text_to_image[:, : len(arrays["image"])], contrast.positives),
             "vl_embeddings": fused[0],
-            "vl_output": matching.logits,
-            "itm_labels": matching.labels,
+            "itm_labels": itm.labels,
             "mlm_logits": model.words(model.text(ids, mask, memories), model.text.word_table),
             "logits_m": slow.words(slow.text(ids, mask, slow_memories), slow.text.word_table),
         }

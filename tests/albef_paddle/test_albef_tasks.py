@@ -8,7 +8,6 @@ import numpy as np
 import paddle
 import pytest
 
-from albef_paddle.checkpoints.weights import convert_albef_weights, load_tensors
 from albef_paddle.network.classification import AlbefForEntailment, AlbefForReasoning
 from albef_paddle.network.itc import encode_pairs, teacher_features, unit_features
 from albef_paddle.network.negatives import Negatives
@@ -21,14 +20,15 @@ from albef_paddle.network.text_assignment import (
     other_image_weights,
 )
 from pyutils.layers.attention import attention_bias
-from pyutils.losses import hard_negative_weights, soft_target_cross_entropy
 from tests.albef_paddle.support import (
     STATES,
     check_gradients,
     check_momentum,
     config_of,
     fill_from_original,
+    itc_arrays,
     original_gradients,
+    retrieval_model,
     tensors,
 )
 from tests.support import golden
@@ -85,24 +85,10 @@ def test_everything_between_in_retrieval():
     model.teacher.update(model)
     with paddle.no_grad():
         own, teacher = encode_pairs(model, images, ids, mask), encode_pairs(model.teacher, images, ids, mask)
-        contrast = model.itc(own, teacher_features(teacher, identities), recorded.config["alpha"])
+        itc = model.itc(own, teacher_features(teacher, identities), recorded.config["alpha"])
         negatives = Negatives(*tensors(arrays, "neg_image_idx", "neg_text_idx"))
-        matching = model.itm(own, mask, model.text.memories(own.image_states), contrast, negatives)
-        found = {
-            "image_feat": own.image_features,
-            "text_feat": own.text_features,
-            "image_feat_m": teacher.image_features,
-            "text_feat_m": teacher.text_features,
-            "sim_i2t": contrast.image_to_text,
-            "sim_t2i": contrast.text_to_image,
-            "sim_i2t_targets": contrast.image_targets,
-            "sim_t2i_targets": contrast.text_targets,
-            "loss_i2t": soft_target_cross_entropy(contrast.image_to_text, contrast.image_targets),
-            "loss_t2i": soft_target_cross_entropy(contrast.text_to_image, contrast.text_targets),
-            "weights_i2t": hard_negative_weights(contrast.image_to_text[:, : len(arrays["image"])], contrast.positives),
-            "weights_t2i": hard_negative_weights(contrast.text_to_image[:, : len(arrays["image"])], contrast.positives),
-            "vl_output": matching.logits,
-        }
+        itm = model.itm(own, mask, model.text.memories(own.image_states), itc, negatives)
+        found = itc_arrays(own, teacher, itc, itm)
     for name, value in found.items():
         np.testing.assert_allclose(value.numpy(), expected[name], **STATES, err_msg=name)
 
@@ -275,11 +261,7 @@ def test_assignments_follow_their_rule():
 
 def grounding_model():
     recorded = golden("albef/grounding")
-    config = config_of(recorded.config)
-    model = AlbefForRetrieval(config)
-    load_tensors(model, convert_albef_weights(recorded.weights, config).tensors, "recorded", may_miss=())
-    model.eval()
-    return recorded, model, tensors(recorded.inputs, "image", "input_ids", "attention_mask")
+    return recorded, retrieval_model(recorded), tensors(recorded.inputs, "image", "input_ids", "attention_mask")
 
 
 def heat_map(attention: paddle.Tensor, score: paddle.Tensor) -> np.ndarray:
