@@ -58,7 +58,7 @@ def layout_of_theirs(tensors: Mapping[str, np.ndarray]) -> Layout:
     first = min(crossed, default=len(layers))
     names = (f"text_encoder.encoder.layer.{first + n}.crossattention.self.key.weight" for n in (0, 1))
     keys = [tensors[name] for name in names if name in tensors]
-    shared = len(keys) == 2 and np.array_equal(*keys)
+    shared = len(keys) == 2 and np.array_equal(keys[0], keys[1])
     decoder = layer_numbers(tensors, r"^text_decoder\.bert\.encoder\.layer\.(\d+)\.")
     return Layout(first, len(layers) - first, len(decoder), 2 if shared else 1)
 
