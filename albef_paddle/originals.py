@@ -100,34 +100,17 @@ _DATA = {
     "test_files": _files("test"),
     "image_root": _roots,
     "answer_list": "answer_list",
-    "vqa_root": None,
-    "vg_root": None,
+    **dict.fromkeys(("vqa_root", "vg_root")),
     "batch_size": "train.batch_size",
     "num_workers": "train.workers",
 }
 
-_IGNORED = (
-    "vqa_root",
-    "vg_root",
-    "refcoco_data",
-    "coco_file",
-    "bert_config",
-    "checkpoint_root",
-    "pretrained_checkpoint",
-    "embed_size",
-    "pad_token_id",
-    "device",
-    "world_size",
-    "dist_url",
-    "eos",
-    "hidden_size",
-    "vocab_size",
-    "type_vocab_size",
-    "max_position_embeddings",
-)
-"""Keys without a counterpart, or read together with others in `_combined`."""
 _KEYS: dict[str, KeyRule] = {
-    **dict.fromkeys(_IGNORED),
+    # read by _combined
+    **dict.fromkeys(("vqa_root", "vg_root", "bert_config", "eos", "checkpoint_root", "pretrained_checkpoint")),
+    # without a counterpart, or given by other keys
+    **dict.fromkeys(("refcoco_data", "coco_file", "device", "world_size", "dist_url", "embed_size", "pad_token_id")),
+    **dict.fromkeys(("hidden_size", "vocab_size", "type_vocab_size", "max_position_embeddings")),
     "train_file": _files("train"),
     "val_file": _files("val"),
     "test_file": _files("test"),

@@ -121,7 +121,7 @@ def test_for_lavis_the_token_type_is_part_of_the_positions(tmp_path):
 
 
 @pytest.mark.parametrize("case", ["pretrain", "retrieval", "vqa", "nlvr", "ve", "nlvr_pretrain"])
-def test_the_sizes_of_any_checkpoint_are_told_by_its_tensors(case):
+def test_layouts_of_all_tasks_are_inferred_from_the_tensors(case):
     weights = golden(f"albef/{case}").weights
     ours = packages.to_ours("albef", weights, case)
     back = packages.to_theirs("albef", ours, "authors")

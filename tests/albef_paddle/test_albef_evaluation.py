@@ -62,16 +62,16 @@ def test_scores_and_metrics_equal_the_recorded_evaluation():
 def test_k_beyond_the_gallery_ranks_all_of_it():
     recorded, model = recorded_model()
     arrays = recorded.inputs
-    pictures, captions = len(arrays["eval_image"]), len(arrays["eval_input_ids"])
+    image_count, captions = len(arrays["eval_image"]), len(arrays["eval_input_ids"])
     with evaluating(model), filled_states(recorded, model) as stored:
         found = rerank(stored, 1000)
         images, ids, mask = tensors(arrays, "eval_image", "eval_input_ids", "eval_attention_mask")
         states = model.text.encode(ids, mask)
-        for image in range(pictures):
+        for image in range(image_count):
             tokens = model.vision(images[image : image + 1]).expand([captions, -1, -1])
             expected = model.matching(model.text.fuse(states, mask, model.text.memories(tokens))[:, 0])[:, 1].numpy()
             np.testing.assert_allclose(matrix(found.texts, captions)[image], expected, rtol=0, atol=5e-5)
-            np.testing.assert_allclose(matrix(found.images, pictures)[:, image], expected, rtol=0, atol=5e-5)
+            np.testing.assert_allclose(matrix(found.images, image_count)[:, image], expected, rtol=0, atol=5e-5)
 
 
 def test_the_split_into_batches_changes_nothing():
@@ -110,6 +110,6 @@ def test_states_come_back_padded_from_disk(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_scratch_folder_that_is_not_there_is_named(tmp_path):
+def test_a_missing_scratch_folder_is_named(tmp_path):
     with pytest.raises(InputError, match="scratch folder .*nowhere"):
         StateStore(3, str(tmp_path / "nowhere"))

@@ -75,7 +75,7 @@ def test_without_heat_the_first_detection_is_chosen():
 
 
 @pytest.mark.parametrize(("mode", "block"), [("itm", 0), ("itm", "layers"), ("itc", "depth"), ("itc", -1)])
-def test_a_block_that_is_not_there_is_named(model, mode, block):
+def test_a_missing_block_is_named(model, mode, block):
     block = {"layers": model.config.text.num_layers, "depth": model.config.vision.depth}.get(block, block)
     with pytest.raises(InputError, match=f"block_num: .*mode {mode}.*found {block}"):
         check_block(model.config, mode, block)
@@ -85,12 +85,12 @@ def test_a_block_that_is_not_there_is_named(model, mode, block):
     ("mode", "layers", "expected"),
     [("itm", (6, 12), 8), ("itm", (1, 3), 1), ("itm", (4, 8), 6), ("itm", (2, 3), 2), ("itc", (1, 3), 2)],
 )
-def test_the_block_by_default_lies_where_words_have_maps(mode, layers, expected):
+def test_the_default_block_has_maps_of_words(mode, layers, expected):
     config = AlbefConfig(VisionConfig(depth=3), TextConfig(fusion_layer=layers[0], num_layers=layers[1]))
     assert default_block(config, mode) == expected
 
 
-def test_words_without_maps_are_refused_where_they_alone_count(model):
+def test_words_only_needs_a_block_with_maps_of_words(model):
     last = model.config.text.num_layers - 1
     with pytest.raises(InputError, match=f"block_num: .*words_only.*found {last}"):
         check_block(model.config, "itm", last, words_only=True)

@@ -71,7 +71,7 @@ def test_losses_gradients_queue_and_teacher(model):
     np.testing.assert_allclose(float(model.temperature), expected["temp_after_forward"], rtol=1e-6)
 
 
-def test_everything_between(model):
+def test_intermediate_values(model):
     arrays, expected = golden(CASE).inputs, golden(CASE).outputs
     images, input_ids, mask, image_rows, text_rows = tensors(
         arrays, "image", "input_ids", "attention_mask", "neg_image_idx", "neg_text_idx"

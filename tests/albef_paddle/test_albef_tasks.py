@@ -78,7 +78,7 @@ def test_retrieval_without_distillation():
     np.testing.assert_allclose(float(losses.itm), recorded.outputs["loss_itm_nodistill"], rtol=2e-5)
 
 
-def test_everything_between_in_retrieval():
+def test_intermediate_values_of_retrieval():
     recorded, model = recorded_model("albef/retrieval", AlbefForRetrieval)
     arrays, expected = recorded.inputs, recorded.outputs
     images, ids, mask, identities = tensors(arrays, "image", "input_ids", "attention_mask", "idx")

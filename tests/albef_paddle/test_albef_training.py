@@ -77,7 +77,7 @@ def test_a_task_trains_and_evaluates(build, tmp_path, name):
     assert (tmp_path / "run" / "last" / "vocab.txt").is_file()
 
 
-def test_a_resumed_run_ends_where_the_whole_one_does(build, tmp_path):
+def test_a_resumed_run_equals_an_uninterrupted_one(build, tmp_path):
     steady = ("train.schedule.name=constant", "train.schedule.warmup=0")
     whole = build("retrieval", "train.max_steps=4", *steady)
     Trainer(whole, whole.config.train, tmp_path / "whole").run()
@@ -242,7 +242,7 @@ def test_an_unknown_split_names_the_known_ones(build):
         ("vqa", "max_tokens=1", "max_tokens: expected at least 2, found 1"),
     ],
 )
-def test_settings_without_sense_are_refused(build, name, setting, message):
+def test_invalid_settings_are_refused(build, name, setting, message):
     with pytest.raises(InputError, match=message):
         build(name, setting)
 
@@ -254,13 +254,13 @@ def test_a_loss_that_is_not_finite_stops_with_step_and_losses(build, tmp_path):
         Trainer(task, task.config.train, tmp_path / "run").run()
 
 
-def test_the_message_about_memory_says_what_to_turn(build):
+def test_the_out_of_memory_message_names_the_settings(build):
     said = out_of_memory(build("ve").config)
     for name in ("model.vision.image_size", "train.batch_size (8", "train.accumulation_steps (1)", "train.recompute"):
         assert name in said
 
 
-def test_decay_spares_what_it_is_told_to(build):
+def test_decay_presets(build):
     spared = build("ve").config.train.optimizer.no_decay
     assert any("temperature" in pattern for pattern in spared)
     assert not any(

@@ -270,7 +270,7 @@ def test_loading_twice_gives_the_same_predictions(tmp_path):
         np.testing.assert_array_equal(model(*inputs).numpy(), again(*inputs).numpy())
 
 
-def test_a_head_with_other_outputs_starts_anew(tmp_path):
+def test_a_head_of_another_size_is_initialised(tmp_path):
     settings = config("ve")
     first = AlbefForEntailment(settings)
     save_checkpoint(tmp_path / "entailment", first)
