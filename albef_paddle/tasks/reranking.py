@@ -44,7 +44,7 @@ class Reranked:
     images: Candidates
 
     def ranks(self, owners: np.ndarray) -> RankPredictions:
-        """Compute the ranks of both directions; `owners` `[texts]`: the image of each text."""
+        """Ranks of both directions; `owners` `[texts]`: the image of each text."""
         images, texts = len(self.texts.items), len(self.images.items)
         of_images, of_texts = Positives.of_captions(owners, images)
         text_ranks = ranks_of_candidates(self.texts.items, self.texts.scores, of_images, texts)
