@@ -159,9 +159,9 @@ def _to_torchmultimodal(tensors: Mapping[str, np.ndarray]) -> Arrays:
 
 
 def _complete(converted: Converted, where: str) -> Arrays:
-    """Return the converted tensors. Raises InputError if some have no rule."""
+    """Return the converted tensors. Raises InputError if some have no name in the other code base."""
     if converted.unmapped:
-        raise InputError(f"{where}: no rule for {len(converted.unmapped)} tensors, e.g. {converted.unmapped[0]}")
+        raise InputError(f"{where}: no name for {len(converted.unmapped)} tensors, e.g. {converted.unmapped[0]}")
     return converted.tensors
 
 
