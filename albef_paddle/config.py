@@ -14,23 +14,25 @@ DECAY_PRESETS: dict[str, tuple[str, ...]] = {
     "default": (*NO_DECAY, r"(^|\.)temperature$", r"(^|\.)class_token$", r"(^|\.)vision\.positions$"),
     "original": NO_DECAY,
 }
-"""Parameters without weight decay. `original`: vectors only, so that the temperature (a scalar), the class token and
-the vision transformer's position embeddings decay; `default` spares these too."""
+"""Parameters without weight decay. `original`: only vectors, so that the scalar temperature, the class token and the
+vision transformer's position embeddings decay; `default`: also these."""
 
 
 @dataclass(frozen=True)
 class VisionConfig:
     """Sizes of the vision transformer; the defaults are ViT-B/16."""
 
-    image_size: int = setting(256, "Side of the square images in pixels; a checkpoint of another size is interpolated.")
+    image_size: int = setting(
+        256, "Side of the square images in pixels; positions of a checkpoint of another size are interpolated."
+    )
     patch_size: int = setting(16, "Side of a patch in pixels.")
-    width: int = setting(768, "Width of the image tokens.")
-    depth: int = setting(12, "Blocks.")
+    width: int = setting(768, "Hidden size.")
+    depth: int = setting(12, "Transformer blocks.")
     num_heads: int = setting(12, "Attention heads.")
-    mlp_ratio: float = setting(4.0, "Width inside the feed-forward part over `width`.")
+    mlp_ratio: float = setting(4.0, "Intermediate size of the MLP as a multiple of `width`.")
     dropout: float = setting(0.0, "Dropout of hidden states.")
     attention_dropout: float = setting(0.0, "Dropout of attention weights.")
-    drop_path: float = setting(0.0, "Chance that a sample skips a sub-layer of the last block; linear in depth.")
+    drop_path: float = setting(0.0, "Drop path rate of the last block; increases linearly with depth.")
     layer_norm_eps: float = setting(1e-6, "Epsilon of LayerNorm.")
     init_std: float = setting(0.02, "Standard deviation of initial weights.")
 
@@ -42,7 +44,7 @@ class VisionConfig:
         above(self, 0, "mlp_ratio", "layer_norm_eps")
 
     def shape(self) -> VisionShape:
-        """The same as the layer wants it."""
+        """Convert to the argument of `VisionTransformer`."""
         return VisionShape(**self.__dict__)
 
 
@@ -59,16 +61,16 @@ class TextConfig(BertConfig):
 
 @dataclass(frozen=True)
 class AlbefConfig:
-    """Everything that fixes the networks of ALBEF, whatever the task."""
+    """Sizes and settings of ALBEF's networks, the same for all tasks."""
 
     vision: VisionConfig = setting(VisionConfig, "The vision transformer.")
     text: TextConfig = setting(TextConfig, "The text encoder.")
-    embed_dim: int = setting(256, "Width of the features that the contrastive loss compares.")
-    temperature: float = setting(0.07, "Initial temperature of the contrastive loss.")
-    queue_size: int = setting(65536, "Momentum features of each kind kept as negatives.")
-    momentum: float = setting(0.995, "Share of itself that the momentum teacher keeps in a step.")
-    distill: bool = setting(True, "Learn from the momentum teacher's predictions too.")
-    teacher_dropout: bool = setting(False, "Dropout in the momentum teacher while training, as the original has it.")
+    embed_dim: int = setting(256, "Size of the features compared by ITC.")
+    temperature: float = setting(0.07, "Initial temperature of ITC.")
+    queue_size: int = setting(65536, "Size of the queues of momentum image and text features used as negatives.")
+    momentum: float = setting(0.995, "EMA decay of the momentum teacher.")
+    distill: bool = setting(True, "Momentum distillation: train also on the teacher's predictions.")
+    teacher_dropout: bool = setting(False, "Dropout in the momentum teacher during training, as in the original.")
     decoder_layers: int = setting(6, "Layers of the answer decoder (VQA).")
     num_classes: int = setting(3, "Classes of visual entailment.")
 

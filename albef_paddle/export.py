@@ -13,7 +13,7 @@ from paddle import nn
 
 from albef_paddle.config import AlbefConfig
 from albef_paddle.network.classification import AlbefForEntailment, AlbefForReasoning
-from albef_paddle.network.contrast import encode_pairs
+from albef_paddle.network.itc import encode_pairs
 from albef_paddle.network.question_answering import AlbefForQuestionAnswering
 from albef_paddle.network.retrieval import AlbefForRetrieval
 from pyutils.data.annotations.albef import read_answer_list
@@ -49,8 +49,8 @@ class _Matching(nn.Layer):
     def forward(self, images, input_ids, text_mask):
         """Unit features `[batch, embed_dim]` of images and texts, and matching logits `[batch, 2]`."""
         own = encode_pairs(self.model, images, input_ids, text_mask)
-        memories = self.model.text.memories(own.image_tokens)
-        return own.image_feature, own.text_feature, self.model.match_scores(own.text_states, text_mask, memories)
+        memories = self.model.text.memories(own.image_states)
+        return own.image_features, own.text_features, self.model.itm_logits(own.text_states, text_mask, memories)
 
 
 class _Answering(nn.Layer):

@@ -1,12 +1,11 @@
-"""ALBEF's lists of the sample data:
+"""Write ALBEF's lists for the sample data:
 
     python -m albef_paddle.sample --world sample_data/world
     python -m albef_paddle.sample --easy-vqa sample_data/easy_vqa
 
-For the drawn world: links its files where `python -m pyutils.data.prepare` looks for the official ones
-(`WORLD/albef_data`), and makes every list below `WORLD/albef_data/albef`; the VQA test list gets its answers, which the
-world has. For easy-VQA, below `FOLDER/albef`: `vqa_{train,val,test}.json`, `answer_list.json`, and for pre-training
-`captions_{train,val}.json`.
+For the generated world: link its files under the official names in `WORLD/albef_data`, and write all lists to
+`WORLD/albef_data/albef`; the VQA test list includes the answers. For easy-VQA, write `vqa_{train,val,test}.json`,
+`answer_list.json`, and for pre-training `captions_{train,val}.json` to `FOLDER/albef`.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from pyutils.data.records import VQARecord
 from pyutils.data.vqa import annotations as official
 from pyutils.errors import InputError
 
-# below the data folder: below the world
+# path in the data directory: path in the world
 LINKS = {
     "coco": "images/coco",
     "flickr30k": "images/flickr30k",
@@ -39,12 +38,12 @@ LINKS = {
 }
 FOLDER = "albef_data"
 SHAPES = ("circle", "rectangle", "triangle")
-# easy-VQA: list, and the split of its official files
+# list of easy-VQA: split of its official files
 EASY_VQA = {"vqa_train.json": "train2014", "vqa_val.json": "val2014", "vqa_test.json": "test2015"}
 
 
 def make_lists(world: Path) -> Path:
-    """Link and build; returns the data folder. InputError when `world` is no complete drawn world."""
+    """Link the files and write the lists; returns the data directory. Raises InputError for an incomplete world."""
     folder = world / FOLDER
     missing = [target for target in LINKS.values() if not (world / target).exists()]
     if missing:
@@ -64,10 +63,10 @@ def make_lists(world: Path) -> Path:
 
 
 def make_easy_vqa_lists(data: Path) -> Path:
-    """The lists of easy-VQA in `data`; returns their folder. The test list keeps its answers, which the set publishes.
+    """Write the lists of easy-VQA in `data`; returns their directory. The test list has answers, too.
 
-    Answers to rank: all that the training questions have, the most frequent first. Captions of the training and the
-    validation pictures say what the answered questions of each tell. InputError when `data` lacks files.
+    The answer list has all training answers, the most frequent first. Captions of training and validation images are
+    made from their questions. Raises InputError if `data` lacks files.
     """
     lists = Lists(data / "albef")
     for name, split in EASY_VQA.items():
@@ -84,14 +83,14 @@ def make_easy_vqa_lists(data: Path) -> Path:
 
 
 def answered_questions(folder: Path, split: str) -> Sequence[VQARecord]:
-    """The questions of `split` with their answers from the official files in `folder`; none where a file is missing."""
+    """Read the questions and answers of `split` from the official files in `folder`; () if one is missing."""
     questions = folder / f"v2_OpenEnded_mscoco_{split}_questions.json"
     answers = folder / f"v2_mscoco_{split}_annotations.json"
     return official.read(questions, answers) if questions.exists() and answers.exists() else ()
 
 
 def entries_of(records: Sequence[VQARecord], split: str, suffix: str) -> Iterator[dict[str, Any]]:
-    """The records as entries of ALBEF's list, their images `split`/KEY`suffix`."""
+    """Convert the records to entries of ALBEF's list, with images `split`/KEY`suffix`."""
     for record in records:
         yield {
             "question_id": record.question_id,
@@ -103,10 +102,10 @@ def entries_of(records: Sequence[VQARecord], split: str, suffix: str) -> Iterato
 
 
 def captions_of(records: Sequence[VQARecord], split: str, suffix: str) -> Iterator[dict[str, Any]]:
-    """One caption a picture, «a blue circle is in the image», as far as the answers tell its shape and colour."""
-    told: dict[str, dict[str, str]] = {}
+    """Make one caption per image, "a blue circle is in the image", from the shape and colour given by the answers."""
+    by_image: dict[str, dict[str, str]] = {}
     for record in records:
-        answer, known = record.answers[0], told.setdefault(record.image, {})
+        answer, known = record.answers[0], by_image.setdefault(record.image, {})
         shapes = [shape for shape in SHAPES if shape in record.question]
         if answer in SHAPES:
             known["shape"] = answer
@@ -114,20 +113,20 @@ def captions_of(records: Sequence[VQARecord], split: str, suffix: str) -> Iterat
             known["colour"] = answer
         elif answer == "yes" and len(shapes) == 1 and not {"not", "no"} & set(record.question.split()):
             known["shape"] = shapes[0]
-    for image, known in told.items():
+    for image, known in by_image.items():
         colour, shape = known.get("colour"), known.get("shape", "shape")
         caption = f"a {colour} {shape} is in the image" if colour else f"a {shape} is in the image"
         yield {"image": f"{split}/{image}{suffix}", "caption": caption}
 
 
 def main() -> None:
-    """Parse the command line and make the lists."""
+    """Parse the command line and write the lists."""
     parser = argparse.ArgumentParser(
         prog="python -m albef_paddle.sample", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     sets = parser.add_mutually_exclusive_group()
-    sets.add_argument("--world", type=Path, default=Path("sample_data/world"), help="the world's folder")
-    sets.add_argument("--easy-vqa", type=Path, help="easy-VQA's folder")
+    sets.add_argument("--world", type=Path, default=Path("sample_data/world"), help="directory of the world")
+    sets.add_argument("--easy-vqa", type=Path, help="directory of easy-VQA")
     options = parser.parse_args()
     folder = make_easy_vqa_lists(options.easy_vqa) if options.easy_vqa else make_lists(options.world) / "albef"
     print(f"lists are in {folder}")

@@ -20,22 +20,22 @@ import paddle
 
 import pyutils  # noqa: F401 - prepares the CPU before Paddle
 from albef_paddle.config import AlbefConfig, TextConfig, VisionConfig
-from albef_paddle.network.contrast import ContrastiveModel
-from albef_paddle.tasks.reranking import Gallery, best_items, rerank
+from albef_paddle.network.itc import ContrastiveModel
+from albef_paddle.tasks.reranking import RerankingStates, best_items, rerank
 from pyutils.compat import use_cpu_threads
 
 PADDED = 30
 LENGTHS = (8, 20)
 
 
-def straightforward(gallery: Gallery, encoded: list[np.ndarray], k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Scores `[images, k]` of each image's candidates and `[texts, k]` of each text's, query by query.
+def straightforward(stored: RerankingStates, encoded: list[np.ndarray], k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Compute scores `[images, k]` of each image's candidates and `[texts, k]` of each text's, query by query.
 
-    `encoded`: states `[tokens, hidden]` of each text.
+    `encoded`: hidden states `[tokens, hidden]` of each text.
     """
-    model = gallery.model
-    texts = best_items(gallery.image_features, gallery.text_features, k)
-    images = best_items(gallery.text_features, gallery.image_features, k)
+    model = stored.model
+    texts = best_items(stored.image_features, stored.text_features, k)
+    images = best_items(stored.text_features, stored.image_features, k)
 
     def score(text_rows: np.ndarray, image_rows: np.ndarray) -> np.ndarray:
         states = np.zeros((len(text_rows), PADDED, model.config.text.hidden_size), dtype=np.float32)
@@ -43,8 +43,8 @@ def straightforward(gallery: Gallery, encoded: list[np.ndarray], k: int) -> tupl
         for row, text in enumerate(text_rows.tolist()):
             known = encoded[text]
             states[row, : len(known)], mask[row, : len(known)] = known, 1
-        tokens = np.stack([gallery.image_states.get(image) for image in image_rows.tolist()])
-        memories = model.text.memories(paddle.to_tensor(tokens))
+        image_states = np.stack([stored.image_states.padded([image])[0] for image in image_rows.tolist()])
+        memories = model.text.memories(paddle.to_tensor(image_states))
         fused = model.text.fuse(paddle.to_tensor(states), paddle.to_tensor(mask), memories)
         return model.matching(fused[:, 0])[:, 1].numpy()
 
@@ -53,14 +53,14 @@ def straightforward(gallery: Gallery, encoded: list[np.ndarray], k: int) -> tupl
     return np.stack(by_image), np.stack(by_text)
 
 
-def fill(gallery: Gallery, images: int, texts: int, rng: np.random.Generator) -> list[list[int]]:
-    """Random pixels and words through both encoders; returns the texts' ids."""
-    config = gallery.model.config
+def fill(stored: RerankingStates, images: int, texts: int, rng: np.random.Generator) -> list[list[int]]:
+    """Encode random pixels and words; returns the texts' ids."""
+    config = stored.model.config
     lengths = rng.integers(*LENGTHS, size=texts)
     rows = [[101, *rng.integers(1000, config.text.vocab_size, size=n - 1).tolist()] for n in lengths]
-    gallery.add_texts(rows)
+    stored.add_texts(rows)
     size = config.vision.image_size
-    gallery.add_images(
+    stored.add_images(
         {
             "images": paddle.to_tensor(rng.standard_normal((1, 3, size, size), dtype=np.float32)),
             "index": paddle.to_tensor(np.array([number])),
@@ -71,13 +71,13 @@ def fill(gallery: Gallery, images: int, texts: int, rng: np.random.Generator) ->
 
 
 def before_images(model: ContrastiveModel, encoded: list[np.ndarray]) -> None:
-    """The share of the fusion layers that `Gallery.add_texts` has done already, texts of one length together."""
+    """Run the share of the fusion layers that `RerankingStates.add_texts` runs, texts of one length together."""
     for length in {len(states) for states in encoded}:
         model.text.before_images(paddle.to_tensor(np.stack([s for s in encoded if len(s) == length])), None)
 
 
 def model_of(config: AlbefConfig) -> ContrastiveModel:
-    """A model with random weights, in evaluation mode."""
+    """Make a model with random weights, in evaluation mode."""
     paddle.seed(0)
     model = ContrastiveModel(config, with_identities=True)
     model.eval()
@@ -85,7 +85,7 @@ def model_of(config: AlbefConfig) -> ContrastiveModel:
 
 
 def seconds(work, repeat: int) -> tuple[float, object]:
-    """Least time of `repeat` runs and the last result."""
+    """Return the shortest time of `repeat` runs and the last result."""
     times = []
     for _ in range(repeat):
         start = time.perf_counter()
@@ -97,14 +97,14 @@ def seconds(work, repeat: int) -> tuple[float, object]:
 def compare(options: argparse.Namespace) -> None:
     """Print both times, the ratio and the largest difference between the scores."""
     model = model_of(AlbefConfig(vision=VisionConfig(image_size=384), queue_size=8))
-    with paddle.no_grad(), Gallery(model) as gallery:
-        rows = fill(gallery, options.images, options.texts, np.random.default_rng(0))
+    with paddle.no_grad(), RerankingStates(model) as stored:
+        rows = fill(stored, options.images, options.texts, np.random.default_rng(0))
         encoded = [model.text.encode(paddle.to_tensor([row]), None)[0].numpy() for row in rows]
-        rerank(gallery, 1)  # warm-up
+        rerank(stored, 1)  # warm-up
         started, _ = seconds(lambda: before_images(model, encoded), options.repeat)
-        ours, found = seconds(lambda: rerank(gallery, options.k), options.repeat)
+        ours, found = seconds(lambda: rerank(stored, options.k), options.repeat)
         ours += started
-        theirs, (by_image, by_text) = seconds(lambda: straightforward(gallery, encoded, options.k), options.repeat)
+        theirs, (by_image, by_text) = seconds(lambda: straightforward(stored, encoded, options.k), options.repeat)
     difference = max(np.abs(found.texts.scores - by_image).max(), np.abs(found.images.scores - by_text).max())
     print(
         f"{options.images} images x {options.texts} texts, k = {options.k}, {options.threads} thread(s): "
@@ -120,9 +120,9 @@ def memory(count: int) -> None:
         text=TextConfig(num_layers=2, fusion_layer=1, hidden_size=192, num_heads=3, intermediate_size=384),
         queue_size=8,
     )
-    with paddle.no_grad(), Gallery(model_of(config)) as gallery:
-        fill(gallery, count, 5 * count, np.random.default_rng(0))
-        rerank(gallery, 16)
+    with paddle.no_grad(), RerankingStates(model_of(config)) as stored:
+        fill(stored, count, 5 * count, np.random.default_rng(0))
+        rerank(stored, 16)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"{count} images x {5 * count} texts: peak memory {peak:.0f} MiB")
 

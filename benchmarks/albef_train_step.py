@@ -1,14 +1,13 @@
-"""One training step of ALBEF retrieval at full size, beside a straightforward step on copies of the same weights.
+"""One training step of ALBEF retrieval at full size, compared with a straightforward step on the same weights.
 
     python benchmarks/albef_train_step.py [--batch 4] [--size 384] [--queue 65536] [--steps 3] [--threads 2] [--profile]
 
-ViT-B/16, BERT-base with six fusion layers, momentum teacher, queue, AdamW. The straightforward step is written with
-Paddle's own layers the way the published code goes: keys and values of the image projected for every one of the three
-pairs, all words of the last layer, negatives drawn one by one, Paddle's own log softmax, dropout, linear and LayerNorm
-kernels and strided layouts, teacher updated through temporary tensors, `paddle.optimizer.AdamW`; it runs a second time
-with our log softmax, whose part is the largest. All take steps in turn in one process with the same batch, threads and
-matrix library. Before that, the losses of both on the same negatives are compared without dropout. --profile prints the
-operators of one step of ours that take the longest.
+ViT-B/16, BERT-base with six fusion layers, momentum teacher, queue, AdamW. The straightforward step is the published
+code with Paddle's own layers: keys and values of the image projected for each of the three pairs, all words in the last
+layer, negatives drawn one by one, Paddle's log softmax, dropout, linear and LayerNorm kernels and strided layouts,
+teacher updated through temporary tensors, `paddle.optimizer.AdamW`. It also runs with our log softmax, which saves the
+most. All steps alternate in one process with the same batch, threads and matrix library. First, the losses of both on
+the same negatives are compared without dropout. --profile prints the most expensive operators of one step of ours.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ ALPHA, LR, DECAY = 0.4, 1e-5, 0.02
 
 
 class PlainStep:
-    """The straightforward step. `model`: an AlbefForRetrieval whose parameters it reads and trains."""
+    """The straightforward step; trains the parameters of `model`, an AlbefForRetrieval."""
 
     def __init__(self, model):
         import paddle
@@ -56,7 +55,7 @@ class PlainStep:
         mixed = self.paddle.matmul(weights, value).transpose([0, 2, 1, 3])
         return mixed.reshape([mixed.shape[0], mixed.shape[1], -1])
 
-    def image_tokens(self, vision, images):
+    def image_states(self, vision, images):
         x = vision.embed(images)
         for block in vision.blocks:
             y = self.linear(block.attention.qkv, self.norm(block.attention_norm, x))
@@ -85,20 +84,20 @@ class PlainStep:
         return x
 
     def encode(self, parts, images, ids, mask):
-        """Image tokens, text states and both unit features."""
-        tokens = self.image_tokens(parts.vision, images)
+        """Compute hidden states and unit features of images and texts."""
+        image_states = self.image_states(parts.vision, images)
         table = parts.text.embeddings
         x = self.F.embedding(ids, table.words.weight) + table.positions.weight[: ids.shape[1]]
         x = self.F.dropout(self.norm(table.norm, x + table.token_types.weight[0]), self.dropout)
         states = self.layers(parts.text.text_layers.layers, x, mask)
         features = [
             self.F.normalize(self.linear(layer, s[:, 0]), axis=-1)
-            for layer, s in ((parts.vision_projection, tokens), (parts.text_projection, states))
+            for layer, s in ((parts.vision_projection, image_states), (parts.text_projection, states))
         ]
-        return tokens, states, *features
+        return image_states, states, *features
 
     def losses(self, images, ids, mask, identities, negatives=None):
-        """Contrast and matching, and the teacher's features."""
+        """Compute the ITC and ITM losses, and the teacher's features."""
         paddle, model, queue = self.paddle, self.model, self.model.queue
         mask = (1.0 - mask.astype("float32")).unsqueeze([1, 2]) * -10000.0
         tokens, states, image, text = self.encode(model, images, ids, mask)
@@ -114,7 +113,7 @@ class PlainStep:
                 for slow, others in ((slow_image, all_texts), (slow_text, all_images))
             ]
         scores = [image @ all_texts / model.temperature, text @ all_images / model.temperature]
-        contrast = sum(-(self.log_softmax(s) * t).sum(axis=1).mean() for s, t in zip(scores, soft)) / 2
+        itc = sum(-(self.log_softmax(s) * t).sum(axis=1).mean() for s, t in zip(scores, soft)) / 2
         wrong_images, wrong_texts = negatives or self.negatives(scores, same)
         fused = self.layers(model.text.fusion_layers.layers, states, mask, tokens)
         pairs = [paddle.concat([a, b]) for a, b in ((states, states[wrong_texts]), (tokens[wrong_images], tokens))]
@@ -122,10 +121,10 @@ class PlainStep:
         unlike = self.layers(model.text.fusion_layers.layers, pairs[0], masks, pairs[1])
         logits = self.linear(model.matching, paddle.concat([fused[:, 0], unlike[:, 0]]))
         labels = paddle.concat([paddle.ones([len(ids)], "int64"), paddle.zeros([2 * len(ids)], "int64")])
-        return contrast, self.F.cross_entropy(logits, labels), slow_image, slow_text
+        return itc, self.F.cross_entropy(logits, labels), slow_image, slow_text
 
     def negatives(self, scores, same):
-        """Rows of wrong images and wrong texts, one draw at a time."""
+        """Draw rows of negative images and texts, one at a time."""
         batch = len(same)
         drawn = []
         for within in (scores[1][:, :batch], scores[0][:, :batch]):
@@ -134,28 +133,28 @@ class PlainStep:
         return drawn
 
     def __call__(self, batch) -> float:
-        """One step; the loss."""
+        """Run one step; returns the loss."""
         self.paddle.set_flags({"FLAGS_use_stride_kernel": True})
         loss = self.step(batch)
         self.paddle.set_flags({"FLAGS_use_stride_kernel": False})
         return loss
 
     def step(self, batch) -> float:
-        """`__call__` in whatever layout is set."""
+        """Run one step in the current memory layout."""
         paddle, model = self.paddle, self.model
         with paddle.no_grad():
             for slow, fast in model.teacher._pairs(model):
                 paddle.assign(slow * model.teacher.momentum + fast * (1.0 - model.teacher.momentum), output=slow)
-        contrast, matching, slow_image, slow_text = self.losses(*batch)
+        itc, itm, slow_image, slow_text = self.losses(*batch)
         model.queue.enqueue(slow_image, slow_text, batch[-1])
-        (contrast + matching).backward()
+        (itc + itm).backward()
         self.optimizer.step()
         self.optimizer.clear_grad()
-        return float(contrast + matching)
+        return float(itc + itm)
 
 
 class OurStep:
-    """The project's step: the task's network and optimizer."""
+    """The project's step, with the task's network and optimizer."""
 
     def __init__(self, model):
         from pyutils.optim import OptimizerConfig, build_optimizer
@@ -165,10 +164,10 @@ class OurStep:
         self.optimizer = build_optimizer(settings, dict(model.named_parameters()))
 
     def __call__(self, batch) -> float:
-        """One step; the loss."""
+        """Run one step; returns the loss."""
         self.model.teacher.update(self.model)
         losses = self.model(*batch, ALPHA)
-        loss = losses.contrast + losses.matching
+        loss = losses.itc + losses.itm
         loss.backward()
         self.optimizer.step()
         self.optimizer.clear_grad()
@@ -176,7 +175,7 @@ class OurStep:
 
 
 def with_log_softmax(plain: PlainStep) -> PlainStep:
-    """The same step on the same weights with the project's log softmax."""
+    """Return the same step on the same weights with the project's log softmax."""
     from pyutils.losses import log_softmax
 
     other = copy.copy(plain)
@@ -185,7 +184,7 @@ def with_log_softmax(plain: PlainStep) -> PlainStep:
 
 
 def make_batch(options, rng):
-    """Images `[b, 3, size, size]`, ids and mask of captions of 10 to 18 tokens, image numbers."""
+    """Make images `[b, 3, size, size]`, ids and mask of captions of 10 to 18 tokens, image identities."""
     import paddle
 
     lengths = rng.integers(10, 19, options.batch)
@@ -222,7 +221,7 @@ def profile(step, batch) -> None:
 
 
 def main() -> None:
-    """Time both sides in turn and print medians and their ratio."""
+    """Time all steps alternately and print medians and their ratio."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, value in (("batch", 4), ("size", 384), ("queue", 65536), ("steps", 3), ("threads", 2)):
         parser.add_argument(f"--{name}", type=int, default=value)

@@ -1,9 +1,9 @@
-"""Time to open the full RefCOCO+: 49,856 references with 141,564 expressions, 19,992 pictures, 196,737 objects.
+"""Time to open the full RefCOCO+: 49,856 references with 141,564 expressions, 19,992 images, 196,737 objects.
 
     PYTHONPATH=. python benchmarks/refer_index.py
 
-writes files of that size and kind (drawn at random: an outline of some 40 numbers an object, captions of three words)
-and prints the seconds of `Refer(…)` with an empty cache, with a filled one, and of the records of the training split.
+Generates random files of that size and format (outlines of about 40 numbers per object, captions of three words) and
+prints the seconds of `Refer(…)` with an empty and with a filled cache, and of reading the training split.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ import numpy as np
 
 from pyutils.data.refer import Refer
 
-REFERENCES, EXPRESSIONS, PICTURES, OBJECTS, CATEGORIES = 49_856, 141_564, 19_992, 196_737, 80
+REFERENCES, EXPRESSIONS, IMAGES, OBJECTS, CATEGORIES = 49_856, 141_564, 19_992, 196_737, 80
 WORDS = ("left", "right", "woman", "man", "red", "blue", "shirt", "standing", "holding", "small", "chair", "dog")
 
 
 def write_files(root: Path, share: float, seed: int = 0) -> None:
-    """refcoco+/refs(unc).p and refcoco+/instances.json with `share` of the real numbers."""
+    """Write refcoco+/refs(unc).p and refcoco+/instances.json at `share` of the real size."""
     rng = np.random.default_rng(seed)
-    pictures, objects = max(1, int(PICTURES * share)), max(1, int(OBJECTS * share))
-    owners = np.sort(rng.integers(pictures, size=objects))
+    image_count, objects = max(1, int(IMAGES * share)), max(1, int(OBJECTS * share))
+    owners = np.sort(rng.integers(image_count, size=objects))
     folder = root / "refcoco+"
     folder.mkdir(parents=True)
-    names = [f"COCO_train2014_{number:012d}.jpg" for number in range(pictures)]
+    names = [f"COCO_train2014_{number:012d}.jpg" for number in range(image_count)]
     annotations = []
     for number, (owner, box) in enumerate(zip(owners.tolist(), rng.uniform(1, 300, (objects, 4)).round(2).tolist())):
         outline = rng.uniform(0, 640, int(rng.integers(10, 40)) * 2).round(2).tolist()
@@ -80,7 +80,7 @@ def _references(rng: np.random.Generator, owners: np.ndarray, names: list[str], 
 
 
 def seconds(call, repeats: int) -> tuple[float, object]:
-    """The shortest of `repeats` runs of `call`, and what it returned."""
+    """Return the shortest of `repeats` runs of `call`, and its result."""
     best, result = float("inf"), None
     for _ in range(repeats):
         start = perf_counter()
@@ -92,7 +92,7 @@ def seconds(call, repeats: int) -> tuple[float, object]:
 def main() -> None:
     """Write the files and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--share", type=float, default=1.0, help="of the real numbers")
+    parser.add_argument("--share", type=float, default=1.0, help="fraction of the real size")
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

@@ -1,9 +1,9 @@
 """Reading speed of region features: batches of 64 x 101 x 2048 from LMDB and from the packed store.
 
-Run `python benchmarks/regions.py`. Features of the real shape are generated in a temporary folder; every reader makes
-the same batches of the same images (global mean region first, then 100 regions, float32, one array a batch), in one
-process, after a first pass that brings the files into memory. The straightforward reader does what the readers of the
-original projects do.
+Run `python benchmarks/regions.py`. Features of the real shape are generated in a temporary directory. Every reader
+makes the same batches of the same images (global mean region first, then 100 regions, float32, one array per batch), in
+one process, after a warm-up pass that loads the files into the page cache. The baseline reads as the original projects
+do.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ REGIONS, DIMENSION, GLOBAL = 100, 2048, 1
 
 
 class StraightforwardReader:
-    """The usual reader: position in the key list, unpickle, decode, mean region in front, pad to a fixed length.
+    """The baseline: look up the key in a list, unpickle, decode, prepend the mean region, pad to a fixed length.
 
-    It opens the LMDB when it is made and must not be alive together with another reader of the same file.
+    Opens the LMDB on creation; no other reader of the same file may be open.
     """
 
     def __init__(self, path: Path) -> None:
@@ -39,7 +39,7 @@ class StraightforwardReader:
             self.keys = pickle.loads(reading.get(b"keys"))
 
     def item(self, key: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """features [101, 2048], boxes [101, 5], mask [101] of one image."""
+        """Read features [101, 2048], boxes [101, 5], mask [101] of one image."""
         position = self.keys.index(key.encode())
         with self.environment.begin(write=False) as reading:
             item = pickle.loads(reading.get(self.keys[position]))
@@ -61,7 +61,7 @@ class StraightforwardReader:
 
 
 def generate(folder: Path, images: int) -> list[str]:
-    """An LMDB of base64 text with `images` images of 100 regions; half the values are zero, as after a ReLU."""
+    """Write an LMDB of base64 text with `images` images of 100 regions; half the values are zero, as after a ReLU."""
     import lmdb
 
     rng = np.random.default_rng(0)
@@ -81,7 +81,7 @@ def generate(folder: Path, images: int) -> list[str]:
 
 
 def speed(read: Callable[[list[str]], object], batches: list[list[str]], repeats: int) -> float:
-    """Images a second, the best of `repeats` passes after a first one that is not counted."""
+    """Measure images per second, the best of `repeats` passes after a warm-up pass."""
     best = float("inf")
     for turn in range(repeats + 1):
         start = time.perf_counter()
@@ -93,7 +93,7 @@ def speed(read: Callable[[list[str]], object], batches: list[list[str]], repeats
 
 
 def straightforward(path: Path, batches: list[list[str]], repeats: int) -> float:
-    """Images a second of the straightforward reader with Paddle's default collate."""
+    """Measure images per second of the baseline with Paddle's default collate."""
     from paddle.io.dataloader.collate import default_collate_fn
 
     reader = StraightforwardReader(path)
@@ -104,7 +104,7 @@ def straightforward(path: Path, batches: list[list[str]], repeats: int) -> float
 
 
 def measure(folder: Path, images: int, batch: int, repeats: int) -> list[tuple[str, float]]:
-    """(reader, images a second) of every reader."""
+    """Measure (reader, images per second) of every reader."""
     text = folder / "regions.lmdb"
     keys = generate(text, images)
     shuffled = np.random.default_rng(1).permutation(keys).tolist()

@@ -2,9 +2,9 @@
 
     python benchmarks/vilbert_refer_epoch.py [--images 256] [--batch 64] [--repeats 3]
 
-Batches of expressions, each about another picture of 100 x 2048 regions, in one process: words, regions with the global
-one, boxes, overlaps with the right box. `ReferTask`'s batches from the base64 LMDB and from packed stores stand beside
-a reader and a collate of the original's kind (`benchmarks/regions.py`, one picture at a time, fixed lengths).
+Batches of expressions, each about another image of 100 x 2048 regions, in one process: words, regions with the global
+one, boxes, IoU with the target box. Compares `ReferTask`'s batches from the base64 LMDB and from packed stores with a
+reader and collate like the original's (`benchmarks/regions.py`, one image at a time, fixed lengths).
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ LENGTH, SIZE = 20, np.array([640, 480, 640, 480], np.float32)
 
 
 def vocabulary(folder: Path) -> WordPiece:
-    """A tokenizer that knows `WORDS`."""
+    """Make a tokenizer with `WORDS`."""
     path = folder / "vocab.txt"
     path.write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]) + "\n", encoding="utf-8")
     return WordPiece(path)
 
 
 def expressions(keys: list[str]) -> list[ReferRecord]:
-    """One expression a picture."""
+    """Make one expression per image."""
     rng = np.random.default_rng(2)
     texts = (" ".join(rng.choice(WORDS, rng.integers(2, 8))) for _ in keys)
     boxes = ((10.0, 20.0, 100.0, 150.0) for _ in keys)
@@ -50,7 +50,7 @@ def expressions(keys: list[str]) -> list[ReferRecord]:
 
 
 def straightforward(reader: StraightforwardReader, tokenizer: WordPiece, records: list[ReferRecord]) -> list:
-    """A batch on the device, an item at a time: padded words, the reader's arrays, overlaps."""
+    """Make a batch on the device, item by item: padded words, the reader's arrays, IoU targets."""
     items = []
     for record in records:
         features, boxes, mask = reader.item(record.image)
@@ -65,13 +65,13 @@ def straightforward(reader: StraightforwardReader, tokenizer: WordPiece, records
 
 
 def ours(reader: RegionReader, tokenizer: WordPiece, records: list[ReferRecord]) -> dict[str, paddle.Tensor]:
-    """The batch of `ReferTask` on the device."""
+    """Make the batch of `ReferTask` on the device."""
     batch = refer_batch(records, tokenizer, reader, LENGTH, training=True)
     return {name: paddle.to_tensor(array) for name, array in batch.items()}
 
 
 def measure(folder: Path, images: int, batch: int, repeats: int) -> list[tuple[str, float]]:
-    """(input path, expressions a second) of each."""
+    """Measure (input path, expressions per second) of each."""
     text, tokenizer = folder / "regions.lmdb", vocabulary(folder)
     records = expressions(np.random.default_rng(1).permutation(generate(text, images)).tolist())
     batches = [records[start : start + batch] for start in range(0, images - batch + 1, batch)]
@@ -84,8 +84,10 @@ def measure(folder: Path, images: int, batch: int, repeats: int) -> list[tuple[s
         stores[f"packed store, {dtype}"] = folder / dtype
         convert_features(open_regions(text), folder / dtype, dtype)
     for name, path in stores.items():
-        pictures = RegionReader(RegionConfig(path=str(path)), 2048)
-        results.append((name, speed(lambda some, p=pictures: ours(p, tokenizer, some), batches, repeats)))
+        region_reader = RegionReader(RegionConfig(path=str(path)), 2048)
+        results.append(
+            (name, speed(lambda some, regions=region_reader: ours(regions, tokenizer, some), batches, repeats))
+        )
     return results
 
 

@@ -1,13 +1,12 @@
-"""One RefCOCO+ training step of ViLBERT at base size, beside a step as the original takes it.
+"""One RefCOCO+ training step of ViLBERT at base size, compared with a step as in the original code.
 
     PYTHONPATH=. python benchmarks/vilbert_step.py [--steps 3] [--threads 2] [--batch 8] [--profile]
 
-Both sides train the same layers with the same weights in fp32, on the same expressions and pictures of 100 regions and
-the global one. Ours: the batch's own text length, the one head that RefCOCO needs, the fused optimizer. The
-original's: text padded to 20 tokens and regions to 101, every head computed (masked words of all tokens, masked
-regions, answers, …), gradients clipped and BertAdam's rule written out parameter by parameter. Forward, loss,
-backward, optimizer. Also printed: how long making and sending a batch takes, as a share of our step, without a data
-worker; workers hide it.
+Both train the same layers with the same weights in fp32, on the same expressions and images of 100 regions plus the
+global one. Ours: text padded to the longest of the batch, only the head of RefCOCO, the fused optimizer. The original:
+text padded to 20 tokens and regions to 101, every head computed (masked words of all tokens, masked regions, answers,
+…), gradients clipped and BertAdam computed parameter by parameter. Forward, loss, backward, optimizer. Also prints the
+time to make and copy a batch, as a percentage of our step, without data workers.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ Batch = dict[str, np.ndarray]
 
 
 def padded(batch: Batch) -> Batch:
-    """`batch` with texts of 20 tokens and pictures of 101 regions, as the original's readers make them."""
+    """Pad texts to 20 tokens and images to 101 regions, as in the original."""
     widths = dict.fromkeys(("input_ids", "text_mask", "token_type_ids"), LENGTH)
     widths.update(dict.fromkeys(("region_features", "region_mask", "region_boxes", "labels"), REGIONS))
     result = {}
@@ -39,7 +38,7 @@ def padded(batch: Batch) -> Batch:
 
 
 def our_step(model) -> Callable[[Batch], None]:
-    """One step as `ReferTask` and the trainer take it."""
+    """Return a step like that of `ReferTask` and the trainer."""
     import paddle
 
     from pyutils.losses import vqa_bce
@@ -61,7 +60,7 @@ def our_step(model) -> Callable[[Batch], None]:
 
 
 def original_step(model) -> Callable[[Batch], None]:
-    """One step as the original takes it: all heads, fixed lengths, a loop over the parameters."""
+    """Return a step as in the original: all heads, fixed lengths, a loop over the parameters."""
     import paddle
 
     from pyutils.losses import vqa_bce
@@ -96,7 +95,7 @@ def original_step(model) -> Callable[[Batch], None]:
 
 
 def batches(folder: Path, batch: int, count: int) -> tuple[list[Batch], list[float]]:
-    """`count` batches of expressions about pictures of 100 regions from a base64 LMDB, and the seconds each took."""
+    """Make `count` batches of expressions about images of 100 regions from a base64 LMDB; also the seconds of each."""
     from regions import generate
     from vilbert_refer_epoch import expressions, ours, vocabulary
 
@@ -115,7 +114,7 @@ def batches(folder: Path, batch: int, count: int) -> tuple[list[Batch], list[flo
 
 
 def profile(step: Callable[[Batch], None], batch: Batch) -> None:
-    """Print the operators that one step spends most time in."""
+    """Print the most expensive operators of one step."""
     import paddle.profiler as profiler
 
     with profiler.Profiler(targets=[profiler.ProfilerTarget.CPU]) as watching:
@@ -124,7 +123,7 @@ def profile(step: Callable[[Batch], None], batch: Batch) -> None:
 
 
 def main() -> None:
-    """Time both sides in turn and print the medians, their ratio, and the share of the data."""
+    """Time both alternately and print the medians, their ratio, and the percentage of data loading."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)

@@ -1,9 +1,9 @@
-"""Time and memory of one NLVR2 training step of VisualBERT at base size, by the number of regions an image.
+"""Time and memory of one NLVR2 training step of VisualBERT at base size, by the number of regions per image.
 
     python benchmarks/visualbert_nlvr2_regions.py [--regions 9,18,36,72,144] [--batch 4] [--steps 3] [--threads 2]
 
-Each number runs in a process of its own: forward, loss, backward, AdamW. Memory is the peak of the process on the CPU,
-of the allocator on a GPU.
+Each number runs in its own process: forward, loss, backward, AdamW. Memory is the peak of the process on the CPU, of
+the allocator on a GPU.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ WORDS, VISUAL_DIM = 24, 1024
 
 
 def make_batch(pairs: int, regions: int) -> dict[str, np.ndarray]:
-    """Sentences of 24 tokens about two images of `regions` regions each."""
+    """Make sentences of 24 tokens about two images of `regions` regions each."""
     rng = np.random.default_rng(0)
     types = np.repeat([[0, 1]], regions, axis=1).repeat(pairs, axis=0)
     return {
@@ -39,9 +39,9 @@ def make_batch(pairs: int, regions: int) -> dict[str, np.ndarray]:
 
 
 def measure(regions: int, pairs: int, steps: int, threads: int) -> dict[str, float]:
-    """Seconds of a step (median) and peak memory in MiB, in this process."""
+    """Measure the median seconds of a step and the peak memory in MiB, in this process."""
     os.environ["PYUTILS_CPU_THREADS"] = str(threads)
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # runs without being installed, too
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # also without installation
     import paddle
 
     from pyutils.losses import masked_cross_entropy
@@ -73,9 +73,9 @@ def _peak_bytes() -> int:
 def main() -> None:
     """Parse the command line, measure each number in a fresh process, print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--regions", default="9,18,36,72,144", help="regions an image, comma-separated")
-    parser.add_argument("--batch", type=int, default=4, help="pairs a step")
-    parser.add_argument("--steps", type=int, default=3, help="steps timed after one that is not")
+    parser.add_argument("--regions", default="9,18,36,72,144", help="regions per image, comma-separated")
+    parser.add_argument("--batch", type=int, default=4, help="pairs per step")
+    parser.add_argument("--steps", type=int, default=3, help="timed steps, after one warm-up step")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads")
     parser.add_argument("--one", action="store_true", help="measure a single number in this process, print JSON")
     options = parser.parse_args()

@@ -1,10 +1,10 @@
-"""One VisualBERT training step at base size, beside the PyTorch model padded as its authors pad.
+"""One VisualBERT training step at base size, compared with the PyTorch model with the authors' padding.
 
     python benchmarks/visualbert_step.py [--steps 5] [--threads 2] [--batch 8]
 
-Ours: batches padded to their own longest question. Theirs: Hugging Face `transformers`' VisualBERT with text padded to
+Ours: batches padded to their longest question. Theirs: VisualBERT of Hugging Face `transformers` with text padded to
 128 tokens, AdamW of torch. Same questions, regions, sizes and number of threads; forward, loss, backward, optimizer.
-Both sides run in turn in one process. Without torch and transformers only our side is timed.
+Both alternate in one process. Without torch and transformers only ours is timed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ANSWERS, REGIONS, VISUAL_DIM, PADDED_TEXT = 3129, 100, 2048, 128
 
 
 def make_batch(batch: int, length: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Questions of 8-15 words as `[CLS] … ? [MASK] [SEP]`, padded to `length` tokens (0: the longest of the batch)."""
+    """Make questions of 8-15 words, `[CLS] … ? [MASK] [SEP]`, padded to `length` tokens (0: the longest one)."""
     words = rng.integers(8, 16, size=batch)
     width = max(length, int(words.max()) + 4)
     ids = np.zeros((batch, width), dtype=np.int64)
@@ -40,7 +40,7 @@ def make_batch(batch: int, length: int, rng: np.random.Generator) -> dict[str, n
 
 
 def paddle_step(threads: int):
-    """A function that runs one training step of ours on a batch."""
+    """Return a function that runs one training step of ours on a batch."""
     os.environ["PYUTILS_CPU_THREADS"] = str(threads)
     import paddle
 
@@ -65,7 +65,7 @@ def paddle_step(threads: int):
 
 
 def torch_step(threads: int):
-    """The same for Hugging Face's model, or None when it is not installed."""
+    """Return the same for Hugging Face's model, or None if it is not installed."""
     try:
         import torch
         from transformers import VisualBertConfig, VisualBertForQuestionAnswering
@@ -99,7 +99,7 @@ def torch_step(threads: int):
 
 
 def main() -> None:
-    """Time both sides step by step in turn and print the medians and their ratio."""
+    """Time both, alternating step by step, and print the medians and their ratio."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)

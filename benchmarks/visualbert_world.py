@@ -1,12 +1,12 @@
-"""VisualBERT's tasks on the drawn world: the chained recipe beside training from scratch, and blind baselines.
+"""VisualBERT's tasks on the generated world: the chained recipe, training from scratch, and blind baselines.
 
     python benchmarks/visualbert_world.py --world sample_data/world4000 --output output/world --seeds 0,1,2
 
-Makes a world of 4,000 scenes of three shapes and four colours unless it is there. Pre-training on COCO, on VQA and on
-NLVR2 after it, once each, with the first seed; then with each seed VQA and NLVR2 fine-tuned from there and from
-scratch. With the first seed also: both with the pictures withheld, VCR (from COCO) with them shown and withheld, and
-Flickr30k Entities with them shown and withheld. Finished runs stay, an interrupted one goes on. Prints a table of means
-and standard deviations over the seeds, on the test split (VCR, whose test labels are hidden: the last step on val).
+Generates a world of 4,000 scenes of three shapes and four colours if it is missing. Pre-trains on COCO, then on VQA and
+on NLVR2, with the first seed; then fine-tunes VQA and NLVR2 from there and from scratch with each seed. The first seed
+also runs both without images, and VCR (from COCO) and Flickr30k Entities with and without images. Finished runs are
+kept, an interrupted one is resumed. Prints a table of means and standard deviations over the seeds, on the test split
+(VCR, whose test labels are hidden: the last step on val).
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ STAGES = {
     "vcr": ("run_vcr.py", "vcr.yaml", 300, 64, "1e-3", "", "accuracy"),
     "flickr": ("run_flickr.py", "flickr.yaml", 150, 64, "1e-3", "test", "recall@1"),
 }
-# Task pre-training predicts masked words; of NLVR2 also whether the statement is true, as the authors have it.
+# Task pre-training is MLM, and for NLVR2 also sentence-image prediction, as in the authors' code.
 PRETRAINING = {
     "vqa": ("--dataset", "vqa2"),
     "nlvr2": ("--dataset", "nlvr2", "--set", "pretraining.objective=words_and_matching"),
 }
-# The new head learns faster than what was pre-trained, in the chain and from scratch alike.
+# The new head has a higher learning rate than the pre-trained part, in the chain and from scratch alike.
 HEAD_RATE = 'train.optimizer.lr_multipliers={"^classifier": 5.0}'
-# Settings of regions.picture to train and test with; where a box is chosen, withheld leaves the boxes and takes their
-# features.
+# Settings of regions.picture for training and testing; for tasks that choose a box, withheld keeps the boxes but not
+# their features.
 BASELINES = {
     "vqa": ("withheld",),
     "nlvr2": ("withheld",),
@@ -56,14 +56,14 @@ BASELINES = {
 
 
 class Bench:
-    """Runs the stages of one seed in processes of their own; results stay in `output`."""
+    """Runs the stages of one seed in separate processes; results are kept in `output`."""
 
     def __init__(self, world: Path, output: Path, seed: int, scale: float):
         self.world, self.output, self.seed, self.scale = world, output / f"seed{seed}", seed, scale
         self.shared = output / "shared"
 
     def run(self, name: str, stage: str, *arguments: str, init: str = "") -> float:
-        """The figure of a stage (0 for pre-training); `init` names the stage whose weights it starts from."""
+        """Run a stage; returns its metric (0 for pre-training). `init` names the stage whose weights it starts from."""
         script, config, steps, batch, rate, split, metric = STAGES[stage]
         folder = (self.output if metric else self.shared) / name
         command = [sys.executable, str(ROOT / "visualbert_paddle" / script), "--config", str(CONFIGS / config)]
@@ -89,12 +89,12 @@ class Bench:
         return (found if split else found["last"])[metric]
 
     def data(self, task: str) -> tuple[str, ...]:
-        """The arguments that name a task's features and annotations."""
+        """Return the arguments that name a task's features and annotations."""
         below = {"vqa": "VQA2", "nlvr2": "NLVR2", "vcr": "", "flickr": "Flickr30kEntities", "coco": "COCO"}[task]
         return (*regions(self.world, "coco" if task == "vqa" else task), "--annotations", str(self.world / below))
 
     def chains(self, tasks: list[str]) -> dict[str, float]:
-        """Row of the table -> figure: the chained recipe and training from scratch."""
+        """Measure the chained recipe and training from scratch: row of the table -> metric."""
         found = {}
         self.run("coco", "coco", "--dataset", "coco_captions", *self.data("coco"))
         for task, objective in PRETRAINING.items():
@@ -105,17 +105,17 @@ class Bench:
         return found
 
     def baselines(self, tasks: list[str]) -> dict[str, float]:
-        """Row of the table -> figure: what `BASELINES` names."""
+        """Measure the `BASELINES`: row of the table -> metric."""
         found = {}
         for task, init in (("vcr", "coco"), ("flickr", ""), ("vqa", "vqa-pre"), ("nlvr2", "nlvr2-pre")):
             for picture in BASELINES[task] if task in tasks else ():
                 arguments = (*self.data(task), "--set", f"regions.picture={picture}")
-                found[f"{task}, pictures {picture}"] = self.run(f"{task}-{picture}", task, *arguments, init=init)
+                found[f"{task}, images {picture}"] = self.run(f"{task}-{picture}", task, *arguments, init=init)
         return found
 
 
 def regions(world: Path, kind: str) -> tuple[str, ...]:
-    """The settings that name the packed features of one kind, which are made where they are not there."""
+    """Return the settings that name the packed features of one kind, after making them if they are missing."""
     store = world / f"{kind}.packed"
     if not store.exists():
         source = ("convert", str(world / FEATURES[kind]), str(store), "--dtype", "float32")
@@ -124,7 +124,7 @@ def regions(world: Path, kind: str) -> tuple[str, ...]:
 
 
 def call(command: list[str], folder: Path) -> None:
-    """Run a command, its output appended to `folder/output.log`; ends the program when it fails."""
+    """Run a command, appending its output to `folder/output.log`; exits if it fails."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "output.log").open("a", encoding="utf-8") as log:
         status = subprocess.run(command, cwd=ROOT, stdout=log, stderr=log, check=False).returncode
@@ -133,9 +133,9 @@ def call(command: list[str], folder: Path) -> None:
 
 
 def make(world: Path) -> Path:
-    """The world in the folder `world`, drawn unless it is there."""
+    """Generate the world in the directory `world` if it is missing."""
     if not (world / "sample.json").is_file():
-        print("drawing 4,000 scenes of each kind", file=sys.stderr, flush=True)
+        print("generating 4,000 scenes of each kind", file=sys.stderr, flush=True)
         few = ("--scenes", "4000", "--shapes", "3", "--colours", "4", "--sentences", "6")
         parts = ("--only", "vqa,coco,nlvr2,vcr,entities")
         command = [sys.executable, "-m", "pyutils.sample", "world", "--output", str(world), *few, *parts]
@@ -146,8 +146,10 @@ def make(world: Path) -> Path:
 def main() -> None:
     """Parse the command line, run every seed, print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--world", type=Path, default=Path("sample_data/world4000"), help="the drawn world")
-    parser.add_argument("--output", type=Path, default=Path("output/world"), help="folder of the runs")
+    parser.add_argument(
+        "--world", type=Path, default=Path("sample_data/world4000"), help="directory of the generated world"
+    )
+    parser.add_argument("--output", type=Path, default=Path("output/world"), help="directory of the runs")
     parser.add_argument("--seeds", default="0,1,2", help="comma-separated")
     parser.add_argument("--tasks", default="vqa,nlvr2,vcr,flickr", help="comma-separated")
     parser.add_argument("--scale", type=float, default=1.0, help="factor on all numbers of steps")

@@ -1,8 +1,8 @@
 """Time and memory of converting a full-size checkpoint: `python benchmarks/weights_conversion.py [--model albef]`.
 
-Makes a PyTorch file of random values in the layout of the published pre-training checkpoint (ALBEF: momentum encoders,
-queues of 65,536, nested in {"model": …}), converts it with `python -m pyutils.weights convert`, and prints the time and
-the peak memory of that process beside the size of the file. The pages of the mapped source count as memory here.
+Writes a PyTorch file of random values in the layout of the published pre-training checkpoint (ALBEF: momentum encoders,
+queues of 65,536, nested in {"model": …}), converts it with `python -m pyutils.weights convert`, and prints the time,
+the peak memory of that process and the size of the file. Pages of the memory-mapped source count as memory.
 """
 
 from __future__ import annotations
@@ -41,10 +41,12 @@ write_zip(Path(sys.argv[1]), {"model": tensors, "epoch": 29})
 
 
 def main() -> None:
-    """Parse, make the file, convert it, print a Markdown table."""
+    """Parse the command line, write the file, convert it, print a Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", choices=sorted(MAKERS), default="albef")
-    parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()), help="disk for two such files")
+    parser.add_argument(
+        "--folder", type=Path, default=Path(tempfile.gettempdir()), help="directory with space for two such files"
+    )
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=options.folder) as folder:
         source = Path(folder) / "checkpoint.pth"
@@ -56,7 +58,7 @@ def main() -> None:
 
 
 def row(model: str, source: Path, target: Path, dtype: str | None) -> str:
-    """One conversion as a row of the table."""
+    """Measure one conversion; returns a row of the table."""
     command = [sys.executable, "-m", "pyutils.weights", "convert", str(source), str(target), "--model", model]
     seconds, peak = run([*command, "--dtype", dtype] if dtype else command)
     _, idle = run([sys.executable, "-c", "import pyutils.weights.__main__, albef_paddle.checkpoints.weights"])

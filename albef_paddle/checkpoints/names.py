@@ -1,4 +1,4 @@
-"""ALBEF's tensor names in the code bases that have trained it, and the maps to ours.
+"""ALBEF's tensor names in other code bases, and the maps to ours.
 
 authors          salesforce/ALBEF: `visual_encoder.…`, `text_encoder.…` (`text_encoder.bert.…` after pre-training)
 lavis            LAVIS: the authors' names without token types
@@ -21,9 +21,9 @@ from pyutils.weights.names import NORM, TENSOR, NameMap, NameRule
 
 NAMES = ("authors", "lavis", "torchmultimodal")
 SIDES = (("", ""), ("_m", "teacher."))
-"""Suffix of the original's module names, and our prefix: the model itself, and its momentum teacher."""
+"""Suffix of the original's module names, and our prefix: of the model, and of its momentum teacher."""
 
-# Left out in silence: a table 0, 1, 2, …, and the decoder, which is tied to the word table and to the head's bias.
+# Dropped: a table 0, 1, 2, …, and the MLM decoder, which is tied to the word embeddings and to the head's bias.
 UNUSED = (r"embeddings\.position_ids$", r"cls\.predictions\.decoder\.(weight|bias)$")
 _STATE = {
     "temp": "temperature",
@@ -35,8 +35,8 @@ _STATE = {
 
 
 class Layout(NamedTuple):
-    """How the layers of a text encoder divide: those for the text alone, those with cross-attention (all of them, also
-    where they come in pairs), those of the answer decoder; `images`: how many a text is read with (2: NLVR2)."""
+    """Numbers of text layers, of layers with cross-attention (all, also in pairs), and of answer decoder layers;
+    `images`: images per text (2: NLVR2)."""
 
     text: int
     fusion: int
@@ -45,53 +45,38 @@ class Layout(NamedTuple):
 
 
 def layout_of(config: AlbefConfig, images: int = 1) -> Layout:
-    """The layout of a model of ours."""
+    """Return the layout of a model of ours."""
     text = config.text
     return Layout(text.fusion_layer, (text.num_layers - text.fusion_layer) * images, config.decoder_layers, images)
 
 
 def layout_of_theirs(tensors: Mapping[str, np.ndarray]) -> Layout:
-    """The layout that the authors' names tell (without `.bert.` in the encoder). The second layer of a pair is known by
-    the keys that it shares with the first."""
+    """Infer the layout from the authors' names (without `.bert.` in the encoder). The layers of a pair have equal
+    keys."""
     layer = r"^text_encoder\.encoder\.layer\.(\d+)\."
     layers, crossed = layer_numbers(tensors, layer), layer_numbers(tensors, rf"{layer}crossattention\.")
     first = min(crossed, default=len(layers))
-    first_key, second_key = [
-        tensors.get(f"text_encoder.encoder.layer.{first + place}.crossattention.self.key.weight") for place in (0, 1)
-    ]
-    shared = first_key is not None and second_key is not None and np.array_equal(first_key, second_key)
+    names = (f"text_encoder.encoder.layer.{first + n}.crossattention.self.key.weight" for n in (0, 1))
+    keys = [tensors[name] for name in names if name in tensors]
+    shared = len(keys) == 2 and np.array_equal(keys[0], keys[1])
     decoder = layer_numbers(tensors, r"^text_decoder\.bert\.encoder\.layer\.(\d+)\.")
     return Layout(first, len(layers) - first, len(decoder), 2 if shared else 1)
 
 
 def layout_of_ours(tensors: Collection[str]) -> Layout:
-    """The layout that our names tell. The second layer of a pair has no keys of its own."""
+    """Infer the layout from our names. The second layer of a pair has no keys of its own."""
     text, fusion, decoder = (
         len(layer_numbers(tensors, rf"^{part}\.layers\.(\d+)\."))
         for part in (r"text\.text_layers", r"text\.fusion_layers", r"decoder\.text\.fusion_layers")
     )
-    alone = fusion > 1 and "text.fusion_layers.layers.1.cross_attention.attend.key.weight" not in tensors
-    return Layout(text, fusion, decoder, 2 if alone else 1)
-
-
-def tasks_of(names: Collection[str]) -> tuple[str, ...]:
-    """The tasks that tensors of these names (ours) have the heads for, the one that they were trained for first.
-
-    `nlvr_pretrain` is text assignment. () where there is no head.
-    """
-    heads = {name.partition(".")[0] for name in names}
-    if "classifier" in heads:
-        return ("nlvr",) if layout_of_ours(names).images > 1 else ("ve",)
-    alone = {"assignment": "nlvr_pretrain", "decoder": "vqa"}
-    found = tuple(task for head, task in alone.items() if head in heads)
-    matching = ("retrieval", "grounding") if "matching" in heads else ()
-    return found or (("pretrain",) if "words" in heads else ()) + matching
+    paired = fusion > 1 and "text.fusion_layers.layers.1.cross_attention.attend.key.weight" not in tensors
+    return Layout(text, fusion, decoder, 2 if paired else 1)
 
 
 def authors_rules(layout: Layout) -> list[NameRule]:
-    """All rules of ALBEF with any of its heads for the names of its authors and of LAVIS.
+    """Make the rules for ALBEF with any head, in the names of its authors and of LAVIS.
 
-    `.bert.` inside the text encoder of pre-training checkpoints is taken to be removed.
+    `.bert.` must have been removed from the text encoder's names of pre-training checkpoints.
     """
     found = [NameRule("itm_head", "matching"), NameRule("ta_head", "assignment")]
     found += [NameRule(theirs, ours, TENSOR) for theirs, ours in _STATE.items()]
@@ -108,7 +93,7 @@ def authors_rules(layout: Layout) -> list[NameRule]:
 
 
 def text_rules(theirs: str, ours: str, text_layers: int, fusion_layers: int) -> list[NameRule]:
-    """Rules of a text encoder: the original numbers its layers through, ours begin anew with the fusion layers."""
+    """Make the rules of a text encoder: the original numbers all layers, ours restart at 0 with the fusion layers."""
     found = text_embedding_rules(f"{theirs}.embeddings", f"{ours}.embeddings")
     for number in range(text_layers + fusion_layers):
         place = (
@@ -120,12 +105,12 @@ def text_rules(theirs: str, ours: str, text_layers: int, fusion_layers: int) -> 
 
 @cache
 def authors_map(layout: Layout) -> NameMap:
-    """The map for the names of the authors and of LAVIS."""
+    """Build the map for the names of the authors and of LAVIS."""
     return NameMap(authors_rules(layout), UNUSED + _repeated(layout))
 
 
 def _repeated(layout: Layout) -> tuple[str, ...]:
-    """Patterns of the keys and values that the second layer of a pair stores again."""
+    """Patterns of the keys and values that are stored again in the second layer of a pair."""
     if layout.images == 1:
         return ()
     seconds = "|".join(str(layout.text + place) for place in range(1, layout.fusion, 2))
@@ -168,16 +153,16 @@ def _embedding_rules(theirs: str, ours: str) -> list[NameRule]:
 
 
 def _layer_rules(theirs: str, ours: str, contract: tuple[int, int]) -> list[NameRule]:
-    """`contract`: place of the second linear layer in the feed-forward part, which depends on whether a dropout layer
-    stands before it; the first is the one that is written."""
+    """`contract`: possible indices of the second linear layer in the feed-forward module: a dropout layer may precede
+    it; the first one is used for writing."""
     found = []
-    for kind, own in (("attention", "attention"), ("cross_attention", "cross_attention")):
+    for kind in ("attention", "cross_attention"):
         found += [
-            NameRule(f"{theirs}.{kind}.{part}", f"{ours}.{own}.attend.{part}") for part in ("query", "key", "value")
+            NameRule(f"{theirs}.{kind}.{part}", f"{ours}.{kind}.attend.{part}") for part in ("query", "key", "value")
         ]
         found += [
-            NameRule(f"{theirs}.{kind}.output", f"{ours}.{own}.output.dense"),
-            NameRule(f"{theirs}.{kind}_layernorm", f"{ours}.{own}.output.norm", NORM),
+            NameRule(f"{theirs}.{kind}.output", f"{ours}.{kind}.output.dense"),
+            NameRule(f"{theirs}.{kind}_layernorm", f"{ours}.{kind}.output.norm", NORM),
         ]
     found.append(NameRule(f"{theirs}.feedforward.model.0", f"{ours}.feed_forward.expand"))
     found += [
@@ -193,12 +178,12 @@ TORCHMULTIMODAL_MAPS = {
 
 
 def torchmultimodal_kind(names: Iterable[str]) -> str | None:
-    """The key of `TORCHMULTIMODAL_MAPS` for names of TorchMultimodal; None for others."""
+    """Return the key of `TORCHMULTIMODAL_MAPS` for names of TorchMultimodal; None for others."""
     names = set(names)
     marks = {kind: f"{root}vision_encoder.encoder.class_token" for kind, root in TORCHMULTIMODAL_ROOTS.items()}
     return next((kind for kind, mark in marks.items() if mark in names), None)
 
 
 def layer_numbers(names: Iterable[str], pattern: str) -> set[int]:
-    """The layer numbers that `pattern` finds."""
+    """Collect the layer numbers that `pattern` matches."""
     return {int(match.group(1)) for match in map(re.compile(pattern).match, names) if match}

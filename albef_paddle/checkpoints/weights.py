@@ -1,5 +1,4 @@
-"""ALBEF's weights in and out: checkpoints of every code base under our names and back, and how one task's weights start
-another's model."""
+"""Conversion of ALBEF's checkpoints between code bases, and initialising one task's model with another's weights."""
 
 from __future__ import annotations
 
@@ -37,27 +36,30 @@ from pyutils.weights.places import resolve_weights
 
 Arrays = dict[str, np.ndarray]
 
-# Parts of one task that the model of another lacks.
+# Parts of a checkpoint that the model of another task lacks.
 OTHER_PARTS = (
     r"^(teacher\.)?(words|decoder|classifier|matching|assignment|vision_projection|text_projection)\.",
     r"^(teacher|queue)\.",
     r"^temperature$",
 )
 CREATED_PARTS = (r"^(teacher|queue)\.",)
-"""What a checkpoint need not hold: the teacher starts as a copy of the model, the queue from random features."""
+"""Parts that a checkpoint may lack: the teacher starts as a copy of the model, the queue from random features."""
 NEW_HEADS = (r"^(classifier|assignment)\.",)
-"""Heads that a task starts from random values when its weights come from pre-training."""
+"""Heads that are initialised randomly when the weights come from pre-training."""
 TOKEN_TYPES = 2
 
 
-def convert(
+def convert_albef_weights(
     tensors: Mapping[str, np.ndarray], config: AlbefConfig | None = None, origin: str = "checkpoint"
 ) -> Converted:
-    """Tensors of a checkpoint of the authors, of LAVIS or of TorchMultimodal, of any task, under our names.
+    """Convert a checkpoint of the authors, of LAVIS or of TorchMultimodal, of any task, to our names.
 
     `module.` prefixes and a `{"model": …}` around the tensors are removed. Without `config` the numbers of layers are
-    those of the tensors. LAVIS has no token types: they are zeros here. InputError when it is no ALBEF checkpoint, or
-    one whose answer decoder has an output matrix of its own; `origin` names the file in the message.
+    inferred from the tensors. LAVIS has no token types: they become zeros.
+
+    Raises:
+        InputError: not an ALBEF checkpoint, or an answer decoder that is not tied to its word embeddings; `origin` is
+            the file's name for the message.
     """
     plain = {_plain_name(name): value for name, value in unwrap(tensors).items()}
     kind = torchmultimodal_kind(plain)
@@ -80,20 +82,23 @@ def convert(
     return converted
 
 
+convert = convert_albef_weights  # the name that `pyutils.weights` calls in every model package
+
+
 def _from_torchmultimodal(plain: Mapping[str, np.ndarray], kind: str, origin: str) -> Converted:
     for suffix, _ in SIDES:
         table = plain.get(f"answer_decoder{suffix}.text_embeddings.word_embeddings.weight")
         output = plain.get(f"answer_decoder{suffix}.prediction_head.decoder.weight")
         if table is not None and output is not None and not np.array_equal(table, output):
             raise InputError(
-                f"{origin}: answer_decoder{suffix}.prediction_head.decoder.weight differs from the word embeddings: it "
-                "was trained apart from them, while ALBEF ties the two; such a decoder cannot be loaded"
+                f"{origin}: answer_decoder{suffix}.prediction_head.decoder.weight differs from the word embeddings; "
+                "only decoders with tied weights can be loaded"
             )
     return TORCHMULTIMODAL_MAPS[kind].to_ours(plain)
 
 
 def _no_token_types(tensors: Mapping[str, np.ndarray]) -> Arrays:
-    """Zeros for the token types of every text encoder in `tensors`."""
+    """Make zero token types for every text encoder in `tensors`."""
     end, found = "embeddings.words.table.weight", {}
     for name, table in tensors.items():
         if name.endswith(end):
@@ -102,34 +107,29 @@ def _no_token_types(tensors: Mapping[str, np.ndarray]) -> Arrays:
     return found
 
 
-def to_names(tensors: Mapping[str, np.ndarray], names: str, config: AlbefConfig | None = None) -> Arrays:
-    """Our tensors under the names of a code base, one of `NAMES`, with everything it stores twice.
+def to_names(tensors: Mapping[str, np.ndarray], names: str) -> Arrays:
+    """Convert our tensors to the names of a code base, one of `NAMES`, with everything it stores twice.
 
-    LAVIS has no token types: what ALBEF adds to every word, the first of them, is added to its positions. InputError
-    for an unknown code base, and for tensors that it has no place for.
+    LAVIS has no token types: the first one, which ALBEF adds to every word, is added to the position embeddings.
+    Raises InputError for an unknown code base, or tensors without a counterpart in it.
     """
     if names not in NAMES:
         raise InputError(f"ALBEF has no names {names!r}: {nearest(names, NAMES)}")
     if names == "torchmultimodal":
         return _to_torchmultimodal(tensors)
-    theirs = to_original(tensors, config)
+    theirs = to_original(tensors)
     return _without_token_types(theirs) if names == "lavis" else theirs
 
 
 def to_original(tensors: Mapping[str, np.ndarray], config: AlbefConfig | None = None) -> Arrays:
-    """`to_names` for the authors' names; with `config`, `tensors` may be some of a model's only."""
+    """Convert to the authors' names; with `config`, `tensors` may be a part of a model's."""
     if config is None:
         layout = layout_of_ours(tensors)
     else:
         layout = layout_of(config)
         if len(layer_numbers(tensors, r"^(?:teacher\.)?text\.fusion_layers\.layers\.(\d+)\.")) > layout.fusion:
             layout = layout_of(config, images=2)
-    converted = authors_map(layout).to_theirs(tensors)
-    if converted.unmapped:
-        raise InputError(
-            f"no tensor of ALBEF: {', '.join(converted.unmapped[:5])}; give the state of one of its models"
-        )
-    result = converted.tensors
+    result = _complete(authors_map(layout).to_theirs(tensors), "the authors' code")
     if "words.bias" in tensors:
         result = {
             re.sub(r"^(text_encoder(?:_m)?)\.(embeddings|encoder)\.", r"\1.bert.\2.", n): v for n, v in result.items()
@@ -149,13 +149,8 @@ def _without_token_types(theirs: Arrays) -> Arrays:
 
 def _to_torchmultimodal(tensors: Mapping[str, np.ndarray]) -> Arrays:
     kind = "vqa" if any(name.startswith("decoder.") for name in tensors) else "retrieval"
-    converted = TORCHMULTIMODAL_MAPS[kind].to_theirs(tensors)
-    if converted.unmapped:
-        raise InputError(
-            f"TorchMultimodal has ALBEF for question answering and retrieval only, and no place for "
-            f"{len(converted.unmapped)} tensors, e.g. {converted.unmapped[0]}"
-        )
-    result = converted.tensors
+    target = "TorchMultimodal, which has ALBEF only for VQA and retrieval"
+    result = _complete(TORCHMULTIMODAL_MAPS[kind].to_theirs(tensors), target)
     for suffix, _ in SIDES:
         table = f"answer_decoder{suffix}.text_embeddings.word_embeddings.weight"
         if table in result:
@@ -163,8 +158,15 @@ def _to_torchmultimodal(tensors: Mapping[str, np.ndarray]) -> Arrays:
     return result
 
 
+def _complete(converted: Converted, where: str) -> Arrays:
+    """Return the converted tensors. Raises InputError if some have no name in the other code base."""
+    if converted.unmapped:
+        raise InputError(f"{where}: no name for {len(converted.unmapped)} tensors, e.g. {converted.unmapped[0]}")
+    return converted.tensors
+
+
 def unwrap(tensors: Mapping) -> Mapping[str, np.ndarray]:
-    """What is inside `{"model": …}` or `{"state_dict": …}`; otherwise the tensors as they are."""
+    """Return the content of `{"model": …}` or `{"state_dict": …}`, or the tensors themselves."""
     for key in ("model", "state_dict"):
         if isinstance(tensors.get(key), Mapping):
             return tensors[key]
@@ -172,14 +174,14 @@ def unwrap(tensors: Mapping) -> Mapping[str, np.ndarray]:
 
 
 def for_model(tensors: Mapping[str, np.ndarray], names: Iterable[str]) -> Arrays:
-    """Tensors of a task as those of a model with the tensor `names` (ours on both sides) wants them.
+    """Adapt the tensors of one task to a model of another task, with the tensor `names` (our names in both).
 
-    Where the model has an answer decoder and the tensors have none, it starts from the fusion layers and the language
-    head; where it reads two images and they are of one, both layers of a pair start from the one there is.
+    An answer decoder that the tensors lack starts from the fusion layers and the MLM head; for a model of two images,
+    both layers of a pair start from the one of a model of one image.
     """
     result, names = dict(tensors), list(names)
     for _, own in SIDES:
-        if _any(names, f"{own}decoder.") and not _any(result, f"{own}decoder."):
+        if _has(names, f"{own}decoder.") and not _has(result, f"{own}decoder."):
             for name, value in tensors.items():
                 target = re.sub(rf"^{own}(text\.embeddings|text\.fusion_layers|words)\.", rf"{own}decoder.\1.", name)
                 if target != name:
@@ -192,72 +194,66 @@ def for_model(tensors: Mapping[str, np.ndarray], names: Iterable[str]) -> Arrays
 
 
 def from_bert(tensors: Mapping[str, np.ndarray], config: AlbefConfig) -> Arrays:
-    """Tensors of a BERT checkpoint with the names of Hugging Face (`gamma` and `beta` of old files too) or paddlenlp as
-    text encoder, language head and answer decoder; the last starts from BERT's first layers."""
+    """Convert a BERT checkpoint of Hugging Face (also with `gamma`, `beta`) or paddlenlp to the text encoder, the MLM
+    head, and the answer decoder, which takes BERT's first layers."""
     plain = {}
     for name, value in bert_as_hugging_face(unwrap(tensors)).items():
         name = re.sub(r"^(module\.)?(bert\.)?(?=embeddings\.|encoder\.)", "bert.", name)
         plain[name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")] = value
-    layout = layout_of(config)
-    encoder = NameMap(
-        [*text_rules("bert", "text", layout.text, layout.fusion), *masked_language_rules("cls.predictions", "words")]
-    )
-    decoder = NameMap(
-        [
-            *text_rules("bert", "decoder.text", 0, config.decoder_layers),
-            *masked_language_rules("cls.predictions", "decoder.words"),
-        ]
-    )
-    return {**encoder.to_ours(plain).tensors, **decoder.to_ours(plain).tensors}
+    layout, result = layout_of(config), {}
+    for prefix, layers in (("", (layout.text, layout.fusion)), ("decoder.", (0, config.decoder_layers))):
+        rules = text_rules("bert", f"{prefix}text", *layers)
+        rules += masked_language_rules("cls.predictions", f"{prefix}words")
+        result.update(NameMap(rules).to_ours(plain).tensors)
+    return result
 
 
 def from_vit(tensors: Mapping[str, np.ndarray]) -> Arrays:
-    """Tensors of a ViT checkpoint with timm's names (DeiT's own files too) as the vision encoder."""
+    """Convert a ViT checkpoint with timm's names (also DeiT's files) to the vision encoder."""
     return NameMap(vision_names.timm_rules("", "vision."), vision_names.HEADS).to_ours(unwrap(tensors)).tensors
 
 
 def load_initial(
     model: paddle.nn.Layer, source: str, config: AlbefConfig, may_miss: Iterable[str] = NEW_HEADS
 ) -> LoadReport:
-    """Put the weights that `source` names, of this task or another, into `model`; returns what happened to each.
+    """Load the weights `source`, of this task or another, into `model`; returns what happened to each tensor.
 
-    `source`: a file or folder with weights of ours, of the authors, of LAVIS or of TorchMultimodal, in any format that
-    `pyutils.weights.read` knows, or a name (`resolve_weights`). Position embeddings of another resolution
-    are interpolated; a teacher that the file lacks starts as a copy of the model, a queue it lacks, or has in another
-    size, from random features. `may_miss`: further names that it need not hold, or may hold in another shape (the head
-    of another task); () when the model is to predict.
-    InputError when it does not fit.
+    `source`: a file or directory with weights of ours, of the authors, of LAVIS or of TorchMultimodal, in any format
+    that `pyutils.weights.read` supports, or a name (`resolve_weights`). Position embeddings of another resolution are
+    interpolated; a missing teacher starts as a copy of the model, a queue that is missing or of another size from
+    random features. `may_miss`: further names that it may lack, or have in another shape (the head of another task);
+    () for a model to predict with.
+    Raises InputError for weights that do not fit.
     """
     file = resolve_weights(source)
     return load_tensors(model, read_checkpoint(file, config), str(file), may_miss)
 
 
 def is_ours(names: Iterable[str]) -> bool:
-    """Whether tensors of these names are a checkpoint of this package."""
+    """Return True if tensors of these names are a checkpoint of this package."""
     return "vision.class_token" in names
 
 
 def read_checkpoint(file: Path, config: AlbefConfig | None = None) -> Arrays:
-    """Tensors of a weight file of ours or of any code base under our names. InputError when it is neither, or holds
-    what has no name here. `config` as in `convert`."""
+    """Read a weight file of ours or of any code base under our names; `config` as in `convert_albef_weights`.
+
+    Raises InputError for another model's file, or tensors without a counterpart here.
+    """
     tensors = read(file)
     if is_ours(tensors):
         return tensors
-    converted = convert(tensors, config, str(file))
-    if converted.unmapped:
-        raise InputError(f"{file}: no rule for {len(converted.unmapped)} tensors, e.g. {converted.unmapped[0]}")
-    return converted.tensors
+    return _complete(convert_albef_weights(tensors, config, str(file)), str(file))
 
 
 def load_tensors(
     model: paddle.nn.Layer, tensors: Mapping[str, np.ndarray], origin: str, may_miss: Iterable[str] = NEW_HEADS
 ) -> LoadReport:
-    """`load_initial` for tensors under our names; `origin` names their file in messages."""
+    """Do `load_initial` for tensors under our names; `origin` is their file's name for messages."""
     state = model.state_dict()
     if layout_of_ours(tensors).images > layout_of_ours(state).images:
         raise InputError(
-            f"{origin}: this is a network of NLVR2, which reads two images with a text, and this model reads one. Name "
-            "a checkpoint of this task, or the pre-trained one that NLVR2 was started from"
+            f"{origin}: a checkpoint of NLVR2 with two images per text, but this model has one. Use a checkpoint of "
+            "this task, or the pre-trained checkpoint that NLVR2 was started from"
         )
     tensors = for_model(tensors, state)
     if "queue.images" in state and tensors.get("queue.images", np.empty(0)).shape != tuple(state["queue.images"].shape):
@@ -273,16 +269,16 @@ def load_tensors(
 
 
 def _of_another_head(name: str, value: np.ndarray, state: Mapping[str, paddle.Tensor], heads: Iterable[str]) -> bool:
-    """Whether it belongs to a head that may be new and has another shape here: three classes there, two here."""
+    """Return True for a tensor of a head that may be new and has another shape in the model."""
     other = name in state and value.shape != tuple(state[name].shape)
     return other and any(re.search(pattern, name) for pattern in heads)
 
 
 def load_parts(model: paddle.nn.Layer, tensors: Mapping[str, np.ndarray], origin: str) -> LoadReport:
-    """Put the output of `from_bert` or `from_vit` into the parts of `model` that it covers, and into the teacher's.
+    """Load the output of `from_bert` or `from_vit` into the parts of `model` that it covers, and into the teacher.
 
-    What a part has and the file lacks (cross-attention) keeps its initial values; parts that `model` lacks are passed
-    over.
+    Tensors of the model that the file lacks (cross-attention) keep their initial values; parts that `model` lacks are
+    ignored.
     """
     names = model.state_dict()
     tensors = for_model(tensors, names)
@@ -298,12 +294,12 @@ def _plain_name(name: str) -> str:
     return re.sub(r"^(text_encoder(?:_m)?)\.bert\.", r"\1.", name)
 
 
-def _any(names: Iterable[str], prefix: str) -> bool:
+def _has(names: Iterable[str], prefix: str) -> bool:
     return any(name.startswith(prefix) for name in names)
 
 
 def _stored_twice(tensors: Mapping[str, np.ndarray], layout: Layout) -> Arrays:
-    """The tied and shared tensors under their second names, and the position ids."""
+    """Return the tied and shared tensors under their second names, and the position ids."""
     again: Arrays = {}
     for name, value in tensors.items():
         match = re.match(r"^(text_(?:encoder|decoder)(?:_m)?)\.cls\.predictions\.bias$", name)
@@ -323,7 +319,7 @@ def _stored_twice(tensors: Mapping[str, np.ndarray], layout: Layout) -> Arrays:
 
 
 def _in_pairs(tensors: Mapping[str, np.ndarray], prefix: str, wanted: set[str]) -> Arrays:
-    """Layer n below `prefix` as layers 2n and 2n + 1, as far as the model wants them."""
+    """Copy layer n below `prefix` to layers 2n and 2n + 1, as far as they are `wanted`."""
     result: Arrays = {}
     for name, value in tensors.items():
         if not name.startswith(prefix):
@@ -341,7 +337,7 @@ def _teacher_of(patterns: Iterable[str]) -> list[str]:
 
 
 def start_parts(model: paddle.nn.Layer, config: Any) -> None:
-    """Start the encoders of a new model from `config.init_text`, a BERT, and `config.init_vision`, a ViT."""
+    """Initialise the encoders of a new model with `config.init_text`, a BERT, and `config.init_vision`, a ViT."""
     if config.init_text:
         file = resolve_weights(config.init_text)
         say(str(load_parts(model, from_bert(read(file), config.model), str(file))))

@@ -1,4 +1,4 @@
-"""From heat maps to boxes: how ALBEF chooses among detections (arXiv 2107.07651, section 6.4)."""
+"""Choosing a detected box by a heat map (arXiv 2107.07651, section 6.4)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Chosen(NamedTuple):
 
 
 def choose_box(heat: np.ndarray, width: int, height: int, boxes: np.ndarray) -> Chosen:
-    """The detection that gathers most heat over the root of its area; of equal ones, or without any heat, the first.
+    """Choose the detection with the largest sum of heat over the root of its area; the first among equal ones.
 
     `heat` `[rows, columns]` float32 is scaled to the image, bicubic; `boxes` `[detections, 4]` x, y, width, height.
     """
@@ -37,8 +37,8 @@ def _heat_inside(pixels: np.ndarray, box: np.ndarray) -> float:
 
 
 def pixel_iou(box: np.ndarray, other: np.ndarray) -> float:
-    """Overlap of two boxes x, y, width, height as the original counts it: edges are pixels that belong to the box, and
-    a shared strip of one pixel is none."""
+    """Compute the IoU of two boxes x, y, width, height as in the original: edges are inclusive pixels, and a shared
+    strip of one pixel counts as no overlap."""
     left, top = max(box[0], other[0]), max(box[1], other[1])
     right, bottom = min(box[0] + box[2], other[0] + other[2]) - 1, min(box[1] + box[3], other[1] + other[3]) - 1
     shared = (right - left + 1) * (bottom - top + 1) if left < right and top < bottom else 0.0

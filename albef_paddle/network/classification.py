@@ -1,4 +1,4 @@
-"""Classifying a sentence with one image (SNLI-VE) or two (NLVR2), distilled (arXiv 2107.07651, sections 4.3, 4.4)."""
+"""Classification of a sentence with one image (SNLI-VE) or two (NLVR2) (arXiv 2107.07651, sections 4.3, 4.4)."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ from pyutils.packages import PretrainedModel
 
 
 class PairClassifier(PretrainedModel, nn.Layer):
-    """Classes of a sentence read with `images` images: an MLP on the first token's state.
+    """An MLP on the first token's hidden state of a sentence fused with `images` images.
 
-    Call `teacher.update(model)` before the first forward pass of every optimizer step, and `teacher.copy_from(model)`
-    once after weights without a teacher were loaded.
+    Call `teacher.update(model)` before the first forward pass of every optimizer step.
     """
 
     def __init__(self, config: AlbefConfig, classes: int, images: int):
@@ -28,22 +27,21 @@ class PairClassifier(PretrainedModel, nn.Layer):
         self.text = text_encoder(config.text, config.vision.width, images)
         size = config.text.hidden_size
         self.classifier = nn.Sequential(linear(size, size), nn.ReLU(), linear(size, classes))
-        names = ("vision", "text", "classifier")
-        self.teacher = Teacher(self, names, config.momentum, config.teacher_dropout)
+        self.teacher = Teacher(self, ("vision", "text", "classifier"))
 
     def classify(
         self, parts, images: paddle.Tensor, input_ids: paddle.Tensor, text_mask: paddle.Tensor
     ) -> paddle.Tensor:
-        """Logits `[batch, classes]` by `parts`, this model or its teacher; arguments as in `loss`."""
+        """Compute logits `[batch, classes]` with `parts`, this model or its teacher; arguments as in `loss`."""
         if self.images > 1:
             images = images.reshape([-1, *images.shape[2:]])
-        tokens = parts.vision(images)
-        contexts = [tokens[first :: self.images] for first in range(self.images)]
+        image_states = parts.vision(images)
+        contexts = [image_states[first :: self.images] for first in range(self.images)]
         states = parts.text(input_ids, text_mask, parts.text.memories(*contexts), read_at=0)
         return parts.classifier(states[:, 0])
 
     def forward(self, images: paddle.Tensor, input_ids: paddle.Tensor, text_mask: paddle.Tensor) -> paddle.Tensor:
-        """Logits `[batch, classes]`; arguments as in `loss`."""
+        """Compute logits `[batch, classes]`; arguments as in `loss`."""
         return self.classify(self, images, input_ids, text_mask)
 
     def loss(
@@ -54,9 +52,9 @@ class PairClassifier(PretrainedModel, nn.Layer):
         labels: paddle.Tensor,
         alpha: float,
     ) -> paddle.Tensor:
-        """Cross entropy, mixed with that against the teacher's prediction by `alpha`. A scalar.
+        """Compute the cross entropy, distilled from the teacher with weight `alpha`; a scalar.
 
-        `images` `[batch, 3, size, size]` float32, or `[batch, images, 3, size, size]` where a sentence has several;
+        `images` `[batch, 3, size, size]` float32, or `[batch, images, 3, size, size]` with several images per sentence;
         `input_ids`, `text_mask` `[batch, t]` int64; `labels` `[batch]` int64.
         """
         logits = self(images, input_ids, text_mask)
@@ -68,14 +66,14 @@ class PairClassifier(PretrainedModel, nn.Layer):
 
 
 class AlbefForEntailment(PairClassifier):
-    """SNLI-VE: does the image entail the sentence (section 4.4)? `config.num_classes` classes."""
+    """SNLI-VE (section 4.4): `config.num_classes` classes."""
 
     def __init__(self, config: AlbefConfig):
         super().__init__(config, config.num_classes, images=1)
 
 
 class AlbefForReasoning(PairClassifier):
-    """NLVR2: is the sentence true of the two images (section 4.3)? Class 1 = true."""
+    """NLVR2 (section 4.3): class 1 = the sentence is true of the two images."""
 
     def __init__(self, config: AlbefConfig):
         super().__init__(config, classes=2, images=2)

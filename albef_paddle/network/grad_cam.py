@@ -1,5 +1,4 @@
-"""Grad-CAM (Selvaraju et al., arXiv 1610.02391) on ALBEF's attention: where an image shows what a text says
-(arXiv 2107.07651, section 6.4)."""
+"""Grad-CAM (Selvaraju et al., arXiv 1610.02391) on ALBEF's attention (arXiv 2107.07651, section 6.4)."""
 
 from __future__ import annotations
 
@@ -7,10 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import paddle
+import paddle.nn.functional as F
 from paddle import nn
 
 from albef_paddle.config import AlbefConfig
-from albef_paddle.network.contrast import ContrastiveModel, unit_feature
+from albef_paddle.network.itc import ContrastiveModel, unit_features
 from pyutils.errors import InputError
 from pyutils.layers.attention import attention_bias
 
@@ -27,8 +27,8 @@ def text_maps(
     mask: paddle.Tensor,
     words_only: bool = False,
 ) -> paddle.Tensor:
-    """One map a pair, `[batch, grid, grid]` float32: mode `itm` averages `word_maps` over all positions of the text,
-    [CLS] and padding too, or over its words alone; `itc` is `image_maps`. Other arguments as there."""
+    """Compute one map per pair, `[batch, grid, grid]` float32: mode `itm` averages `word_maps` over all positions
+    of the text, with [CLS] and padding unless `words_only`; `itc` is `image_maps`. Other arguments as there."""
     if mode == "itc":
         return image_maps(model, block, images, ids, mask)
     maps = word_maps(model, block, images, ids, mask)[0]
@@ -39,16 +39,16 @@ def text_maps(
 
 
 def blocks(config: AlbefConfig, mode: str) -> range:
-    """The blocks that a mode can look at: text layers with cross-attention for `itm`, blocks of the vision transformer
+    """List the blocks available in a mode: text layers with cross-attention for `itm`, blocks of the vision transformer
     for `itc`, both counted from 0."""
     text = config.text
     return range(text.fusion_layer, text.num_layers) if mode == "itm" else range(config.vision.depth)
 
 
 def default_block(config: AlbefConfig, mode: str) -> int:
-    """Block 8, as in the paper; in smaller networks the last, for `itm` the one before it where there is one.
+    """Choose block 8, as in the paper; in smaller networks the last, for `itm` the one before it if there is one.
 
-    In the last text layer only [CLS] reaches the matching score, so that the words have no maps.
+    In the last text layer only [CLS] reaches the ITM score, so the words have no maps.
     """
     found = blocks(config, mode)
     last = found[-2] if mode == "itm" and len(found) > 1 else found[-1]
@@ -56,23 +56,22 @@ def default_block(config: AlbefConfig, mode: str) -> int:
 
 
 def check_block(config: AlbefConfig, mode: str, block: int, words_only: bool = False) -> None:
-    """InputError when there is no such block for the mode, or, with `words_only`, one where words have no maps."""
+    """Raise InputError if the mode has no such block or, with `words_only`, the words have no maps there."""
     found = blocks(config, mode)
+    if words_only and mode == "itm":
+        found = found[:-1]  # in the last block only [CLS] reaches the score
     if block not in found:
-        raise InputError(f"block_num: mode {mode} of this model has blocks {found[0]} to {found[-1]}, found {block}")
-    if words_only and mode == "itm" and block == found[-1]:
-        raise InputError(
-            f"block_num: words_only needs a block before the last ({block}), from which only [CLS] reaches the score"
-        )
+        words = " with words_only" if words_only else ""
+        raise InputError(f"block_num: expected one of {[*found]} for mode {mode}{words} and this model, found {block}")
 
 
 def word_maps(
     model: ContrastiveModel, block: int, images: paddle.Tensor, ids: paddle.Tensor, mask: paddle.Tensor
 ) -> tuple[paddle.Tensor, paddle.Tensor]:
-    """Cross-attention of text layer `block` where more of it raises the matching score, averaged over heads.
+    """Weight the cross-attention of text layer `block` by the positive gradient of the ITM score; mean over heads.
 
     `images` `[batch, 3, size, size]` float32; `ids` and `mask` `[batch, t]` int64. Returns the maps `[batch, t, grid,
-    grid]` and the matching logits `[batch, 2]`, float32 both, without gradient.
+    grid]` and the ITM logits `[batch, 2]`, float32 both, without gradient.
     """
     with _gradients_dropped(model):
         states, memories = model.text.encode(ids, mask), model.text.memories(model.vision(images))
@@ -90,29 +89,29 @@ def word_maps(
 def image_maps(
     model: ContrastiveModel, block: int, images: paddle.Tensor, ids: paddle.Tensor, mask: paddle.Tensor
 ) -> paddle.Tensor:
-    """Attention of the class token in block `block` of the vision transformer where more of it raises the contrastive
-    similarity, averaged over heads: `[batch, grid, grid]` float32. Arguments as in `word_maps`."""
+    """Weight the class token's attention in block `block` of the vision transformer by the positive gradient of the ITC
+    similarity; mean over heads: `[batch, grid, grid]` float32. Arguments as in `word_maps`."""
     with _gradients_dropped(model):
-        texts = unit_feature(model.text_projection, model.text.encode(ids, mask)).detach()
+        texts = unit_features(model.text_projection, model.text.encode(ids, mask)).detach()
         with paddle.enable_grad():
             images = images.detach()
             images.stop_gradient = False
             trail, maps = model.vision.trace(images)
-            features = unit_feature(model.vision_projection, trail[-1])
+            features = unit_features(model.vision_projection, trail[-1])
             similar = (features * texts).sum() / model.temperature
             found = _weighted(maps[block].weights, similar)
     return _on_grid(found[:, :1])[:, 0]
 
 
 def _weighted(attention: paddle.Tensor, score: paddle.Tensor) -> paddle.Tensor:
-    """Attention times its positive gradient, averaged over heads: `[batch, queries, 1 + patches]`."""
+    """Multiply attention by its positive gradient and average over heads: `[batch, queries, 1 + patches]`."""
     attention.retain_grads()
     score.backward()
-    return (attention.detach() * paddle.nn.functional.relu(attention.grad)).mean(axis=1)
+    return (attention.detach() * F.relu(attention.grad)).mean(axis=1)
 
 
 def _on_grid(found: paddle.Tensor) -> paddle.Tensor:
-    """`[batch, queries, 1 + grid²]` → `[batch, queries, grid, grid]`, the class token left out."""
+    """`[batch, queries, 1 + grid²]` → `[batch, queries, grid, grid]`, without the class token."""
     batch, queries, tokens = found.shape
     side = round((tokens - 1) ** 0.5)
     return found[:, :, 1:].reshape([batch, queries, side, side])
@@ -120,10 +119,10 @@ def _on_grid(found: paddle.Tensor) -> paddle.Tensor:
 
 @contextmanager
 def _gradients_dropped(model: nn.Layer) -> Iterator[None]:
-    """No gradients are recorded inside unless asked for, and those that parameters collected are dropped at the end.
+    """Disable gradients inside, and drop those that parameters collected.
 
-    The parameters are not frozen instead: on the CPU the gradient of a LayerNorm's input comes out wrong where its
-    weight is frozen.
+    Freezing the parameters instead gives wrong results: on the CPU, Paddle computes a wrong gradient of a LayerNorm's
+    input when its weight is frozen.
     """
     try:
         with paddle.no_grad():
@@ -131,4 +130,4 @@ def _gradients_dropped(model: nn.Layer) -> Iterator[None]:
     finally:
         for parameter in model.parameters():
             if parameter.grad is not None:
-                parameter.clear_gradient(False)  # Paddle ignores set_to_zero when it is given by keyword
+                parameter.clear_gradient(False)  # positional: Paddle ignores the keyword set_to_zero

@@ -1,4 +1,4 @@
-"""ALBEF's pre-training: contrast, matching and masked words, each with momentum distillation (arXiv 2107.07651, §3)."""
+"""ALBEF's pre-training: ITC, ITM and MLM, with momentum distillation (arXiv 2107.07651, section 3)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import NamedTuple
 import paddle
 
 from albef_paddle.config import AlbefConfig
-from albef_paddle.network.contrast import TOWERS, ContrastiveModel, Encoded, encode_pairs, gather_compared
+from albef_paddle.network.ema import Teacher
+from albef_paddle.network.itc import TOWERS, ContrastiveModel, UnimodalOutput, encode_pairs, teacher_features
 from albef_paddle.network.negatives import Negatives
 from albef_paddle.network.text_encoder import labelled_positions, language_head, take_flat
 from pyutils.layers.attention import KeyValue
@@ -18,11 +19,11 @@ TEMPERATURE_RANGE = (0.001, 0.5)
 
 
 class PretrainingLosses(NamedTuple):
-    """Scalars: masked words, image-text contrast, image-text matching."""
+    """Scalar losses."""
 
-    words: paddle.Tensor
-    contrast: paddle.Tensor
-    matching: paddle.Tensor
+    mlm: paddle.Tensor
+    itc: paddle.Tensor
+    itm: paddle.Tensor
 
 
 class AlbefForPretraining(ContrastiveModel):
@@ -31,41 +32,37 @@ class AlbefForPretraining(ContrastiveModel):
     def __init__(self, config: AlbefConfig):
         super().__init__(config, with_identities=False)
         self.words = language_head(config.text)
-        self.teacher = self.make_teacher((*TOWERS, "words"))
+        self.teacher = Teacher(self, (*TOWERS, "words"))
 
     @paddle.no_grad()
     def clamp_temperature(self) -> None:
         """Keep the temperature in `TEMPERATURE_RANGE`, in place."""
         paddle.assign(paddle.clip(self.temperature, *TEMPERATURE_RANGE), output=self.temperature)
 
-    def word_logits(
-        self, parts, input_ids: paddle.Tensor, text_mask: paddle.Tensor, memories: Sequence[KeyValue]
-    ) -> paddle.Tensor:
-        """Scores of all words `[batch, t, vocab]` by `parts`: this model or its teacher."""
-        return parts.words(parts.text(input_ids, text_mask, memories), parts.text.word_table)
-
-    def masked_words(
+    def mlm_loss(
         self,
         masked_ids: paddle.Tensor,
         text_mask: paddle.Tensor,
         labels: paddle.Tensor,
         memories: Sequence[KeyValue],
-        teacher: Encoded,
+        teacher: UnimodalOutput,
         alpha: float,
     ) -> paddle.Tensor:
-        """The masked-language loss (equations 3 and 7), a scalar; words are scored where there is a label only.
+        """Compute the MLM loss (equations 3 and 7), a scalar; only labelled positions are scored.
 
         `masked_ids` and `labels` `[batch, t]` int64, labels -100 where nothing is predicted; `memories` of the images.
         """
         positions, targets = labelled_positions(labels)
-        states = self.text(masked_ids, text_mask, memories)
-        logits = self.words(take_flat(states, positions), self.text.word_table)
+
+        def logits_of(parts, memories: Sequence[KeyValue]) -> paddle.Tensor:
+            states = parts.text(masked_ids, text_mask, memories)
+            return parts.words(take_flat(states, positions), parts.text.word_table)
+
+        logits = logits_of(self, memories)
         if not self.config.distill:
             return masked_cross_entropy(logits, targets)
         with paddle.no_grad():
-            slow = self.teacher
-            states = slow.text(masked_ids, text_mask, slow.text.memories(teacher.image_tokens))
-            teacher_logits = slow.words(take_flat(states, positions), slow.text.word_table)
+            teacher_logits = logits_of(self.teacher, self.teacher.text.memories(teacher.image_states))
         return distilled_cross_entropy(logits, targets, teacher_logits, alpha)
 
     def forward(
@@ -78,7 +75,7 @@ class AlbefForPretraining(ContrastiveModel):
         alpha: float,
         negatives: Negatives | None = None,
     ) -> PretrainingLosses:
-        """The losses of a batch; clamps the temperature first and adds the teacher's features to the queue.
+        """Clamp the temperature, compute the losses of a batch, and add the teacher's features to the queue.
 
         `images` `[batch, 3, size, size]` float32; `input_ids`, `text_mask`, `masked_ids`, `word_labels` `[batch, t]`
         int64; `alpha`: weight of the teacher; `negatives`: draws to use instead of new ones.
@@ -87,10 +84,10 @@ class AlbefForPretraining(ContrastiveModel):
         own = encode_pairs(self, images, input_ids, text_mask)
         with paddle.no_grad():
             teacher = encode_pairs(self.teacher, images, input_ids, text_mask)
-        others = gather_compared(teacher)
-        contrast = self.contrast(own, others, alpha)
-        self.queue.enqueue(others.images, others.texts)
-        memories = self.text.memories(own.image_tokens)
-        matching = self.match(own, text_mask, memories, contrast, negatives)
-        words = self.masked_words(masked_ids, text_mask, word_labels, memories, teacher, alpha)
-        return PretrainingLosses(words, contrast.loss, matching.loss)
+        features = teacher_features(teacher)
+        itc = self.itc(own, features, alpha)
+        self.queue.enqueue(features.images, features.texts)
+        memories = self.text.memories(own.image_states)
+        itm = self.itm(own, text_mask, memories, itc, negatives)
+        mlm = self.mlm_loss(masked_ids, text_mask, word_labels, memories, teacher, alpha)
+        return PretrainingLosses(mlm, itc.loss, itm.loss)

@@ -1,4 +1,4 @@
-"""Visual question answering with ALBEF: a decoder, trained to write answers, ranks them (arXiv 2107.07651, §4.2)."""
+"""VQA with an answer decoder that ranks an answer list (arXiv 2107.07651, section 4.2)."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from pyutils.packages import PretrainedModel
 
 
 class RankedAnswers(NamedTuple):
-    """`answers` `[questions, k]` int64, positions in the answer list, best first; `probabilities` `[questions, k]`
-    float32, which sum to 1 over the k."""
+    """`answers` `[questions, k]` int64, indices into the answer list, best first; `probabilities` `[questions, k]`
+    float32, rows sum to 1."""
 
     answers: paddle.Tensor
     probabilities: paddle.Tensor
 
 
 class AlbefForQuestionAnswering(PretrainedModel, nn.Layer):
-    """The question is read with the image; the decoder writes answers from its states. Call `teacher.update(model)`
-    before the first forward pass of every optimizer step."""
+    """The decoder generates answers from the hidden states of the question fused with its image. Call
+    `teacher.update(model)` before the first forward pass of every optimizer step."""
 
     def __init__(self, config: AlbefConfig):
         super().__init__()
@@ -37,13 +37,12 @@ class AlbefForQuestionAnswering(PretrainedModel, nn.Layer):
         self.vision = VisionTransformer(config.vision.shape())
         self.text = text_encoder(config.text, config.vision.width)
         self.decoder = TextDecoder(config.text, config.text.hidden_size, config.decoder_layers)
-        names = ("vision", "text", "decoder")
-        self.teacher = Teacher(self, names, config.momentum, config.teacher_dropout)
+        self.teacher = Teacher(self, ("vision", "text", "decoder"))
 
     def question_memories(
         self, parts, images: paddle.Tensor, question_ids: paddle.Tensor, question_mask: paddle.Tensor
     ) -> list[KeyValue]:
-        """What the decoder of `parts` (this model or its teacher) reads: keys and values of the question's states.
+        """Project keys and values of the question's hidden states for the decoder of `parts` (model or teacher).
 
         `images` `[questions, 3, size, size]` float32; `question_ids`, `question_mask` `[questions, t]` int64.
         """
@@ -53,7 +52,7 @@ class AlbefForQuestionAnswering(PretrainedModel, nn.Layer):
     def question_states(
         self, parts, images: paddle.Tensor, question_ids: paddle.Tensor, question_mask: paddle.Tensor
     ) -> paddle.Tensor:
-        """States of the question read with its image, `[questions, t, hidden]`; arguments as in `question_memories`."""
+        """Fuse questions with their images: `[questions, t, hidden]`; arguments as in `question_memories`."""
         return parts.text(question_ids, question_mask, parts.text.memories(parts.vision(images)))
 
     def answer_losses(
@@ -66,19 +65,20 @@ class AlbefForQuestionAnswering(PretrainedModel, nn.Layer):
         answer_rows: paddle.Tensor,
         alpha: float,
     ) -> paddle.Tensor:
-        """Loss of each answer, `[answers]` float32; arguments as in `forward`. Questions are read once, however many
-        answers they have."""
+        """Compute the loss of each answer, `[answers]` float32; arguments as in `forward`. A question is encoded once,
+        however many answers it has."""
         labels = answer_labels(answer_ids, answer_mask)
-        memories = self.question_memories(self, images, question_ids, question_mask)
-        states = self.decoder.states(answer_ids, answer_mask, [m.gather(answer_rows) for m in memories])
+
+        def states_of(parts) -> paddle.Tensor:
+            memories = self.question_memories(parts, images, question_ids, question_mask)
+            return parts.decoder.states(answer_ids, answer_mask, [m.gather(answer_rows) for m in memories])
+
+        states = states_of(self)
         if not self.config.distill:
             return self.decoder.answer_losses(states, labels)
         with paddle.no_grad():
-            slow = self.teacher
-            memories = self.question_memories(slow, images, question_ids, question_mask)
-            slow_states = slow.decoder.states(answer_ids, answer_mask, [m.gather(answer_rows) for m in memories])
             positions, _ = labelled_positions(next_words(labels))
-            teacher_logits = slow.decoder.logits(take_flat(slow_states, positions))
+            teacher_logits = self.teacher.decoder.logits(take_flat(states_of(self.teacher), positions))
         return self.decoder.answer_losses(states, labels, teacher_logits, alpha)
 
     def forward(
@@ -92,7 +92,7 @@ class AlbefForQuestionAnswering(PretrainedModel, nn.Layer):
         answer_weights: paddle.Tensor,
         alpha: float,
     ) -> paddle.Tensor:
-        """The training loss: losses of all answers by weight, summed, over the number of questions. A scalar.
+        """Compute the training loss: the weighted sum of all answers' losses over the number of questions; a scalar.
 
         `images` `[questions, 3, size, size]` float32; `question_ids`, `question_mask` `[questions, t]` int64;
         `answer_ids` (`[CLS]` first, `[SEP]` last) and `answer_mask` `[answers, a]` int64; `answer_rows` `[answers]`
@@ -111,8 +111,8 @@ class AlbefForQuestionAnswering(PretrainedModel, nn.Layer):
         candidate_mask: paddle.Tensor,
         k: int,
     ) -> RankedAnswers:
-        """The `k` best answers (all, when the list is shorter) of the list `candidate_ids`, `candidate_mask`
-        `[candidates, a]` int64. The other arguments as in `forward`."""
+        """Rank the `k` best answers (all when there are fewer) of the list `candidate_ids`, `candidate_mask`
+        `[candidates, a]` int64; other arguments as in `forward`."""
         memories = self.question_memories(self, images, question_ids, question_mask)
         first, chosen = self.likely_answers(memories, candidate_ids, question_ids.shape[0], k)
         scores = self.answer_scores(memories, first, chosen, candidate_ids, candidate_mask)
@@ -121,19 +121,19 @@ class AlbefForQuestionAnswering(PretrainedModel, nn.Layer):
         return RankedAnswers(paddle.take_along_axis(chosen, order, axis=1), probabilities)
 
     def first_word_logits(self, memories: Sequence[KeyValue], start: paddle.Tensor, questions: int) -> paddle.Tensor:
-        """Scores of an answer's first word, `[questions, vocab]`; `start` `[1]` int64 is the id of `[CLS]`."""
+        """Score the first word of an answer, `[questions, vocab]`; `start` `[1]` int64: the id of `[CLS]`."""
         ids = start.reshape([1, 1]).expand([questions, 1])
         return self.decoder.logits(self.decoder.states(ids, None, memories)[:, 0])
 
     def likely_answers(
         self, memories: Sequence[KeyValue], candidate_ids: paddle.Tensor, questions: int, k: int
     ) -> tuple[paddle.Tensor, paddle.Tensor]:
-        """The `k` candidates whose first word is likeliest: that word's probability float32, and the candidates int64,
-        `[questions, k]` each."""
+        """Select the `k` candidates with the most probable first word: that word's probability float32, and the
+        candidates int64, `[questions, k]` each."""
         logits = self.first_word_logits(memories, candidate_ids[0, 0], questions)
         with fp32_island():
             probabilities = F.softmax(logits.astype("float32"), axis=-1)
-        # Selected, not sliced: 2.6 misreads an index tensor with gaps.
+        # index_select, not a slice: Paddle 2.6 misreads a strided index tensor.
         first_words = paddle.index_select(candidate_ids, paddle.ones([1], dtype="int64"), axis=1).reshape([-1])
         of_candidates = paddle.index_select(probabilities, first_words, axis=1)
         return paddle.topk(of_candidates, min(k, candidate_ids.shape[0]), axis=1)
@@ -146,11 +146,11 @@ class AlbefForQuestionAnswering(PretrainedModel, nn.Layer):
         candidate_ids: paddle.Tensor,
         candidate_mask: paddle.Tensor,
     ) -> paddle.Tensor:
-        """Log-likelihood of each chosen answer, `[questions, k]` float32; `first` and `chosen` as `likely_answers`
-        gives them.
+        """Compute the log-likelihood of each chosen answer, `[questions, k]` float32; `first` and `chosen` are those of
+        `likely_answers`.
 
-        The first word's probability counts once more on its own, as the published numbers have it. A question's states
-        are shared by its answers, not repeated.
+        The first word's probability counts twice, as in the original. The answers of a question share its hidden
+        states.
         """
         rows = chosen.reshape([-1])
         ids, mask = paddle.gather(candidate_ids, rows), paddle.gather(candidate_mask, rows)
@@ -162,5 +162,5 @@ class AlbefForQuestionAnswering(PretrainedModel, nn.Layer):
 
 
 def answer_labels(ids: paddle.Tensor, mask: paddle.Tensor) -> paddle.Tensor:
-    """`ids` `[answers, a]` int64 with `IGNORE` where `mask` is 0."""
+    """Set `ids` `[answers, a]` int64 to `IGNORE` where `mask` is 0."""
     return paddle.where(mask > 0, ids, paddle.full_like(ids, IGNORE))

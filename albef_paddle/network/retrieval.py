@@ -1,4 +1,4 @@
-"""Image-text retrieval with ALBEF: contrast over image identities, and matching (arXiv 2107.07651, section 4.1)."""
+"""ALBEF for image-text retrieval: ITC over image identities, and ITM (arXiv 2107.07651, section 4.1)."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from typing import NamedTuple
 import paddle
 
 from albef_paddle.config import AlbefConfig
-from albef_paddle.network.contrast import TOWERS, ContrastiveModel, encode_pairs, gather_compared
+from albef_paddle.network.ema import Teacher
+from albef_paddle.network.itc import TOWERS, ContrastiveModel, encode_pairs, teacher_features
 from albef_paddle.network.negatives import Negatives
 
 
 class RetrievalLosses(NamedTuple):
-    """Scalars: image-text contrast, image-text matching."""
+    """Scalar losses."""
 
-    contrast: paddle.Tensor
-    matching: paddle.Tensor
+    itc: paddle.Tensor
+    itm: paddle.Tensor
 
 
 class AlbefForRetrieval(ContrastiveModel):
@@ -24,7 +25,7 @@ class AlbefForRetrieval(ContrastiveModel):
 
     def __init__(self, config: AlbefConfig):
         super().__init__(config, with_identities=True)
-        self.teacher = self.make_teacher(TOWERS)
+        self.teacher = Teacher(self, TOWERS)
 
     def forward(
         self,
@@ -35,17 +36,16 @@ class AlbefForRetrieval(ContrastiveModel):
         alpha: float,
         negatives: Negatives | None = None,
     ) -> RetrievalLosses:
-        """The losses of a batch; adds the teacher's features to the queue.
+        """Compute the losses of a batch and add the teacher's features to the queue.
 
         `images` `[batch, 3, size, size]` float32; `input_ids` and `text_mask` `[batch, t]` int64; `identities`
-        `[batch]` int64: pairs with the same image; `alpha`: weight of the teacher; `negatives`: draws to use instead of
-        new ones.
+        `[batch]` int64, equal for texts of one image; `alpha`: weight of the teacher; `negatives`: draws to use instead
+        of new ones.
         """
         own = encode_pairs(self, images, input_ids, text_mask)
         with paddle.no_grad():
-            teacher = encode_pairs(self.teacher, images, input_ids, text_mask)
-        others = gather_compared(teacher, identities)
-        contrast = self.contrast(own, others, alpha)
-        self.queue.enqueue(others.images, others.texts, others.identities)
-        matching = self.match(own, text_mask, self.text.memories(own.image_tokens), contrast, negatives)
-        return RetrievalLosses(contrast.loss, matching.loss)
+            teacher = teacher_features(encode_pairs(self.teacher, images, input_ids, text_mask), identities)
+        itc = self.itc(own, teacher, alpha)
+        self.queue.enqueue(teacher.images, teacher.texts, teacher.identities)
+        itm = self.itm(own, text_mask, self.text.memories(own.image_states), itc, negatives)
+        return RetrievalLosses(itc.loss, itm.loss)

@@ -1,4 +1,4 @@
-"""Text assignment, the extra pre-training before NLVR2: which of two images has the text (arXiv 2107.07651, §4.3)?"""
+"""Text assignment (TA), the additional pre-training before NLVR2 (arXiv 2107.07651, section 4.3)."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ import paddle.nn.functional as F
 from paddle import nn
 
 from albef_paddle.config import AlbefConfig
-from albef_paddle.network.contrast import unit_feature
+from albef_paddle.network.itc import unit_features
 from albef_paddle.network.negatives import sample_rows
 from albef_paddle.network.text_encoder import text_encoder
-from pyutils.errors import InputError
 from pyutils.layers.initializers import linear
 from pyutils.layers.vit import VisionTransformer
 from pyutils.losses import masked_cross_entropy
@@ -24,7 +23,7 @@ _NEITHER_SHARE = 1.0 / 3.0
 
 
 class Assignment(NamedTuple):
-    """Rows of the batch that each text sees as `first` and `second` image, and the class of each; `[batch]` int64."""
+    """Rows of the batch used as `first` and `second` image of each text, and the classes `labels`; `[batch]` int64."""
 
     first: paddle.Tensor
     second: paddle.Tensor
@@ -33,24 +32,19 @@ class Assignment(NamedTuple):
 
 @paddle.no_grad()
 def other_image_weights(features: paddle.Tensor) -> paddle.Tensor:
-    """Sampling weights of other images by similarity: unit `features` `[batch, embed_dim]` → `[batch, batch]` float32,
-    zero on the diagonal."""
+    """Compute sampling weights of other images by similarity: unit `features` `[batch, embed_dim]` → `[batch, batch]`
+    float32, zero on the diagonal."""
     similarities = paddle.matmul(features, features, transpose_y=True) / _TEMPERATURE
     return F.softmax(similarities, axis=1) * (1.0 - paddle.eye(features.shape[0]))
 
 
 @paddle.no_grad()
 def draw_assignment(weights: paddle.Tensor) -> Assignment:
-    """Give a third of the texts two other images, and the rest their own image, first or second, and another.
+    """Draw two other images for a third of the texts, and for the rest their own image, first or second, and another.
 
-    `weights`: see `other_image_weights`. InputError when the batch has under 3 images.
+    `weights` are those of `other_image_weights`; at least 3 rows (`AlbefTextAssignment.least_batch`).
     """
     batch = weights.shape[0]
-    if batch < 3:
-        raise InputError(
-            f"text assignment gives a text two other images: expected a batch of at least 3 on every process, found "
-            f"{batch}. Raise train.batch_size"
-        )
     others = sample_rows(weights, paddle.eye(batch) > 0, 2)
     own, chance = paddle.arange(batch, dtype="int64"), paddle.rand([batch, 2])
     neither, own_first = chance[:, 0] <= _NEITHER_SHARE, chance[:, 1] > 0.5
@@ -62,7 +56,7 @@ def draw_assignment(weights: paddle.Tensor) -> Assignment:
 
 
 class AlbefForTextAssignment(PretrainedModel, nn.Layer):
-    """Three classes: the text belongs to the first image, the second, neither. There is no teacher."""
+    """Three classes: the text belongs to the first image, the second, or neither. There is no teacher."""
 
     def __init__(self, config: AlbefConfig):
         super().__init__()
@@ -71,14 +65,14 @@ class AlbefForTextAssignment(PretrainedModel, nn.Layer):
         self.text = text_encoder(config.text, config.vision.width, images=2)
         self.vision_projection = linear(config.vision.width, config.embed_dim)
         for parameter in self.vision_projection.parameters():
-            parameter.stop_gradient = True  # it only finds similar images
+            parameter.stop_gradient = True  # used only to find similar images
         self.assignment = linear(config.text.hidden_size, 3)
 
     def logits(
-        self, image_tokens: paddle.Tensor, input_ids: paddle.Tensor, text_mask: paddle.Tensor, assigned: Assignment
+        self, image_states: paddle.Tensor, input_ids: paddle.Tensor, text_mask: paddle.Tensor, assigned: Assignment
     ) -> paddle.Tensor:
-        """`[batch, 3]`; `image_tokens` `[batch, tokens, width]` are projected once, then gathered by `assigned`."""
-        memories = self.text.memories(image_tokens)
+        """Compute `[batch, 3]`; `image_states` `[batch, tokens, width]` are projected once, then gathered."""
+        memories = self.text.memories(image_states)
         rows = (assigned.first, assigned.second)
         memories = [memory.gather(rows[number % 2]) for number, memory in enumerate(memories)]
         return self.assignment(self.text(input_ids, text_mask, memories, read_at=0)[:, 0])
@@ -90,11 +84,11 @@ class AlbefForTextAssignment(PretrainedModel, nn.Layer):
         text_mask: paddle.Tensor,
         assigned: Assignment | None = None,
     ) -> paddle.Tensor:
-        """The loss, a scalar. `images` `[batch, 3, size, size]` float32, one a text; `input_ids`, `text_mask`
+        """Compute the loss, a scalar. `images` `[batch, 3, size, size]` float32, one per text; `input_ids`, `text_mask`
         `[batch, t]` int64; `assigned`: draws to use instead of new ones."""
-        tokens = self.vision(images)
+        image_states = self.vision(images)
         if assigned is None:
             with paddle.no_grad():
-                features = unit_feature(self.vision_projection, tokens)
+                features = unit_features(self.vision_projection, image_states)
             assigned = draw_assignment(other_image_weights(features))
-        return masked_cross_entropy(self.logits(tokens, input_ids, text_mask, assigned), assigned.labels)
+        return masked_cross_entropy(self.logits(image_states, input_ids, text_mask, assigned), assigned.labels)

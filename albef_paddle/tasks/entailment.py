@@ -1,4 +1,4 @@
-"""SNLI-VE with ALBEF: does an image entail a sentence, contradict it, or neither (arXiv 2107.07651, section 4.4)?"""
+"""SNLI-VE with ALBEF (arXiv 2107.07651, section 4.4)."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from pyutils.errors import InputError
 from pyutils.metrics.entailment_results import EntailmentPredictions
 
 CLASSES = ("contradiction", "neutral", "entailment")
-"""Names of the classes in the order of the published checkpoints' outputs."""
+"""Class names in the output order of the published checkpoints."""
 
 
 class AlbefEntailment(AlbefTask):
     """Batches: `images` `[b, 3, size, size]` float32; `input_ids`, `text_mask` `[b, t]` int64; in training `labels`
-    `[b]` int64, numbers of `CLASSES`."""
+    `[b]` int64, indices into `CLASSES`."""
 
     name = "albef_ve"
     best_metric = "accuracy"
@@ -37,46 +37,37 @@ class AlbefEntailment(AlbefTask):
         self.model = AlbefForEntailment(self.config.model)
 
     def read(self, split: str) -> Sequence[EntailmentRecord]:
-        """See AlbefTask."""
         return albef.read_entailment(self.config.data.files(split))
 
     def collate(
         self, records: list[EntailmentRecord], rng: np.random.Generator, training: bool
     ) -> dict[str, np.ndarray]:
-        """See the class for the batch."""
-        pictures = self.images(training).read_batch([record.image for record in records], rng)
-        batch = {"images": pictures, **self.text_arrays([self.caption(record.sentence) for record in records])}
+        images = self.images(training).read_batch([record.image for record in records], rng)
+        batch = {"images": images, **self.text_arrays([self.caption(record.sentence) for record in records])}
         if training:
-            batch["labels"] = labels_of(records)
+            batch["labels"] = np.array([CLASSES.index(record.label) for record in records], dtype=np.int64)
         return batch
 
     def training_loss(self, batch: Batch, alpha: float) -> tuple[paddle.Tensor, dict[str, paddle.Tensor]]:
-        """See AlbefTask."""
         inputs = (batch[name] for name in ("images", "input_ids", "text_mask", "labels"))
         return self.model.loss(*inputs, alpha), {}
 
     def labelled(self, split: str) -> bool:
-        """See Task."""
         return any(record.label is not None for record in self.records(split))
 
     def predict(self, loader: Iterable[Batch], split: str) -> EntailmentPredictions:
-        """The class of every pair of `split`."""
+        """Predict the class of every pair of `split`."""
 
-        def judge(batch: Batch) -> dict[str, paddle.Tensor]:
+        def classify(batch: Batch) -> dict[str, paddle.Tensor]:
             return {"chosen": self.model(batch["images"], batch["input_ids"], batch["text_mask"]).argmax(axis=1)}
 
-        chosen, records = predict_all(judge, loader)["chosen"], self.records(split)
+        chosen, records = predict_all(classify, loader)["chosen"], self.records(split)
         labels = [record.label for record in records]
         return EntailmentPredictions([record.identifier for record in records], chosen, labels, CLASSES)
 
     def answer_example(self, example: Mapping[str, Any], output: Path) -> Rows:
-        """The three classes of `text` about `image`, most probable first."""
+        """Rank the classes of `text` about `image`, most probable first."""
         inputs = self.tensors(self.text_arrays([self.caption(example["text"])]))
         with evaluating(self.model):
             scores = self.model(self.read_image(example["image"]), inputs["input_ids"], inputs["text_mask"])[0]
         return probabilities(CLASSES, scores)
-
-
-def labels_of(records: Iterable[EntailmentRecord]) -> np.ndarray:
-    """The numbers of the records' labels, `[n]` int64."""
-    return np.array([CLASSES.index(record.label) for record in records], dtype=np.int64)

@@ -1,4 +1,4 @@
-"""Grounding with ALBEF, trained on expressions without boxes (arXiv 2107.07651, section 6.4)."""
+"""Weakly supervised grounding with ALBEF, trained without boxes (arXiv 2107.07651, section 6.4)."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ RESULT_FILE = "result.json"
 class AlbefGroundingConfig(AlbefRunConfig):
     """Configuration of run_grounding.py."""
 
-    detections: str = setting("", "dets.json, the boxes to choose among; empty: the pointing game alone.")
-    mode: Literal["itm", "itc"] = setting("itm", "Grad-CAM on the matching score or on the contrastive similarity.")
+    detections: str = setting("", "dets.json, the boxes to choose among; empty: only the pointing game.")
+    mode: Literal["itm", "itc"] = setting("itm", "Score to backpropagate for Grad-CAM: ITM logit or ITC similarity.")
     block_num: int = setting(8, "Text layer (itm) or block of the vision transformer (itc) whose attention is read.")
-    words_only: bool = setting(False, "Mode itm: average over the words alone, without [CLS] and padding.")
+    words_only: bool = setting(False, "Mode itm: average over the words only, without [CLS] and padding.")
 
 
 @dataclass(frozen=True)
 class GroundingPredictions(Predictions):
-    """Of every expression `[n]`: `identifiers`, the part of the list (`parts`), whether the map peaks inside the box
-    (`hit`), and the overlap of the chosen detection (`iou`, None without detections)."""
+    """For every expression `[n]`: `identifiers`, the part of the list (`parts`), whether the map peaks inside the box
+    (`hit`), and the IoU of the chosen detection (`iou`, None without detections)."""
 
     identifiers: Sequence[Any]
     parts: np.ndarray
@@ -50,8 +50,8 @@ class GroundingPredictions(Predictions):
     iou: np.ndarray | None
 
     def metrics(self) -> dict[str, float]:
-        """Percent of expressions whose chosen detection overlaps the box by half or more (`accuracy`) and whose map
-        peaks inside it (`pointing`), of all and of each part of the list (`accuracy/testA`)."""
+        """Compute the percentage of expressions with IoU >= 0.5 (`accuracy`) and with the peak inside the box
+        (`pointing`), overall and per part of the list (`accuracy/testA`)."""
         metrics = {}
         for name in ("", *dict.fromkeys(self.parts.tolist())):
             chosen = np.ones(len(self.parts), dtype=bool) if name == "" else self.parts == name
@@ -62,7 +62,7 @@ class GroundingPredictions(Predictions):
         return metrics
 
     def write(self, directory: Path) -> list[Path]:
-        """Write `result.json`: reference id, hit of the peak, overlap of the chosen detection."""
+        """Write `result.json`: reference id, hit of the peak, IoU of the chosen detection."""
         overlaps = [None] * len(self.hit) if self.iou is None else self.iou.tolist()
         rows = zip(self.identifiers, self.hit.tolist(), overlaps)
         write_json(directory / RESULT_FILE, [{"ref_id": name, "hit": bool(hit), "IOU": iou} for name, hit, iou in rows])
@@ -85,21 +85,20 @@ class AlbefGrounding(IdentifiedPairs):
         check_block(config.model, config.mode, config.block_num, config.words_only)
 
     def read(self, split: str) -> Sequence[ExpressionRecord]:
-        """See AlbefTask. "val" is the validation part of its list where the list tells parts apart."""
+        """Read a split; "val" is only the validation part of its list, if the list has parts."""
         records = albef.read_grounding(self.config.data.files(split))
         part = np.flatnonzero(np.asarray(records.column("split")) == split)
         return records.select(part) if split == "val" and len(part) else records
 
     @cached_property
     def detections(self) -> dict[int, np.ndarray]:
-        """Boxes `[n, 4]` float64 (x, y, width, height) by image id; empty without a file."""
+        """Detected boxes `[n, 4]` float64 (x, y, width, height) by image id; empty without a file."""
         file = self.config.detections
         return albef.read_detections(file) if file else {}
 
     def collate(
         self, records: list[ExpressionRecord], rng: np.random.Generator, training: bool
     ) -> dict[str, np.ndarray]:
-        """See the class for the batch."""
         source, names = self.images(training), [record.image for record in records]
         texts = [record.expression for record in records]
         batch = {"images": source.read_batch(names, rng)}
@@ -109,29 +108,33 @@ class AlbefGrounding(IdentifiedPairs):
         return {**batch, **self.text_arrays([self.caption(text) for text in texts]), "sizes": sizes}
 
     def maps(self, batch: Batch) -> np.ndarray:
-        """Heat maps `[b, grid, grid]` float32."""
+        """Compute heat maps `[b, grid, grid]` float32."""
         config, (images, ids, mask) = self.config, (batch[name] for name in ("images", "input_ids", "text_mask"))
         maps = text_maps(self.model, config.mode, config.block_num, images, ids, mask, words_only=config.words_only)
         return maps.astype("float32").numpy()
 
     def predict(self, loader: Iterable[Batch], split: str) -> GroundingPredictions:
-        """The overlap of the chosen detection, and whether the map peaks inside the box, for every expression."""
+        """Choose a detection for every expression, and compare it and the peak of the map with the box."""
         records = self.records(split)
 
-        def judge(batch: Batch) -> dict[str, np.ndarray]:
-            judged = [records[number] for number in batch["index"].numpy().tolist()]
-            return self.judged(judged, self.maps(batch), batch["sizes"].numpy())
+        def compare(batch: Batch) -> dict[str, np.ndarray]:
+            batch_records = [records[number] for number in batch["index"].numpy().tolist()]
+            return self.compared(batch_records, self.maps(batch), batch["sizes"].numpy())
 
-        found = predict_all(judge, loader)
+        found = predict_all(compare, loader)
         parts = np.asarray(records.column("split"))
         return GroundingPredictions([record.ref_id for record in records], parts, found["hit"], found.get("iou"))
 
-    def judged(self, records: Sequence[ExpressionRecord], maps: np.ndarray, sizes: np.ndarray) -> dict[str, np.ndarray]:
-        """`iou` of the chosen detection and `hit` of the map's peak, `[b]` each. InputError where a record lacks its
-        box or the image has no detections."""
-        for record in records:
-            if record.box is None:
-                raise InputError(f"expression {record.ref_id} has no box; make the list with pyutils.data.prepare")
+    def compared(
+        self, records: Sequence[ExpressionRecord], maps: np.ndarray, sizes: np.ndarray
+    ) -> dict[str, np.ndarray]:
+        """Compute `iou` of the chosen detection and `hit` of the map's peak, `[b]` each.
+
+        Raises InputError for a record without its box, or an image without detections.
+        """
+        without_box = [record.ref_id for record in records if record.box is None]
+        if without_box:
+            raise InputError(f"expression {without_box[0]} has no box; make the list with pyutils.data.prepare")
         truth = np.array([record.box for record in records])
         points = peaks(maps, sizes[:, 0], sizes[:, 1])
         found = {"hit": pointing_hits(points, xyxy(truth)).astype(np.float32)}
@@ -144,16 +147,16 @@ class AlbefGrounding(IdentifiedPairs):
         return found
 
     def boxes_of(self, record: ExpressionRecord) -> np.ndarray:
-        """The detections of the record's image. InputError when there is none."""
-        boxes = self.detections.get(record.image_id)
-        if boxes is None or not len(boxes):
+        """Return the detections of the record's image. Raises InputError if there are none."""
+        boxes = self.detections.get(record.image_id, np.empty((0, 4)))
+        if not len(boxes):
             raise InputError(
                 f"{self.config.detections}: no box of image {record.image_id} ({record.image}, expression "
-                f"{record.ref_id}); detect on every image of the list, or leave detections empty for the pointing game"
+                f"{record.ref_id}); run the detector on every image of the list, or leave detections empty"
             )
         return boxes
 
 
-def _size(path) -> tuple[int, int]:
+def _size(path: Path) -> tuple[int, int]:
     with Image.open(path) as image:
         return image.size

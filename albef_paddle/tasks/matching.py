@@ -1,30 +1,33 @@
-"""Tasks whose network tells how well an image and a text match: the score of a pair, and its Grad-CAM."""
+"""The base of tasks with an ITM head: the ITM probability of an example, and its Grad-CAM."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image, ImageDraw
 
 from albef_paddle.network.grad_cam import blocks, check_block, default_block, image_maps, word_maps
 from albef_paddle.tasks.base import AlbefTask, probabilities
-from albef_paddle.tasks.heat_maps import draw_maps
 from pyutils.console import say
+from pyutils.data.images import as_rgb
 from pyutils.engine.evaluation import evaluating
 from pyutils.engine.run import check_output_dir
 from pyutils.engine.task import Rows
 
+_SIDE, _LINE, _COLUMNS = 224, 18, 6
+
 
 class MatchingTask(AlbefTask):
-    """Answers `--image` and `--text` with the probability of a match; `--gradcam` draws `gradcam.png`."""
+    """Answers `--image` and `--text` with the ITM probability; `--gradcam` draws `gradcam.png`."""
 
     example_flags = ("image", "text")
     predict_flags = ("top", "gradcam", "gradcam_mode", "block_num")
 
     def check_example(self, example: Mapping[str, Any], output: Path) -> None:
-        """See SplitTask: image, block and output folder."""
+        """Raise InputError for a missing image, a block that does not exist, or an unusable output directory."""
         super().check_example(example, output)
         if example.get("gradcam"):
             if "block_num" in example:
@@ -32,23 +35,23 @@ class MatchingTask(AlbefTask):
             check_output_dir(output)
 
     def answer_example(self, example: Mapping[str, Any], output: Path) -> Rows:
-        """The probability that `text` describes `image`."""
+        """Compute the probability that `text` matches `image`."""
         inputs = self.tensors(self.text_arrays([self.caption(example["text"])]))
         model = self.model
         with evaluating(model):
             states = model.text.encode(inputs["input_ids"], inputs["text_mask"])
             memories = model.text.memories(model.vision(self.read_image(example["image"])))
-            rows = probabilities(("no match", "match"), model.match_scores(states, inputs["text_mask"], memories)[0])
+            rows = probabilities(("no match", "match"), model.itm_logits(states, inputs["text_mask"], memories)[0])
             if example.get("gradcam"):
-                say(f"drawn: {self.draw(example, output)}")
+                say(f"wrote {self.draw(example, output)}")
         return rows
 
     def draw(self, example: Mapping[str, Any], output: Path) -> Path:
-        """Grad-CAM of the sentence and, in mode itm, of each of its words, in `gradcam.png`."""
+        """Draw Grad-CAM of the sentence and, in mode itm, of each of its words, to `gradcam.png`."""
         mode, model = example.get("gradcam_mode", "itm"), self.model
         block = example.get("block_num", default_block(model.config, mode))
         if mode == "itm" and block == blocks(model.config, mode)[-1]:
-            say(f"block {block} is the last: only [CLS] reaches the score from there, the maps of the words are blank")
+            say(f"block {block} is the last: only [CLS] reaches the score from it, the maps of the words are blank")
         ids = self.caption(example["text"])
         inputs = self.tensors(self.text_arrays([ids]))
         arguments = (model, block, self.read_image(example["image"]), inputs["input_ids"], inputs["text_mask"])
@@ -58,3 +61,31 @@ class MatchingTask(AlbefTask):
             words = word_maps(*arguments)[0][0].numpy()  # [t, grid, grid]
             maps, names = np.concatenate([words.mean(axis=0)[None], words]), ["sentence", *self.tokenizer.tokens(ids)]
         return draw_maps(Path(example["image"]).expanduser(), maps, names, output / "gradcam.png")
+
+
+def draw_maps(image: Path, maps: np.ndarray, names: Sequence[str], target: Path) -> Path:
+    """Draw `maps` `[n, rows, columns]` over the image, side by side with their names; returns `target`.
+
+    Each map is scaled by its own maximum.
+    """
+    with Image.open(image) as opened:
+        ground = np.asarray(as_rgb(opened).resize((_SIDE, _SIDE), Image.Resampling.BICUBIC), dtype=np.float32) / 255
+    columns = min(_COLUMNS, len(maps))
+    rows = -(-len(maps) // columns)
+    sheet = Image.new("RGB", (columns * _SIDE, rows * (_SIDE + _LINE)), "white")
+    pen = ImageDraw.Draw(sheet)
+    for number, (heat, name) in enumerate(zip(maps, names)):
+        left, top = number % columns * _SIDE, number // columns * (_SIDE + _LINE)
+        pen.text((left + 4, top + 3), name, fill="black")
+        sheet.paste(_overlaid(ground, heat), (left, top + _LINE))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    sheet.save(target)
+    return target
+
+
+def _overlaid(ground: np.ndarray, heat: np.ndarray) -> Image.Image:
+    """Overlay the map, in colours from blue over green to red, on an image `[side, side, 3]` in 0 … 1."""
+    scaled = Image.fromarray((heat / max(float(heat.max()), 1e-12)).astype(np.float32))
+    level = np.clip(np.asarray(scaled.resize((_SIDE, _SIDE), Image.Resampling.BICUBIC)), 0, 1)
+    colours = np.stack([np.clip(1.5 - np.abs(4 * level - peak), 0, 1) for peak in (3, 2, 1)], axis=-1)
+    return Image.fromarray(((0.5 * ground + 0.5 * colours) * 255).astype(np.uint8))

@@ -1,4 +1,4 @@
-"""NLVR2 with ALBEF: text assignment as extra pre-training, then judging pairs (arXiv 2107.07651, section 4.3)."""
+"""NLVR2 with ALBEF: text assignment as additional pre-training, then fine-tuning (arXiv 2107.07651, section 4.3)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from pyutils.data.annotations import albef
 from pyutils.data.records import PairRecord
 from pyutils.engine.evaluation import evaluating, predict_all
 from pyutils.engine.task import Batch, Rows
-from pyutils.errors import InputError
 from pyutils.metrics.classification import accuracy
 from pyutils.metrics.nlvr2_results import PairPredictions
 
@@ -25,7 +24,7 @@ _IDENTIFIER_PARTS = 4
 
 
 class AlbefTextAssignment(CaptionTask):
-    """Pre-training before NLVR2; batches as `CaptionTask` says."""
+    """Pre-training before NLVR2; batches as in `CaptionTask`."""
 
     name = "albef_nlvr_pretrain"
     least_batch = 3
@@ -35,11 +34,9 @@ class AlbefTextAssignment(CaptionTask):
         self.model = AlbefForTextAssignment(self.config.model)
 
     def training_loss(self, batch: Batch, alpha: float) -> tuple[paddle.Tensor, dict[str, paddle.Tensor]]:
-        """See AlbefTask."""
         return self.model(batch["images"], batch["input_ids"], batch["text_mask"]), {}
 
     def batch_losses(self, batch: Batch) -> dict[str, paddle.Tensor]:
-        """See CaptionTask."""
         return {"loss": self.model(batch["images"], batch["input_ids"], batch["text_mask"])}
 
 
@@ -57,40 +54,36 @@ class AlbefNLVR2(AlbefTask):
         self.model = AlbefForReasoning(self.config.model)
 
     def read(self, split: str) -> Sequence[PairRecord]:
-        """See AlbefTask."""
         return albef.read_nlvr2(self.config.data.files(split))
 
     def collate(self, records: list[PairRecord], rng: np.random.Generator, training: bool) -> dict[str, np.ndarray]:
-        """See the class for the batch."""
         source = self.images(training)
-        pictures = source.read_batch([side for record in records for side in (record.left, record.right)], rng)
-        pictures = pictures.reshape([len(records), 2, *source.shape])
-        batch = {"images": pictures, **self.text_arrays([self.caption(record.sentence) for record in records])}
+        images = source.read_batch([side for record in records for side in (record.left, record.right)], rng)
+        images = images.reshape([len(records), 2, *source.shape])
+        batch = {"images": images, **self.text_arrays([self.caption(record.sentence) for record in records])}
         if training:
-            batch["labels"] = labels_of(records)
+            batch["labels"] = np.array([record.label for record in records], dtype=np.int64)
         return batch
 
     def training_loss(self, batch: Batch, alpha: float) -> tuple[paddle.Tensor, dict[str, paddle.Tensor]]:
-        """See AlbefTask."""
         inputs = (batch[name] for name in ("images", "input_ids", "text_mask", "labels"))
         return self.model.loss(*inputs, alpha), {}
 
     def labelled(self, split: str) -> bool:
-        """See Task."""
         return all(record.label is not None for record in self.records(split))
 
     def predict(self, loader: Iterable[Batch], split: str) -> AlbefPairPredictions:
-        """Whether each sentence of `split` is true of its images."""
+        """Predict whether each sentence of `split` is true of its images."""
 
-        def judge(batch: Batch) -> dict[str, paddle.Tensor]:
-            return {"said": self.model(batch["images"], batch["input_ids"], batch["text_mask"]).argmax(axis=1)}
+        def classify(batch: Batch) -> dict[str, paddle.Tensor]:
+            return {"chosen": self.model(batch["images"], batch["input_ids"], batch["text_mask"]).argmax(axis=1)}
 
-        said = predict_all(judge, loader)["said"] > 0
+        chosen = predict_all(classify, loader)["chosen"] > 0
         records = self.records(split)
-        return AlbefPairPredictions([r.identifier for r in records], said, [r.label for r in records])
+        return AlbefPairPredictions([r.identifier for r in records], chosen, [r.label for r in records])
 
     def answer_example(self, example: Mapping[str, Any], output: Path) -> Rows:
-        """Whether `text` is true of `image` and `second_image`, the more probable answer first."""
+        """Rank False and True for `text` about `image` and `second_image`, most probable first."""
         pixels = [self.read_image(example[flag]) for flag in ("image", "second_image")]
         inputs = self.tensors(self.text_arrays([self.caption(example["text"])]))
         with evaluating(self.model):
@@ -99,22 +92,12 @@ class AlbefNLVR2(AlbefTask):
 
 
 class AlbefPairPredictions(PairPredictions):
-    """Lists that were made without NLVR2's identifiers have no groups to be consistent on."""
+    """Without NLVR2's identifiers there are no groups to compute the consistency on."""
 
     def metrics(self) -> dict[str, float]:
-        """`accuracy` in percent, and `consistency` where the list keeps NLVR2's identifiers."""
+        """Compute `accuracy` in percent, and `consistency` if the list keeps NLVR2's identifiers."""
         if all(len(name.split("-")) == _IDENTIFIER_PARTS for name in self.identifiers):
             return super().metrics()
         if any(label is None for label in self.labels):
             return {}
         return {"accuracy": 100.0 * accuracy(self.predicted, np.array(self.labels, dtype=bool))}
-
-
-def labels_of(records: Iterable[PairRecord]) -> np.ndarray:
-    """1 for True, 0 for False, `[n]` int64. InputError where a label is hidden."""
-    labels = []
-    for record in records:
-        if record.label is None:
-            raise InputError(f"example {record.identifier} has no label; use a list with labels")
-        labels.append(int(record.label))
-    return np.array(labels, dtype=np.int64)

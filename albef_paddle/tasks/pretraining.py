@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import paddle
 
-from albef_paddle.network.contrast import compared, encode_pairs
+from albef_paddle.network.itc import encode_pairs, teacher_features
 from albef_paddle.network.pretraining import AlbefForPretraining
 from albef_paddle.tasks.base import AlbefRunConfig
 from albef_paddle.tasks.captions import CaptionTask
@@ -23,7 +23,7 @@ from pyutils.text.masking import draw, mask_words
 class AlbefPretrainingConfig(AlbefRunConfig):
     """Configuration of run_pretrain.py."""
 
-    mlm_probability: float = setting(0.15, "Share of the words that are to be predicted.")
+    mlm_probability: float = setting(0.15, "Share of the words that are masked and predicted.")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -43,7 +43,6 @@ class AlbefPretraining(MatchingTask, CaptionTask):
         self.model = AlbefForPretraining(self.config.model)
 
     def collate(self, records: list[CaptionRecord], rng: np.random.Generator, training: bool) -> dict[str, np.ndarray]:
-        """See the class for the batch."""
         batch = super().collate(records, rng, training)
         ids, tokenizer = batch["input_ids"], self.tokenizer
         candidates = (ids != tokenizer.pad) & (ids != tokenizer.cls)
@@ -52,20 +51,19 @@ class AlbefPretraining(MatchingTask, CaptionTask):
         return {**batch, "masked_ids": masked, "word_labels": labels}
 
     def training_loss(self, batch: Batch, alpha: float) -> tuple[paddle.Tensor, dict[str, paddle.Tensor]]:
-        """See AlbefTask."""
         names = ("images", "input_ids", "text_mask", "masked_ids", "word_labels")
         losses = self.model(*(batch[name] for name in names), alpha)
-        parts = {"mlm": losses.words, "itc": losses.contrast, "itm": losses.matching}
-        return losses.words + losses.contrast + losses.matching, parts
+        return losses.mlm + losses.itc + losses.itm, losses._asdict()
 
     def batch_losses(self, batch: Batch) -> dict[str, paddle.Tensor]:
-        """See CaptionTask; the queue stays as it is and the teacher has no say."""
+        """Compute `mlm`, `itc` and `itm` without distillation; the queue does not change."""
         model = self.model
         own = encode_pairs(model, batch["images"], batch["input_ids"], batch["text_mask"])
         teacher = encode_pairs(model.teacher, batch["images"], batch["input_ids"], batch["text_mask"])
-        contrast = model.contrast(own, compared(teacher), 0.0)
-        memories = model.text.memories(own.image_tokens)
-        matching = model.match(own, batch["text_mask"], memories, contrast)
+        # Not gathered: processes may have different numbers of held-out batches.
+        itc = model.itc(own, teacher_features(teacher, gather=False), 0.0)
+        memories = model.text.memories(own.image_states)
+        itm = model.itm(own, batch["text_mask"], memories, itc)
         inputs = (batch["masked_ids"], batch["text_mask"], batch["word_labels"])
-        words = model.masked_words(*inputs, memories, teacher, 0.0)
-        return {"mlm": words, "itc": contrast.loss, "itm": matching.loss}
+        mlm = model.mlm_loss(*inputs, memories, teacher, 0.0)
+        return {"mlm": mlm, "itc": itc.loss, "itm": itm.loss}

@@ -12,7 +12,7 @@ import paddle
 from albef_paddle.network.retrieval import AlbefForRetrieval
 from albef_paddle.tasks.base import AlbefRunConfig
 from albef_paddle.tasks.matching import MatchingTask
-from albef_paddle.tasks.reranking import Gallery, Reranked, rerank
+from albef_paddle.tasks.reranking import RerankingStates, rerank
 from pyutils.config import setting
 from pyutils.config.checks import at_least
 from pyutils.console import say
@@ -26,9 +26,11 @@ from pyutils.metrics.retrieval import RankPredictions
 class AlbefRetrievalConfig(AlbefRunConfig):
     """Configuration of run_retrieval.py."""
 
-    k_test: int = setting(128, "Candidates that contrast hands to matching, for each image and each text.")
-    max_tokens: int = setting(30, "Most tokens of a text in evaluation, [CLS] among them; training does not cut.")
-    scratch: str = setting("", "Folder of the evaluation's temporary file; empty: the system's.")
+    k_test: int = setting(128, "Top-k ITC candidates re-ranked by ITM, per image and per text.")
+    max_tokens: int = setting(
+        30, "Maximum tokens of a text in evaluation, including [CLS]; training does not truncate."
+    )
+    scratch: str = setting("", "Directory of the evaluation's temporary files; empty: the system's.")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -37,31 +39,30 @@ class AlbefRetrievalConfig(AlbefRunConfig):
 
 
 class IdentifiedPairs(MatchingTask):
-    """Training on pairs of which several may show one image. `identity`: the record field that names the image."""
+    """Training on pairs that may share images. `identity`: the record field that identifies the image."""
 
     identity: str
     least_batch = 2
 
     def before_training(self) -> None:
-        """See AlbefTask; the images are numbered before data workers start."""
+        """Number the images, too, before data workers start."""
         super().before_training()
         self.identities  # noqa: B018
 
     @cached_property
     def identities(self) -> dict[int | str, int]:
-        """The number of each image of the training split."""
+        """Number of each image of the training split."""
         return {name: number for number, name in enumerate(dict.fromkeys(self.train_records().column(self.identity)))}
 
     def pair_arrays(self, texts: Sequence[str], images: Sequence[int | str]) -> dict[str, np.ndarray]:
-        """`input_ids`, `text_mask` `[b, t]` int64 of training texts, and `identities` `[b]` int64 of their images."""
+        """Make `input_ids`, `text_mask` `[b, t]` int64 of training texts, and `identities` `[b]` int64 of images."""
         numbers = np.array([self.identities[image] for image in images], dtype=np.int64)
         return {**self.text_arrays([self.caption(text) for text in texts]), "identities": numbers}
 
     def training_loss(self, batch: Batch, alpha: float) -> tuple[paddle.Tensor, dict[str, paddle.Tensor]]:
-        """See AlbefTask."""
         inputs = (batch[name] for name in ("images", "input_ids", "text_mask", "identities"))
         losses = self.model(*inputs, alpha)
-        return losses.contrast + losses.matching, {"itc": losses.contrast, "itm": losses.matching}
+        return losses.itc + losses.itm, losses._asdict()
 
 
 class AlbefRetrieval(IdentifiedPairs):
@@ -78,29 +79,25 @@ class AlbefRetrieval(IdentifiedPairs):
         self.model = AlbefForRetrieval(self.config.model)
 
     def read(self, split: str) -> Sequence[CaptionRecord]:
-        """See AlbefTask: one record a caption in "train", one an image elsewhere."""
+        """Read a split: one record per caption in "train", one per image elsewhere."""
         files = self.config.data.files(split)
         return (albef.read_retrieval_train if split == "train" else albef.read_retrieval_eval)(files)
 
     def collate(self, records: list[CaptionRecord], rng: np.random.Generator, training: bool) -> dict[str, np.ndarray]:
-        """See the class for the batch."""
         batch = {"images": self.images(training).read_batch([record.image for record in records], rng)}
         if training:
             batch |= self.pair_arrays([r.captions[0] for r in records], [r.image_id for r in records])
         return batch
 
-    def score(self, loader: Iterable[Batch], split: str) -> Reranked:
-        """Candidates and scores of both directions of `split`."""
+    def predict(self, loader: Iterable[Batch], split: str) -> RankPredictions:
+        """Compute the ranks of both directions of `split`."""
         captions = [caption for record in self.records(split) for caption in record.captions]
         k, most = self.config.k_test, max(len(captions), len(self.records(split)))
         if k > most:
-            say(f"k_test {k} is larger than the gallery of {split!r}: all of its {most} entries are ranked")
-        with Gallery(self.model, self.config.scratch) as gallery:
-            gallery.add_texts([self.caption(text, self.config.max_tokens) for text in captions])
-            gallery.add_images(loader)
-            return rerank(gallery, k)
-
-    def predict(self, loader: Iterable[Batch], split: str) -> RankPredictions:
-        """Ranks of both directions over `split`."""
+            say(f"k_test {k} is larger than split {split!r}: all of its {most} entries are ranked")
+        with RerankingStates(self.model, self.config.scratch) as states:
+            states.add_texts([self.caption(text, self.config.max_tokens) for text in captions])
+            states.add_images(loader)
+            reranked = rerank(states, k)
         counts = [len(record.captions) for record in self.records(split)]
-        return self.score(loader, split).ranks(np.repeat(np.arange(len(counts)), counts))
+        return reranked.ranks(np.repeat(np.arange(len(counts)), counts))

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Optional, Union
 
@@ -13,6 +14,7 @@ from typing import Optional, Union
 BoxXYWH = tuple[float, float, float, float]
 # x1, y1, x2, y2 in pixels.
 BoxXYXY = tuple[float, float, float, float]
+VISUAL_GENOME_WEIGHT = 0.5
 
 
 @dataclass(frozen=True)
@@ -80,20 +82,20 @@ class ReferRecord:
 
 
 @dataclass(frozen=True)
-class WeightedVQARecord:
-    """A question with its different answers and their weights in training (ALBEF's generative VQA).
+class WeightedVQARecord(VQARecord):
+    """A VQA question whose different answers are weighted in training (ALBEF's generative VQA).
 
-    `answers` are the different answers in the order they were first given; `weights` are their fractions of all human
-    answers ("vqa"), or the constant of Visual Genome ("vg"). Both are empty where the split has no answers. `image` is
-    the path that the list gives.
+    `dataset` is "vqa" or "vg" (Visual Genome). `image` is the path that the list gives.
     """
 
-    question_id: int
-    image: str
-    question: str
-    answers: tuple[str, ...] = ()
-    weights: tuple[float, ...] = ()
     dataset: str = "vqa"
+
+    def weighted_answers(self) -> dict[str, float]:
+        """Return the weight of each different answer: its share of the human answers, in "vg" a constant."""
+        counts = Counter(self.answers)
+        if self.dataset == "vg":
+            return dict.fromkeys(counts, VISUAL_GENOME_WEIGHT)
+        return {answer: count / len(self.answers) for answer, count in counts.items()}
 
 
 @dataclass(frozen=True)

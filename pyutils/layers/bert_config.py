@@ -29,6 +29,7 @@ class LayerShape:
     own_memory: bool = True
     inner_size: int | None = None
 
+
 BERT_FIELDS = {
     "vocab_size": "vocab_size",
     "hidden_size": "hidden_size",

@@ -31,11 +31,11 @@ def share_of_step(model: AlbefForRetrieval, first: int, last: int) -> dict[str, 
     swapped = paddle.to_tensor(np.arange(last - first) ^ 1)  # 1, 0, 3, 2, …
     given = [paddle.to_tensor(arrays[name][order(arrays["idx"])[first:last]]) for name in names]
     losses = model(*given, 0.4, Negatives(swapped, swapped))
-    (losses.contrast + losses.matching).backward()
+    (losses.itc + losses.itm).backward()
     queue = {name: tensor.numpy() for name, tensor in model.queue.state_dict().items()}
     parts = {"vision": model.vision.class_token, "text": model.text.word_table, "temperature": model.temperature}
     gradients = {f"gradient_{name}": parameter.grad.numpy() for name, parameter in parts.items()}
-    return {"contrast": losses.contrast.numpy(), "matching": losses.matching.numpy(), **queue, **gradients}
+    return {"contrast": losses.itc.numpy(), "matching": losses.itm.numpy(), **queue, **gradients}
 
 
 def build() -> AlbefForRetrieval:

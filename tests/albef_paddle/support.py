@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 import paddle
 
-from albef_paddle.checkpoints.weights import convert, to_original
+from albef_paddle.checkpoints.weights import convert_albef_weights, load_tensors, to_original
 from albef_paddle.config import AlbefConfig, TextConfig, VisionConfig
+from albef_paddle.network.itc import ItcOutput, ItmOutput, UnimodalOutput
+from albef_paddle.network.retrieval import AlbefForRetrieval
+from pyutils.losses import hard_negative_weights, soft_target_cross_entropy
 from pyutils.text.masking import MaskDraws, mask_words
 
 STATES = {"rtol": 3e-5, "atol": 3e-5}
@@ -70,9 +73,39 @@ def fill(layer: paddle.nn.Layer, arrays: dict[str, np.ndarray]) -> None:
 
 def fill_from_original(model: paddle.nn.Layer, recorded, config: AlbefConfig, weights=None) -> None:
     """Give `model` the weights of a recorded case."""
-    converted = convert(recorded.weights if weights is None else weights, config)
+    converted = convert_albef_weights(recorded.weights if weights is None else weights, config)
     assert converted.unmapped == []
     fill(model, converted.tensors)
+
+
+def retrieval_model(recorded) -> AlbefForRetrieval:
+    """The retrieval model with the weights of a recorded case, in evaluation mode."""
+    config = config_of(recorded.config)
+    model = AlbefForRetrieval(config)
+    load_tensors(model, convert_albef_weights(recorded.weights, config).tensors, "recorded", may_miss=())
+    model.eval()
+    return model
+
+
+def itc_arrays(
+    own: UnimodalOutput, teacher: UnimodalOutput, itc: ItcOutput, itm: ItmOutput
+) -> dict[str, paddle.Tensor]:
+    """What lies between in ITC and ITM, by its recorded name."""
+    return {
+        "image_feat": own.image_features,
+        "text_feat": own.text_features,
+        "image_feat_m": teacher.image_features,
+        "text_feat_m": teacher.text_features,
+        "sim_i2t": itc.image_to_text,
+        "sim_t2i": itc.text_to_image,
+        "sim_i2t_targets": itc.image_targets,
+        "sim_t2i_targets": itc.text_targets,
+        "loss_i2t": soft_target_cross_entropy(itc.image_to_text, itc.image_targets),
+        "loss_t2i": soft_target_cross_entropy(itc.text_to_image, itc.text_targets),
+        "weights_i2t": hard_negative_weights(itc.image_to_text_within, itc.positives),
+        "weights_t2i": hard_negative_weights(itc.text_to_image_within, itc.positives),
+        "vl_output": itm.logits,
+    }
 
 
 def original_state(model: paddle.nn.Layer, config: AlbefConfig) -> dict[str, np.ndarray]:

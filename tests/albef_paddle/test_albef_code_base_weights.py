@@ -7,7 +7,7 @@ import paddle
 import pytest
 
 from albef_paddle.checkpoints.names import TORCHMULTIMODAL_ROOTS
-from albef_paddle.checkpoints.weights import convert, load_initial, to_names
+from albef_paddle.checkpoints.weights import convert_albef_weights, load_initial, to_names
 from albef_paddle.config import AlbefConfig, TextConfig, VisionConfig
 from albef_paddle.network.pretraining import AlbefForPretraining
 from albef_paddle.network.question_answering import AlbefForQuestionAnswering
@@ -54,7 +54,7 @@ def test_torchmultimodal_has_the_recorded_names_and_shapes(kind):
 def test_torchmultimodal_there_and_back_gives_identical_bytes(kind):
     ours = arrays_of(MODELS[kind](CONFIG))
     theirs = to_names(ours, "torchmultimodal")
-    back = convert({f"module.{name}": value for name, value in theirs.items()})
+    back = convert_albef_weights({f"module.{name}": value for name, value in theirs.items()})
     assert back.unmapped == [] and same(back.tensors, ours)
     assert same(to_names(back.tensors, "torchmultimodal"), theirs)
 
@@ -70,7 +70,7 @@ def test_torchmultimodal_with_and_without_dropout_layers_and_of_old_torchvision(
             name = name.replace("feedforward.model.3.", "feedforward.model.2.")
         other[name.replace(".mlp.0.", ".mlp.linear_1.").replace(".mlp.3.", ".mlp.linear_2.")] = value
     assert set(other) != set(theirs)
-    converted = convert(other)
+    converted = convert_albef_weights(other)
     assert converted.unmapped == [] and same(converted.tensors, ours)
 
 
@@ -78,11 +78,11 @@ def test_an_answer_decoder_with_an_output_matrix_of_its_own_is_refused():
     theirs = to_names(arrays_of(AlbefForQuestionAnswering(CONFIG)), "torchmultimodal")
     name = "answer_decoder_m.prediction_head.decoder.weight"
     with pytest.raises(InputError, match=r"x\.pt: answer_decoder_m\.prediction_head.* differs from the word embed"):
-        convert({**theirs, name: theirs[name] + 1}, origin="x.pt")
+        convert_albef_weights({**theirs, name: theirs[name] + 1}, origin="x.pt")
 
 
 def test_torchmultimodal_has_no_pre_training():
-    with pytest.raises(InputError, match=r"question answering and retrieval only.* e\.g\. words\.bias"):
+    with pytest.raises(InputError, match=r"TorchMultimodal.* e\.g\. words\.bias"):
         to_names(arrays_of(AlbefForPretraining(CONFIG)), "torchmultimodal")
     with pytest.raises(InputError, match='did you mean "torchmultimodal"'):
         to_names({}, "torchmultimodel")
@@ -97,7 +97,7 @@ def lavis_checkpoint(case: str) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("case", ["pretrain", "retrieval", "vqa", "nlvr", "ve"])
 def test_lavis_there_and_back_gives_identical_bytes(case):
     theirs = lavis_checkpoint(case)
-    converted = convert(theirs)
+    converted = convert_albef_weights(theirs)
     assert converted.unmapped == []
     types = [value for name, value in converted.tensors.items() if name.endswith("token_types.weight")]
     assert len(types) == (2 if case == "vqa" else 1) and not any(value.any() for value in types)
@@ -121,7 +121,7 @@ def test_for_lavis_the_token_type_is_part_of_the_positions(tmp_path):
 
 
 @pytest.mark.parametrize("case", ["pretrain", "retrieval", "vqa", "nlvr", "ve", "nlvr_pretrain"])
-def test_the_sizes_of_any_checkpoint_are_told_by_its_tensors(case):
+def test_layouts_of_all_tasks_are_inferred_from_the_tensors(case):
     weights = golden(f"albef/{case}").weights
     ours = converting.to_ours("albef", weights, case)
     back = converting.to_theirs("albef", ours, "authors")

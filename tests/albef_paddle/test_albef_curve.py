@@ -89,7 +89,7 @@ def take_step(model, optimizer, batch, alpha, rate) -> dict[str, float]:
     *given, image_rows, text_rows = tensors(batch, *names)
     losses = model(*given, alpha, Negatives(image_rows, text_rows))
     sum(losses).backward()
-    figures = {"loss_mlm": losses.words, "loss_ita": losses.contrast, "loss_itm": losses.matching}
+    figures = {"loss_mlm": losses.mlm, "loss_ita": losses.itc, "loss_itm": losses.itm}
     figures = {name: float(value) for name, value in figures.items()}
     figures["temp"] = float(model.temperature)
     figures["grad_norm"] = norm([p.grad.numpy() for p in model.parameters() if p.grad is not None])

@@ -25,7 +25,7 @@ def inputs() -> tuple[paddle.Tensor, ...]:
 
 
 @pytest.mark.parametrize("dropout", [False, True])
-def test_the_teacher_drops_nothing_unless_told(dropout):
+def test_the_teacher_has_no_dropout_by_default(dropout):
     model = AlbefForReasoning(AlbefConfig(**TINY, teacher_dropout=dropout))
     model.train()
     given = inputs()

@@ -6,51 +6,53 @@ import numpy as np
 import paddle
 import pytest
 
-from albef_paddle.checkpoints.weights import convert, load_tensors
-from albef_paddle.network.retrieval import AlbefForRetrieval
-from albef_paddle.tasks.reranking import Asking, Gallery, length_groups, rerank
+from albef_paddle.tasks.reranking import Candidates, RerankingStates, length_groups, queries_by_item, rerank
 from albef_paddle.tasks.state_store import StateStore
 from pyutils.engine.evaluation import evaluating
 from pyutils.errors import InputError
-from tests.albef_paddle.support import config_of, tensors
+from tests.albef_paddle.support import retrieval_model, tensors
 from tests.support import golden
 
 
 def recorded_model():
     recorded = golden("albef/retrieval")
-    config = config_of(recorded.config)
-    model = AlbefForRetrieval(config)
-    load_tensors(model, convert(recorded.weights, config).tensors, "recorded", may_miss=())
-    return recorded, model
+    return recorded, retrieval_model(recorded)
 
 
-def filled_gallery(recorded, model, sizes=None) -> Gallery:
+def matrix(candidates: Candidates, items: int) -> np.ndarray:
+    """Scores `[queries, items]`, -100 where nothing was scored, as in the original."""
+    full = np.full((len(candidates.items), items), -100.0, dtype=np.float32)
+    np.put_along_axis(full, candidates.items, candidates.scores, axis=1)
+    return full
+
+
+def filled_states(recorded, model, sizes=None) -> RerankingStates:
     """The recorded gallery, images in batches of `sizes`, texts without their padding."""
     arrays = recorded.inputs
     sizes = sizes or (3, len(arrays["eval_image"]) - 3)
-    gallery = Gallery(model)
+    states = RerankingStates(model)
     mask = arrays["eval_attention_mask"]
-    gallery.add_texts([row[: kept.sum()].tolist() for row, kept in zip(arrays["eval_input_ids"], mask)])
+    states.add_texts([row[: kept.sum()].tolist() for row, kept in zip(arrays["eval_input_ids"], mask)])
     starts = np.cumsum([0, *sizes])
     batches = [np.arange(start, stop) for start, stop in zip(starts[:-1], starts[1:])]
-    gallery.add_images(
+    states.add_images(
         {"images": paddle.to_tensor(arrays["eval_image"][rows]), "index": paddle.to_tensor(rows)} for rows in batches
     )
-    return gallery
+    return states
 
 
 def test_scores_and_metrics_equal_the_recorded_evaluation():
     recorded, model = recorded_model()
     expected, texts = recorded.outputs, recorded.json("inputs.json")
-    with evaluating(model), filled_gallery(recorded, model) as gallery:
-        similarities = gallery.image_features @ gallery.text_features.T
-        found = rerank(gallery, texts["k_test"])
+    with evaluating(model), filled_states(recorded, model) as stored:
+        similarities = stored.image_features @ stored.text_features.T
+        found = rerank(stored, texts["k_test"])
     np.testing.assert_allclose(similarities, expected["eval_sims"], rtol=0, atol=5e-5)
     np.testing.assert_allclose(
-        found.texts.matrix(expected["score_matrix_i2t"].shape[1]), expected["score_matrix_i2t"], rtol=0, atol=5e-5
+        matrix(found.texts, expected["score_matrix_i2t"].shape[1]), expected["score_matrix_i2t"], rtol=0, atol=5e-5
     )
     np.testing.assert_allclose(
-        found.images.matrix(expected["score_matrix_i2t"].shape[0]), expected["score_matrix_t2i"], rtol=0, atol=5e-5
+        matrix(found.images, expected["score_matrix_i2t"].shape[0]), expected["score_matrix_t2i"], rtol=0, atol=5e-5
     )
     metrics = found.ranks(np.array(texts["txt2img"])).metrics()
     for name, value in recorded.json("outputs.json")["itm_eval"].items():
@@ -60,35 +62,33 @@ def test_scores_and_metrics_equal_the_recorded_evaluation():
 def test_k_beyond_the_gallery_ranks_all_of_it():
     recorded, model = recorded_model()
     arrays = recorded.inputs
-    pictures, captions = len(arrays["eval_image"]), len(arrays["eval_input_ids"])
-    with evaluating(model), filled_gallery(recorded, model) as gallery:
-        found = rerank(gallery, 1000)
+    image_count, captions = len(arrays["eval_image"]), len(arrays["eval_input_ids"])
+    with evaluating(model), filled_states(recorded, model) as stored:
+        found = rerank(stored, 1000)
         images, ids, mask = tensors(arrays, "eval_image", "eval_input_ids", "eval_attention_mask")
         states = model.text.encode(ids, mask)
-        for image in range(pictures):
+        for image in range(image_count):
             tokens = model.vision(images[image : image + 1]).expand([captions, -1, -1])
             expected = model.matching(model.text.fuse(states, mask, model.text.memories(tokens))[:, 0])[:, 1].numpy()
-            np.testing.assert_allclose(found.texts.matrix(captions)[image], expected, rtol=0, atol=5e-5)
-            np.testing.assert_allclose(found.images.matrix(pictures)[:, image], expected, rtol=0, atol=5e-5)
+            np.testing.assert_allclose(matrix(found.texts, captions)[image], expected, rtol=0, atol=5e-5)
+            np.testing.assert_allclose(matrix(found.images, image_count)[:, image], expected, rtol=0, atol=5e-5)
 
 
 def test_the_split_into_batches_changes_nothing():
     recorded, model = recorded_model()
     with evaluating(model):
-        with filled_gallery(recorded, model) as gallery:
-            first = rerank(gallery, 6)
-        with filled_gallery(recorded, model, (1,) * len(recorded.inputs["eval_image"])) as gallery:
-            second = rerank(gallery, 6)
+        with filled_states(recorded, model) as stored:
+            first = rerank(stored, 6)
+        with filled_states(recorded, model, (1,) * len(recorded.inputs["eval_image"])) as stored:
+            second = rerank(stored, 6)
     np.testing.assert_array_equal(first.texts.items, second.texts.items)
     np.testing.assert_allclose(first.images.scores, second.images.scores, rtol=0, atol=1e-5)
 
 
-def test_askers_are_the_candidates_turned_round():
+def test_queries_by_item_inverts_the_candidates():
     candidates = np.array([[2, 0], [1, 2], [0, 2]])
-    asking = Asking(candidates, 4)
-    for item in range(4):
-        askers, places = asking.of(item)
-        assert [(int(q), int(p)) for q, p in zip(askers, places)] == [tuple(x) for x in np.argwhere(candidates == item)]
+    for item, found in enumerate(queries_by_item(candidates, 4)):
+        assert np.stack(found, axis=1).tolist() == np.argwhere(candidates == item).tolist()
 
 
 def test_texts_of_similar_length_are_grouped():
@@ -98,17 +98,18 @@ def test_texts_of_similar_length_are_grouped():
 
 
 def test_states_come_back_padded_from_disk(tmp_path):
-    with StateStore(3, str(tmp_path)) as store:
-        first, second = np.ones((2, 3), np.float32), np.full((4, 3), 2.0, np.float32)
-        store.put(7, first)
-        store.put(3, second)
-        both = store.padded([7, 3])
-        np.testing.assert_array_equal(both[0, :2], first)
-        assert not both[0, 2:].any()
-        np.testing.assert_array_equal(store.get(3), second)
+    store = StateStore(3, str(tmp_path))
+    first, second = np.ones((2, 3), np.float32), np.full((4, 3), 2.0, np.float32)
+    store.put(7, first)
+    store.put(3, second)
+    both = store.padded([7, 3])
+    np.testing.assert_array_equal(both[0, :2], first)
+    assert not both[0, 2:].any()
+    np.testing.assert_array_equal(both[1], second)
+    store.close()
     assert not list(tmp_path.iterdir())
 
 
-def test_a_scratch_folder_that_is_not_there_is_named(tmp_path):
+def test_a_missing_scratch_folder_is_named(tmp_path):
     with pytest.raises(InputError, match="scratch folder .*nowhere"):
         StateStore(3, str(tmp_path / "nowhere"))

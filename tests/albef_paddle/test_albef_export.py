@@ -67,7 +67,7 @@ def served(checkpoints, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
+def image_files(tmp_path_factory):
     """Three image files."""
     folder, rng = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
     files = [folder / f"{number}.png" for number in range(3)]
@@ -76,44 +76,44 @@ def pictures(tmp_path_factory):
     return files
 
 
-def inputs_of(checkpoints, pictures, texts, most=None):
-    """The tensors of pictures and of texts that need no cleaning."""
+def inputs_of(checkpoints, image_files, texts, most=None):
+    """Images and texts that need no cleaning, as tensors."""
     tokenizer = WordPiece(checkpoints / "vocab.txt", special_in_text=True)
     rows = [[tokenizer.cls, *tokenizer.encode(text.replace("?", ""))][:most] for text in texts]
-    read = Images(pictures[0].parent, albef_transform("evaluate", 16)).read
-    pixels = np.stack([read(file.name) for file in pictures])
+    read = Images(image_files[0].parent, albef_transform("evaluate", 16)).read
+    pixels = np.stack([read(file.name) for file in image_files])
     return [paddle.to_tensor(item) for item in (pixels, pad(rows, 0), pad([[1] * len(row) for row in rows], 0))]
 
 
-def test_answers_equal_those_of_the_model(checkpoints, served, pictures):
+def test_answers_equal_those_of_the_model(checkpoints, served, image_files):
     model = AlbefForQuestionAnswering.from_pretrained(checkpoints / "vqa")
     tokenizer = WordPiece(checkpoints / "vocab.txt", special_in_text=True)
     rows = [[tokenizer.cls, *tokenizer.encode(text), tokenizer.sep] for text in ANSWERS]
     lists = [paddle.to_tensor(item) for item in (pad(rows, 0), pad([[1] * len(row) for row in rows], 0))]
-    expected = model.rank(*inputs_of(checkpoints, pictures, QUESTIONS, 6), *lists, 5)
-    answered = AnsweringPredictor(served("vqa")).answer(QUESTIONS, pictures, top=5)
+    expected = model.rank(*inputs_of(checkpoints, image_files, QUESTIONS, 6), *lists, 5)
+    answered = AnsweringPredictor(served("vqa")).answer(QUESTIONS, image_files, top=5)
     for row, found in enumerate(answered):
         assert [answer.text for answer in found] == [ANSWERS[place] for place in expected.answers[row].tolist()]
         np.testing.assert_allclose([answer.probability for answer in found], expected.probabilities[row], atol=1e-5)
 
 
-def test_matches_equal_those_of_the_model(checkpoints, served, pictures):
+def test_matches_equal_those_of_the_model(checkpoints, served, image_files):
     model = AlbefForRetrieval.from_pretrained(checkpoints / "retrieval")
     texts = ["the red box", "two", "what is a box"]
-    pixels, ids, mask = inputs_of(checkpoints, pictures, texts)
+    pixels, ids, mask = inputs_of(checkpoints, image_files, texts)
     with paddle.no_grad():
-        logits = model.match_scores(model.text.encode(ids, mask), mask, model.text.memories(model.vision(pixels)))
+        logits = model.itm_logits(model.text.encode(ids, mask), mask, model.text.memories(model.vision(pixels)))
     expected = paddle.nn.functional.softmax(logits, axis=1)[:, 1].numpy()
-    found = MatchingPredictor(served("retrieval")).match(texts, pictures)
+    found = MatchingPredictor(served("retrieval")).match(texts, image_files)
     np.testing.assert_allclose([match.probability for match in found], expected, atol=1e-5)
     assert all(-1.001 <= match.similarity <= 1.001 for match in found)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["ve", "nlvr2"])
-def test_classifiers_take_any_batch(checkpoints, served, pictures, name):
+def test_classifiers_take_any_batch(checkpoints, served, image_files, name):
     model = MODELS[name].from_pretrained(checkpoints / name)
-    pixels, ids, mask = inputs_of(checkpoints, pictures, QUESTIONS)
+    pixels, ids, mask = inputs_of(checkpoints, image_files, QUESTIONS)
     if name == "nlvr2":
         pixels = paddle.stack([pixels, pixels.flip(0)], axis=1)
     found = Predictor(served(name))(images=pixels.numpy(), input_ids=ids.numpy(), text_mask=mask.numpy())["logits"]
@@ -121,11 +121,11 @@ def test_classifiers_take_any_batch(checkpoints, served, pictures, name):
         np.testing.assert_allclose(found, model(pixels, ids, mask).numpy(), atol=1e-5)
 
 
-def test_vocabulary_and_answers_lie_beside_the_program(served):
+def test_vocabulary_and_answers_are_exported(served):
     assert {"vocab.txt", "list.json", "export.json"} <= {path.name for path in (served("vqa")).iterdir()}
 
 
-def test_a_lost_picture_is_named_without_a_look_around(served, pictures, tmp_path, monkeypatch):
+def test_a_missing_image_is_named_without_listing_directories(served, image_files, tmp_path, monkeypatch):
     def listed(*_):
         raise AssertionError("a folder was listed")
 
@@ -135,13 +135,13 @@ def test_a_lost_picture_is_named_without_a_look_around(served, pictures, tmp_pat
         with pytest.raises(InputError, match=f"{lost}: no such image file"):
             predictor.answer(["red ?"], [lost])
     unnamed = tmp_path / "picture"
-    unnamed.write_bytes(pictures[0].read_bytes())
-    assert predictor.answer(["red ?"], [unnamed]) == predictor.answer(["red ?"], pictures[:1])
+    unnamed.write_bytes(image_files[0].read_bytes())
+    assert predictor.answer(["red ?"], [unnamed]) == predictor.answer(["red ?"], image_files[:1])
 
 
-def test_what_is_missing_is_named(checkpoints, served, pictures, tmp_path):
+def test_what_is_missing_is_named(checkpoints, served, image_files, tmp_path):
     with pytest.raises(InputError, match="2 questions and 1 images"):
-        AnsweringPredictor(served("vqa")).answer(QUESTIONS[:2], pictures[:1])
+        AnsweringPredictor(served("vqa")).answer(QUESTIONS[:2], image_files[:1])
     with pytest.raises(InputError, match=r"ve/best: answer_list\.json is missing"):
         main(["--model", "albef-vqa", "--checkpoint", str(checkpoints / "ve"), "--output", str(tmp_path / "x")])
     with pytest.raises(InputError, match=r"missing: classifier\.0\.weight"):

@@ -44,7 +44,7 @@ def original_file(tmp_path, case: str):
 
 
 @pytest.mark.parametrize("case", KINDS)
-def test_sizes_are_told_by_the_tensors_and_travel_with_them(tmp_path, case):
+def test_sizes_are_inferred_from_the_tensors_and_saved_with_them(tmp_path, case):
     model = KINDS[case].from_pretrained(original_file(tmp_path, case), **recorded_heads(case))
     recorded, found = config_of(golden(f"albef/{case}").config), model.own_config()
     assert not model.training
@@ -73,7 +73,7 @@ def test_recorded_predictions(tmp_path, case):
     np.testing.assert_allclose(found.numpy(), recorded.outputs["prediction"], **STATES)
 
 
-def test_the_vocabulary_travels_with_the_weights(tmp_path):
+def test_the_vocabulary_is_saved_with_the_weights(tmp_path):
     vocabulary = golden("visualbert/data_formats").folder / "vocab.txt"
     AlbefForEntailment(config_of(golden("albef/ve").config)).save_pretrained(tmp_path / "one", vocabulary)
     model = AlbefForEntailment.from_pretrained(tmp_path / "one")
@@ -118,7 +118,7 @@ def test_unknown_fields_are_named(tmp_path):
         ("momentum", 1.5, "momentum: expected 0 or more and less than 1, found 1.5"),
     ],
 )
-def test_settings_that_no_network_can_have_are_named(tmp_path, field, value, told):
+def test_invalid_sizes_are_named(tmp_path, field, value, told):
     AlbefForEntailment(config_of(golden("albef/ve").config)).save_pretrained(tmp_path / "m")
     file = tmp_path / "m" / "config.yaml"
     file.write_text(re.sub(rf"{field}: \S+", f"{field}: {value}", file.read_text()))

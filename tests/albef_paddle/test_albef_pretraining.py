@@ -8,11 +8,9 @@ import pytest
 
 from albef_paddle.checkpoints.weights import to_original
 from albef_paddle.config import DECAY_PRESETS
-from albef_paddle.network.contrast import compared, encode_pairs
+from albef_paddle.network.itc import encode_pairs, teacher_features
 from albef_paddle.network.negatives import Negatives, draw_negatives
 from albef_paddle.network.pretraining import AlbefForPretraining
-from pyutils.errors import InputError
-from pyutils.losses import hard_negative_weights, soft_target_cross_entropy
 from pyutils.optim import OptimizerConfig, build_optimizer, trained_parameters
 from tests.albef_paddle.support import (
     STATES,
@@ -20,6 +18,7 @@ from tests.albef_paddle.support import (
     check_momentum,
     config_of,
     fill_from_original,
+    itc_arrays,
     masked,
     original_gradients,
     original_state,
@@ -61,7 +60,7 @@ def test_losses_gradients_queue_and_teacher(model):
     expected = golden(CASE).outputs
     model.teacher.update(model)
     losses = losses_of(model)
-    for ours, theirs in (("words", "loss_mlm"), ("contrast", "loss_ita"), ("matching", "loss_itm")):
+    for ours, theirs in (("mlm", "loss_mlm"), ("itc", "loss_ita"), ("itm", "loss_itm")):
         np.testing.assert_allclose(float(getattr(losses, ours)), expected[theirs], rtol=2e-5, err_msg=theirs)
     sum(losses).backward()
     check_gradients(model, model.config, expected)
@@ -72,7 +71,7 @@ def test_losses_gradients_queue_and_teacher(model):
     np.testing.assert_allclose(float(model.temperature), expected["temp_after_forward"], rtol=1e-6)
 
 
-def test_everything_between(model):
+def test_intermediate_values(model):
     arrays, expected = golden(CASE).inputs, golden(CASE).outputs
     images, input_ids, mask, image_rows, text_rows = tensors(
         arrays, "image", "input_ids", "attention_mask", "neg_image_idx", "neg_text_idx"
@@ -84,32 +83,21 @@ def test_everything_between(model):
     with paddle.no_grad():
         own = encode_pairs(model, images, input_ids, mask)
         teacher = encode_pairs(model.teacher, images, input_ids, mask)
-        contrast = model.contrast(own, compared(teacher), golden(CASE).config["alpha"])
-        memories = model.text.memories(own.image_tokens)
-        matching = model.match(own, mask, memories, contrast, Negatives(image_rows, text_rows))
+        itc = model.itc(own, teacher_features(teacher), golden(CASE).config["alpha"])
+        memories = model.text.memories(own.image_states)
+        itm = model.itm(own, mask, memories, itc, Negatives(image_rows, text_rows))
         ids = paddle.to_tensor(expected["mlm_input_ids"])
-        slow = model.teacher.text.memories(teacher.image_tokens)
+        slow = model.teacher
+        slow_memories = slow.text.memories(teacher.image_states)
         found = {
-            "image_embeds": own.image_tokens,
-            "image_feat": own.image_feature,
+            **itc_arrays(own, teacher, itc, itm),
+            "image_embeds": own.image_states,
             "text_embeds": own.text_states,
-            "text_feat": own.text_feature,
-            "image_embeds_m": teacher.image_tokens,
-            "image_feat_m": teacher.image_feature,
-            "text_feat_m": teacher.text_feature,
-            "sim_i2t": contrast.image_to_text,
-            "sim_t2i": contrast.text_to_image,
-            "sim_i2t_targets": contrast.image_targets,
-            "sim_t2i_targets": contrast.text_targets,
-            "loss_i2t": soft_target_cross_entropy(contrast.image_to_text, contrast.image_targets),
-            "loss_t2i": soft_target_cross_entropy(contrast.text_to_image, contrast.text_targets),
-            "weights_i2t": hard_negative_weights(contrast.image_to_text[:, : len(arrays["image"])], contrast.positives),
-            "weights_t2i": hard_negative_weights(contrast.text_to_image[:, : len(arrays["image"])], contrast.positives),
+            "image_embeds_m": teacher.image_states,
             "vl_embeddings": fused[0],
-            "vl_output": matching.logits,
-            "itm_labels": matching.labels,
-            "mlm_logits": model.word_logits(model, ids, mask, memories),
-            "logits_m": model.word_logits(model.teacher, ids, mask, slow),
+            "itm_labels": itm.labels,
+            "mlm_logits": model.words(model.text(ids, mask, memories), model.text.word_table),
+            "logits_m": slow.words(slow.text(ids, mask, slow_memories), slow.text.word_table),
         }
     for name, value in found.items():
         np.testing.assert_allclose(value.numpy(), expected[name], **STATES, err_msg=name)
@@ -166,7 +154,7 @@ def test_a_step_without_distillation_or_masked_words(model):
     labels = paddle.full(arrays["input_ids"].shape, -100, dtype="int64")
     images, input_ids, mask = tensors(arrays, "image", "input_ids", "attention_mask")
     losses = model(images, input_ids, mask, input_ids, labels, alpha=0.4)
-    assert float(losses.words) == 0.0
+    assert float(losses.mlm) == 0.0
     sum(losses).backward()
     assert all(np.isfinite(p.grad.numpy()).all() for p in model.parameters() if p.grad is not None)
 
@@ -178,12 +166,6 @@ def test_temperature_is_clamped(model):
     model.temperature.set_value(np.array(0.0, dtype="float32"))
     losses_of(model)
     np.testing.assert_allclose(float(model.temperature), 0.001, rtol=1e-6)
-
-
-def test_a_single_pair_is_refused_with_the_remedy():
-    one = paddle.ones([1, 1])
-    with pytest.raises(InputError, match=r"at least 2 pairs on every process, found 1. Raise train.batch_size"):
-        draw_negatives(one, one, one > 0)
 
 
 def test_negatives_are_drawn_by_weight_and_never_a_positive():

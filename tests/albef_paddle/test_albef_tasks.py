@@ -8,9 +8,8 @@ import numpy as np
 import paddle
 import pytest
 
-from albef_paddle.checkpoints.weights import convert, load_tensors
 from albef_paddle.network.classification import AlbefForEntailment, AlbefForReasoning
-from albef_paddle.network.contrast import compared, encode_pairs, unit_feature
+from albef_paddle.network.itc import encode_pairs, teacher_features, unit_features
 from albef_paddle.network.negatives import Negatives
 from albef_paddle.network.question_answering import AlbefForQuestionAnswering
 from albef_paddle.network.retrieval import AlbefForRetrieval
@@ -20,16 +19,16 @@ from albef_paddle.network.text_assignment import (
     draw_assignment,
     other_image_weights,
 )
-from pyutils.errors import InputError
 from pyutils.layers.attention import attention_bias
-from pyutils.losses import hard_negative_weights, soft_target_cross_entropy
 from tests.albef_paddle.support import (
     STATES,
     check_gradients,
     check_momentum,
     config_of,
     fill_from_original,
+    itc_arrays,
     original_gradients,
+    retrieval_model,
     tensors,
 )
 from tests.support import golden
@@ -60,8 +59,8 @@ def test_retrieval_losses_gradients_queue_and_teacher():
     expected = recorded.outputs
     model.teacher.update(model)
     losses = retrieval_losses(recorded, model)
-    np.testing.assert_allclose(float(losses.contrast), expected["loss_ita"], rtol=2e-5)
-    np.testing.assert_allclose(float(losses.matching), expected["loss_itm"], rtol=2e-5)
+    np.testing.assert_allclose(float(losses.itc), expected["loss_ita"], rtol=2e-5)
+    np.testing.assert_allclose(float(losses.itm), expected["loss_itm"], rtol=2e-5)
     sum(losses).backward()
     check_gradients(model, model.config, expected)
     check_momentum(model, model.config, expected)
@@ -75,35 +74,21 @@ def test_retrieval_without_distillation():
     recorded, model = recorded_model("albef/retrieval", AlbefForRetrieval, distill=False)
     model.teacher.update(model)
     losses = retrieval_losses(recorded, model, "_nodistill")
-    np.testing.assert_allclose(float(losses.contrast), recorded.outputs["loss_ita_nodistill"], rtol=2e-5)
-    np.testing.assert_allclose(float(losses.matching), recorded.outputs["loss_itm_nodistill"], rtol=2e-5)
+    np.testing.assert_allclose(float(losses.itc), recorded.outputs["loss_ita_nodistill"], rtol=2e-5)
+    np.testing.assert_allclose(float(losses.itm), recorded.outputs["loss_itm_nodistill"], rtol=2e-5)
 
 
-def test_everything_between_in_retrieval():
+def test_intermediate_values_of_retrieval():
     recorded, model = recorded_model("albef/retrieval", AlbefForRetrieval)
     arrays, expected = recorded.inputs, recorded.outputs
     images, ids, mask, identities = tensors(arrays, "image", "input_ids", "attention_mask", "idx")
     model.teacher.update(model)
     with paddle.no_grad():
         own, teacher = encode_pairs(model, images, ids, mask), encode_pairs(model.teacher, images, ids, mask)
-        contrast = model.contrast(own, compared(teacher, identities), recorded.config["alpha"])
+        itc = model.itc(own, teacher_features(teacher, identities), recorded.config["alpha"])
         negatives = Negatives(*tensors(arrays, "neg_image_idx", "neg_text_idx"))
-        matching = model.match(own, mask, model.text.memories(own.image_tokens), contrast, negatives)
-        found = {
-            "image_feat": own.image_feature,
-            "text_feat": own.text_feature,
-            "image_feat_m": teacher.image_feature,
-            "text_feat_m": teacher.text_feature,
-            "sim_i2t": contrast.image_to_text,
-            "sim_t2i": contrast.text_to_image,
-            "sim_i2t_targets": contrast.image_targets,
-            "sim_t2i_targets": contrast.text_targets,
-            "loss_i2t": soft_target_cross_entropy(contrast.image_to_text, contrast.image_targets),
-            "loss_t2i": soft_target_cross_entropy(contrast.text_to_image, contrast.text_targets),
-            "weights_i2t": hard_negative_weights(contrast.image_to_text[:, : len(arrays["image"])], contrast.positives),
-            "weights_t2i": hard_negative_weights(contrast.text_to_image[:, : len(arrays["image"])], contrast.positives),
-            "vl_output": matching.logits,
-        }
+        itm = model.itm(own, mask, model.text.memories(own.image_states), itc, negatives)
+        found = itc_arrays(own, teacher, itc, itm)
     for name, value in found.items():
         np.testing.assert_allclose(value.numpy(), expected[name], **STATES, err_msg=name)
 
@@ -115,11 +100,11 @@ def test_retrieval_scores():
     images, ids, mask = tensors(arrays, "eval_image", "eval_input_ids", "eval_attention_mask")
     with paddle.no_grad():
         tokens, states = model.vision(images), model.text.encode(ids, mask)
-        image_features = unit_feature(model.vision_projection, tokens)
-        text_features = unit_feature(model.text_projection, states)
+        image_features = unit_features(model.vision_projection, tokens)
+        text_features = unit_features(model.text_projection, states)
         similar = paddle.matmul(image_features, text_features, transpose_y=True)
         scores = [
-            model.match_scores(states, mask, model.text.memories(tokens[row : row + 1]))[:, 1].numpy()
+            model.itm_logits(states, mask, model.text.memories(tokens[row : row + 1]))[:, 1].numpy()
             for row in range(len(tokens))
         ]
     np.testing.assert_allclose(similar.numpy(), expected["eval_sims"], rtol=0, atol=5e-5)
@@ -136,7 +121,7 @@ def test_a_batch_of_one_image_has_no_negatives_to_learn_from():
     recorded, model = recorded_model("albef/retrieval", AlbefForRetrieval)
     images, ids, mask = tensors(recorded.inputs, "image", "input_ids", "attention_mask")
     losses = model(images, ids, mask, paddle.full([len(ids)], 7, dtype="int64"), 0.4)
-    assert np.isfinite(float(losses.matching))
+    assert np.isfinite(float(losses.itm))
     sum(losses).backward()
     assert all(np.isfinite(p.grad.numpy()).all() for p in model.parameters() if p.grad is not None)
 
@@ -247,7 +232,7 @@ def test_text_assignment():
     assigned = Assignment(*tensors(arrays, "first_image_idx", "second_image_idx", "labels"))
     with paddle.no_grad():
         tokens = model.vision(images)
-        weights = other_image_weights(unit_feature(model.vision_projection, tokens))
+        weights = other_image_weights(unit_features(model.vision_projection, tokens))
         logits = model.logits(tokens, ids, mask, assigned)
     np.testing.assert_allclose(weights.numpy(), expected["weights"], **STATES)
     np.testing.assert_allclose(logits.numpy(), expected["pred"], **STATES)
@@ -274,18 +259,9 @@ def test_assignments_follow_their_rule():
     np.testing.assert_allclose(np.bincount(np.concatenate(labels)) / 1200, 1 / 3, atol=0.05)
 
 
-def test_two_images_are_too_few_for_text_assignment():
-    with pytest.raises(InputError, match="at least 3 on every process, found 2. Raise train.batch_size"):
-        draw_assignment(paddle.ones([2, 2]))
-
-
 def grounding_model():
     recorded = golden("albef/grounding")
-    config = config_of(recorded.config)
-    model = AlbefForRetrieval(config)
-    load_tensors(model, convert(recorded.weights, config).tensors, "recorded", may_miss=())
-    model.eval()
-    return recorded, model, tensors(recorded.inputs, "image", "input_ids", "attention_mask")
+    return recorded, retrieval_model(recorded), tensors(recorded.inputs, "image", "input_ids", "attention_mask")
 
 
 def heat_map(attention: paddle.Tensor, score: paddle.Tensor) -> np.ndarray:
@@ -316,8 +292,8 @@ def test_image_attention_maps_carry_grad_cam():
     recorded, model, (images, ids, mask) = grounding_model()
     expected = recorded.outputs
     trail, maps = model.vision.trace(images)
-    image_features = unit_feature(model.vision_projection, trail[-1])
-    text_features = unit_feature(model.text_projection, model.text.encode(ids, mask))
+    image_features = unit_features(model.vision_projection, trail[-1])
+    text_features = unit_features(model.text_projection, model.text.encode(ids, mask))
     similar = paddle.matmul(image_features, text_features, transpose_y=True) / model.temperature
     np.testing.assert_allclose(similar.numpy(), expected["sim_itc"], **STATES)
     weights = maps[recorded.config["block_num"]].weights

@@ -14,8 +14,9 @@ from albef_paddle.tasks.grounding import AlbefGrounding, AlbefGroundingConfig
 from albef_paddle.tasks.nlvr2 import AlbefNLVR2, AlbefTextAssignment
 from albef_paddle.tasks.pretraining import AlbefPretraining, AlbefPretrainingConfig
 from albef_paddle.tasks.retrieval import AlbefRetrieval, AlbefRetrievalConfig
-from albef_paddle.tasks.vqa import AlbefVQA, AlbefVQAConfig
+from albef_paddle.tasks.vqa import AlbefAnswers, AlbefVQA, AlbefVQAConfig
 from pyutils.config import load_config
+from pyutils.data.records import WeightedVQARecord
 from pyutils.engine.determinism import seed_initial
 from pyutils.engine.evaluation import evaluating
 from pyutils.engine.run import out_of_memory
@@ -76,7 +77,7 @@ def test_a_task_trains_and_evaluates(build, tmp_path, name):
     assert (tmp_path / "run" / "last" / "vocab.txt").is_file()
 
 
-def test_a_resumed_run_ends_where_the_whole_one_does(build, tmp_path):
+def test_a_resumed_run_equals_an_uninterrupted_one(build, tmp_path):
     steady = ("train.schedule.name=constant", "train.schedule.warmup=0")
     whole = build("retrieval", "train.max_steps=4", *steady)
     Trainer(whole, whole.config.train, tmp_path / "whole").run()
@@ -120,6 +121,23 @@ def test_answers_weigh_their_share(build):
     assert arrays["answer_ids"][0][arrays["answer_mask"][0].sum() - 1] == task.tokenizer.sep
 
 
+def test_accuracy_is_that_of_the_human_answers():
+    agreed = WeightedVQARecord(1, "a", "?", ("yes",) * 2 + ("no",) * 8)
+    answers = AlbefAnswers([agreed, WeightedVQARecord(2, "a", "?", ("red",))], np.array([0, 1]), ("yes", "red"))
+    assert answers.metrics() == {"accuracy": 80.0}  # 2 / 3 but for the two who gave it, 1 / 3; and 1
+
+
+def test_unlabelled_records_are_refused_before_training(build, world, tmp_path):
+    for name, field in (("vqa", "answer"), ("nlvr", "label")):
+        task = build(name, "data.check_images=false")
+        entries = json.loads(Path(task.config.data.splits["train"][0]).read_text())
+        file = tmp_path / f"{name}.json"
+        file.write_text(json.dumps([*entries, {key: value for key, value in entries[0].items() if key != field}]))
+        task.before_training()
+        with pytest.raises(InputError, match="'train'.*without labels"):
+            build(name, f"data.splits.train=[{file}]").before_training()
+
+
 def test_the_server_file_has_every_question(build, tmp_path):
     task = build("vqa")
     Trainer(task, task.config.train, tmp_path).evaluate("val")
@@ -136,17 +154,10 @@ def test_captions_are_cut_as_the_original_cuts_them(build):
     assert task.caption("!") == [task.tokenizer.cls]
 
 
-def test_one_pair_is_too_few_for_negatives(build):
-    task = build("retrieval")
-    batch = task.tensors(task.collate([task.train_records()[0]], np.random.default_rng(0), True))
-    with pytest.raises(InputError, match=r"at least 2 pairs on every process, found 1\. Raise train.batch_size"):
-        task.loss(batch)
-
-
 @pytest.mark.parametrize(("name", "least"), [("retrieval", 2), ("grounding", 2), ("pretrain", 2), ("nlvr_pretrain", 3)])
 def test_a_batch_without_wrong_pairs_is_refused_before_training(build, name, least):
     small = f"train.batch_size={least - 1}"
-    message = f"train.batch_size: expected at least {least} on every process, .* found {least - 1}$"
+    message = f"train.batch_size: expected at least {least} .*found {least - 1}$"
     with pytest.raises(InputError, match=message):
         build(name, small, "train.eval_batch_size=8").before_training()
     build(name, f"train.batch_size={least}").before_training()
@@ -194,7 +205,7 @@ def test_missing_images_are_named_before_training(build, tmp_path, name, split):
     splits = f"data.splits.{split}=[{mixed}]"
     with pytest.raises(InputError, match=f"split '{split}': . of .* not below data.images .*gone/away.png") as caught:
         build(name, splits).before_training()
-    assert "data.check_images: false starts without looking" in str(caught.value)
+    assert "data.check_images: false" in str(caught.value)
     for setting in ("data.check_images=false", "data.blind=true"):
         build(name, splits, setting).before_training()
 
@@ -214,7 +225,7 @@ def test_an_empty_caption_is_named(build, tmp_path):
 
 
 def test_an_unknown_split_names_the_known_ones(build):
-    with pytest.raises(InputError, match="data.splits has no split 'tests'"):
+    with pytest.raises(InputError, match="data.splits.*'tests'"):
         build("ve").eval_records("tests")
 
 
@@ -231,7 +242,7 @@ def test_an_unknown_split_names_the_known_ones(build):
         ("vqa", "max_tokens=1", "max_tokens: expected at least 2, found 1"),
     ],
 )
-def test_settings_without_sense_are_refused(build, name, setting, message):
+def test_invalid_settings_are_refused(build, name, setting, message):
     with pytest.raises(InputError, match=message):
         build(name, setting)
 
@@ -243,13 +254,13 @@ def test_a_loss_that_is_not_finite_stops_with_step_and_losses(build, tmp_path):
         Trainer(task, task.config.train, tmp_path / "run").run()
 
 
-def test_the_message_about_memory_says_what_to_turn(build):
+def test_the_out_of_memory_message_names_the_settings(build):
     said = out_of_memory(build("ve").config)
     for name in ("model.vision.image_size", "train.batch_size (8", "train.accumulation_steps (1)", "train.recompute"):
         assert name in said
 
 
-def test_decay_spares_what_it_is_told_to(build):
+def test_decay_presets(build):
     spared = build("ve").config.train.optimizer.no_decay
     assert any("temperature" in pattern for pattern in spared)
     assert not any(

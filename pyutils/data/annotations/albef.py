@@ -24,7 +24,6 @@ from pyutils.formats.json_files import read_json
 from pyutils.text.cleaning import has_words
 
 Paths = Union[str, "os.PathLike[str]", Sequence[Union[str, "os.PathLike[str]"]]]
-VISUAL_GENOME_WEIGHT = 0.5
 DATASETS = ("vqa", "vg")
 
 
@@ -110,26 +109,14 @@ def _vqa(paths: Paths) -> Iterator[WeightedVQARecord]:
     for where, entry in _entries(paths, ("question_id", "image", "question")):
         dataset = entry.get("dataset", "vqa")
         check_known(dataset, DATASETS, "dataset", where)
-        answers, weights = _weighted(entry, dataset, where)
         yield WeightedVQARecord(
             question_id=whole_number(entry, "question_id", where),
             image=text_of(entry, "image", where),
             question=text_of(entry, "question", where),
-            answers=answers,
-            weights=weights,
+            # A human answer may be blank; it is trained on like the others.
+            answers=texts_of(entry, "answer", where, blank=True) if "answer" in entry else (),
             dataset=dataset,
         )
-
-
-def _weighted(entry: dict[str, Any], dataset: str, where: str) -> tuple[tuple[str, ...], tuple[float, ...]]:
-    if "answer" not in entry:
-        return (), ()
-    # A human answer may be blank; it is trained on like the others.
-    given = texts_of(entry, "answer", where, blank=True)
-    counts = Counter(given)
-    if dataset == "vg":
-        return tuple(counts), (VISUAL_GENOME_WEIGHT,) * len(counts)
-    return tuple(counts), tuple(count / len(given) for count in counts.values())
 
 
 def read_answer_list(path: Union[str, Path]) -> tuple[str, ...]:

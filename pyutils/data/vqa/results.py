@@ -10,7 +10,6 @@ import numpy as np
 
 from pyutils.data.annotations.fields import check_types
 from pyutils.data.records import VQARecord
-from pyutils.data.vqa.answers import AnswerVocabulary
 from pyutils.errors import InputError
 from pyutils.formats.atomic import write_json
 from pyutils.formats.json_files import check_fields, read_json
@@ -59,7 +58,7 @@ def _by_question(entries: list[dict[str, Any]], path: PathLike) -> dict[int, str
     return answers
 
 
-def as_annotations(records: Sequence[VQARecord]) -> Iterator[dict[str, Any]]:
+def as_annotations(records: Iterable[VQARecord]) -> Iterator[dict[str, Any]]:
     """Convert records to the form of the official annotations, which the official evaluation takes."""
     for record in records:
         yield {
@@ -76,7 +75,7 @@ class SplitAnswers(Predictions):
     `chosen` [n] int64: the classes chosen (see `metrics.vqa.best_answers`).
     """
 
-    def __init__(self, records: Sequence[VQARecord], chosen: np.ndarray, answers: AnswerVocabulary):
+    def __init__(self, records: Sequence[VQARecord], chosen: np.ndarray, answers: Sequence[str]):
         self.records = records
         self.texts = [answers[number] for number in chosen.tolist()]
 

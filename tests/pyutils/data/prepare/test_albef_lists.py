@@ -37,7 +37,7 @@ def test_captions_of_every_script_are_read(write, caption):
 def test_visual_genome_answer_weighs_a_half(write):
     entry = {"question_id": "7", "image": "1.jpg", "question": "Is it?", "answer": "yes", "dataset": "vg"}
     (record,) = albef.read_vqa(write([entry]))
-    assert (record.question_id, record.answers, record.weights) == (7, ("yes",), (0.5,))
+    assert (record.question_id, record.answers, record.weighted_answers()) == (7, ("yes",), {"yes": 0.5})
 
 
 def test_a_question_to_answer_is_listed_once(write):

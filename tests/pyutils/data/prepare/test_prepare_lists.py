@@ -51,8 +51,7 @@ def test_vqa_answers_weigh_their_share(tmp_path, capsys):
     made = _prepare(tmp_path, "vqa")
     train = albef.read_vqa([made / "vqa_train.json", made / "vqa_val.json"])
     assert len(train) == 20
-    assert train[1].answers == ("Yes", "no", "maybe")
-    assert train[1].weights == (0.7, 0.2, 0.1)
+    assert train[1].weighted_answers() == {"Yes": 0.7, "no": 0.2, "maybe": 0.1}
     assert train[1].image == "train2014/COCO_train2014_000000000007.jpg"
     test = albef.read_vqa(made / "vqa_test.json")
     assert (test[0].answers, test[0].image) == ((), "test2015/COCO_test2015_000000000007.jpg")
@@ -66,7 +65,7 @@ def test_visual_genome_keeps_ranked_answers(tmp_path):
     official.visual_genome(tmp_path)
     made = _prepare(tmp_path, "vqa")
     (record,) = albef.read_vqa(made / "vg_qa.json")
-    assert (record.answers, record.weights, record.dataset) == (("yes",), (0.5,), "vg")
+    assert (record.weighted_answers(), record.dataset) == ({"yes": 0.5}, "vg")
     assert (record.question_id, record.image) == (10, "VG_100K_2/1.jpg")
     _prepare(tmp_path, "vqa", "--all-vg-answers")
     assert [record.answers for record in albef.read_vqa(made / "vg_qa.json")] == [("yes",), ("on table",)]

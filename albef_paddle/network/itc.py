@@ -1,4 +1,4 @@
-"""What pre-training and retrieval share: two encoders, the contrastive loss with queues, and image-text matching."""
+"""ITC with momentum queues and ITM, shared by pre-training and retrieval (arXiv 2107.07651, section 3.2)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import paddle.nn.functional as F
 from paddle import nn
 
 from albef_paddle.config import AlbefConfig
-from albef_paddle.network.ema import Teacher
 from albef_paddle.network.negatives import Negatives, draw_negatives
 from albef_paddle.network.queues import FeatureQueue
 from albef_paddle.network.text_encoder import text_encoder
@@ -26,19 +25,19 @@ from pyutils.packages import PretrainedModel
 TOWERS = ("vision", "text", "vision_projection", "text_projection")
 
 
-class Encoded(NamedTuple):
-    """`image_tokens` `[batch, 1 + patches, width]`, `text_states` `[batch, t, hidden]`, and the unit features that are
-    compared, `image_feature` and `text_feature` `[batch, embed_dim]` float32."""
+class UnimodalOutput(NamedTuple):
+    """Hidden states `image_states` `[batch, 1 + patches, width]` and `text_states` `[batch, t, hidden]`, and their
+    normalised projections `image_features` and `text_features` `[batch, embed_dim]` float32."""
 
-    image_tokens: paddle.Tensor
+    image_states: paddle.Tensor
     text_states: paddle.Tensor
-    image_feature: paddle.Tensor
-    text_feature: paddle.Tensor
+    image_features: paddle.Tensor
+    text_features: paddle.Tensor
 
 
-class TeacherEmbeddings(NamedTuple):
-    """The teacher's features that a batch is compared with: `images` and `texts` `[n, embed_dim]` float32 and, with
-    several texts an image, `identities` `[n]` int64; this process's own batch starts at row `first`."""
+class TeacherFeatures(NamedTuple):
+    """The teacher's features: `images` and `texts` `[n, embed_dim]` float32 and, with several texts per image,
+    `identities` `[n]` int64; this process's own batch starts at row `first`."""
 
     images: paddle.Tensor
     texts: paddle.Tensor
@@ -47,9 +46,9 @@ class TeacherEmbeddings(NamedTuple):
 
 
 class ItcOutput(NamedTuple):
-    """Similarities over the temperature and their targets, `[batch, n + queue]` float32 each, the n compared rows
-    first; the loss, a scalar; inside this process's batch, `[batch, batch]` each: `image_to_text_within` and
-    `text_to_image_within`, and `positives` (bool), pairs that belong together."""
+    """Similarities divided by the temperature and their targets, `[batch, n + queue]` float32 each, the n rows of the
+    teacher first; the loss, a scalar; within this process's batch, `[batch, batch]` each: `image_to_text_within`,
+    `text_to_image_within`, and `positives` (bool)."""
 
     image_to_text: paddle.Tensor
     text_to_image: paddle.Tensor
@@ -62,56 +61,60 @@ class ItcOutput(NamedTuple):
 
 
 class ItmOutput(NamedTuple):
-    """`logits` `[3 · batch, 2]` (class 1 = they match): the pairs, each text with a wrong image, each image with a
-    wrong text; `labels` `[3 · batch]` int64; the loss, a scalar."""
+    """`logits` `[3 · batch, 2]` (class 1 = match): the pairs, each text with a negative image, each image with a
+    negative text; `labels` `[3 · batch]` int64; the loss, a scalar."""
 
     logits: paddle.Tensor
     labels: paddle.Tensor
     loss: paddle.Tensor
 
 
-def unit_feature(projection: nn.Layer, states: paddle.Tensor) -> paddle.Tensor:
-    """The feature of the first token, of length 1: `[batch, tokens, size]` → `[batch, embed_dim]` float32."""
+def unit_features(projection: nn.Layer, states: paddle.Tensor) -> paddle.Tensor:
+    """Project and normalise the first token: `[batch, tokens, size]` → `[batch, embed_dim]` float32."""
     projected = projection(states[:, 0])
     with fp32_island():
         return F.normalize(projected.astype("float32"), axis=-1)
 
 
-def encode_pairs(parts: nn.Layer, images: paddle.Tensor, input_ids: paddle.Tensor, text_mask: paddle.Tensor) -> Encoded:
-    """Images and texts through the towers of `parts` (a model or its teacher), each by itself.
+def encode_pairs(
+    parts: nn.Layer, images: paddle.Tensor, input_ids: paddle.Tensor, text_mask: paddle.Tensor
+) -> UnimodalOutput:
+    """Encode images and texts separately with `parts`, a model or its teacher.
 
     `images` `[batch, 3, size, size]` float32; `input_ids` and `text_mask` `[batch, t]` int64.
     """
-    tokens, states = parts.vision(images), parts.text.encode(input_ids, text_mask)
-    return Encoded(
-        tokens,
-        states,
-        unit_feature(parts.vision_projection, tokens),
-        unit_feature(parts.text_projection, states),
+    image_states, text_states = parts.vision(images), parts.text.encode(input_ids, text_mask)
+    return UnimodalOutput(
+        image_states,
+        text_states,
+        unit_features(parts.vision_projection, image_states),
+        unit_features(parts.text_projection, text_states),
     )
 
 
-def compared(teacher: Encoded, identities: paddle.Tensor | None = None) -> TeacherEmbeddings:
-    """What a batch is compared with where no other process takes part; `identities` `[batch]` int64."""
-    return TeacherEmbeddings(teacher.image_feature, teacher.text_feature, identities)
+def teacher_features(
+    teacher: UnimodalOutput, identities: paddle.Tensor | None = None, gather: bool = True
+) -> TeacherFeatures:
+    """Select the teacher's features; `identities` `[batch]` int64.
 
-
-def gather_compared(teacher: Encoded, identities: paddle.Tensor | None = None) -> TeacherEmbeddings:
-    """The same with the rows of every process, so that a step does not depend on how many share its batch. Every
-    process must call it with as many rows."""
-    return TeacherEmbeddings(
-        gather_rows(teacher.image_feature),
-        gather_rows(teacher.text_feature),
+    With `gather`, the rows of every process, so that a step does not depend on how many share its batch; every process
+    must then call it with the same number of rows.
+    """
+    if not gather:
+        return TeacherFeatures(teacher.image_features, teacher.text_features, identities)
+    return TeacherFeatures(
+        gather_rows(teacher.image_features),
+        gather_rows(teacher.text_features),
         None if identities is None else gather_rows(identities),
-        distributed.rank() * teacher.image_feature.shape[0],
+        distributed.rank() * teacher.image_features.shape[0],
     )
 
 
 class ContrastiveModel(PretrainedModel, nn.Layer):
-    """Image and text towers, the queue, and the matching head (class 1 = they match). A subclass adds `teacher`, which
-    holds momentum copies of the towers at least.
+    """Image and text encoders, the feature queue, and the ITM head (class 1 = match).
 
-    `with_identities`: the queue keeps image identities, for data with several texts an image.
+    A subclass adds `teacher` with momentum copies of at least `TOWERS`. `with_identities`: the queue keeps image
+    identities, for data with several texts per image.
     """
 
     def __init__(self, config: AlbefConfig, with_identities: bool):
@@ -125,17 +128,13 @@ class ContrastiveModel(PretrainedModel, nn.Layer):
         self.temperature = self.create_parameter([], default_initializer=nn.initializer.Constant(config.temperature))
         self.queue = FeatureQueue(config.embed_dim, config.queue_size, with_identities)
 
-    def make_teacher(self, names: tuple[str, ...]) -> Teacher:
-        """A teacher with copies of the parts `names`."""
-        return Teacher(self, names, self.config.momentum, self.config.teacher_dropout)
+    def itc(self, own: UnimodalOutput, others: TeacherFeatures, alpha: float) -> ItcOutput:
+        """Compute the ITC loss of a batch against the teacher's features and the queue (equations 1, 2 and 6).
 
-    def contrast(self, own: Encoded, others: TeacherEmbeddings, alpha: float) -> ItcOutput:
-        """The contrastive loss of a batch against the teacher's rows and the queue (equations 1, 2 and 6).
-
-        `alpha`: weight of the teacher's similarities in the targets. Pairs of equal identity belong together; without
-        identities each pair is its own.
+        `alpha`: weight of the teacher's similarities in the targets. Pairs of equal identity are positives; without
+        identities each pair is positive only with itself.
         """
-        here = slice(others.first, others.first + own.image_feature.shape[0])
+        here = slice(others.first, others.first + own.image_features.shape[0])
         with fp32_island():
             texts = paddle.concat([others.texts.t(), self.queue.texts], axis=1)  # [embed_dim, n + queue]
             images = paddle.concat([others.images.t(), self.queue.images], axis=1)
@@ -144,14 +143,14 @@ class ContrastiveModel(PretrainedModel, nn.Layer):
             if self.config.distill:
                 image_targets = self._distilled(others.images[here], texts, targets, alpha)
                 text_targets = self._distilled(others.texts[here], images, targets, alpha)
-            image_to_text = paddle.matmul(own.image_feature, texts) / self.temperature
-            text_to_image = paddle.matmul(own.text_feature, images) / self.temperature
+            image_to_text = paddle.matmul(own.image_features, texts) / self.temperature
+            text_to_image = paddle.matmul(own.text_features, images) / self.temperature
             loss = itc_loss(image_to_text, text_to_image, image_targets, text_targets)
         within = (image_to_text[:, here], text_to_image[:, here], targets[:, here] > 0)
         return ItcOutput(image_to_text, text_to_image, image_targets, text_targets, loss, *within)
 
-    def _positives(self, others: TeacherEmbeddings, here: slice) -> paddle.Tensor:
-        """Which columns belong to the rows `here`: `[batch, n + queue]` float32 whose rows sum to 1."""
+    def _positives(self, others: TeacherFeatures, here: slice) -> paddle.Tensor:
+        """Target distribution over the columns for the rows `here`: `[batch, n + queue]` float32, rows sum to 1."""
         rows = others.images.shape[0]
         if others.identities is None:
             return paddle.eye(rows, rows + self.queue.size)[here]
@@ -164,45 +163,44 @@ class ContrastiveModel(PretrainedModel, nn.Layer):
         similarities = paddle.matmul(features, others) / self.temperature.detach()
         return contrastive_targets(similarities, positives, alpha)
 
-    def match_scores(
+    def itm_logits(
         self,
         text_states: paddle.Tensor,
         text_mask: paddle.Tensor | None,
         memories: Sequence[KeyValue],
         attended: bool = False,
     ) -> paddle.Tensor:
-        """Matching logits `[batch, 2]` of text states `[batch, t, hidden]` with the images whose `memories` are given.
+        """Compute ITM logits `[batch, 2]` of text states `[batch, t, hidden]` with the images of `memories`.
 
-        Memories of one image serve a batch of texts. Only the state of the first token is computed in the last layer.
+        Memories of one image are shared by a batch of texts. The last layer computes only the first token.
         `attended`: see `TextEncoder.fuse`.
         """
         return self.matching(self.text.fuse(text_states, text_mask, memories, read_at=0, attended=attended)[:, 0])
 
-    def match(
+    def itm(
         self,
-        own: Encoded,
+        own: UnimodalOutput,
         text_mask: paddle.Tensor,
         memories: Sequence[KeyValue],
-        contrast: ItcOutput,
+        itc: ItcOutput,
         negatives: Negatives | None = None,
     ) -> ItmOutput:
-        """Image-text matching on the pairs of the batch and on hard negatives (equation 4).
+        """Compute the ITM loss on the pairs of the batch and on hard negatives (equation 4).
 
-        `memories` of `own.image_tokens`: projected once, then gathered for the negatives. `negatives`: draws to use
-        instead of new ones. A pair for which the batch holds no negative is left out on that side.
+        `memories` of `own.image_states` are gathered for the negatives, not projected again. `negatives`: draws to use
+        instead of new ones. A pair without a negative in the batch is ignored on that side.
         """
-        batch = own.image_feature.shape[0]
+        batch = own.image_features.shape[0]
         if negatives is None:
-            within = (contrast.image_to_text_within, contrast.text_to_image_within)
-            negatives = draw_negatives(*within, contrast.positives)
+            negatives = draw_negatives(itc.image_to_text_within, itc.text_to_image_within, itc.positives)
         rows = paddle.arange(batch, dtype="int64")
         image_rows = paddle.concat([rows, negatives.images, rows])
         text_rows = paddle.concat([rows, rows, negatives.texts])
-        logits = self.match_scores(
+        logits = self.itm_logits(
             paddle.gather(own.text_states, text_rows),
             paddle.gather(text_mask, text_rows),
             [memory.gather(image_rows) for memory in memories],
         )
-        alone = contrast.positives.all(axis=1).astype("int64") * IGNORE
+        alone = itc.positives.all(axis=1).astype("int64") * IGNORE
         labels = paddle.concat([paddle.ones([batch], dtype="int64"), alone, alone])
         return ItmOutput(logits, labels, masked_cross_entropy(logits, labels))
