@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 import paddle
 
 from pyutils.compat import adamw_kernel_
-from pyutils.optim.rule import At, Rule, Slots
+from pyutils.optim.rule import At, UpdateRule, Slots
 
 if TYPE_CHECKING:
     from paddle import Tensor
@@ -34,7 +34,7 @@ def move_moments(slots: Slots, gradient: Tensor, betas: tuple[float, float]) -> 
 
 
 @dataclass(frozen=True)
-class AdamRule(Rule):
+class AdamRule(UpdateRule):
     """Shared parts: two moments, one fused kernel call an update."""
 
     betas: tuple[float, float] = (0.9, 0.999)

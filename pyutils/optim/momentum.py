@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pyutils.optim.rule import At, Rule, Slots
+from pyutils.optim.rule import At, UpdateRule, Slots
 
 if TYPE_CHECKING:
     from paddle import Tensor
 
 
 @dataclass(frozen=True)
-class SGD(Rule):
+class SGD(UpdateRule):
     """Momentum m <- momentum m + (1 - dampening) g, started by the first gradient; L2 decay joins the gradient."""
 
     momentum: float = 0.9
