@@ -11,7 +11,7 @@ import paddle
 
 from pyutils.errors import InputError, nearest
 from pyutils.optim.clip import clip_
-from pyutils.optim.rule import At, UpdateRule, Slots
+from pyutils.optim.rule import At, Slots, UpdateRule
 
 if TYPE_CHECKING:
     from paddle import Tensor
@@ -140,7 +140,7 @@ class Optimizer:
         needed: object = f"no such parameter: {nearest(name, self._trained)}"
         if name in self._trained:
             fresh = self.rule.slots(self._trained[name].parameter.detach())
-            needed = {_STEP: [], **{slot: tensor.shape for slot, tensor in fresh.items()}}
+            needed = {_STEP: [], **{slot: list(tensor.shape) for slot, tensor in fresh.items()}}
         if found != needed:
             raise InputError(
                 f"optimizer state of {name!r} has shapes {found}, {type(self.rule).__name__} needs {needed}. "

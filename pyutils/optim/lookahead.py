@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from pyutils.optim.rule import At, UpdateRule, Slots
+from pyutils.optim.rule import At, Slots, UpdateRule
 
 if TYPE_CHECKING:
     from paddle import Tensor

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import paddle
 
-from pyutils.optim.rule import At, UpdateRule, Slots
+from pyutils.optim.rule import At, Slots, UpdateRule
 
 if TYPE_CHECKING:
     from paddle import Tensor

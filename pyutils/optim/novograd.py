@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import paddle
 
 from pyutils.optim.adam import corrections
-from pyutils.optim.rule import At, UpdateRule, Slots
+from pyutils.optim.rule import At, Slots, UpdateRule
 
 if TYPE_CHECKING:
     from paddle import Tensor
