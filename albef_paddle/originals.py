@@ -8,8 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pyutils.config import Override
-from pyutils.config.loading import docs_of
+from pyutils.config import Override, describe
 from pyutils.errors import InputError, nearest
 from pyutils.formats.yaml_text import parse_yaml
 
@@ -204,7 +203,7 @@ def as_overrides(path: Path, config_class: type) -> list[Override]:
     value that means something else here.
     """
     tree = parse_yaml(path.read_text(encoding="utf-8"), str(path))
-    known, entries = docs_of(config_class), {}
+    known, entries = {row.key for row in describe(config_class)}, {}
     for key, found in [*_translated(tree, _PLAIN, str(path), ""), *_combined(tree, path)]:
         for name, value in found.items():
             if not any(name == item or name.startswith(f"{item}.") for item in known):

@@ -84,22 +84,6 @@ def distilled_cross_entropy(logits: Tensor, labels: Tensor, teacher: Tensor, alp
     return (1.0 - alpha) * masked_cross_entropy(logits, labels) + alpha * soft
 
 
-def next_token_losses(
-    logits: Tensor, labels: Tensor, targets: Tensor | None = None, alpha: float | Tensor = 0.0
-) -> Tensor:
-    """Sum over each sequence of the cross entropy of the next token, distilled when `targets` are given.
-
-    logits `[B, T, C]`, labels `[B, T]` int64 with `IGNORE` at padding, targets `[B, T - 1, C]` the teacher's
-    distributions for positions 1 to T - 1. Returns float32 `[B]`.
-    """
-    logits, labels = logits[:, :-1], labels[:, 1:]
-    hard = token_losses(logits, labels).sum(axis=1)
-    if targets is None:
-        return hard
-    soft = soft_token_losses(logits, targets.detach()) * (labels != IGNORE).astype("float32")
-    return (1.0 - alpha) * hard + alpha * soft.sum(axis=1)
-
-
 def mean_bce(logits: Tensor, targets: Tensor) -> Tensor:
     """Binary cross entropy with logits, averaged over all entries; logits and targets in [0, 1] share their shape."""
     return F.binary_cross_entropy_with_logits(logits.astype("float32"), targets.astype("float32"), reduction="mean")

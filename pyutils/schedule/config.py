@@ -21,20 +21,14 @@ class EpochConfig:
     warmup_epochs: int = setting(1, "Warm-up, in blocks of `warmup_block` iterations of the first epoch.")
     warmup_block: int = setting(100, "Iterations of one warm-up block.")
     epochs: Optional[int] = setting(None, "Length of one cycle in epochs; empty: the run's epochs.")
-    cooldown_epochs: int = setting(
-        0, "Ignored (kept for ALBEF's files): after the last cycle the rate stays min_lr."
-    )
-    decay_rate: float = setting(
-        1.0, "Factor on the rate per cosine cycle, per step or per plateau."
-    )
+    cooldown_epochs: int = setting(0, "Ignored (kept for ALBEF's files): after the last cycle the rate stays min_lr.")
+    decay_rate: float = setting(1.0, "Factor on the rate per cosine cycle, per step or per plateau.")
     decay_epochs: float = setting(30.0, "Epochs between two steps of albef_step.")
     patience_epochs: int = setting(10, "Epochs without improvement before albef_plateau lowers the rate.")
     higher_is_better: bool = setting(True, "Direction of the metric of albef_plateau.")
     cycle_mul: float = setting(1.0, "Length of each cycle relative to the one before.")
     cycle_limit: int = setting(1, "Number of cycles; 0: no limit.")
-    noise: list[float] = setting(
-        [], "Fractions of the epochs where noise starts and ends; empty: no noise."
-    )
+    noise: list[float] = setting([], "Fractions of the epochs where noise starts and ends; empty: no noise.")
     noise_pct: float = setting(0.67, "Largest relative size of the noise.")
     noise_seed: int = setting(42, "Seed of the noise.")
 

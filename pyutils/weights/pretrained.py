@@ -14,7 +14,7 @@ import numpy as np
 import yaml
 
 from pyutils.config import to_yaml
-from pyutils.config.conversion import Place, convert
+from pyutils.config.conversion import ConfigPath, convert
 from pyutils.config.loading import parse_config
 from pyutils.errors import InputError, nearest
 from pyutils.formats.atomic import PathLike, check_replaceable
@@ -199,7 +199,7 @@ def _changed(config: Any, changes: Mapping[str, Any]) -> Any:
         _field(config, name)
         owner, _, field = name.rpartition(".")
         hints = get_type_hints(type(_field(config, owner) if owner else config))
-        typed[name] = convert(value, hints[field], Place((name,), {}, "from_pretrained"))
+        typed[name] = convert(value, hints[field], ConfigPath((name,), {}, "from_pretrained"))
     return _with_fields(config, typed)
 
 
