@@ -1,4 +1,4 @@
-"""VCR with two models: answers from one, rationales after each of the four answers from the other."""
+"""VCR with two models: one predicts answers, the other rationales given each of the four answers."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pyutils.metrics.vcr_results import JointPredictions
 
 
 def joint_predictions(answers: SplitTask, rationales: Any, split: str) -> JointPredictions:
-    """Predictions of the Q→A task `answers` and the QA→R task `rationales` for `split`.
+    """Return the predictions of the Q→A task `answers` and the QA→R task `rationales` for `split`.
 
-    `predict` of both gives `ChoicePredictions`; `collate` of `rationales` takes the number `given_answer`.
+    Both predict `ChoicePredictions`; `rationales.collate` takes the number `given_answer`.
     """
     settings = rationales.config.train
     collates = [partial(rationales.collate, given_answer=number) for number in range(CHOICES)]
