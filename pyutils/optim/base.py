@@ -22,7 +22,7 @@ _RATE = "lr"
 
 @dataclass
 class Trained:
-    """One trained parameter: structured name, tensor, factor on the rate, weight decay, updates so far."""
+    """A trained parameter: structured name, tensor, factor on the learning rate, weight decay, number of updates."""
 
     name: str
     parameter: Tensor
@@ -32,7 +32,7 @@ class Trained:
 
 
 class Optimizer:
-    """Applies `rule` to every parameter that has a gradient; one without neither moves nor decays nor ages.
+    """Applies `rule` to every parameter that has a gradient; others keep value, state and step count.
 
     Gradients are read from `parameter.grad` and clipped in place. `paddle.amp.GradScaler` accepts an instance like an
     optimizer of Paddle.
