@@ -100,7 +100,7 @@ def reasoning(checkpoint: PathLike) -> Exportable:
     return _classifier(checkpoint, AlbefForReasoning, 2)
 
 
-def _classifier(checkpoint: PathLike, model_class: type, images: int) -> Exportable:
+def _classifier(checkpoint: PathLike, model_class: Any, images: int) -> Exportable:
     model = model_class.from_pretrained(checkpoint)
     return _exportable(_Classifying(model), RunFolder(checkpoint), model.config, ["logits"], _CAPTION_TOKENS, images)
 

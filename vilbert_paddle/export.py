@@ -57,7 +57,8 @@ def exportable(checkpoint: PathLike, head: str) -> Exportable:
         "task_number": int(run.config.get("task_number") or 0) if config.task_tokens else None,
         "answers": answers[0].name if answers else "",
     }
-    inputs = {**region_inputs(config.region_dim), "region_boxes": ([None, None, 5], "float32")}
+    inputs = region_inputs(config.region_dim)
+    inputs["region_boxes"] = ([None, None, 5], "float32")
     if config.task_tokens:
         inputs["task_ids"] = ([None, 1], "int64")
     rows = 2 if head == "pair" else 1

@@ -51,7 +51,8 @@ def question_answering(checkpoint: PathLike) -> Exportable:
     configured = (run.config.get("vqa") or {}).get("answers")
     answers = run.answer_list(configured, "answers.txt", model.classifier.weight.shape[-1])
     config = model.own_config()
-    inputs = {**region_inputs(config.visual_dim), "region_token_type_ids": ([None, None], "int64")}
+    inputs = region_inputs(config.visual_dim)
+    inputs["region_token_type_ids"] = ([None, None], "int64")
 
     def example(number: int) -> dict[str, np.ndarray]:
         arrays = region_example(number, 1, config.vocab_size, config.visual_dim)

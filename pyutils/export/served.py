@@ -76,13 +76,13 @@ class ServedModel:
     """
 
     special_in_text: ClassVar[bool] = False
-    read_answers: ClassVar[Optional[Callable[[Path], Any]]] = None
+    read_answers: ClassVar[Any] = None  # static method: path -> answers
 
     def __init__(self, folder: PathLike, **options) -> None:
         self.predictor = StaticPredictor(folder, **options)
         self.settings = self.predictor.settings
         self.tokenizer = WordPiece(Path(folder) / VOCABULARY, special_in_text=self.special_in_text)
-        self.answers = self.read_answers(Path(folder) / self.settings["answers"]) if self.read_answers else ()
+        self.answers: Any = self.read_answers and self.read_answers(Path(folder) / self.settings["answers"])
 
     def check_regions(self, texts: Sequence[str], regions: Sequence[RegionFeatures], kind: str) -> None:
         """Raise InputError unless there is one image of the right feature dimension per text."""

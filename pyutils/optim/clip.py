@@ -22,9 +22,13 @@ def total_norm(gradients: Sequence[Tensor]) -> Tensor:
 
 def clip_(gradients: Sequence[Tensor], mode: str, clip_norm: float) -> Tensor | None:
     """Clip in place by `mode` (`global`, `per_parameter`, `none`); return the norm before it, for `global` only."""
-    groups = {"global": [gradients], "per_parameter": [[gradient] for gradient in gradients], "none": []}[mode]
+    groups: dict[str, list[Sequence[Tensor]]] = {
+        "global": [gradients],
+        "per_parameter": [[gradient] for gradient in gradients],
+        "none": [],
+    }
     norm = None
-    for group in groups:
+    for group in groups[mode]:
         norm = total_norm(group)
         _shrink_(group, norm, clip_norm)
     return norm if mode == "global" else None
