@@ -238,4 +238,4 @@ def test_evaluation_takes_the_configuration_of_the_run_and_prediction_a_folder_o
     (tmp_path / "file").write_text("mine")
     refused = run(*predict, "--split", "test", "--output_dir", str(tmp_path / "file"))
     assert refused.returncode == 2
-    assert "is a file; name a folder" in refused.stderr
+    assert "is a file" in refused.stderr
