@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Union
 
-from pyutils.config import Override
-from pyutils.config.loading import docs_of
+from pyutils.config import Override, describe
 from pyutils.errors import InputError, nearest
 from pyutils.formats.json_files import read_json
 from pyutils.formats.yaml_text import parse_yaml
@@ -168,7 +167,7 @@ def as_overrides(path: Path, config_class: type) -> list[Override]:
     Raises InputError naming file and key: an unknown key, one that this task does not have, or an unsupported value.
     """
     tree = parse_yaml(path.read_text(encoding="utf-8"), str(path))
-    known, entries = docs_of(config_class), {}
+    known, entries = {row.key for row in describe(config_class)}, {}
     for key, found in [*_translated(tree, _KEYS, str(path), ""), *_combined(tree, path)]:
         for name, value in found.items():
             if not any(name == item or name.startswith(f"{item}.") for item in known):

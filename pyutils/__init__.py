@@ -1,4 +1,4 @@
-"""The layer that the three model packages share. Importing it prepares the CPU before Paddle loads."""
+"""The library that the three model packages share. Importing it sets up the CPU before Paddle is imported."""
 
 from pyutils import runtime
 

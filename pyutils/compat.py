@@ -1,11 +1,12 @@
-"""Everything whose spelling depends on the Paddle version, in one place. Importing it imports Paddle.
+"""Code that depends on the Paddle version (tested with 3.3.1 and 2.6.2) or on its private functions.
 
-Tested with 3.3.1 and 2.6.2. On import the process gets the thread count of `pyutils.runtime.thread_count()`.
+Importing this module imports Paddle and sets the thread count to `pyutils.runtime.thread_count()`.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from functools import lru_cache
 
 import numpy as np
@@ -14,48 +15,36 @@ import paddle.nn.functional as F
 
 from pyutils import runtime
 
-
-def _version_numbers(text: str) -> tuple[int, ...]:
-    """(3, 3, 1) from "3.3.1", "3.3.1-rc0" or "3.3.1.post118"."""
-    numbers = []
-    for part in text.replace("-", ".").split(".")[:3]:
-        if not part.isdigit():
-            break
-        numbers.append(int(part))
-    return tuple(numbers)
+PADDLE_VERSION = tuple(int(number) for number in re.findall(r"\d+", paddle.__version__)[:3])
+"""(3, 3, 1) for "3.3.1", "3.3.1-rc0" and "3.3.1.post118"."""
 
 
-PADDLE_VERSION: tuple[int, ...] = _version_numbers(paddle.__version__)
+def use_cpu_threads(count: int | None = None) -> None:
+    """Let Paddle's CPU kernels use `count` threads, by default `runtime.thread_count()`.
 
-
-def use_cpu_threads(count: int | None = None) -> int:
-    """Let Paddle's CPU kernels use `count` threads (default: `runtime.thread_count()`) and return that number.
-
-    Paddle reads OMP_NUM_THREADS only while it loads and takes one thread without it, so a call is needed afterwards.
+    Paddle reads OMP_NUM_THREADS only while it is imported, and uses one thread without it.
     """
-    count = runtime.thread_count() if count is None else max(1, int(count))
-    paddle.base.core.set_num_threads(count)
-    return count
+    paddle.base.core.set_num_threads(count or runtime.thread_count())
 
 
 def use_plain_layouts() -> None:
-    """On a machine without GPU, let transposes write what they return.
+    """Without a GPU, let transposes copy.
 
-    With Paddle's strided views a transpose costs nothing, but on the CPU each later kernel then copies element by
-    element: merging attention heads took 6.7 ms instead of 0.2.
+    Paddle's strided views make a transpose free, but on the CPU each later kernel then copies element by element:
+    merging attention heads took 6.7 ms instead of 0.2.
     """
     if not has_gpu():
         paddle.set_flags({"FLAGS_use_stride_kernel": False})
 
 
 def has_gpu() -> bool:
-    """Whether this Paddle build can use a CUDA device of this machine."""
+    """Return True if Paddle can use a CUDA device of this machine."""
     return bool(paddle.device.is_compiled_with_cuda()) and paddle.device.cuda.device_count() > 0
 
 
 def fused_attention_available(queries: paddle.Tensor) -> bool:
-    """Whether a fused attention kernel exists for `queries` `[batch, heads, tokens, head_dim]` (a GPU, half precision,
-    head_dim a multiple of 8 up to 256); on the CPU the explicit form is as fast."""
+    """Return True if a fused kernel exists for `queries` `[batch, heads, tokens, head_dim]`: GPU, half precision,
+    head_dim a multiple of 8 up to 256. On the CPU the explicit form is as fast."""
     head_dim = queries.shape[-1]
     half = queries.dtype in (paddle.float16, paddle.bfloat16)
     return half and queries.place.is_gpu_place() and head_dim % 8 == 0 and head_dim <= 256
@@ -85,11 +74,9 @@ def scaled_dot_product_attention(
 
 
 def recompute(layer: paddle.nn.Layer, *inputs, **named):
-    """Run `layer` without keeping its activations; they are computed again in the backward pass.
-
-    Only the hook-based form sees tensors inside `named` and in tuples, and parameters of a layer none of whose inputs
-    has a gradient. 2.6 cannot repeat dropout draws on the CPU in that form; there the layer simply runs.
-    """
+    """Run `layer` without storing activations; the backward pass recomputes them."""
+    # Only the form with hooks supports tensors in `named` and in tuples, and layers whose inputs have no gradient.
+    # On the CPU, 2.6 cannot repeat dropout in that form: no recomputation.
     from paddle.distributed.fleet.utils import recompute as paddle_recompute
 
     if PADDLE_VERSION < (3,) and not has_gpu():
@@ -106,22 +93,22 @@ def adamw_kernel_(
     eps: float,
     decay: float,
 ) -> None:
-    """Paddle's fused AdamW kernel with every bias correction left to the caller; parameter and moments change in place.
+    """Run Paddle's fused AdamW kernel without bias correction; parameter and moments change in place.
 
         moment1 <- beta1 moment1 + (1 - beta1) gradient          moment2 alike with the gradient squared
         parameter <- (1 - decay) parameter - step_size moment1 / (sqrt(moment2) + eps)
 
-    All tensors share shape, dtype and place. `decay` is the share that is taken off the parameter (rate x weight
-    decay), not a coefficient; one other than 0 needs a `step_size` other than 0. The kernel is private to Paddle and
-    its arguments differ between releases: 3.x has a third moment and `amsgrad`.
+    All tensors have one shape, dtype and place. `decay` is learning rate x weight decay; other than 0 it needs a
+    `step_size` other than 0.
     """
-    # The kernel takes 1 - beta in single precision: for 0.999 that is 4.7e-5 too much. Both moments come out that much
-    # larger; step size and eps take the factor back.
+    # The kernel computes 1 - beta in single precision, for 0.999 a relative 4.7e-5 too large, and so are both moments;
+    # step size and eps compensate.
     first, second = (float(np.float32(1.0) - np.float32(beta)) / (1.0 - beta) for beta in betas)
     step_size, eps = step_size * math.sqrt(second) / first, eps * math.sqrt(second)
     rate = _one_number(step_size, parameter.dtype, str(parameter.place))
     no_power = _one_number(0.0, parameter.dtype, str(parameter.place))  # switches the kernel's own correction off
     coefficient = decay / step_size if decay else 0.0
+    # The kernel is private; that of 3.x has a third moment and `amsgrad`.
     third_moment, amsgrad = ([None], [False]) if PADDLE_VERSION >= (3,) else ([], [])
     # fmt: off
     paddle._C_ops.adamw_(
@@ -133,23 +120,21 @@ def adamw_kernel_(
 
 @lru_cache(maxsize=256)
 def _one_number(value: float, dtype: paddle.dtype, place: str) -> paddle.Tensor:
-    """`[value]` on the present device, which is `place`; kept, because the parameters of a step share a few values."""
+    """Return `[value]` on the current device `place`; cached, because the parameters of a step share a few values."""
     return paddle.full([1], value, dtype=dtype)
 
 
 def squared_norm(tensor: paddle.Tensor) -> paddle.Tensor:
-    """Sum of squares as a scalar tensor of the same dtype, by the kernel that Paddle's own gradient clipping uses."""
+    """Return the sum of squares as a scalar tensor of the same dtype, by the kernel of Paddle's gradient clipping."""
     return paddle._C_ops.squared_l2_norm(tensor).reshape([])
+
+
+def stop_data_workers(iterator) -> None:
+    """End the worker processes of a multi-process `paddle.io.DataLoader` iterator at once."""
+    # Its own clean-up waits for garbage collection, which its reader thread prevents; Paddle reports workers that are
+    # killed at the end of the program as failures. Private to Paddle, alike in 2.6 and 3.x.
+    iterator._try_shutdown_all()
 
 
 use_cpu_threads()
 use_plain_layouts()
-
-
-def stop_data_workers(iterator) -> None:
-    """End the worker processes of a multi-process `paddle.io.DataLoader` iterator now.
-
-    Its own clean-up waits for the garbage collector, which its reader thread keeps off; workers that are still there
-    when the program ends are killed, and Paddle reports each as a failure. Private to Paddle, alike in 2.6 and 3.x.
-    """
-    iterator._try_shutdown_all()

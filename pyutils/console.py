@@ -1,4 +1,4 @@
-"""Console output: messages and progress bars of the main process, and tables of results."""
+"""Console output of the main process: messages, progress bars and tables."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from pyutils.formats.atomic import atomic_write
 
 
 def on_terminal() -> bool:
-    """Whether the console is a terminal, which can show a progress bar."""
+    """Return True if the console is a terminal, which can show a progress bar."""
     return sys.stderr.isatty()
 
 
 def progress(batches: Iterable[Any], title: str) -> Iterator[Any]:
-    """`batches` with a progress bar on the main process's terminal; without one elsewhere."""
+    """Iterate over `batches`, with a progress bar on the terminal of the main process."""
     hidden = not (on_terminal() and distributed.is_main())
     return iter(tqdm(batches, desc=title, disable=hidden, leave=False, dynamic_ncols=True))
 
 
 def say(message: str) -> None:
-    """Print one line on the main process, above a progress bar if there is one."""
+    """Print one line in the main process, above a progress bar if there is one."""
     if distributed.is_main():
         tqdm.write(message, file=sys.stderr)
 
 
 def markdown_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> str:
-    """Rows of named values as a Markdown table; numbers are right-aligned, missing values empty."""
+    """Format rows of named values as a Markdown table; numbers are right-aligned, missing values empty."""
     columns = list(columns or dict.fromkeys(name for row in rows for name in row))
     texts = [[short(row[name]) if name in row else "" for name in columns] for row in rows]
     numeric = [all(isinstance(row.get(name, 0), (int, float)) for row in rows) for name in columns]
@@ -46,14 +46,14 @@ def markdown_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | N
 
 
 def write_table(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> None:
-    """Write `markdown_table` to a file, on the main process."""
+    """Write `markdown_table` to a file in the main process."""
     if distributed.is_main():
         with atomic_write(path) as stream:
             stream.write(markdown_table(rows, columns))
 
 
 def short(value: Any) -> str:
-    """`value` as text; a float with 4 decimals, or in scientific notation where those would hide it."""
+    """Format `value`; a float with 4 decimals, or in scientific notation if it is very small or large."""
     if not isinstance(value, float):
         return str(value)
     return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e5 else f"{value:.3e}"

@@ -1,7 +1,7 @@
-"""Processes of one run: ranks, gathers and barriers. Every function works in a single process too, as the identity.
+"""Ranks, gathers and barriers of the processes of a run; the identity in a single process.
 
-Collectives must be called by every process in the same order. Gathers go through equal-sized pieces, because Paddle
-aborts the process when tensors of unequal shapes are gathered.
+All processes must call collectives in the same order. Gathers use pieces of equal size, because Paddle aborts when
+tensors of unequal shapes are gathered.
 """
 
 from __future__ import annotations
@@ -19,34 +19,34 @@ _PIECE_BYTES = 64 << 20
 
 
 def initialize() -> None:
-    """Join the processes that `paddle.distributed.launch` started, once, each on its own device."""
+    """Join the processes of `paddle.distributed.launch`, each on its own device; repeated calls have no effect."""
     if world_size() > 1 and not dist.is_initialized():
         dist.init_parallel_env()
 
 
 def rank() -> int:
-    """Number of this process, 0 … world_size() - 1."""
+    """Return the number of this process, 0 … world_size() - 1."""
     return int(os.environ.get("PADDLE_TRAINER_ID", "0")) if world_size() > 1 else 0
 
 
 def world_size() -> int:
-    """Number of processes of the run."""
+    """Return the number of processes."""
     return int(os.environ.get("PADDLE_TRAINERS_NUM", "1"))
 
 
 def is_main() -> bool:
-    """Whether this process writes files and prints."""
+    """Return True in the process that writes files and prints."""
     return rank() == 0
 
 
 def barrier() -> None:
-    """Wait until every process is here."""
+    """Wait for all processes."""
     if world_size() > 1:
         dist.barrier()
 
 
 def all_gather_objects(value: Any) -> list[Any]:
-    """[value of rank 0, value of rank 1, …] on every process, for any picklable values of any sizes."""
+    """Return [value of rank 0, value of rank 1, …] on every process; values are picklable and of any size."""
     if world_size() == 1:
         return [value]
     own = np.frombuffer(pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL), dtype=np.uint8)
@@ -62,9 +62,9 @@ def all_gather_objects(value: Any) -> list[Any]:
 
 
 def gather_rows(tensor: paddle.Tensor) -> paddle.Tensor:
-    """The rows `[n, …]` of all processes below each other, `[processes * n, …]`, in order of rank and without gradient.
+    """Concatenate the rows `[n, …]` of all processes to `[processes * n, …]` by rank, without gradient.
 
-    Every process must give the same shape and dtype, as training batches have them.
+    Shape and dtype must be equal in all processes.
     """
     tensor = tensor.detach()
     if world_size() == 1:
@@ -75,7 +75,7 @@ def gather_rows(tensor: paddle.Tensor) -> paddle.Tensor:
 
 
 def all_reduce_sum(values: Mapping[str, float]) -> dict[str, float]:
-    """Sum over processes of named numbers (float64; every process gives the same names)."""
+    """Sum named numbers over processes in float64; the names must be equal in all processes."""
     if world_size() == 1:
         return dict(values)
     own = np.array(list(values.values()), dtype=np.float64)
@@ -84,12 +84,12 @@ def all_reduce_sum(values: Mapping[str, float]) -> dict[str, float]:
 
 
 def any_process(flag: bool) -> bool:
-    """Whether `flag` holds on at least one process."""
+    """Return True if `flag` is set in at least one process."""
     return all_reduce_sum({"flag": float(flag)})["flag"] > 0
 
 
 def broadcast_state(layer: paddle.nn.Layer) -> None:
-    """Give every process the parameters and buffers of rank 0, those that are not trained included."""
+    """Copy all parameters and buffers of rank 0 to every process."""
     if world_size() == 1:
         return
     with paddle.no_grad():
@@ -98,7 +98,7 @@ def broadcast_state(layer: paddle.nn.Layer) -> None:
 
 
 def _gather_equal(array: np.ndarray) -> list[np.ndarray]:
-    """The arrays of all processes, which must agree in shape and dtype."""
+    """Return the arrays of all processes, which have one shape and dtype."""
     received: list[paddle.Tensor] = []
     dist.all_gather(received, paddle.to_tensor(array))
     return [tensor.numpy() for tensor in received]

@@ -1,4 +1,4 @@
-"""The error that speaks to the user, and the suggestion it ends with."""
+"""The error for wrong user input, and suggestions for messages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _MOST_NAMES_LISTED = 12
 
 
 class InputError(ValueError):
-    """Data, a configuration or a command line that the user can put right.
+    """Wrong data, configuration or command line, which the user can fix.
 
     The message names the file, the entry, the expected and the found value, and the remedy. Command lines print it
     without a traceback and exit with status 2 (`pyutils.config.command_line.run_main`).
@@ -17,7 +17,7 @@ class InputError(ValueError):
 
 
 def closest(name: str, known: Iterable[str]) -> str | None:
-    """The member of `known` most like `name`, or None when none resembles it."""
+    """Return the entry of `known` most similar to `name`, or None if none is similar."""
     names = sorted({str(item) for item in known})
     by_folded = {item.lower().replace("-", "_"): item for item in names}
     matches = difflib.get_close_matches(str(name).lower().replace("-", "_"), by_folded, n=1, cutoff=0.6)
@@ -25,7 +25,7 @@ def closest(name: str, known: Iterable[str]) -> str | None:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """The end of an «unknown name» message: `did you mean "vqa"?`, else the known names, never empty.
+    """Return the end of a message about an unknown name: `did you mean "vqa"?`, else the known names.
 
     Use as `InputError(f"{path}: unknown split {name!r}: {nearest(name, splits)}")`.
     """

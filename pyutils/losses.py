@@ -1,7 +1,7 @@
-"""Losses as pure functions. Shapes: B batch, T tokens, C classes, A answers, R regions, D feature size, Q queue length.
+"""Losses as pure functions. Shapes: B batch, C classes, A answers, R regions, D feature size, Q queue length.
 
-Every function computes in float32 whatever the precision of its inputs, and divides by the number of valid entries
-itself, because Paddle's own reductions differ between releases.
+Every function computes in float32 and divides by the number of valid entries itself, because Paddle's reductions differ
+between releases.
 """
 
 from __future__ import annotations
@@ -19,17 +19,14 @@ _SMOOTH = 1e-4  # ALBEF adds it to similarities before they become sampling weig
 
 
 def mean_where(values: Tensor, valid: Tensor) -> Tensor:
-    """Sum of `values` where `valid` (bool or 0/1, same shape) over the number of these; 0 when there is none."""
+    """Mean of `values` where `valid` (bool or 0/1, same shape); 0 without any."""
     valid = valid.astype("float32")
     return paddle.sum(values * valid) / paddle.clip(paddle.sum(valid), min=1.0)
 
 
 def log_softmax(logits: Tensor) -> Tensor:
-    """log softmax over the last axis, any shape.
-
-    On the CPU it is put together from other operators: Paddle's own kernel takes a time quadratic in the number of
-    classes there, 14 s for 64 words of a vocabulary of 30,522.
-    """
+    """log softmax over the last axis, any shape."""
+    # Paddle's CPU kernel is quadratic in the number of classes: 14 s for 64 tokens and a vocabulary of 30,522.
     if not logits.place.is_cpu_place():
         return F.log_softmax(logits, axis=-1)
     shifted = logits - logits.detach().max(axis=-1, keepdim=True)
@@ -39,8 +36,7 @@ def log_softmax(logits: Tensor) -> Tensor:
 def token_losses(logits: Tensor, labels: Tensor, ignore_index: int = IGNORE, smoothing: float = 0.0) -> Tensor:
     """Cross entropy of every label, 0 at `ignore_index`.
 
-    logits `[..., C]` float, labels `[...]` int64, smoothing in [0, 1): share of the target spread evenly over all
-    classes. Returns float32 `[...]`.
+    logits `[..., C]` float, labels `[...]` int64, smoothing in [0, 1): label smoothing. Returns float32 `[...]`.
     """
     valid = labels != ignore_index
     classes = paddle.where(valid, labels, paddle.zeros_like(labels))
@@ -52,7 +48,7 @@ def token_losses(logits: Tensor, labels: Tensor, ignore_index: int = IGNORE, smo
 
 
 def masked_cross_entropy(logits: Tensor, labels: Tensor, ignore_index: int = IGNORE, smoothing: float = 0.0) -> Tensor:
-    """`token_losses` averaged over the labels that are not `ignore_index`; 0, with zero gradients, when there is none.
+    """Mean of `token_losses` over the labels other than `ignore_index`; 0, with zero gradients, without any.
 
     Returns a float32 scalar.
     """
@@ -65,17 +61,17 @@ def soft_token_losses(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def soft_target_cross_entropy(logits: Tensor, targets: Tensor, valid: Tensor | None = None) -> Tensor:
-    """`soft_token_losses` averaged over the rows that `valid` marks.
+    """Mean of `soft_token_losses` over the rows of `valid`.
 
-    logits and targets `[..., C]` float, valid `[...]` bool or 0/1 (default: every row). Returns a float32 scalar, 0
-    when no row is valid.
+    logits and targets `[..., C]` float, valid `[...]` bool or 0/1 (default: all). Returns a float32 scalar, 0 without a
+    valid row.
     """
     losses = soft_token_losses(logits, targets)
     return losses.mean() if valid is None else mean_where(losses, valid)
 
 
 def distilled_cross_entropy(logits: Tensor, labels: Tensor, teacher: Tensor, alpha: float | Tensor) -> Tensor:
-    """(1 - alpha) hard + alpha soft cross entropy over the labelled tokens: momentum distillation (ALBEF, §3.3, eq. 7).
+    """(1 - alpha) hard + alpha soft cross entropy of the labelled tokens: momentum distillation (ALBEF, §3.3, eq. 7).
 
     logits and teacher logits `[..., C]`, labels `[...]` int64 with `IGNORE` elsewhere. No gradient reaches the teacher.
     """
@@ -84,42 +80,24 @@ def distilled_cross_entropy(logits: Tensor, labels: Tensor, teacher: Tensor, alp
     return (1.0 - alpha) * masked_cross_entropy(logits, labels) + alpha * soft
 
 
-def next_token_losses(
-    logits: Tensor, labels: Tensor, targets: Tensor | None = None, alpha: float | Tensor = 0.0
-) -> Tensor:
-    """Sum over each sequence of the cross entropy of the next token, distilled when `targets` are given.
-
-    logits `[B, T, C]`, labels `[B, T]` int64 with `IGNORE` at padding, targets `[B, T - 1, C]` the teacher's
-    distributions for positions 1 to T - 1. Returns float32 `[B]`.
-    """
-    logits, labels = logits[:, :-1], labels[:, 1:]
-    hard = token_losses(logits, labels).sum(axis=1)
-    if targets is None:
-        return hard
-    soft = soft_token_losses(logits, targets.detach()) * (labels != IGNORE).astype("float32")
-    return (1.0 - alpha) * hard + alpha * soft.sum(axis=1)
-
-
 def mean_bce(logits: Tensor, targets: Tensor) -> Tensor:
-    """Binary cross entropy with logits, averaged over all entries; logits and targets in [0, 1] share their shape."""
+    """Binary cross entropy with logits, mean over all entries; logits and targets in [0, 1] of one shape."""
     return F.binary_cross_entropy_with_logits(logits.astype("float32"), targets.astype("float32"), reduction="mean")
 
 
 def vqa_bce(logits: Tensor, targets: Tensor) -> Tensor:
-    """Binary cross entropy with logits, summed over the last axis and averaged over the rest.
+    """Binary cross entropy with logits, sum over the last axis, mean over the others.
 
-    logits and targets (soft scores in [0, 1]) `[B, A]`; ViLBERT scores regions `[B, R]` with it. Equals the mean over
-    all entries times A.
+    logits and targets (soft scores in [0, 1]) `[B, A]`, or `[B, R]` for ViLBERT's grounding.
     """
     return mean_bce(logits, targets) * logits.shape[-1]
 
 
 def kl_unnormalised(logits: Tensor, targets: Tensor) -> Tensor:
-    """`sum(t log t - t log_softmax(logits))` over all entries divided by the batch; 0 log 0 counts 0.
+    """`sum(t log t - t log_softmax(logits))` over all entries divided by the batch size, with 0 log 0 = 0.
 
     logits and targets `[B, ...]`, classes last; targets need not sum to 1 (VQA scores of VisualBERT's authors; phrase
-    targets `[B, phrases, R]`, whose rows of padding are all 0). A logit of the float minimum is harmless where the
-    target is 0.
+    targets `[B, phrases, R]` with zero rows as padding). Where a target is 0, a logit may be the float minimum.
     """
     return paddle.sum(_kl_terms(logits, targets)) / logits.shape[0]
 
@@ -133,7 +111,7 @@ def _kl_terms(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def masked_region_kl(logits: Tensor, targets: Tensor, masked: Tensor) -> Tensor:
-    """KL divergence from the detector's class distribution, averaged over the masked regions (ViLBERT, §3.1).
+    """KL divergence from the detector's class distribution, mean over the masked regions (ViLBERT, §3.1).
 
     logits and targets `[B, R, C]`, masked `[B, R]` bool or 0/1. Returns a float32 scalar, 0 without a masked region.
     """
@@ -141,7 +119,7 @@ def masked_region_kl(logits: Tensor, targets: Tensor, masked: Tensor) -> Tensor:
 
 
 def masked_region_regression(predicted: Tensor, features: Tensor, masked: Tensor) -> Tensor:
-    """Squared error of the masked regions' features, averaged over them and their D numbers.
+    """Mean squared error of the features of the masked regions.
 
     predicted and features `[B, R, D]`, masked `[B, R]` bool or 0/1. Returns a float32 scalar, 0 without a masked
     region.
@@ -153,8 +131,8 @@ def masked_region_regression(predicted: Tensor, features: Tensor, masked: Tensor
 def masked_region_nce(predicted: Tensor, features: Tensor, negatives: Tensor, masked: Tensor) -> Tensor:
     """Noise-contrastive loss: cross entropy of [own feature, negatives] · prediction, own first.
 
-    predicted and features `[B, R, D]`, negatives `[B, R, K]` int64 rows of `features` seen as `[B R, D]`, masked
-    `[B, R]` bool or 0/1. Returns the mean over the masked regions, 0 without any.
+    predicted and features `[B, R, D]`, negatives `[B, R, K]` int64 rows of `features` as `[B R, D]`, masked `[B, R]`
+    bool or 0/1. Returns the mean over the masked regions, 0 without any.
     """
     batch, regions, size = features.shape
     others = paddle.gather(features.reshape([-1, size]), negatives.reshape([-1]))
@@ -164,7 +142,7 @@ def masked_region_nce(predicted: Tensor, features: Tensor, negatives: Tensor, ma
 
 
 def contrastive_positives(identities: Tensor, all_identities: Tensor) -> Tensor:
-    """Columns that share each row's identity: `[B]` and `[B + Q]` int64 -> `[B, B + Q]` float32 whose rows sum to 1."""
+    """Equal identities: `[B]` and `[B + Q]` int64 -> `[B, B + Q]` float32, normalised to rows of sum 1."""
     same = (identities.unsqueeze(1) == all_identities.unsqueeze(0)).astype("float32")
     return same / same.sum(axis=1, keepdim=True)
 
@@ -172,15 +150,15 @@ def contrastive_positives(identities: Tensor, all_identities: Tensor) -> Tensor:
 def contrastive_targets(teacher_similarities: Tensor, positives: Tensor, alpha: float | Tensor) -> Tensor:
     """alpha softmax(teacher) + (1 - alpha) positives (ALBEF, §3.3, eq. 6).
 
-    teacher_similarities (already divided by the temperature) and positives `[B, B + Q]`. Returns float32 of that shape
-    without gradient.
+    teacher_similarities (divided by the temperature) and positives `[B, B + Q]`. Returns float32 of that shape without
+    gradient.
     """
     teacher = F.softmax(teacher_similarities.detach().astype("float32"), axis=1)
     return alpha * teacher + (1.0 - alpha) * positives.astype("float32")
 
 
 def itc_loss(image_to_text: Tensor, text_to_image: Tensor, image_targets: Tensor, text_targets: Tensor) -> Tensor:
-    """Image-text contrastive loss (ALBEF, §3.2, eq. 2): mean of both directions' soft cross entropy.
+    """Image-text contrastive loss (ITC; ALBEF, §3.2, eq. 2): mean soft cross entropy of both directions.
 
     All `[B, B + Q]`: similarities divided by the temperature, and their target distributions.
     """

@@ -1,11 +1,10 @@
 """CPU set-up that must happen before Paddle is imported.
 
-Paddle's CPU wheel runs one thread, its MKL takes a slow code path on AMD processors unless told which instruction set
-to use, and every large tensor is fresh memory from the system. `prepare()` is called when `pyutils` is imported; it
-touches the environment and the C library's memory settings, and never imports Paddle.
-`pyutils.compat.use_cpu_threads` applies the thread count once Paddle is there.
+Paddle's CPU wheel runs one thread, its MKL uses a slow code path on AMD processors by default, and every large tensor
+is new memory from the system. Importing `pyutils` calls `prepare()`, which sets environment variables and the C
+library's memory settings and never imports Paddle. `pyutils.compat` sets the thread count after Paddle is imported.
 
-A user's own settings win: `MKL_DEBUG_CPU_TYPE`, `OMP_NUM_THREADS` and `PYUTILS_CPU_THREADS` are never overwritten.
+`MKL_DEBUG_CPU_TYPE`, `OMP_NUM_THREADS` and `PYUTILS_CPU_THREADS` of the user are never overwritten.
 """
 
 from __future__ import annotations
@@ -22,23 +21,20 @@ _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
 
 
 def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> tuple[str, frozenset[str]]:
-    """(vendor, instruction-set flags) of the first processor; ("", empty) where the system does not say."""
+    """Return (vendor, instruction-set flags) of the first processor; ("", empty) if unknown."""
     try:
         text = cpuinfo.read_text(encoding="utf-8", errors="replace")
     except OSError:
         return "", frozenset()
-    vendor, flags = "", frozenset[str]()
+    first: dict[str, str] = {}
     for line in text.splitlines():
         name, _, value = line.partition(":")
-        if name.strip() == "vendor_id" and not vendor:
-            vendor = value.strip()
-        elif name.strip() == "flags" and not flags:
-            flags = frozenset(value.split())
-    return vendor, flags
+        first.setdefault(name.strip(), value.strip())
+    return first.get("vendor_id", ""), frozenset(first.get("flags", "").split())
 
 
 def mkl_cpu_type(vendor: str, flags: frozenset[str]) -> str | None:
-    """The `MKL_DEBUG_CPU_TYPE` that gives an AMD processor MKL's fast path, or None where nothing need be set."""
+    """Return the `MKL_DEBUG_CPU_TYPE` for MKL's fast path on an AMD processor; None for others."""
     if vendor != "AuthenticAMD":
         return None
     if "avx512f" in flags:
@@ -47,8 +43,8 @@ def mkl_cpu_type(vendor: str, flags: frozenset[str]) -> str | None:
 
 
 def thread_count() -> int:
-    """Threads for one process: `PYUTILS_CPU_THREADS`, else `OMP_NUM_THREADS`, else the usable cores shared by the
-    processes that `paddle.distributed.launch` started on this machine."""
+    """Return the threads of a process: `PYUTILS_CPU_THREADS`, else `OMP_NUM_THREADS`, else the usable cores divided by
+    the processes that `paddle.distributed.launch` started on this machine."""
     for name in ("PYUTILS_CPU_THREADS", "OMP_NUM_THREADS"):
         value = os.environ.get(name, "")
         if value.isdigit() and int(value) > 0:
@@ -58,12 +54,12 @@ def thread_count() -> int:
     return max(1, cores // max(1, local_processes))
 
 
-def keep_freed_memory(largest_block: int = 32 << 20, kept: int = 1 << 30) -> bool:
-    """Let the C library reuse freed blocks of up to `largest_block` bytes, and hold back up to `kept` free bytes.
+def keep_freed_memory() -> bool:
+    """Let glibc reuse freed blocks of up to 32 MB (its largest threshold) and keep up to 1 GB of free memory.
 
-    By default glibc returns a large block to the system when it is freed, and the next tensor pays again for every page
-    it touches: adding two 11 MB tensors took 7 ms instead of 0.3. 32 MB is the largest threshold glibc accepts. Returns
-    whether it was done: not on other C libraries, nor when the user has set one of glibc's `MALLOC_…_` variables.
+    By default it returns large freed blocks to the system, and the next tensor pays again for every page: adding two
+    11 MB tensors took 7 ms instead of 0.3. Returns False, without a change, for other C libraries and for users with
+    their own `MALLOC_…_` variables.
     """
     own = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "MALLOC_TOP_PAD_", "GLIBC_TUNABLES")
     if any(name in os.environ for name in own) or not sys.platform.startswith("linux"):
@@ -72,18 +68,17 @@ def keep_freed_memory(largest_block: int = 32 << 20, kept: int = 1 << 30) -> boo
         mallopt = ctypes.CDLL("libc.so.6").mallopt
     except (OSError, AttributeError):
         return False
-    settings = ((_MMAP_THRESHOLD, largest_block), (_TRIM_THRESHOLD, kept), (_TOP_PAD, 2 * largest_block))
-    done = [mallopt(name, value) for name, value in settings]
-    return all(result == 1 for result in done)
+    settings = ((_MMAP_THRESHOLD, 32 << 20), (_TRIM_THRESHOLD, 1 << 30), (_TOP_PAD, 64 << 20))
+    return {mallopt(name, value) for name, value in settings} == {1}
 
 
 def prepare() -> None:
-    """Set the environment variables that Paddle's libraries read when they load, and the memory settings."""
+    """Set the memory settings and the environment variables that Paddle's libraries read when they load."""
     keep_freed_memory()
-    # Paddle says so at every import; nothing here compiles C++ extensions.
+    # A warning of Paddle at every import; nothing here compiles C++ extensions.
     warnings.filterwarnings("ignore", message="No ccache found")
     cpu_type = mkl_cpu_type(*cpu_flags())
     if cpu_type is not None:
         os.environ.setdefault("MKL_DEBUG_CPU_TYPE", cpu_type)
-    # Forked data workers tokenize; threads of the tokenizer's own would only wait for one another there.
+    # Data workers tokenize in forked processes, where threads of the tokenizer would only block each other.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

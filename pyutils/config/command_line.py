@@ -1,12 +1,12 @@
-"""The command line that every `run_<task>.py` has: a configuration file, values over it, and the originals' own flags.
+"""Command line of every `run_<task>.py`: a configuration file, values on top of it, and the flags of the originals.
 
     flags = [Flag("--learning_rate", "train.optimizer.lr", type=float)]
     parser = standard_parser("run_vqa2.py", "configs/visualbert/vqa2.yaml", flags, VQAConfig)
     run = parser.parse()
     config = run.load(VQAConfig)
 
-A flag of the originals writes into the configuration, in the order typed, so that what comes later on the line wins.
-Flags are never abbreviated; an unknown one ends the program with status 2 and the name of the nearest known one.
+A flag of the originals sets configuration keys; of several flags for a key the last one wins. Flags cannot be
+abbreviated; an unknown one ends the program with status 2 and the name of the nearest known one.
 """
 
 from __future__ import annotations
@@ -30,18 +30,19 @@ from pyutils.config.loading import Override, describe, load_config, to_yaml
 from pyutils.errors import InputError, nearest
 
 T = TypeVar("T")
-_DISK_TROUBLE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+_TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
+_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 
 
 @dataclass(frozen=True)
 class Flag:
-    """One flag that users of the originals type, and what it sets.
+    """A flag of the originals and the configuration keys it sets.
 
     names: "--learning_rate", or several spellings: ("--text_encoder", "--textencoder").
-    key: the dotted configuration key; or a function from the value to {key: value} for a flag that sets several; or
-        None for a value that belongs to the script alone: it arrives in `Run.extra` under the first name.
+    key: the dotted configuration key; or a function from the value to {key: value} for several; or None for a value of
+        the script itself, which is in `Run.extra` under the first name.
     type: text → value. `bool` reads true/false/yes/no/1/0, and a bare flag is true.
-    choices: the values allowed, None for all.
+    choices: the allowed values, None for all.
     """
 
     names: Union[str, tuple[str, ...]]
@@ -58,7 +59,7 @@ class Flag:
 
 @dataclass(frozen=True)
 class Run:
-    """A parsed command line. `resume` is None, "auto" or a checkpoint path; None elsewhere means: not given."""
+    """A parsed command line. `resume` is "auto" or a checkpoint path. None: not given."""
 
     config_path: Optional[Path]
     overrides: tuple[Override, ...] = ()
@@ -69,45 +70,47 @@ class Run:
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def load(self, config_class: type[T]) -> T:
-        """The configuration file with the command line's values over it (`pyutils.config.load_config`)."""
+        """Load the configuration file with the command-line values on top (`pyutils.config.load_config`)."""
         typed = {"output_dir": self.output_dir, "train.seed": self.seed}
         common = [Override(key, value, f"--{key.split('.')[-1]}") for key, value in typed.items() if value is not None]
         return load_config(config_class, self.config_path, (*self.overrides, *common))
 
 
 def parse_bool(text: str) -> bool:
-    """True for true, yes, on, 1; False for false, no, off, 0, in any case; else ValueError."""
-    words = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
-    if text.strip().lower() not in words:
-        raise ValueError("expected true or false")
-    return words[text.strip().lower()]
+    """Parse true, yes, on, 1 or false, no, off, 0, in any case. Raises ArgumentTypeError for another word."""
+    word = text.strip().lower()
+    if word not in (*_TRUE, *_FALSE):
+        raise argparse.ArgumentTypeError(f"expected true or false, found {text!r}")
+    return word in _TRUE
 
 
 def positive(text: str) -> int:
-    """A whole number of at least 1, for `Flag.type`. Raises InputError."""
+    """Parse a whole number of at least 1, for `Flag.type`. Raises ArgumentTypeError."""
     if not text.strip().isdecimal() or not int(text):
-        raise InputError(f"expected a whole number of at least 1, found {text!r}")
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, found {text!r}")
     return int(text)
 
 
 class CommandLine(argparse.ArgumentParser):
-    """An ArgumentParser without abbreviations whose errors are one line and name the nearest flag.
+    """An ArgumentParser without abbreviations; its errors are one line with the nearest flag.
 
-    `default_config`: the configuration where none is typed and `--evaluate` finds no run in the output folder.
+    `default_config`: the configuration without `--config`, unless `--evaluate` finds a run in the output directory.
     """
 
     default_config: Optional[Path] = None
 
     def parse(self, arguments: Optional[Sequence[str]] = None) -> Run:
-        """Parse `arguments` (default: the program's own); ends the program with status 2 where they are wrong."""
+        """Parse `arguments` (default: those of the program); exit with status 2 if they are wrong."""
         found, unknown = self.parse_known_args(arguments)
         if unknown:
             flag = unknown[0].partition("=")[0]
             known = [name for name in self._option_string_actions if name.startswith("--")]
             what = f"unknown flag {flag}: {nearest(flag, known)}" if flag.startswith("-") else f"unexpected {flag!r}"
             self.error(what)
+        saved = Path(found.output_dir or "") / "config.yaml"  # of the run in the output directory
+        evaluated = saved if found.evaluate and found.output_dir and saved.is_file() else None
         return Run(
-            config_path=found.config or self._config_of_run(found) or self.default_config,
+            config_path=found.config or evaluated or self.default_config,
             overrides=tuple(found.overrides),
             output_dir=found.output_dir,
             seed=found.seed,
@@ -116,13 +119,8 @@ class CommandLine(argparse.ArgumentParser):
             extra=found.extra,
         )
 
-    def _config_of_run(self, found: argparse.Namespace) -> Optional[Path]:
-        """With `--evaluate` and `--output_dir`, the configuration that the run there saved."""
-        saved = Path(found.output_dir) / "config.yaml" if found.evaluate and found.output_dir else None
-        return saved if saved and saved.is_file() else None
-
     def error(self, message: str) -> NoReturn:
-        """Print `message` and where help is, without the long usage, and exit with status 2."""
+        """Print `message` without the long usage and exit with status 2."""
         self.exit(2, f"{self.prog}: error: {message}\n{self.prog} --help lists the flags\n")
 
 
@@ -146,35 +144,30 @@ class _FlagAction(argparse.Action):
 
     def __call__(self, parser, namespace, values, option_string=None):
         """Convert the text, check it, and store it."""
-        value = self._value(parser, values, option_string)
+        try:
+            value = self._value(parser, values, option_string)
+            settings = self.flag.key(value) if callable(self.flag.key) else {self.flag.key: value}
+        except (InputError, argparse.ArgumentTypeError) as error:
+            parser.error(f"{option_string}: {error}")
         if self.flag.key is None:
             name = self.flag.spellings[0].lstrip("-").replace("-", "_")
             namespace.extra = {**namespace.extra, name: value}
             return
-        settings = {self.flag.key: value} if isinstance(self.flag.key, str) else self._expand(parser, value)
         added = [Override(key, item, option_string) for key, item in settings.items()]
         namespace.overrides = [*namespace.overrides, *added]
 
     def _value(self, parser, text, option_string):
         if text is True:
             return True
-        convert = parse_bool if self.flag.type is bool else self.flag.type
         try:
-            value = convert(text)
-        except InputError as error:
-            parser.error(f"{option_string}: {error}")
+            value = parse_bool(text) if self.flag.type is bool else self.flag.type(text)
+        except InputError:
+            raise
         except ValueError:
-            expected = "true or false" if self.flag.type is bool else getattr(self.flag.type, "__name__", "a value")
-            parser.error(f"{option_string}: expected {expected}, found {text!r}")
+            parser.error(f"{option_string}: expected {getattr(self.flag.type, '__name__', 'a value')}, found {text!r}")
         if self.flag.choices is not None and value not in self.flag.choices:
             parser.error(f"{option_string}: unknown value {text!r}: {nearest(text, map(str, self.flag.choices))}")
         return value
-
-    def _expand(self, parser, value):
-        try:
-            return self.flag.key(value)
-        except InputError as error:
-            return parser.error(f"{self.option_strings[0]}: {error}")
 
 
 class _DescribeConfig(argparse.Action):
@@ -199,10 +192,10 @@ def standard_parser(
     description: str = "",
     without: Sequence[str] = (),
 ) -> CommandLine:
-    """The parser of a script: the common flags, `flags`, and `--help-config` where `config_class` is given.
+    """Return the parser of a script: the common flags, `flags`, and `--help-config` if `config_class` is given.
 
-    A table may define a common flag anew, e.g. `--seed` or `--output_dir` with a configuration key: the table wins, and
-    that field of `Run` stays None. `without` names common flags that the script does not have.
+    `flags` may redefine a common flag, e.g. `--seed` with a configuration key; that field of `Run` is then None.
+    `without` names common flags that the script does not have.
     """
     parser = CommandLine(
         prog=prog,
@@ -216,10 +209,10 @@ def standard_parser(
     common: list[tuple[tuple[str, ...], dict[str, Any]]] = [
         (("--config",), {"type": Path, "metavar": "FILE", "help": f"YAML file, default {default}"}),
         (("--set",), {"action": _Set, "metavar": "KEY=VALUE", "dest": "set_", "help": "set one configuration key"}),
-        (("--output_dir",), {"help": "folder for checkpoints, logs and results"}),
-        (("--seed",), {"type": int, "help": "seed of every random choice"}),
-        (("--resume",), {"nargs": "?", "const": "auto", "metavar": "PATH", "help": "go on from the last checkpoint"}),
-        (("--evaluate",), {"nargs": "?", "const": True, "type": _bool_argument, "help": "evaluate, do not train"}),
+        (("--output_dir",), {"help": "directory for checkpoints, logs and results"}),
+        (("--seed",), {"type": int, "help": "random seed"}),
+        (("--resume",), {"nargs": "?", "const": "auto", "metavar": "PATH", "help": "resume from the last checkpoint"}),
+        (("--evaluate",), {"nargs": "?", "const": True, "type": parse_bool, "help": "evaluate, do not train"}),
     ]
     for names, options in common:
         if not own.intersection(names) and not set(without).intersection(names):
@@ -230,13 +223,6 @@ def standard_parser(
     for flag in flags:
         _add_flag(parser, flag)
     return parser
-
-
-def _bool_argument(text: str) -> bool:
-    try:
-        return parse_bool(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{error}, found {text!r}") from None
 
 
 def _add_flag(parser: CommandLine, flag: Flag) -> None:
@@ -257,7 +243,7 @@ def _add_flag(parser: CommandLine, flag: Flag) -> None:
 
 
 def config_table(config_class: type) -> str:
-    """The keys of a configuration class, one a paragraph: key, type, default, documentation."""
+    """Format the keys of a configuration class, one per paragraph: key, type, default, documentation."""
     width = max(60, min(120, shutil.get_terminal_size((100, 24)).columns))
     lines = []
     for row in describe(config_class):
@@ -267,7 +253,7 @@ def config_table(config_class: type) -> str:
 
 
 def print_config(config: Any) -> None:
-    """Print the resolved configuration as YAML, on the first of several processes only."""
+    """Print the resolved configuration as YAML, in the first process only."""
     if os.environ.get("PADDLE_TRAINER_ID", "0") == "0":
         print("# resolved configuration\n" + to_yaml(config), flush=True)
 
@@ -275,9 +261,8 @@ def print_config(config: Any) -> None:
 def run_main(main: Callable[[], Optional[int]]) -> NoReturn:
     """Call `main` and exit with its status (None: 0).
 
-    InputError, and an OSError that says that the disk is full or may not be written, are printed without a traceback:
-    status 2. Ctrl-C: status 130, while modules are being imported too. A reader of the output that stops early (`head`)
-    ends the program quietly: status 141, as the shell has it for SIGPIPE.
+    InputError and a full or read-only disk are printed without a traceback: status 2. Ctrl-C: status 130, also during
+    imports. A closed standard output (`head`): status 141 without a message, as for SIGPIPE in a shell.
     """
     previous = signal.getsignal(signal.SIGINT)
     ours = threading.current_thread() is threading.main_thread() and previous is signal.default_int_handler
@@ -291,7 +276,7 @@ def run_main(main: Callable[[], Optional[int]]) -> NoReturn:
 
 
 def _status(main: Callable[[], Optional[int]]) -> int:
-    """The exit status of `main`, whose errors that the user can put right are printed."""
+    """Run `main`, print the errors that users can fix, and return the exit status."""
     try:
         try:
             return main() or 0
@@ -307,12 +292,10 @@ def _status(main: Callable[[], Optional[int]]) -> int:
             raise
         return 141
     except OSError as error:
-        if error.errno not in _DISK_TROUBLE:
+        if error.errno not in _DISK_ERRORS:
             raise
-        place = f"{error.filename}: " if error.filename else ""
-        return _fail(
-            f"error: {place}{error.strerror}; make room or choose another folder, what was saved before is whole"
-        )
+        file = f"{error.filename}: " if error.filename else ""
+        return _fail(f"error: {file}{error.strerror}; free some space or use another folder; saved files are intact")
 
 
 def _fail(message: str) -> int:
@@ -321,10 +304,8 @@ def _fail(message: str) -> int:
 
 
 def _interrupt(number: int, frame: Optional[FrameType]) -> None:
-    """Ctrl-C: KeyboardInterrupt; in the middle of an import, which may swallow that or call it another error, the end.
-
-    Nothing that needs clearing up is under way there.
-    """
+    """Raise KeyboardInterrupt on Ctrl-C; during an import, exit at once."""
+    # An import may swallow the exception or turn it into another one, and has nothing to clean up.
     while frame is not None:
         if frame.f_code.co_filename.startswith("<frozen importlib"):
             os.write(2, b"interrupted\n")
@@ -334,7 +315,7 @@ def _interrupt(number: int, frame: Optional[FrameType]) -> None:
 
 
 def _reader_is_gone() -> bool:
-    """Whether standard output is a pipe that nobody reads; what is left to print is then dropped."""
+    """Return True if standard output is a pipe without a reader, and discard further output then."""
     try:
         output = sys.stdout.fileno()
     except OSError:  # replaced by an object in memory

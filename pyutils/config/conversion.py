@@ -1,6 +1,6 @@
-"""Plain values (from YAML) checked against type annotations and turned into dataclasses.
+"""Convert plain values (from YAML) to dataclasses after their type annotations.
 
-Every failure is an InputError naming the file, the dotted key, the expected type and the value found.
+Every failure is an InputError with the file, the dotted key, the expected type and the value found.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import dataclasses
 import re
 import types
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import MISSING
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, NoReturn, Union, get_args, get_origin, get_type_hints
@@ -20,25 +21,25 @@ _PLAIN = {bool: "true or false", int: "a whole number", float: "a number", str: 
 _UNIONS = (Union, getattr(types, "UnionType", Union))
 
 
-class Place(NamedTuple):
-    """Where a value stands: its key path, the files and flags that gave the keys, and the file in general."""
+class ConfigPath(NamedTuple):
+    """Key path of a value, the files and flags that gave the keys, and the file in general."""
 
     keys: tuple[str, ...]
     origins: Mapping[tuple[str, ...], str]
     start: str
 
-    def under(self, key: Any) -> Place:
-        """The place of the entry `key` of the value here."""
+    def under(self, key: Any) -> ConfigPath:
+        """Return the path of the entry `key` of this value."""
         return self._replace(keys=(*self.keys, str(key)))
 
     @property
     def text(self) -> str:
-        """`configs/vqa.yaml: train.lr`, as messages begin."""
+        """Start of a message: `configs/vqa.yaml: train.lr`."""
         return f"{self.origin}: {'.'.join(self.keys)}" if self.keys else self.origin
 
     @property
     def origin(self) -> str:
-        """The file or flag that gave the value here, or the nearest mapping around it."""
+        """The file or flag that gave this value, or the nearest mapping around it."""
         for length in range(len(self.keys), 0, -1):
             if self.keys[:length] in self.origins:
                 return self.origins[self.keys[:length]]
@@ -46,12 +47,12 @@ class Place(NamedTuple):
 
 
 def is_config_class(annotation: Any) -> bool:
-    """Whether `annotation` is a dataclass (the class, not an object of it)."""
+    """Return True for a dataclass (the class, not an instance)."""
     return isinstance(annotation, type) and dataclasses.is_dataclass(annotation)
 
 
 def type_name(annotation: Any) -> str:
-    """`annotation` as a person would write it: `int`, `list[str]`, `"relu" | "gelu"`, `float | null`."""
+    """Format `annotation` for messages: `int`, `list[str]`, `"relu" | "gelu"`, `float | null`."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if annotation is type(None):
         return "null"
@@ -66,41 +67,41 @@ def type_name(annotation: Any) -> str:
     return "anything" if annotation is Any else getattr(annotation, "__name__", str(annotation))
 
 
-def convert(value: Any, annotation: Any, place: Place) -> Any:
-    """`value` as an object of the type `annotation`; InputError where it is not one.
+def convert(value: Any, annotation: Any, path: ConfigPath) -> Any:
+    """Return `value` as an object of the type `annotation`, or raise InputError.
 
-    Whole numbers pass as float and 1e4 as int; nothing else changes its kind: text is never read as a number, nor a
-    number as text or as true or false.
+    Whole numbers are accepted as float and 1e4 as int. Nothing else is converted: no text to a number, no number to
+    text or to true and false.
     """
     origin = get_origin(annotation)
     if annotation is Any:
         return value
     if is_config_class(annotation):
-        return _dataclass(value, annotation, place)
+        return _dataclass(value, annotation, path)
     if origin in _UNIONS:
-        return _union(value, annotation, place)
+        return _union(value, annotation, path)
     if origin is Literal:
         if not any(value == item and type(value) is type(item) for item in get_args(annotation)):
             hint = closest(value, get_args(annotation)) if isinstance(value, str) else None
-            _refuse(value, annotation, place, f'; did you mean "{hint}"?' if hint else "")
+            _refuse(value, annotation, path, f'; did you mean "{hint}"?' if hint else "")
         return value
     if (origin or annotation) in (list, tuple):
-        return _sequence(value, annotation, place)
+        return _sequence(value, annotation, path)
     if (origin or annotation) is dict:
-        return _mapping(value, annotation, place)
-    return _scalar(value, annotation, place)
+        return _mapping(value, annotation, path)
+    return _scalar(value, annotation, path)
 
 
-def unknown_key(key: str, cls: type, place: Place) -> InputError:
-    """The error for a key that `cls` does not have: names the file and the nearest key, at this level or any other."""
+def _unknown_key(key: str, cls: type, path: ConfigPath) -> InputError:
+    """Return the error for a key that `cls` does not have, with the nearest key at this level or any other."""
     here = [item.name for item in dataclasses.fields(cls) if item.init]
-    prefix = "".join(f"{name}." for name in place.keys)
+    prefix = "".join(f"{name}." for name in path.keys)
     found = closest(key, here)
     if found is None:
-        deeper = [path for path in _dotted_keys(cls) if path.rpartition(".")[2] == key]
+        deeper = [name for name in _dotted_keys(cls) if name.rpartition(".")[2] == key]
         found = deeper[0] if len(deeper) == 1 else None
     hint = f'did you mean "{prefix}{found}"?' if found else nearest(key, here)
-    return InputError(f'{place.under(key).origin}: unknown key "{prefix}{key}": {hint}')
+    return InputError(f'{path.under(key).origin}: unknown key "{prefix}{key}": {hint}')
 
 
 def _dotted_keys(cls: type) -> Iterator[str]:
@@ -111,94 +112,85 @@ def _dotted_keys(cls: type) -> Iterator[str]:
             yield from (f"{item.name}.{key}" for key in _dotted_keys(hints[item.name]))
 
 
-def _refuse(value: Any, annotation: Any, place: Place, hint: str = "") -> NoReturn:
+def _refuse(value: Any, annotation: Any, path: ConfigPath, hint: str = "") -> NoReturn:
     expected = _PLAIN.get(annotation) or type_name(annotation)
     if annotation is str and isinstance(value, (bool, int, float)):
         hint = f'; put it in quotes: "{value}"'
-    raise InputError(f"{place.text}: expected {expected}, found {value!r} ({type(value).__name__}){hint}")
+    raise InputError(f"{path.text}: expected {expected}, found {value!r} ({type(value).__name__}){hint}")
 
 
-def _dataclass(value: Any, cls: type, place: Place) -> Any:
+def _dataclass(value: Any, cls: type, path: ConfigPath) -> Any:
     if isinstance(value, cls):
         return value
     value = {} if value is None else value
     if not isinstance(value, Mapping):
-        raise InputError(f"{place.text}: expected a mapping of settings, found {value!r} ({type(value).__name__})")
+        raise InputError(f"{path.text}: expected a mapping of settings, found {value!r} ({type(value).__name__})")
     hints = get_type_hints(cls)
     items = {item.name: item for item in dataclasses.fields(cls) if item.init}
     for key in value:
         if key not in items:
-            raise unknown_key(str(key), cls, place)
+            raise _unknown_key(str(key), cls, path)
     for name, item in items.items():
         if name not in value and item.default is MISSING and item.default_factory is MISSING:
             doc = item.metadata.get("doc", "")
-            raise InputError(f"{place.under(name).text}: missing, give {type_name(hints[name])}: {doc}".rstrip(": "))
-    arguments = {key: convert(entry, hints[key], place.under(key)) for key, entry in value.items()}
+            raise InputError(f"{path.under(name).text}: missing, give {type_name(hints[name])}: {doc}".rstrip(": "))
+    arguments = {key: convert(entry, hints[key], path.under(key)) for key, entry in value.items()}
     try:
         return cls(**arguments)
     except ValueError as error:
-        raise InputError(_refused(error, items, place)) from error
+        raise InputError(_refused(error, items, path)) from error
 
 
-def _refused(error: ValueError, known: Iterable[str], place: Place) -> str:
-    """The message of a configuration class's own check, with what set the keys it names: files, flags or both.
+def _refused(error: ValueError, known: Iterable[str], path: ConfigPath) -> str:
+    """Return the message of a configuration class's own check, prefixed by the files and flags that set its keys.
 
-    The keys are those of a SettingError, else the one that the message begins with. A message may begin with the dotted
-    key as it stands in the file, or with the key relative to the class.
+    The keys are those of a SettingError, else the first word of the message. All are relative to the class.
     """
-    first = re.findall(r"^[\w.]*", str(error))[0].rstrip(".").split(".")
-    absolute = bool(place.keys) and tuple(first[: len(place.keys)]) == place.keys
-    named = error.keys if isinstance(error, SettingError) else [".".join(first[len(place.keys) if absolute else 0 :])]
-    at = [place._replace(keys=(*place.keys, *key.split("."))) for key in named if key.partition(".")[0] in known]
+    named = error.keys if isinstance(error, SettingError) else re.findall(r"^[\w.]*", str(error))
+    at = [path._replace(keys=(*path.keys, *key.split("."))) for key in named if key.partition(".")[0] in known]
     if not at:
-        return f"{place.text}: {error}"
-    given = [item for item in at if item.keys in place.origins] or at[:1]
-    section = "" if absolute or not place.keys else ".".join(place.keys) + "."
+        return f"{path.text}: {error}"
+    given = [item for item in at if item.keys in path.origins] or at[:1]
+    section = "".join(f"{key}." for key in path.keys)
     return f"{', '.join(dict.fromkeys(item.origin for item in given))}: {section}{error}"
 
 
-def _union(value: Any, annotation: Any, place: Place) -> Any:
-    members = get_args(annotation)
-    if value is None and type(None) in members:
+def _union(value: Any, annotation: Any, path: ConfigPath) -> Any:
+    if value is None and type(None) in get_args(annotation):
         return None
-    # The member of the value's own kind goes first, so that 1 stays an int under Union[float, int].
+    members = [item for item in get_args(annotation) if item is not type(None)]
+    # The member of the value's own type goes first, so that 1 stays an int under Union[float, int].
     for member in sorted(members, key=lambda item: item is not type(value)):
-        if member is type(None):
-            continue
-        if is_config_class(member) and isinstance(value, Mapping):
-            return convert(value, member, place)
-        try:
-            return convert(value, member, place)
-        except InputError:
-            if sum(item is not type(None) for item in members) == 1:
-                raise
-    return _refuse(value, annotation, place)
+        # With a single type, or a section, the error of the value itself says more than that no type fits.
+        if len(members) == 1 or (is_config_class(member) and isinstance(value, Mapping)):
+            return convert(value, member, path)
+        with suppress(InputError):
+            return convert(value, member, path)
+    return _refuse(value, annotation, path)
 
 
-def _sequence(value: Any, annotation: Any, place: Place) -> Any:
+def _sequence(value: Any, annotation: Any, path: ConfigPath) -> Any:
     kind = get_origin(annotation) or annotation
     if not isinstance(value, (list, tuple)):
-        _refuse(value, annotation, place)
+        _refuse(value, annotation, path)
     arguments = get_args(annotation) or (Any, Ellipsis)
     if kind is list or arguments[-1] is Ellipsis:
         types_ = [arguments[0]] * len(value)
     elif len(arguments) == len(value):
         types_ = list(arguments)
     else:
-        _refuse(value, annotation, place, f": {len(arguments)} entries are needed, {len(value)} are given")
-    return kind(convert(entry, item, place.under(index)) for index, (entry, item) in enumerate(zip(value, types_)))
+        _refuse(value, annotation, path, f": {len(arguments)} entries are needed, {len(value)} are given")
+    return kind(convert(entry, item, path.under(index)) for index, (entry, item) in enumerate(zip(value, types_)))
 
 
-def _mapping(value: Any, annotation: Any, place: Place) -> dict:
+def _mapping(value: Any, annotation: Any, path: ConfigPath) -> dict:
     if not isinstance(value, Mapping):
-        _refuse(value, annotation, place)
+        _refuse(value, annotation, path)
     key_type, value_type = get_args(annotation) or (Any, Any)
-    return {convert(key, key_type, place): convert(entry, value_type, place.under(key)) for key, entry in value.items()}
+    return {convert(key, key_type, path): convert(entry, value_type, path.under(key)) for key, entry in value.items()}
 
 
-def _scalar(value: Any, annotation: Any, place: Place) -> Any:
-    if annotation not in _PLAIN:
-        raise TypeError(f"{place.text}: configuration fields cannot be of the type {type_name(annotation)}")
+def _scalar(value: Any, annotation: Any, path: ConfigPath) -> Any:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if annotation is float and number:
         return float(value)
@@ -208,4 +200,4 @@ def _scalar(value: Any, annotation: Any, place: Place) -> Any:
         return Path(value)
     if annotation in (bool, str) and isinstance(value, annotation):
         return value
-    return _refuse(value, annotation, place)
+    return _refuse(value, annotation, path)

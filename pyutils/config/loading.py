@@ -1,4 +1,4 @@
-"""Configurations: YAML files read into nested dataclasses, and back.
+"""Read YAML files into nested dataclasses, and write them back.
 
 A configuration class is a dataclass whose fields are made by `setting`, which carries the line of documentation:
 
@@ -12,9 +12,9 @@ A configuration class is a dataclass whose fields are made by `setting`, which c
         optimizer: OptimizerConfig = setting(OptimizerConfig, "The optimizer.")
 
 Field types: bool, int, float, str, Path, Any, Literal, Optional and Union of these, list, tuple, dict, and nested
-dataclasses (write `Optional[X]`, not `X | None`: Python 3.9 reads the annotations too). A file may name others in
-`base:` (one path or a list, relative to the file); they are read first and the file's own entries are merged over them,
-mapping by mapping. Values given on the command line come last.
+dataclasses (write `Optional[X]`, not `X | None`: the annotations are evaluated in Python 3.9 too). A file may name
+others in `base:` (one path or a list, relative to the file); they are read first and the file's own entries are merged
+over them, mapping by mapping. Command-line values come last.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from dataclasses import MISSING
 from pathlib import Path
 from typing import Any, NamedTuple, Optional, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from pyutils.config.conversion import Place, convert, is_config_class, type_name
+from pyutils.config.conversion import ConfigPath, convert, is_config_class, type_name
 from pyutils.errors import InputError, nearest
 from pyutils.formats.atomic import PathLike
 from pyutils.formats.yaml_text import dump_yaml, parse_yaml, scalar_text
@@ -37,7 +37,7 @@ BASE_KEY = "base"
 
 
 def setting(default: Any, doc: str) -> Any:
-    """A dataclass field with its one line of documentation.
+    """Define a dataclass field with one line of documentation.
 
     `default` may be a list, a dict or a dataclass instance (copied for every object), a dataclass (its own defaults),
     or `REQUIRED`: the field must then come before those with a default, and the file must give it.
@@ -53,7 +53,7 @@ def setting(default: Any, doc: str) -> Any:
 
 
 class Override(NamedTuple):
-    """One value from the command line: dotted key, parsed value, and what the user typed, for messages."""
+    """One value from the command line: dotted key, parsed value, and the flag as typed, for messages."""
 
     key: str
     value: Any
@@ -61,7 +61,7 @@ class Override(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Override:
-        """The override `train.optimizer.lr=1e-5`; the value is read as YAML, nothing (`init=`) as the empty text."""
+        """Parse `train.optimizer.lr=1e-5`; the value is YAML, and no value (`init=`) the empty text."""
         key, equals, value = text.partition("=")
         if not equals or not all(key.strip().split(".")):
             raise InputError(f"--set {text}: expected key=value, e.g. --set train.optimizer.lr=1e-5")
@@ -78,31 +78,31 @@ class SettingRow(NamedTuple):
 
 
 def load_config(cls: type[T], path: PathLike | None, overrides: Iterable[Override | str] = ()) -> T:
-    """The configuration in the YAML file `path` (None: the defaults), with `overrides` (`"a.b=c"`) over it.
+    """Load the YAML file `path` (None: the defaults) with `overrides` (`"a.b=c"`) on top.
 
-    Raises InputError naming file, key, expected and found: no such file, not YAML, an unknown or repeated key (with the
-    nearest known one), a value of another type, a required key not given, a `base:` that includes itself.
+    Raises:
+        InputError: no such file, not YAML, an unknown or repeated key, a value of another type, a missing required key,
+            a `base:` that includes itself.
     """
     tree, origins = ({}, {}) if path is None else _read(Path(path), ())
     start = str(path) if path is not None else "the defaults"
     for override in overrides:
         _apply(override if isinstance(override, Override) else Override.parse(override), tree, origins)
-    return convert(tree, cls, Place((), origins, start))
+    return convert(tree, cls, ConfigPath((), origins, start))
 
 
 def read_tree(path: PathLike) -> dict:
-    """The plain values of the YAML file `path` over those of its `base:` files. InputError as `load_config`."""
+    """Read the YAML file `path` and its `base:` files as plain values. Raises InputError as `load_config`."""
     return _read(Path(path), ())[0]
 
 
 def parse_config(cls: type[T], text: str, name: str = "configuration") -> T:
-    """The configuration in the YAML `text`; `name` stands for the file in messages. `base:` is not allowed here."""
-    tree = _as_mapping(parse_yaml(text, name), name)
-    return convert(tree, cls, Place((), {}, name))
+    """Load a configuration from the YAML `text` without `base:`; `name` is the file name in messages."""
+    return convert(parse_mapping(text, name), cls, ConfigPath((), {}, name))
 
 
 def to_dict(config: Any) -> Any:
-    """A configuration as plain dicts, lists and scalars, in the order of its fields."""
+    """Convert a configuration to plain dicts, lists and scalars, in the order of its fields."""
     if dataclasses.is_dataclass(config):
         return {item.name: to_dict(getattr(config, item.name)) for item in dataclasses.fields(config) if item.init}
     if isinstance(config, Mapping):
@@ -113,12 +113,12 @@ def to_dict(config: Any) -> Any:
 
 
 def to_yaml(config: Any) -> str:
-    """A configuration as YAML text, every key written out; `parse_config(type(config), text)` equals `config` again."""
+    """Format a configuration as YAML with every key; `parse_config(type(config), text)` restores it."""
     return dump_yaml(to_dict(config))
 
 
 def describe(cls: type) -> list[SettingRow]:
-    """One row for each key of the configuration class `cls`, nested ones under dotted keys, in order of the fields."""
+    """List the keys of the configuration class `cls`, nested ones dotted, in the order of the fields."""
     rows = []
     hints = get_type_hints(cls)
     for item in dataclasses.fields(cls):
@@ -131,45 +131,35 @@ def describe(cls: type) -> list[SettingRow]:
     return rows
 
 
-def docs_of(cls: type) -> dict[str, str]:
-    """{dotted key: its line of documentation} of the configuration class `cls`."""
-    return {row.key: row.doc for row in describe(cls)}
-
-
 def _nested_class(annotation: Any) -> Optional[type]:
-    """The configuration class that `annotation` is or makes optional."""
-    if is_config_class(annotation):
-        return annotation
-    if get_origin(annotation) is Union:
-        return next((item for item in get_args(annotation) if is_config_class(item)), None)
-    return None
+    """Return the configuration class that `annotation` is or makes optional."""
+    return next((item for item in (annotation, *get_args(annotation)) if is_config_class(item)), None)
 
 
 def _default_text(item: dataclasses.Field) -> str:
-    if item.default is not MISSING:
-        default = item.default
-    elif item.default_factory is not MISSING:
-        default = item.default_factory()
-    else:
-        return "required"
-    return scalar_text(to_dict(default))
+    if item.default_factory is not MISSING:
+        return scalar_text(to_dict(item.default_factory()))
+    return "required" if item.default is MISSING else scalar_text(to_dict(item.default))
 
 
-def _as_mapping(value: Any, name: str) -> dict:
-    if value is None:
-        return {}
-    if not isinstance(value, dict):
-        raise InputError(f"{name}: expected a mapping of keys to values, found {type(value).__name__}")
-    return value
+def parse_mapping(text: str, name: str) -> dict:
+    """Parse the YAML `text` of the file `name` as plain values; {} for an empty one.
+
+    Raises:
+        InputError: not YAML, or not a mapping.
+    """
+    tree = parse_yaml(text, name)
+    if not isinstance(tree, (dict, type(None))):
+        raise InputError(f"{name}: expected a mapping of keys to values, found {type(tree).__name__}")
+    return tree or {}
 
 
 def _read(path: Path, including: tuple[Path, ...]) -> tuple[dict, dict[tuple[str, ...], str]]:
-    """The merged tree of `path` and its bases, and for each key path the file that gave it."""
+    """Return the merged tree of `path` and its bases, and the file that gave each key path."""
     resolved = path.resolve()
     if resolved in including:
-        chain = " -> ".join(str(item) for item in (*including, resolved))
-        raise InputError(f"{path}: `{BASE_KEY}` includes itself: {chain}")
-    own = _as_mapping(parse_yaml(_read_text(path, including), str(path)), str(path))
+        raise InputError(f"{path}: `{BASE_KEY}` includes itself: {' -> '.join(map(str, (*including, resolved)))}")
+    own = parse_mapping(_read_text(path, including), str(path))
     bases = own.pop(BASE_KEY, None) or []
     bases = [bases] if isinstance(bases, str) else bases
     if not isinstance(bases, list) or not all(isinstance(item, str) for item in bases):
@@ -190,7 +180,7 @@ def _read_text(path: Path, including: tuple[Path, ...]) -> str:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         folder = path.parent
-        found = [item.name for item in folder.glob("*.y*ml")] if folder.is_dir() else []
+        found = [item.name for item in folder.glob("*.y*ml")]
         asked = f"{including[-1]}: {BASE_KEY}: " if including else ""
         hint = nearest(path.name, found) if found else f"{folder} holds no YAML file"
         raise InputError(f"{asked}no configuration file {path}; {hint}") from None
@@ -199,7 +189,7 @@ def _read_text(path: Path, including: tuple[Path, ...]) -> str:
 
 
 def _merge(target: dict, source: dict) -> None:
-    """Lay `source` over `target`: mappings merge key by key, every other value replaces what was there."""
+    """Merge `source` into `target`: mappings key by key, every other value replaces the earlier one."""
     for key, value in source.items():
         if isinstance(value, dict) and isinstance(target.get(key), dict):
             _merge(target[key], value)
@@ -215,13 +205,13 @@ def _key_paths(tree: dict, prefix: tuple[str, ...] = ()) -> Iterable[tuple[str, 
 
 
 def _apply(override: Override, tree: dict, origins: dict[tuple[str, ...], str]) -> None:
-    """Put one command-line value into `tree`; a mapping is merged, as a file's would be."""
+    """Put one command-line value into `tree`; a mapping is merged like that of a file."""
     *parents, last = override.key.split(".")
     value: Any = {last: override.value}
     for name in reversed(parents):
         value = {name: value}
     _merge(tree, value)
     for path in _key_paths(value):
-        # The sections around the key stay with the file: a flag is not to blame for their other entries.
+        # The sections around the key stay with the file: the flag did not set their other entries.
         if len(path) >= len(parents) + 1 or path not in origins:
             origins[path] = override.origin

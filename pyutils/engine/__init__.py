@@ -1,1 +1,1 @@
-"""The engine: one training loop, exact evaluation, resumable checkpoints. It knows models only through `task.Task`."""
+"""The engine: training loop, exact evaluation, resumable checkpoints. It knows models only through `task.Task`."""

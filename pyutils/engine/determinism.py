@@ -1,9 +1,8 @@
-"""Random numbers as a function of the seed and the place in the run.
+"""Random numbers as a function of the seed and the step.
 
-Every generator that a training step can draw from (Python's, NumPy's, Paddle's on CPU and GPU) is seeded anew before
-each step from (seed, step, process). A resumed run therefore draws what the uninterrupted one drew, whatever happened
-in between (an evaluation, another number of data workers), with no generator state to keep: Paddle 2.6 cannot save
-that of its CPU generator.
+All generators (Python, NumPy, Paddle on CPU and GPU) are seeded before each step from (seed, step, process). A resumed
+run therefore draws the numbers of the uninterrupted one, whatever happened in between (an evaluation, another number of
+data workers), without saved generator states: Paddle 2.6 cannot save that of its CPU generator.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ _INITIAL, _STEP = 0, 1
 
 
 def seed_initial(seed: int) -> None:
-    """Seed all generators before a model is built: the same on every process, so that all start from equal weights."""
+    """Seed all generators before a model is built, alike in every process, so that all start from equal weights."""
     _seed_all([_INITIAL, seed])
 
 
@@ -26,8 +25,8 @@ def seed_step(seed: int, step: int, rank: int = 0) -> None:
     _seed_all([_STEP, seed, step, rank])
 
 
-def _seed_all(place: list[int]) -> None:
-    numbers = np.random.SeedSequence(place).generate_state(3)
+def _seed_all(entropy: list[int]) -> None:
+    numbers = np.random.SeedSequence(entropy).generate_state(3)
     random.seed(int(numbers[0]))
     np.random.seed(int(numbers[1]))  # noqa: NPY002 - third-party code draws from the global generator
     paddle.seed(int(numbers[2]))

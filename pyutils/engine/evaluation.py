@@ -1,4 +1,4 @@
-"""Exact evaluation under any number of processes: every record once, no padding duplicates."""
+"""Exact evaluation with any number of processes: every record once, no padding duplicates."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Column = Union[np.ndarray, "list[Any]"]
 
 @contextmanager
 def evaluating(model: paddle.nn.Layer) -> Iterator[None]:
-    """Eval mode and no gradients inside; each sublayer's own mode is put back afterwards."""
+    """Evaluation mode without gradients; restores the mode of each sublayer afterwards."""
     modes = [(layer, layer.training) for layer in model.sublayers(include_self=True)]
     model.eval()
     try:
@@ -39,7 +39,7 @@ def evaluating(model: paddle.nn.Layer) -> Iterator[None]:
 
 
 def split_loader(task: Task, cfg: TrainConfig, split: str, collate: Collate | None = None) -> Loader:
-    """This process's batches of `split`, made by `collate` (default: the task's).
+    """Return the batches of `split` for this process, collated by `collate` (default: the task's).
 
     Raises:
         InputError: the split is unknown or empty.
@@ -51,9 +51,9 @@ def split_loader(task: Task, cfg: TrainConfig, split: str, collate: Collate | No
 
 
 def predict_split(task: Task, cfg: TrainConfig, split: str, collate: Collate | None = None) -> Any:
-    """Predictions for `split` with the task's present weights, equal on every process, all of which call this.
+    """Return the predictions for `split` with the current weights, equal on every process; all must call it.
 
-    `collate` makes the batches in place of the task's own.
+    `collate` replaces the task's own.
 
     Raises:
         InputError: the split is unknown or empty.
@@ -64,7 +64,7 @@ def predict_split(task: Task, cfg: TrainConfig, split: str, collate: Collate | N
 
 
 def evaluate(task: Task, cfg: TrainConfig, split: str) -> tuple[dict[str, float], Predictions]:
-    """Metrics of `split` with the task's present weights, and the predictions they come from; equal on every process.
+    """Return the metrics of `split` with the current weights, and the predictions; equal on every process.
 
     Raises:
         InputError: the split is unknown, empty or without labels.
@@ -75,7 +75,7 @@ def evaluate(task: Task, cfg: TrainConfig, split: str) -> tuple[dict[str, float]
 
 
 def check_labelled(task: Task, split: str) -> None:
-    """Raises InputError where `split` has no labels to evaluate with."""
+    """Raise InputError if `split` has no labels to evaluate with."""
     if not task.labelled(split):
         raise InputError(
             f"split {split!r} has no labels, so {task.best_metric} of {task.name} cannot be computed; "
@@ -87,32 +87,30 @@ def predict_all(predict: Predict, loader: Iterable[Batch]) -> dict[str, Any]:
     """Run `predict` on every batch and gather its outputs over all processes, in the order of the records.
 
     Args:
-        predict: batch -> {name: value per record}. A value is a tensor or array [b, …], or a list of b objects (for
-            ragged results: arrays of any shapes, strings).
-        loader: this process's batches with "index" [b] int64.
+        predict: batch -> {name: value per record}. A value is a tensor or array [b, …], or a list of b objects
+            (arrays of any shapes, strings).
+        loader: batches of this process with "index" [b] int64.
     Returns (on every process):
-        "index" [n] int64 = 0 … n-1 and every name as an array [n, …], or a list of n where lists were given.
+        "index" [n] int64 = 0 … n-1 and every name as an array [n, …] or a list of n.
     Raises:
-        RuntimeError: a record was predicted twice or not at all, or a value does not fit its batch.
+        RuntimeError: a record was predicted twice or not at all, or a value has other than b entries.
     """
     own: list[tuple[np.ndarray, dict[str, Column]]] = []
     for batch in loader:
         index = batch["index"].numpy()
-        outputs = {name: _to_host(value) for name, value in predict(batch).items()}
-        for name, value in outputs.items():
-            if len(value) != len(index):
-                raise RuntimeError(f"prediction {name!r} has {len(value)} entries for a batch of {len(index)}")
-        own.append((index, outputs))
+        own.append((index, {name: _to_host(value) for name, value in predict(batch).items()}))
     pieces = [piece for rank_pieces in distributed.all_gather_objects(own) for piece in rank_pieces]
     return _joined(pieces)
 
 
 def _joined(pieces: list[tuple[np.ndarray, dict[str, Column]]]) -> dict[str, Column]:
-    """All pieces as one column a name, sorted by index."""
+    """Return all pieces as one column per name, sorted by index."""
     index = np.concatenate([piece[0] for piece in pieces]) if pieces else np.zeros(0, dtype=np.int64)
     order = np.argsort(index, kind="stable")
-    if not np.array_equal(index[order], np.arange(len(index))):
-        raise RuntimeError("the gathered records are not each there once: the loader's shares overlap or have gaps")
+    lengths = {(name, len(value), len(part)) for part, outputs in pieces for name, value in outputs.items()}
+    misfits = [f"{name} has {found} entries for {count} records" for name, found, count in lengths if found != count]
+    if misfits or not np.array_equal(index[order], np.arange(len(index))):
+        raise RuntimeError("; ".join(["some records were gathered more than once or not at all", *misfits]))
     columns: dict[str, Column] = {"index": index[order]}
     for name in pieces[0][1] if pieces else ():
         values = [outputs[name] for _, outputs in pieces]
@@ -125,7 +123,7 @@ def _joined(pieces: list[tuple[np.ndarray, dict[str, Column]]]) -> dict[str, Col
 
 
 def _to_host(value: Any) -> Column:
-    """A tensor as an array (bfloat16 as float32); arrays and lists as they are."""
+    """Convert a tensor to an array (bfloat16 to float32), another sequence to a list."""
     if isinstance(value, paddle.Tensor):
         return (value.astype("float32") if value.dtype == paddle.bfloat16 else value).numpy()
     return value if isinstance(value, (np.ndarray, list)) else list(value)

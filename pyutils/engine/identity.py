@@ -1,6 +1,6 @@
-"""What makes two runs the same run: settings, training records and the files a checkpoint carries.
+"""Identity of a run: settings, training records and the files of a checkpoint.
 
-A checkpoint stores the identity of its run; going on from it compares that with the present one.
+A checkpoint stores the identity of its run; resuming compares it with the current one.
 """
 
 from __future__ import annotations
@@ -17,14 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from pyutils.config.loading import to_dict
+from pyutils.config.loading import parse_mapping, to_dict
 from pyutils.data.order import TrainOrder
 from pyutils.engine.settings import TrainConfig
 from pyutils.engine.task import Task
 from pyutils.errors import InputError
-from pyutils.formats.yaml_text import parse_yaml
 
-# Settings of `train` that may change between stop and resume: they alter no step. batch_size counts in the effective
+# Settings of `train` that do not change a step, so that they may differ on resume. batch_size is part of the effective
 # batch.
 _FREE = {
     *("workers", "eval_batch_size", "eval_split", "evaluate_before_training", "eval_every_epochs", "eval_every_steps"),
@@ -32,7 +31,7 @@ _FREE = {
     "batch_size",
 }
 _LENGTH = {"epochs", "max_steps"}
-# Settings beside `train` that a resumed run does not read: its weights come from the checkpoint.
+# Other settings that a resumed run does not use: its weights come from the checkpoint.
 _UNREAD = {"task", "output_dir", "init", "init_may_miss", "eval_split"}
 _SAMPLED_RECORDS = 512
 _FILE_NAME = re.compile(r"[/\\]|^~|\.[A-Za-z]\w{1,9}$")
@@ -40,7 +39,7 @@ REQUIRED = ("task", "train_records", "effective_batch", "processes", "train")
 
 
 def run_identity(cfg: TrainConfig, order: TrainOrder, task: Task, records: Sequence[Any]) -> dict[str, Any]:
-    """What a resumed run is compared by, as JSON would return it; stored in the checkpoint."""
+    """Return the values that a checkpoint stores and a resumed run is compared with, as JSON types."""
     identity = {
         "task": task.name,
         "train_records": order.records,
@@ -54,13 +53,13 @@ def run_identity(cfg: TrainConfig, order: TrainOrder, task: Task, records: Seque
 
 
 def task_settings(config_text: str) -> dict[str, Any]:
-    """{dotted key: value} of a task's resolved configuration (YAML), without `train` and what no resumed run reads."""
-    tree = parse_yaml(config_text, "the task's configuration") or {}
+    """Return {dotted key: value} of a task's resolved configuration (YAML), without `train` and unused settings."""
+    tree = parse_mapping(config_text, "the task's configuration")
     return flat({name: value for name, value in tree.items() if name != "train" and name not in _UNREAD})
 
 
 def flat(tree: Any, prefix: str = "") -> dict[str, Any]:
-    """{"model.text.num_layers": 12, "vqa.splits.train.0.questions": …} of nested mappings and lists of mappings."""
+    """Flatten nested mappings and lists of mappings: {"model.text.num_layers": 12, "vqa.splits.train.0.root": …}."""
     if isinstance(tree, Mapping) and tree:
         entries: Iterable[tuple[Any, Any]] = tree.items()
     elif isinstance(tree, list) and any(isinstance(item, Mapping) for item in tree):
@@ -75,33 +74,34 @@ def flat(tree: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def fingerprint(records: Sequence[Any]) -> str:
-    """SHA-256 of up to 512 records: the first, the last, and others evenly between them, in their order.
+    """Return the SHA-256 of up to 512 evenly spaced records, first and last included.
 
-    It tells apart splits of one length that differ in selection, order or content, at the cost of a few milliseconds;
-    a change that touches none of those records goes unseen. Of paths only the file name counts, so that moved data
-    stay the same data.
+    Takes milliseconds; a change that touches none of those records is not detected. Of paths only the file name counts,
+    so that data can be moved.
     """
     digest = hashlib.sha256()
-    places = np.linspace(0, len(records) - 1, _SAMPLED_RECORDS) if len(records) else ()
-    for place in sorted({round(place) for place in places}):
-        digest.update(repr(_content(records[place])).encode("utf-8"))
+    positions = np.linspace(0, len(records) - 1, _SAMPLED_RECORDS) if len(records) else ()
+    for index in sorted({round(position) for position in positions}):
+        digest.update(repr(_content(records[index])).encode("utf-8"))
     return digest.hexdigest()
 
 
 def check_identity(saved: Mapping[str, Any], now: Mapping[str, Any], folder: Path) -> None:
-    """InputError, naming every difference, when going on from `folder` would not continue the same run.
+    """Check that resuming from `folder` continues the same run.
 
-    The effective batch (batch_size x processes x accumulation_steps) must stay. Another number of processes at the same
-    effective batch and accumulation is permitted with a warning: the records of each step are the same, dropout is not.
-    A longer or shorter run is permitted with a warning: the schedule follows the new length. So are other paths, as
-    long as the training records are the same, and settings that one side does not have.
+    The effective batch (batch_size x processes x accumulation_steps) must not change. Permitted with a warning: another
+    number of processes at the same effective batch and accumulation (same records per step, other dropout), another
+    length of the run (the schedule follows it), other paths to the same training records, settings of one side only.
+
+    Raises:
+        InputError: the runs differ, with every difference.
     """
     changed = _changed_data(saved, now) + _changed_training(saved["train"], now["train"], folder)
     changed += _changed_settings(saved.get("config", {}), now["config"], folder)
     if changed:
         raise InputError(
             f"{folder}: this checkpoint belongs to a run with other settings:\n  " + "\n  ".join(changed) + "\n"
-            "Resume with the settings of that run, or start a new one from its weights in another --output_dir."
+            "Resume with the settings of that run, or start a new run from its weights in another --output_dir."
         )
     if saved["processes"] != now["processes"]:
         warnings.warn(
@@ -112,13 +112,13 @@ def check_identity(saved: Mapping[str, Any], now: Mapping[str, Any], folder: Pat
 
 
 def check_files(files: Iterable[Path], folder: Path) -> None:
-    """InputError when a file that travels with the checkpoint (vocabulary, answer list) has another content now."""
+    """Raise InputError if a file saved with the checkpoint (vocabulary, answer list) has other content now."""
     for path in map(Path, files):
         saved = folder / path.name
         if saved.is_file() and saved.read_bytes() != path.read_bytes():
             raise InputError(
                 f"{path}: differs from {saved}, which this run was trained with: its tokens or answers would mean "
-                "something else. Name the file of that run, or start a new run in another --output_dir."
+                "something else. Use the file of that run, or start a new run in another --output_dir."
             )
 
 
@@ -145,14 +145,14 @@ def _changed_training(before: Mapping[str, Any], after: Mapping[str, Any], folde
             continue
         text = f"train.{name}: {before[name]} there, {after[name]} now"
         if name in _LENGTH:
-            warnings.warn(f"{folder}: {text}; the learning rate follows the new length", stacklevel=3)
+            warnings.warn(f"{folder}: {text}; the learning-rate schedule follows the new length", stacklevel=3)
         else:
             found.append(text)
     return found
 
 
 def _changed_settings(before: Mapping[str, Any], after: Mapping[str, Any], folder: Path) -> list[str]:
-    """Differences that change the result; paths and one-sided settings are warned of."""
+    """Return the differences that change the result; warn about paths and one-sided settings."""
     found: list[str] = []
     moved: list[str] = []
     for name in sorted(before.keys() | after.keys()):
@@ -169,12 +169,12 @@ def _changed_settings(before: Mapping[str, Any], after: Mapping[str, Any], folde
 
 
 def _is_path(*values: Any) -> bool:
-    """Whether all values are text and one of them looks like a file or folder."""
+    """Return True if all values are text and one of them looks like a file or folder."""
     return all(isinstance(value, str) for value in values) and any(_FILE_NAME.search(value) for value in values)
 
 
 def _settings(config: Any, prefix: str = "") -> dict[str, Any]:
-    """{"optimizer.lr": 2e-5, …} of a configuration object; a mapping without fixed keys counts as one value."""
+    """Return {"optimizer.lr": 2e-5, …} of a configuration; a mapping without fixed keys is one value."""
     found: dict[str, Any] = {}
     for item in fields(config):
         value = getattr(config, item.name)
@@ -186,7 +186,7 @@ def _settings(config: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def _content(value: Any) -> Any:
-    """The content of a record as plain values whose `repr` is the same in every process and place."""
+    """Convert a record to plain values whose `repr` is the same in every process."""
     if is_dataclass(value):
         return [_content(getattr(value, item.name)) for item in fields(value)]
     if isinstance(value, np.ndarray):

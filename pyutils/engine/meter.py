@@ -1,4 +1,4 @@
-"""How fast a run goes, and how long it waits for its data."""
+"""Throughput of a run, and the time it waits for data."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ T = TypeVar("T")
 
 
 class Meter:
-    """Time of the steps since the last report, without what happens inside `paused` (evaluation, checkpoints)."""
+    """Time of the steps since the last report, without that spent in `paused` (evaluation, checkpoints)."""
 
     def __init__(self) -> None:
         self._restart()
 
     def timed(self, batches: Iterable[T]) -> Iterator[T]:
-        """`batches`, noting the time spent waiting for each."""
+        """Yield `batches` and measure the time spent waiting for them."""
         source = iter(batches)
         while True:
             began = time.monotonic()
@@ -30,7 +30,7 @@ class Meter:
 
     @contextmanager
     def paused(self) -> Iterator[None]:
-        """Time inside does not count."""
+        """Exclude the time spent inside."""
         began = time.monotonic()
         yield
         self._began += time.monotonic() - began
@@ -40,7 +40,7 @@ class Meter:
         self._steps += 1
 
     def report(self, samples_a_step: int) -> dict[str, float]:
-        """{"samples_per_second", "data_share"} since the last report; `samples_a_step` over all processes."""
+        """Return {"samples_per_second", "data_share"} since the last report; `samples_a_step` over all processes."""
         seconds = max(1e-9, time.monotonic() - self._began)
         speed = {"samples_per_second": self._steps * samples_a_step / seconds, "data_share": self._waited / seconds}
         self._restart()

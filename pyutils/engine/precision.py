@@ -1,7 +1,7 @@
-"""Arithmetic of a training step: autocast for bf16 and fp16 on a GPU, loss scaling for fp16, fp32 islands.
+"""Precision of a training step: autocast for bf16 and fp16 on a GPU, loss scaling for fp16, float32 regions.
 
-Weights stay float32 ("O1"): only matrix products and convolutions run in the short format, and Paddle keeps softmax,
-layer norms, losses and norms in float32. On the CPU there is no autocast: everything runs in float32.
+Weights stay float32 ("O1"): only matrix products and convolutions run in half precision; Paddle keeps softmax, layer
+norms, losses and norms in float32. The CPU has no autocast: everything runs in float32.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _STEPS_BEFORE_GROWTH = 2000
 
 
 def effective_precision(precision: str) -> str:
-    """`precision` where the current device can run it, else "fp32", with one warning."""
+    """Return `precision` if the current device supports it, else "fp32" with one warning."""
     if precision == "fp32" or paddle.get_device().startswith("gpu"):
         return precision
     _warn_once(f"precision {precision} needs a GPU; this run uses fp32 on {paddle.get_device()}")
@@ -28,7 +28,7 @@ def effective_precision(precision: str) -> str:
 
 
 def autocast(precision: str) -> AbstractContextManager:
-    """The context of a forward pass in "fp32", "bf16" or "fp16"; does nothing for fp32 and on the CPU."""
+    """Return the context of a forward pass in "fp32", "bf16" or "fp16"; no effect for fp32 and on the CPU."""
     chosen = effective_precision(precision)
     if chosen == "fp32":
         return nullcontext()
@@ -36,9 +36,9 @@ def autocast(precision: str) -> AbstractContextManager:
 
 
 def fp32_island() -> AbstractContextManager:
-    """A context inside `autocast` whose operators run in float32 (similarities, temperatures, negative sampling).
+    """Return a context inside `autocast` that runs in float32 (similarities, temperatures, negative sampling).
 
-    Cast inputs that may have come out in a short format: `with fp32_island(): x = x.astype("float32") …`.
+    Cast half-precision inputs: `with fp32_island(): x = x.astype("float32") …`.
     """
     return paddle.amp.auto_cast(enable=False)
 
@@ -46,8 +46,8 @@ def fp32_island() -> AbstractContextManager:
 class LossScaler:
     """Dynamic loss scale for fp16; with any other precision it changes nothing.
 
-    A loss is multiplied by `scale` before the backward pass, gradients are divided by it before the step. Gradients
-    that are not finite halve the scale and skip the step; 2000 good steps in a row double it.
+    The loss is multiplied by `scale` before the backward pass, gradients are divided by it before the step. Gradients
+    that are not finite halve the scale and skip the step; 2000 finite steps in a row double it.
     """
 
     def __init__(self, precision: str):
@@ -56,12 +56,12 @@ class LossScaler:
         self._good_steps = 0
 
     def scaled(self, loss: paddle.Tensor) -> paddle.Tensor:
-        """The loss to start the backward pass from."""
+        """Return the scaled loss for the backward pass."""
         return loss * self.scale if self.enabled else loss
 
     @paddle.no_grad()
     def unscale(self, parameters: Sequence[paddle.Tensor]) -> bool:
-        """Divide the gradients of `parameters` by the scale, in place; whether all of them are finite."""
+        """Divide the gradients of `parameters` by the scale in place; return True if all are finite."""
         if not self.enabled:
             return True
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
@@ -70,7 +70,7 @@ class LossScaler:
         return gradients_are_finite(gradients)
 
     def update(self, finite: bool) -> None:
-        """Adapt the scale after a step (`finite`) or a skipped one."""
+        """Adapt the scale after a step (`finite`) or a skipped step."""
         if not self.enabled:
             return
         self._good_steps = self._good_steps + 1 if finite else 0
@@ -80,18 +80,18 @@ class LossScaler:
             self.scale = min(_LARGEST_SCALE, self.scale * 2)
 
     def state_dict(self) -> dict[str, float]:
-        """{"scale", "good_steps"}."""
+        """Return {"scale", "good_steps"}."""
         return {"scale": self.scale, "good_steps": self._good_steps}
 
     def load_state_dict(self, state: dict[str, float]) -> None:
-        """Take back what `state_dict` gave."""
+        """Restore a state of `state_dict`."""
         if self.enabled:
             self.scale, self._good_steps = float(state["scale"]), int(state["good_steps"])
 
 
 @paddle.no_grad()
 def gradients_are_finite(gradients: Sequence[paddle.Tensor]) -> bool:
-    """Whether no gradient holds an infinity or NaN: one transfer from the device for all of them."""
+    """Return True without an infinite or NaN gradient, with a single transfer from the device."""
     if not gradients:
         return True
     return bool(paddle.stack([paddle.isfinite(gradient).all() for gradient in gradients]).all())

@@ -1,4 +1,4 @@
-"""Prediction with a trained checkpoint, the same for every model and task: a whole split, or one example."""
+"""Prediction with a trained checkpoint, for every model and task: a whole split, or one example."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     Trained = tuple[type[SplitTask], Any]
 
 FLAGS = (
-    Flag("--checkpoint", None, help="checkpoint folder, output folder of a run, weight file, or a known name"),
-    Flag("--task", None, help="task of a checkpoint whose configuration does not name it"),
-    Flag("--split", None, help="predict a whole split of the configuration, into result files"),
-    Flag(("--image", "--left"), None, help="image of one example: a file, or its key in the region features"),
+    Flag("--checkpoint", None, help="checkpoint directory, output directory of a run, weight file, or a known name"),
+    Flag("--task", None, help="task of a checkpoint whose configuration names none"),
+    Flag("--split", None, help="predict a split of the configuration and write result files"),
+    Flag(("--image", "--left"), None, help="image of one example: a file, or a key of the region features"),
     Flag(("--second_image", "--right"), None, help="second image of one example (NLVR2)"),
     Flag(("--text", "--question", "--sentence", "--expression"), None, help="text of one example"),
     Flag("--top", None, type=positive, help="answers or regions to print (default 5)"),
-    Flag(("--output", "--output_dir"), None, help="folder for result files (default: <run>/<split>)"),
+    Flag(("--output", "--output_dir"), None, help="directory for result files (default: <run>/<split>)"),
 )
 _COMMON = ("checkpoint", "task", "split", "output", "device", "member")
 _RUN_FOLDERS = ("best", "last")
@@ -42,22 +42,24 @@ def predict(
     initialise: Initialise,
     member: Optional[Callable[[Run, Path], Optional[Trained]]] = None,
 ) -> None:
-    """Do what the command line of `run_predict.py` asks for.
+    """Run `run_predict.py`: predict a split or answer one example.
 
-    `task_named` gives the task class of a configuration's `task`; `initialise` and `member` as in
+    `task_named` returns the task class of a configuration's `task`; `initialise` and `member` as in
     `pyutils.engine.commands.Package`.
 
     Raises:
-        InputError: flags that do not go together or that the checkpoint's task does not take, before weights are read.
+        InputError: flags that exclude each other or that the task does not take; raised before weights are read.
     """
     from pyutils.engine.run import check_output_dir, choose_device
 
     if not run.extra.get("checkpoint"):
-        raise InputError("--checkpoint is missing: name a checkpoint folder, the output folder of a run, or a file")
+        raise InputError(
+            "--checkpoint is missing: give a checkpoint directory, the output directory of a run, or a file"
+        )
     file = resolve_weights(run.extra["checkpoint"])
     path = run.config_path or file.with_name(CONFIG_FILE)
     if not path.is_file():
-        raise InputError(f"{path}: no such configuration; name the recipe that {file} was trained with by --config")
+        raise InputError(f"{path}: no such configuration; give the recipe that {file} was trained with by --config")
     task_class, config = (member(run, path) if member else None) or trained_config(run, path, task_named)
     check_flags(task_class, run.extra, file)
     choose_device(run)
@@ -67,7 +69,7 @@ def predict(
     task = build(task_class.with_saved_files(config, file.parent))
     if "split" in run.extra:
         check_output_dir(output)
-        task.eval_records(run.extra["split"])  # before the weights, so that a wrong name costs no time
+        task.eval_records(run.extra["split"])  # before the weights, so that a wrong name fails fast
     else:
         task.check_example(run.extra, output)
     say(str(initialise(task.model, str(file), [])))
@@ -78,44 +80,43 @@ def predict(
 
 
 def trained_config(run: Run, path: Path, task_named: Callable[[str], type[SplitTask]]) -> Trained:
-    """The task class that the configuration file `path` names, and the configuration under the command line.
+    """Return the task class of the configuration file `path`, and the configuration with the command-line values.
 
     Raises:
-        InputError: the file names no task and none is typed, or another one is typed.
+        InputError: neither the file nor the command line names a task, or they name different ones.
     """
     named, typed = read_tree(path).get("task"), run.extra.get("task")
     if not named and not typed:
-        raise InputError(f"{path}: has no `task`; give the task of the checkpoint with --task")
+        raise InputError(f"{path}: has no `task`; give the task of the checkpoint by --task")
     task_class = task_named(str(typed or named))
     if named and named != task_class.name:
-        raise InputError(f"{path}: this checkpoint is of task {named}, not of {task_class.name}; leave --task out")
+        raise InputError(f"{path}: this checkpoint is of task {named}, not of {task_class.name}; omit --task")
     return task_class, load_config(task_class.config_class, path, run.overrides)
 
 
 def check_flags(task_class: type[SplitTask], extra: Mapping[str, Any], file: Path) -> None:
-    """Raises InputError for flags that the task does not take, or that do not describe one example or a split."""
+    """Raise InputError unless the flags are of the task and describe either a split or one example."""
     wanted = task_class.example_flags
     takes = (*_COMMON, *wanted, *task_class.predict_flags)
-    for name in extra:
-        if name not in takes:
-            raise InputError(
-                f"--{name} is not for {task_class.name}, the task of {file}; it takes --{' --'.join(takes)}"
-            )
+    foreign = [name for name in extra if name not in takes]
     example = [name for name in wanted if name in extra]
-    if "split" in extra:
-        if example:
-            raise InputError(f"--split and --{example[0]} exclude each other: a whole split, or one example")
-        return
-    missing = [name for name in wanted if not str(extra.get(name, "")).strip()]
-    if missing or not wanted:
-        one = f", or {' '.join('--' + name for name in wanted)} for one example" if wanted else ""
-        raise InputError(f"{task_class.name}: give --split for result files{one}")
-    if "text" in wanted and not has_words(extra["text"]):
-        raise InputError(f"--text {extra['text']!r} has no letter or digit; write a sentence or a question")
+    complete = bool(wanted) and all(str(extra.get(name, "")).strip() for name in wanted)
+    one = f", or {' '.join('--' + name for name in wanted)} for one example" if wanted else ""
+    problem = ""
+    if foreign:
+        problem = f"--{foreign[0]} is not for {task_class.name}, the task of {file}; it takes --{' --'.join(takes)}"
+    elif "split" in extra and example:
+        problem = f"--split and --{example[0]} exclude each other: a whole split, or one example"
+    elif "split" not in extra and not complete:
+        problem = f"{task_class.name}: give --split for result files{one}"
+    elif "split" not in extra and "text" in wanted and not has_words(extra["text"]):
+        problem = f"--text {extra['text']!r} has no letter or digit; write a sentence or a question"
+    if problem:
+        raise InputError(problem)
 
 
 def output_folder(extra: Mapping[str, Any], config: Any, file: Path) -> Path:
-    """`--output`, else the split's own folder in the folder of the run, else in the configuration's `output_dir`."""
+    """Return `--output`, else the directory of the split below that of the run or the configuration's `output_dir`."""
     if extra.get("output"):
         return Path(extra["output"])
     folder = file.parent if file.parent.name not in _RUN_FOLDERS else file.parent.parent
@@ -124,7 +125,7 @@ def output_folder(extra: Mapping[str, Any], config: Any, file: Path) -> Path:
 
 
 def write_split(task: SplitTask, split: str, output: Path, extra: Mapping[str, Any], file: Path) -> None:
-    """Write the result files of `split` and, where it has labels, print and write its metrics."""
+    """Write the result files of `split`; if it has labels, print and write its metrics."""
     from pyutils.engine.run import write_metrics
 
     predictions = task.predict_with(extra, split)

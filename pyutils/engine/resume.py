@@ -1,4 +1,4 @@
-"""Taking up a run where it stopped: which checkpoint, and the state itself."""
+"""Resume a run: find the checkpoint and restore its state."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _GROUPS = ("progress", "identity", "optimizer", "schedule", "scaler", "task")
 
 @dataclass
 class Progress:
-    """How far a run has come.
+    """Progress of a run.
 
     step: optimizer steps taken; evaluated_at, metrics: the last evaluation; best_step, best_metrics: the best one.
     """
@@ -37,10 +37,10 @@ class Progress:
 
 
 def resume_folder(resume: str | None, output_dir: Path) -> Path | None:
-    """The checkpoint folder to go on from, or None to start afresh.
+    """Return the checkpoint folder to resume from, or None to start from scratch.
 
-    `resume` is None, "auto" (the output folder's `last` if there is one), a checkpoint folder, or another run's output
-    folder (its `last`). InputError when a named folder holds no checkpoint.
+    `resume` is None, "auto" (`last` of the output folder if it exists), a checkpoint folder, or the output folder of
+    another run (its `last`). Raises InputError if a given folder has no checkpoint.
     """
     if not resume:
         return None
@@ -50,13 +50,13 @@ def resume_folder(resume: str | None, output_dir: Path) -> Path | None:
     if last.is_dir():
         return last
     if resume == AUTO:
-        say(f"nothing to resume in {base}: starting anew")
+        say(f"nothing to resume in {base}: starting from scratch")
         return None
     return find_checkpoint(base)
 
 
 def load_run(folder: Path) -> RunState:
-    """The state of a run in the checkpoint `folder`; InputError, naming what is not there, when it is damaged."""
+    """Load the state of a run from the checkpoint `folder`. Raises InputError, with the missing parts, if damaged."""
     state = load_state(folder)
     missing = [name for name in _GROUPS if not isinstance(state.values.get(name), Mapping)]
     if not missing:
@@ -64,32 +64,24 @@ def load_run(folder: Path) -> RunState:
         missing = [f"{name}.{key}" for name, keys in wanted.items() for key in keys if key not in state.values[name]]
     if missing:
         raise InputError(
-            f"{folder / STATE_VALUES}: damaged, it lacks {', '.join(missing)}: resume from another checkpoint, or "
+            f"{folder / STATE_VALUES}: damaged, it lacks {', '.join(missing)}; resume from another checkpoint, or "
             f"start a new run from these weights with --set init={folder} and another --output_dir"
         )
     return state
 
 
 def capture(progress: Progress, identity: Mapping[str, Any], groups: Mapping[str, Mapping[str, Any]]) -> RunState:
-    """The state of a run: `groups` are the flat states of optimizer, schedule, scaler and task."""
+    """Return the state of a run; `groups` are the flat states of optimizer, schedule, scaler and task."""
     state = RunState({"progress": asdict(progress), "identity": dict(identity)})
     for group, values in groups.items():
-        pack(group, values, state)
+        arrays = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
+        state.arrays.update({f"{group}/{name}": value for name, value in arrays.items()})
+        state.values[group] = {name: value for name, value in values.items() if name not in arrays}
     return state
 
 
-def pack(group: str, state: Mapping[str, Any], into: RunState) -> None:
-    """Put a flat state of arrays and numbers under the name `group`."""
-    into.values[group] = {}
-    for name, value in state.items():
-        if isinstance(value, np.ndarray):
-            into.arrays[f"{group}/{name}"] = value
-        else:
-            into.values[group][name] = value
-
-
 def unpack(group: str, state: RunState) -> dict[str, Any]:
-    """The flat state that `pack` put under `group`, with its own copies of the arrays."""
+    """Return the flat state of `group`, with copies of the arrays."""
     prefix = f"{group}/"
     arrays = {name[len(prefix) :]: np.array(value) for name, value in state.arrays.items() if name.startswith(prefix)}
     return {**state.values[group], **arrays}

@@ -1,4 +1,4 @@
-"""What every `run_<task>.py` does once its configuration is read: build the task, load weights, train or evaluate."""
+"""Main part of every `run_<task>.py`: build the task, load weights, train or evaluate."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import paddle
 from pyutils import distributed
 from pyutils.config import setting
 from pyutils.config.command_line import Run, print_config
+from pyutils.config.loading import parse_mapping
 from pyutils.console import markdown_table, say
 from pyutils.engine.determinism import seed_initial
 from pyutils.engine.identity import flat
@@ -21,7 +22,6 @@ from pyutils.engine.task import Task
 from pyutils.engine.trainer import Trainer
 from pyutils.errors import InputError
 from pyutils.formats.atomic import PathLike, write_json
-from pyutils.formats.yaml_text import parse_yaml
 from pyutils.weights.checkpoint import CONFIG_FILE, load_weights
 from pyutils.weights.loading import LoadReport
 from pyutils.weights.places import find_checkpoint
@@ -32,13 +32,13 @@ _TRAINING_ONLY = re.compile(r"dropout|drop_path|init_std|momentum|distill")
 
 @dataclass(frozen=True)
 class RunConfig:
-    """What the configuration of every run has; a task's configuration adds its model and data."""
+    """Configuration that all tasks share; a task's own adds its model and data."""
 
-    task: str = setting("", "Name of the task, e.g. visualbert_vqa; filled in where a recipe leaves it empty.")
+    task: str = setting("", "Name of the task, e.g. visualbert_vqa; filled in if a recipe leaves it empty.")
     output_dir: str = setting("output", "Folder of checkpoints, logs and results.")
-    init: str = setting("", "Weights to start from: a checkpoint of ours or of the originals, or a name; empty: none.")
-    init_may_miss: list[str] = setting([], "Regular expressions of our names that `init` need not hold (new heads).")
-    eval_split: str = setting("val", "Split that --evaluate takes.")
+    init: str = setting("", "Initial weights: a checkpoint (also of the originals), or a known name; empty: none.")
+    init_may_miss: list[str] = setting([], "Regular expressions of parameters that `init` may lack (new heads).")
+    eval_split: str = setting("val", "Split evaluated by --evaluate.")
     train: TrainConfig = setting(TrainConfig, "The training engine.")
 
 
@@ -53,14 +53,14 @@ def run_task(
     initialise: Initialise,
     start: Callable[[Task], None] | None = None,
 ) -> None:
-    """Train (or, with `--evaluate`, evaluate) the task that `build` makes.
+    """Train (or, with `--evaluate`, evaluate) the task that `build` returns.
 
-    `initialise` loads weights of the originals or of ours into a model: called as `(model, source, may_miss)`; `start`
-    gives a new task its initial weights where `config.init` names none. What is evaluated: weights named on the command
-    line, else those of the run in the output folder, else `config.init`.
+    `initialise(model, source, may_miss)` loads weights of the originals or of this suite into a model; `start` sets the
+    initial weights of a new task without `config.init`. Evaluates the weights named on the command line, else those of
+    the run in the output folder, else `config.init`.
 
     Raises:
-        InputError: as `Trainer.run`, and when memory runs out, with the settings to lower.
+        InputError: as `Trainer.run`, and out of memory, with the settings to lower.
     """
     check_output_dir(config.output_dir)
     seed_initial(config.train.seed)
@@ -100,7 +100,7 @@ def _evaluate(run: Run, config: RunConfig, trainer: Trainer, initialise: Initial
 
 
 def write_metrics(task: Task, folder: Path, split: str, metrics: dict[str, float], checkpoint: PathLike) -> None:
-    """Write `metrics_<split>.json`: the metrics, and what they are of (task, checkpoint, split, image resolution)."""
+    """Write `metrics_<split>.json`: the metrics with task, checkpoint, split and image resolution."""
     size = _model_settings(task.config_text, "the task's configuration").get("vision.image_size")
     resolution = {} if size is None else {"image_size": size}
     of = {"task": task.name, "checkpoint": str(checkpoint), "split": split, **resolution}
@@ -108,7 +108,7 @@ def write_metrics(task: Task, folder: Path, split: str, metrics: dict[str, float
 
 
 def choose_device(run: Run) -> None:
-    """Follow `--device`; says so where a GPU is asked for and Paddle finds none."""
+    """Set the device of `--device`; log it if a GPU is requested but not found."""
     wanted = run.extra.get("device")
     if wanted == "cpu":
         paddle.set_device("cpu")
@@ -117,7 +117,7 @@ def choose_device(run: Run) -> None:
 
 
 def out_of_memory(config: RunConfig) -> str:
-    """Which settings to lower when memory runs out, with their present values."""
+    """Return the message for out of memory: the settings to lower, with their current values."""
     train = config.train
     vision = getattr(getattr(config, "model", None), "vision", None)
     smaller = f"model.vision.image_size ({vision.image_size}) or " if vision is not None else ""
@@ -130,29 +130,22 @@ def out_of_memory(config: RunConfig) -> str:
 
 
 def check_output_dir(path: PathLike) -> None:
-    """Make the folder `path`. InputError when it, or what should be a folder above it, is a file or cannot be made."""
-    for place in (Path(path), *Path(path).parents):
-        if place.exists():
-            if not place.is_dir():
-                raise InputError(
-                    f"--output_dir {path}: {place} is a file; name a folder, which is made where there is none"
-                )
-            break
+    """Create the directory `path`. Raises InputError if it cannot be created, or a file is in its way."""
     try:
         Path(path).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"--output_dir {path}: cannot be made ({error.strerror}); name another folder") from error
+        file = next((place for place in (Path(path), *Path(path).parents) if place.is_file()), None)
+        reason = f"{file} is a file" if file else error.strerror
+        raise InputError(f"--output_dir {path}: cannot be created ({reason}); give another directory") from error
 
 
-def load_for_use(
-    task: Task, config: RunConfig, initialise: Initialise, typed: bool = False
-) -> tuple[PathLike, LoadReport]:
-    """Load the weights to evaluate, none of which may be missing; return where they come from, and the report.
+def load_for_use(task: Task, config: RunConfig, initialise: Initialise, typed: bool) -> tuple[PathLike, LoadReport]:
+    """Load the weights to evaluate, all of them; return their source and the report.
 
-    `config.init` where it was `typed`, else the best (else last) checkpoint in the output folder, else `config.init`.
+    `config.init` if it was `typed`, else the best (else last) checkpoint in the output folder, else `config.init`.
 
     Raises:
-        InputError: there are none, or the checkpoint in the output folder has other model settings.
+        InputError: no weights, or a checkpoint in the output folder with other model settings.
     """
     if config.init and typed:
         say(f"evaluating {config.init}, named on the command line")
@@ -161,8 +154,8 @@ def load_for_use(
         folder = find_checkpoint(Path(config.output_dir))
     except InputError as error:
         if not config.init:
-            raise InputError(f"nothing to evaluate: {error}; name weights with --set init=PATH") from error
-        say(f"evaluating {config.init}, the configuration's init: {config.output_dir} holds no checkpoint")
+            raise InputError(f"nothing to evaluate: {error}; give weights by --set init=PATH") from error
+        say(f"evaluating {config.init}, the configuration's init: {config.output_dir} has no checkpoint")
         return config.init, initialise(task.model, config.init, [])
     say(f"evaluating {folder}, the checkpoint in the output folder")
     check_model(task, folder)
@@ -170,9 +163,10 @@ def load_for_use(
 
 
 def check_model(task: Task, folder: Path) -> None:
-    """InputError, naming each one, when settings of the `model` section differ from those the checkpoint was made with.
+    """Check that the `model` section is that of the checkpoint, up to dropout, initial values and the EMA teacher.
 
-    Settings that matter in training alone (dropout, initial values, the teacher) may differ.
+    Raises:
+        InputError: other settings, each with both values.
     """
     file = folder / CONFIG_FILE
     if not file.is_file() or not task.config_text:
@@ -185,13 +179,10 @@ def check_model(task: Task, folder: Path) -> None:
     ]
     if changed:
         raise InputError(
-            f"{file}: this checkpoint is of a network with other settings:\n  " + "\n  ".join(changed) + "\n"
-            f"Evaluate it with its own configuration (--config {file}), or name other weights with --set init=PATH."
+            f"{file}: this checkpoint was saved with different model settings:\n  " + "\n  ".join(changed) + "\n"
+            f"Evaluate it with its own configuration (--config {file}), or give other weights by --set init=PATH."
         )
 
 
 def _model_settings(config_text: str, name: str) -> dict[str, Any]:
-    tree = parse_yaml(config_text, name)
-    if not isinstance(tree, dict):
-        raise InputError(f"{name}: expected a mapping of settings, found {type(tree).__name__}; the file is damaged")
-    return flat(tree.get("model") or {})
+    return flat(parse_mapping(config_text, name).get("model") or {})

@@ -1,7 +1,6 @@
-"""Log of a run: lines or a progress bar on the console, `log.jsonl`, VisualDL curves.
+"""Log of a run: progress bar (on a terminal) or plain lines on the console, `log.jsonl`, VisualDL curves.
 
-Only the main process writes. On a terminal the console shows one progress bar; elsewhere it prints a plain line every
-`log_every` steps, so that a log file stays readable.
+Only the main process writes.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ import math
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +29,9 @@ class RunLog:
     """The log of one run in `output_dir`.
 
     Args:
-        output_dir: where `log.jsonl` and `vdl/` go; made if absent.
-        total_steps, start_step: for the bar, the percentage and the time left.
-        scalars: write VisualDL curves, if visualdl is installed.
+        output_dir: for `log.jsonl` and `vdl/`; created if missing.
+        total_steps, start_step: for the bar and the time left.
+        scalars: write VisualDL curves if visualdl is installed.
     """
 
     def __init__(self, output_dir: Path, total_steps: int, start_step: int = 0, scalars: bool = True):
@@ -57,7 +57,7 @@ class RunLog:
         Args:
             epoch: passes over the data so far, a fraction.
             values: "loss", its parts, "lr", "grad_norm" …
-            speed: "samples_per_second" (all processes), "data_share" (share of the time spent waiting for data, 0-1).
+            speed: "samples_per_second" (all processes), "data_share" (fraction of the time spent waiting for data).
         """
         self._write({"kind": "train", "step": step, "epoch": round(epoch, 4), **values, **speed})
         self._plot("train", {**values, **speed}, step)
@@ -66,30 +66,27 @@ class RunLog:
         if self._bar is not None:
             self._bar.set_postfix_str(f"{numbers} {pace}")
         else:
-            left = _clock(self._seconds_left(step))
+            seconds = (time.monotonic() - self._began) / max(1, step - self._first) * (self._total - step)
+            left = timedelta(seconds=int(seconds))
             say(f"step {step}/{self._total} epoch {epoch:.2f} {numbers} | {pace}, {left} left")
 
     def evaluation(self, step: int, epoch: float, split: str, metrics: Mapping[str, float], best: bool) -> None:
-        """Report the metrics of a split; `best` marks the best result of the run so far."""
+        """Report the metrics of a split; `best`: the best result of the run so far."""
         self._write({"kind": "eval", "step": step, "epoch": round(epoch, 4), "split": split, "best": best, **metrics})
         self._plot(split, metrics, step)
         numbers = ", ".join(f"{name} {short(value)}" for name, value in metrics.items())
         say(f"step {step}/{self._total} epoch {epoch:.2f} {split}: {numbers}" + (" (best so far)" if best else ""))
 
     def event(self, step: int, message: str) -> None:
-        """Report something that happened once: a checkpoint, a skipped step, a stop."""
+        """Report a single event: a checkpoint, a skipped step, a stop."""
         self._write({"kind": "event", "step": step, "message": message})
         say(message)
 
     def close(self) -> None:
-        """Finish the files and the bar."""
+        """Close the files and the bar."""
         for part in (self._bar, self._file, self._curves):
             if part is not None:
                 part.close()
-
-    def _seconds_left(self, step: int) -> float:
-        done = step - self._first
-        return (time.monotonic() - self._began) / done * (self._total - step) if done else math.nan
 
     def _write(self, entry: Mapping[str, Any]) -> None:
         if self._file is not None:
@@ -103,7 +100,7 @@ class RunLog:
 
 
 def _keep_log_until(path: Path, step: int) -> None:
-    """Drop what a log says about steps after `step`, which a resumed run takes again; all of it for a new run."""
+    """Drop the entries after `step`, which a resumed run repeats; all entries for a new run."""
     if not path.is_file():
         return
     kept = []
@@ -116,23 +113,15 @@ def _keep_log_until(path: Path, step: int) -> None:
 
 
 def _curve_writer(folder: Path) -> Any:
-    """A VisualDL writer, or None with a message where visualdl cannot be imported."""
+    """Return a VisualDL writer, or None with a message if visualdl cannot be imported."""
     try:
         visualdl = importlib.import_module("visualdl")
     except ImportError as error:
-        say(f"no VisualDL curves ({error}); log.jsonl holds the same numbers. `pip install visualdl` adds them.")
+        say(f"no VisualDL curves ({error}); log.jsonl has the same numbers. Install them with `pip install visualdl`.")
         return None
     return visualdl.LogWriter(logdir=str(folder))
 
 
 def _jsonable(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON has no NaN or infinity: they are written as text."""
+    """Replace NaN and infinity, which JSON does not have, by text."""
     return {k: str(v) if isinstance(v, float) and not math.isfinite(v) else v for k, v in entry.items()}
-
-
-def _clock(seconds: float) -> str:
-    """Seconds as h:mm:ss, "?" when unknown."""
-    if not math.isfinite(seconds):
-        return "?"
-    minutes, rest = divmod(int(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"

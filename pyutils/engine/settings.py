@@ -1,4 +1,4 @@
-"""What a training run can be told: `TrainConfig`, the `train:` section of every configuration file."""
+"""`TrainConfig`, the `train:` section of every configuration file."""
 
 from __future__ import annotations
 
@@ -6,54 +6,51 @@ from dataclasses import dataclass
 from typing import Literal
 
 from pyutils.config import setting
-from pyutils.errors import InputError
+from pyutils.config.checks import at_least
 from pyutils.optim import OptimizerConfig
 from pyutils.schedule import ScheduleConfig
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Settings of the engine. Counts called steps are optimizer steps, not micro-batches."""
+    """Settings of the engine. Steps are optimizer steps, not micro-batches."""
 
     epochs: int = setting(10, "Passes over the training split.")
-    max_steps: int = setting(0, "Stop after this many steps even if epochs are left; 0: epochs decide alone.")
-    batch_size: int = setting(16, "Records of one micro-batch on one process.")
-    eval_batch_size: int = setting(0, "Records of one evaluation batch on one process; 0: batch_size.")
-    accumulation_steps: int = setting(1, "Micro-batches whose gradients are averaged into one step.")
-    workers: int = setting(2, "Data worker processes for each training process; 0: batches are made in the process.")
-    seed: int = setting(42, "Seed of the data order, the weights' initial values and dropout.")
+    max_steps: int = setting(0, "Stop after this many steps even if epochs are left; 0: no limit.")
+    batch_size: int = setting(16, "Records per micro-batch and process.")
+    eval_batch_size: int = setting(0, "Records per evaluation batch and process; 0: batch_size.")
+    accumulation_steps: int = setting(1, "Micro-batches averaged into one optimizer step.")
+    workers: int = setting(2, "Data worker processes per training process; 0: load data in the training process.")
+    seed: int = setting(42, "Seed of the data order, initial weights and dropout.")
     precision: Literal["fp32", "bf16", "fp16"] = setting(
         "fp32", "Arithmetic of the forward pass on a GPU: fp32, bf16 (recommended) or fp16 with loss scaling."
     )
     recompute: bool = setting(False, "Recompute activations in the backward pass: less GPU memory, more time.")
     non_finite: Literal["stop", "skip"] = setting(
-        "stop", "When a loss or gradient is infinite or not a number: stop with an error, or skip that step."
+        "stop", "On an infinite or NaN loss or gradient: stop with an error, or skip the step."
     )
     eval_split: str = setting("val", "Split evaluated during training; empty: none.")
     evaluate_before_training: bool = setting(False, "Evaluate once before the first step.")
-    eval_every_epochs: int = setting(1, "Evaluate at the end of every so many epochs, and of the last; 0: never.")
-    eval_every_steps: int = setting(0, "Also evaluate every so many steps; 0: never.")
-    save_every_steps: int = setting(0, "Also write the checkpoint `last` every so many steps; 0: at epoch ends only.")
+    eval_every_epochs: int = setting(1, "Evaluate every N epochs and at the end; 0: never.")
+    eval_every_steps: int = setting(0, "Also evaluate every N steps; 0: never.")
+    save_every_steps: int = setting(0, "Also write the checkpoint `last` every N steps; 0: at epoch ends only.")
     keep_every_steps: bool = setting(False, "Also keep each of those checkpoints, as step_<number>.")
     checkpoint_format: Literal["safetensors", "pdparams"] = setting(
-        "safetensors", "File of the weights in a checkpoint: model.safetensors or model.pdparams."
+        "safetensors", "Weight file of a checkpoint: model.safetensors or model.pdparams."
     )
-    log_every: int = setting(50, "Steps between two lines of the log.")
-    scalars: bool = setting(True, "Write VisualDL curves to <output_dir>/vdl where visualdl is installed.")
+    log_every: int = setting(50, "Log every N steps.")
+    scalars: bool = setting(True, "Write VisualDL curves to <output_dir>/vdl if visualdl is installed.")
     optimizer: OptimizerConfig = setting(OptimizerConfig, "The optimizer.")
     schedule: ScheduleConfig = setting(ScheduleConfig, "The learning rate over time.")
 
     def __post_init__(self) -> None:
-        least = {"epochs": 1, "batch_size": 1, "accumulation_steps": 1, "log_every": 1}
-        counts: tuple[str, ...] = ("max_steps", "eval_batch_size", "workers", "seed")
-        counts += ("eval_every_epochs", "eval_every_steps", "save_every_steps")
-        for name in (*least, *counts):
-            if getattr(self, name) < least.get(name, 0):
-                raise InputError(f"train.{name}: expected at least {least.get(name, 0)}, found {getattr(self, name)}")
+        at_least(self, 1, "epochs", "batch_size", "accumulation_steps", "log_every")
+        at_least(self, 0, "max_steps", "eval_batch_size", "workers", "seed")
+        at_least(self, 0, "eval_every_epochs", "eval_every_steps", "save_every_steps")
 
     @property
     def evaluates(self) -> bool:
-        """Whether a training evaluates `eval_split` at some step."""
+        """True if training evaluates `eval_split` at some step."""
         due = self.eval_every_epochs or self.eval_every_steps or self.evaluate_before_training
         return bool(self.eval_split and due)
 

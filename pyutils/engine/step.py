@@ -1,9 +1,9 @@
-"""One optimizer step: micro-batches, gradients, the check that they are finite, the update."""
+"""One optimizer step: micro-batches, gradients, finite check, update."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 
 import paddle
@@ -19,13 +19,13 @@ Logs = dict[str, paddle.Tensor]
 
 _MOST_SKIPPED_IN_A_ROW = 20
 _NOT_FINITE_ADVICE = (
-    "Nothing was saved since, so `last` holds good weights. Lower train.optimizer.lr or lengthen the warm-up, prefer "
-    "bf16 to fp16, look for damaged inputs, or set train.non_finite: skip."
+    "Nothing was saved since, so `last` has finite weights. Lower train.optimizer.lr or lengthen the warm-up, prefer "
+    "bf16 to fp16, check the inputs, or set train.non_finite: skip."
 )
 
 
 class LossLayer(paddle.nn.Layer):
-    """The layer whose forward is the task's loss: what data parallel training must wrap for its hooks to fire."""
+    """Layer whose forward is the task's loss; `DataParallel` wraps it so that its hooks run."""
 
     def __init__(self, task: Task):
         super().__init__()
@@ -33,17 +33,12 @@ class LossLayer(paddle.nn.Layer):
         self._task = task
 
     def forward(self, batch: Batch) -> tuple[paddle.Tensor, Logs]:
-        """The task's (loss, parts to log) of one micro-batch."""
+        """Return the task's (loss, parts to log) of one micro-batch."""
         return self._task.loss(batch)
 
 
 class Stepper:
-    """Takes optimizer steps of `task`.
-
-    Args:
-        optimizer: holds the trained parameters; clips and updates.
-    Gradients of the micro-batches of a step are averaged, over accumulation and over processes.
-    """
+    """Takes optimizer steps of `task`; averages gradients over micro-batches and processes."""
 
     def __init__(self, task: Task, cfg: TrainConfig, optimizer: Optimizer):
         self._cfg, self._optimizer = cfg, optimizer
@@ -55,7 +50,7 @@ class Stepper:
             self._network = paddle.DataParallel(self._network, find_unused_parameters=task.find_unused_parameters)
 
     def gradients(self, batches: Iterator[Batch]) -> Logs:
-        """Add up the gradients of the next `accumulation_steps` micro-batches; the means of "loss" and its parts."""
+        """Accumulate gradients of the next `accumulation_steps` micro-batches; return mean "loss" and parts."""
         count = self._cfg.accumulation_steps
         totals: Logs = {}
         for number in range(count):
@@ -69,10 +64,10 @@ class Stepper:
         return {"loss": totals.pop("loss"), **totals}
 
     def update(self, check: bool) -> bool:
-        """Unscale and apply the gradients and drop them; False when they were not finite and the step was left out.
+        """Unscale, apply and clear the gradients; return False if they were not finite and the step was skipped.
 
         Args:
-            check: look at every gradient first (one transfer from the device); fp16 always does.
+            check: check every gradient first (one transfer from the device); fp16 always does.
         """
         finite = self.scaler.unscale(self._parameters)
         if check and not self.scaler.enabled:
@@ -84,30 +79,30 @@ class Stepper:
         return finite
 
     def drop(self) -> None:
-        """Drop the gradients of a step that is left out."""
+        """Clear the gradients of a skipped step."""
         self.scaler.update(False)
         self._optimizer.clear_grad()
 
     def _synchronised(self, last: bool) -> AbstractContextManager:
-        """Processes exchange gradients in the last micro-batch of a step only."""
+        """Synchronise gradients between processes in the last micro-batch of a step only."""
         return self._network.no_sync() if self._parallel and not last else nullcontext()
 
 
 class StepWindow:
-    """Losses of the steps since the last report, kept on the device until they are asked for."""
+    """Losses of the steps since the last report, on the device until they are needed."""
 
     def __init__(self) -> None:
         self._pending: list[tuple[int, Logs]] = []
         self._values: list[dict[str, float]] = []
 
     def add(self, step: int, logs: Logs) -> None:
-        """Note values of one step; a step may be noted in parts."""
+        """Add values of one step; may be called several times per step."""
         self._pending.append((step, logs))
 
     def first_bad(self) -> tuple[int, dict[str, float]] | None:
-        """(step, values) of the first step noted since the last call that has a value that is not finite, or None.
+        """Return (step, values) of the first step with a value that is not finite since the last call, or None.
 
-        Fetches all noted values from the device in one transfer.
+        Copies all values from the device in one transfer.
         """
         pending, self._pending = self._pending, []
         if not pending:
@@ -123,52 +118,46 @@ class StepWindow:
         return bad
 
     def means(self) -> dict[str, float]:
-        """Mean over steps and processes of every value noted since the last call; call `first_bad` before."""
+        """Return the means over steps and processes since the last call; call `first_bad` before."""
         own, self._values = self._values, []
         steps = [values for rank_values in distributed.all_gather_objects(own) for values in rank_values]
         names = dict.fromkeys(name for values in steps for name in values)
-        return {name: _mean([values[name] for values in steps if name in values]) for name in names}
+        columns = {name: [values[name] for values in steps if name in values] for name in names}
+        return {name: sum(column) / len(column) for name, column in columns.items()}
 
 
 class FiniteGuard:
-    """Decides what happens to a step whose loss or gradients are not finite.
+    """Handles steps whose loss or gradients are not finite.
 
-    With the policy "stop" the run ends with an InputError that names step and losses, before anything is saved. With
-    "skip" that step is left out, at most 20 in a row.
+    With the policy "stop" the run ends with an InputError with step and losses, before anything is saved. With "skip"
+    the step is skipped, at most 20 in a row.
     """
 
     def __init__(self, policy: str, window: StepWindow):
         self._policy, self._window, self._in_a_row = policy, window, 0
 
     def loss_is_finite(self) -> bool:
-        """Look at the values noted so far; on one bad process, all processes act alike."""
+        """Check the values so far; a bad value in one process counts for all."""
         bad = self._window.first_bad()
         if not distributed.any_process(bad is not None):
             return True
         if self._policy == "stop":
-            where = f"step {bad[0]}: {describe(bad[1])}" if bad else "another process has a loss that is not finite"
+            where = "another process has a loss that is not finite"
+            if bad:
+                where = f"step {bad[0]}: " + ", ".join(f"{name} {value:.6g}" for name, value in bad[1].items())
             raise InputError(f"{where}. {_NOT_FINITE_ADVICE}")
         return False
 
     def skipped(self, step: int) -> str:
-        """Note that a step was left out; the line for the log. InputError when it happens all the time."""
+        """Count a skipped step and return a log line. Raises InputError after 20 in a row."""
         self._in_a_row += 1
         if self._in_a_row > _MOST_SKIPPED_IN_A_ROW:
             raise InputError(
                 f"step {step}: the last {self._in_a_row} steps all had losses or gradients that are not finite. "
                 + _NOT_FINITE_ADVICE
             )
-        return f"step {step} left out: its loss or gradients are not finite"
+        return f"step {step} skipped: its loss or gradients are not finite"
 
     def taken(self) -> None:
-        """Note that a step was taken."""
+        """Count a step that was taken."""
         self._in_a_row = 0
-
-
-def describe(values: Mapping[str, float]) -> str:
-    """`loss nan, itm 0.693` for messages."""
-    return ", ".join(f"{name} {value:.6g}" for name, value in values.items())
-
-
-def _mean(values: list[float]) -> float:
-    return sum(values) / len(values)

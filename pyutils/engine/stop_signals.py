@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM while training: finish the step, save, leave with the usual exit status."""
+"""Ctrl-C and SIGTERM during training: finish the step, save, exit with the usual status."""
 
 from __future__ import annotations
 
@@ -13,19 +13,15 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stopped(BaseException):
-    """Raised inside `StopSignals.at_once` by a signal. Not an Exception: nothing but the trainer catches it."""
-
-    def __init__(self, number: int):
-        super().__init__(signal.Signals(number).name)
-        self.number = number
+    """Raised inside `StopSignals.at_once` by a signal. Not an Exception, so that only the trainer catches it."""
 
 
 class StopSignals:
-    """Context in which SIGINT and SIGTERM are remembered instead of ending the program.
+    """Context that records SIGINT and SIGTERM instead of ending the program.
 
-    The trainer looks at `received` between steps. A second Ctrl-C does what it always did, so that an impatient user
-    still gets out; further SIGTERMs change nothing, because launchers send several while a checkpoint is written.
-    Outside the main thread, which alone may handle signals, the context does nothing.
+    The trainer checks `received` between steps. A second Ctrl-C interrupts as usual; further SIGTERMs have no effect,
+    because launchers send several while a checkpoint is written. No effect outside the main thread, which alone may
+    handle signals.
     """
 
     def __init__(self) -> None:
@@ -40,7 +36,7 @@ class StopSignals:
 
     @contextmanager
     def at_once(self) -> Iterator[None]:
-        """Inside, a signal raises `Stopped` immediately: for long work that leaves nothing half done."""
+        """Let a signal raise `Stopped` immediately, for long work that changes no state."""
         if self.received is not None:
             raise Stopped(self.received)
         self._at_once = True

@@ -1,7 +1,7 @@
-"""What the trainer knows about a model and its data: one class a task.
+"""Interface between the engine and a model with its data: one class per task.
 
-A task owns its model, its records, how records become a batch, the loss and the metrics. The engine owns everything
-else (order of the data, devices, precision, optimizer steps, logs, checkpoints), so a new task needs no engine change.
+A task owns model, records, batches, loss and metrics. The engine owns the rest (data order, devices, precision,
+optimizer steps, logs, checkpoints), so a new task needs no engine change.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ class Task(ABC):
 
     Attributes that a subclass sets:
         name: the task's name in logs and checkpoints, e.g. "vqa".
-        model: the Layer that is trained and saved. Its parameters and persistable buffers are the checkpoint.
-        best_metric: key of the predictions' metrics by which `best` is chosen; higher is better.
-        find_unused_parameters: set True when some trainable parameter gets no gradient in some step (a head that the
-            batch does not use); data parallel training then looks for it, which costs time in each step.
-        config_text: the resolved configuration as YAML; saved as `config.yaml` in every checkpoint.
+        model: the Layer that is trained; its parameters and persistable buffers are saved.
+        best_metric: key of the metrics that selects `best`; higher is better.
+        find_unused_parameters: True if some trainable parameter gets no gradient in some step (a head that the batch
+            does not use); costs time in each step of data parallel training.
+        config_text: the resolved configuration as YAML; `config.yaml` in every checkpoint.
     """
 
     name: str
@@ -43,54 +43,54 @@ class Task(ABC):
 
     @abstractmethod
     def train_records(self) -> Any:
-        """The records to train on: `len()` and `[i]`, cheap to send to a worker process (a `RecordTable`)."""
+        """Return the training records: `len()` and `[i]`, cheap to send to a worker process (a `RecordTable`)."""
 
     @abstractmethod
     def eval_records(self, split: str) -> Sequence[Any]:
-        """The records of an evaluation split; InputError names the known splits when `split` is none of them."""
+        """Return the records of an evaluation split. Raises InputError, with the known splits, for an unknown one."""
 
     @abstractmethod
     def collate(self, records: list[Any], rng: np.random.Generator, training: bool) -> dict[str, np.ndarray]:
         """Make one batch of arrays from `records`, in a data worker: NumPy only, no Paddle call.
 
-        Every random choice comes from `rng`, which depends on the seed and the place in the data alone, so that the
-        number of workers changes nothing and a resumed run sees the same batches. The subclass documents its keys,
-        shapes and dtypes; "index" is the engine's. Raise InputError, naming the record, for data the user can fix.
+        All random choices come from `rng`, which depends only on the seed and the position in the data: batches do not
+        depend on the number of workers, and a resumed run gets the same ones. The subclass documents its keys, shapes
+        and dtypes; "index" is the engine's. Raise InputError, with the record, for data that the user can fix.
         """
 
     @abstractmethod
     def loss(self, batch: Batch) -> tuple[paddle.Tensor, dict[str, paddle.Tensor]]:
-        """The loss of one micro-batch (scalar, a mean over its records) and parts to log (scalars; names are logged).
+        """Return the loss of one micro-batch (scalar, a mean over its records) and named scalars to log.
 
-        Runs under the configured precision and must go through `self.model`, so that gradients are synchronised.
+        Runs under the configured precision. Must use `self.model`, so that gradients are synchronised.
         """
 
     @abstractmethod
     def predict(self, loader: Iterable[Batch], split: str) -> Predictions:
-        """Predictions for a whole split, the same on every process; `metrics()` of a labelled split has `best_metric`.
+        """Return the predictions for a split, equal on every process; their metrics include `best_metric` with labels.
 
-        `loader` yields this process's share of the split, each record once; `batch["index"]` `[b]` int64 holds
-        positions in `eval_records(split)`. `pyutils.engine.evaluation.predict_all` turns it into arrays of the whole
-        split. The engine has put the model in eval mode and switched gradients off.
+        `loader` yields the part of the split of this process, each record once; `batch["index"]` `[b]` int64 indexes
+        `eval_records(split)`. `pyutils.engine.evaluation.predict_all` gathers outputs over all processes. The model
+        is in eval mode, without gradients.
         """
 
     def labelled(self, split: str) -> bool:
-        """Whether the records of `split` carry labels, so that its predictions have metrics."""
+        """Return True if `split` has labels, so that its predictions have metrics."""
         return True
 
     def before_training(self) -> None:  # noqa: B027 - an optional hook
-        """Called once, after weights and a resumed state are in place and before the first step."""
+        """Called once before the first step, after weights and a resumed state are loaded."""
 
     def after_step(self, step: int) -> None:  # noqa: B027 - an optional hook
-        """Called after each optimizer step; `step` counts from 1. Momentum twins and queues are updated here."""
+        """Called after each optimizer step, counted from 1: update EMA teachers and queues."""
 
     def state_dict(self) -> State:
-        """What the task must keep for an exact resume beyond the model: flat arrays and numbers."""
+        """Return the state for an exact resume beyond the model: flat arrays and numbers."""
         return {}
 
     def load_state_dict(self, state: State) -> None:  # noqa: B027 - an optional hook
-        """Take back what `state_dict` gave."""
+        """Restore a state of `state_dict`."""
 
     def checkpoint_files(self) -> Sequence[Path]:
-        """Files that travel with the weights so that a checkpoint predicts on its own: `vocab.txt`, answer lists."""
+        """Return files saved with the weights, so that a checkpoint is complete: `vocab.txt`, answer lists."""
         return ()

@@ -43,8 +43,8 @@ class Trainer:
     Args:
         task: model, data and objective.
         cfg: the engine's settings.
-        output_dir: gets `last/`, `best/`, `config.yaml`, `metrics.json`, `log.jsonl`, `vdl/`.
-    Seed with `determinism.seed_initial(cfg.seed)` before the task builds its model.
+        output_dir: for `last/`, `best/`, `config.yaml`, `metrics.json`, `log.jsonl`, `vdl/`.
+    Call `determinism.seed_initial(cfg.seed)` before the task builds its model.
     """
 
     def __init__(self, task: Task, cfg: TrainConfig, output_dir: str | Path):
@@ -59,8 +59,8 @@ class Trainer:
         Args:
             resume: None, "auto", or a checkpoint or output folder (`resume.resume_folder`).
         Raises:
-            InputError: empty or too small split, a checkpoint of another run, a loss that is not finite, a full disk.
-            SystemExit: 130 or 143 after Ctrl-C or SIGTERM, once the step is finished and `last` is written.
+            InputError: empty or too small split, checkpoint of another run, loss that is not finite, full disk.
+            SystemExit: 130 or 143 after Ctrl-C or SIGTERM, after the step is finished and `last` is written.
         """
         self._prepare(resume)
         self._log = RunLog(self.output_dir, self.total_steps, self.progress.step, self.cfg.scalars)
@@ -77,7 +77,7 @@ class Trainer:
         return self.progress.best_metrics
 
     def evaluate(self, split: str) -> dict[str, float]:
-        """Metrics of `split` with the present weights; result files are written to `<output_dir>/<split>`."""
+        """Return the metrics of `split` with the current weights; write result files to `<output_dir>/<split>`."""
         distributed.broadcast_state(self.task.model)
         metrics, predictions = evaluation.evaluate(self.task, self.cfg, split)
         if distributed.is_main():
@@ -86,7 +86,7 @@ class Trainer:
         return metrics
 
     def _prepare(self, resume: str | None) -> None:
-        """Build everything a run consists of, and take up a saved state."""
+        """Build all parts of the run and restore a saved state."""
         cfg, task = self.cfg, self.task
         self._on_gpu = paddle.get_device().startswith("gpu")
         self._records = task.train_records()
@@ -95,7 +95,7 @@ class Trainer:
         self.order.check()
         self.total_steps = cfg.total_steps(self.order.steps_per_epoch)
         if cfg.eval_split and not len(task.eval_records(cfg.eval_split)):
-            raise InputError(f"split {cfg.eval_split!r} (train.eval_split) is empty: there is nothing to evaluate")
+            raise InputError(f"split {cfg.eval_split!r} (train.eval_split) is empty")
         if cfg.evaluates:
             evaluation.check_labelled(task, cfg.eval_split)
         self.optimizer = build_optimizer(cfg.optimizer, dict(task.model.named_parameters()))
@@ -112,12 +112,12 @@ class Trainer:
         distributed.broadcast_state(task.model)
         self.stepper = Stepper(task, cfg, self.optimizer)
         if folder and state:
-            self._take_up(folder, state)
+            self._restore(folder, state)
         elif (self.output_dir / LAST).is_dir():
-            say(f"{self.output_dir} holds an earlier run, which this one replaces; --resume auto would go on with it")
+            say(f"{self.output_dir} has an earlier run, which this one replaces; --resume auto would resume it")
 
     def _adjust_model(self) -> None:
-        """No gradients outside the optimizer, which nobody would clear; recomputation where layers offer it."""
+        """Stop gradients that the optimizer would not clear; set recomputation in layers that support it."""
         trained = {id(entry.parameter) for entry in self.optimizer.trained}
         for parameter in self.task.model.parameters():
             if id(parameter) not in trained:
@@ -126,7 +126,7 @@ class Trainer:
             if hasattr(layer, "recompute_layers"):
                 layer.recompute_layers = self.cfg.recompute
 
-    def _take_up(self, folder: Path, state: RunState) -> None:
+    def _restore(self, folder: Path, state: RunState) -> None:
         self.optimizer.load_state_dict(unpack("optimizer", state))
         self.schedule.load_state_dict(unpack("schedule", state))
         self.stepper.scaler.load_state_dict(unpack("scaler", state))
@@ -140,7 +140,7 @@ class Trainer:
             self.progress.step,
             f"training {self.task.name}: {order.records} records, effective batch {order.effective_batch} "
             f"({order.batch_size} x {order.world} process(es) x {order.accumulation} accumulation), "
-            f"{order.steps_per_epoch} steps an epoch, {self.total_steps} steps in all, "
+            f"{order.steps_per_epoch} steps per epoch, {self.total_steps} steps in total, "
             f"{self.cfg.precision} on {paddle.get_device()}",
         )
         if distributed.is_main() and self.task.config_text:
@@ -169,7 +169,7 @@ class Trainer:
                 self._save_if_due()
 
     def _batches(self) -> Iterator[Batch]:
-        """The micro-batches from the present step on; the time spent waiting for them is noted."""
+        """Return the micro-batches from the current step on, with their waiting time measured."""
         accumulation = self.cfg.accumulation_steps
         start, stop = self.progress.step * accumulation, self.total_steps * accumulation
         loader = train_loader(self._records, self.task.collate, self.order, start, stop, self.cfg.workers)
@@ -184,7 +184,7 @@ class Trainer:
         self.progress.step = step = self.progress.step + 1
         self._window.add(step, logs)
         skips = self.cfg.non_finite == "skip"
-        # On a GPU the losses stay there until the next report, unless a bad one is to be left out: no wait a step.
+        # On a GPU the losses stay there until the next report, unless bad steps are skipped: no wait in each step.
         if (skips or not self._on_gpu) and not self._guard.loss_is_finite():
             self.stepper.drop()
             self._log.event(step, self._guard.skipped(step))
@@ -208,7 +208,7 @@ class Trainer:
         return self.progress.step / self.order.steps_per_epoch
 
     def _stop_agreed(self) -> bool:
-        """Whether some process got a signal; every process hears of it after the same step."""
+        """Return True if some process got a signal, in every process after the same step."""
         every = _STEPS_BETWEEN_STOP_CHECKS_ON_GPU if self._on_gpu and distributed.world_size() > 1 else 1
         return self.progress.step % every == 0 and distributed.any_process(self._stop.received is not None)
 
@@ -225,7 +225,7 @@ class Trainer:
         return step == self.total_steps or step % (self.order.steps_per_epoch * cfg.eval_every_epochs) == 0
 
     def _evaluate_if_due(self) -> bool:
-        """Whether it was due. An error in it, say of a file that only evaluation reads, costs no step of training."""
+        """Evaluate if due; return True if so. An error, e.g. of a file that only evaluation reads, loses no step."""
         if not self._evaluation_is_due():
             return False
         self._guard.loss_is_finite()
@@ -236,14 +236,14 @@ class Trainer:
             self.progress = before
             if before.step:
                 self._save_last()
-                say(f"the evaluation at step {before.step} failed; {LAST} is kept, --resume auto evaluates it again")
+                say(f"the evaluation at step {before.step} failed; {LAST} is saved, --resume auto evaluates again")
             raise
         return True
 
     def _evaluate(self) -> None:
-        """Evaluate, keep the best weights, and tell the schedule."""
+        """Evaluate, save the best weights, and update the schedule."""
         task, now, split = self.task, self.progress, self.cfg.eval_split
-        # A signal ends an evaluation at once: the weights are at a step's end, and a resumed run evaluates first.
+        # A signal ends an evaluation at once: no step is in progress, and a resumed run evaluates first.
         with self._stop.at_once():
             metrics, predictions = evaluation.evaluate(task, self.cfg, split)
         best = now.best_step < 0 or metrics[task.best_metric] > now.best_metrics[task.best_metric]
@@ -272,7 +272,7 @@ class Trainer:
             distributed.barrier()
 
     def _save_last(self) -> None:
-        """Write `last` with everything a resumed run needs (the main process does; states are equal on all)."""
+        """Write `last` with the state of the run, in the main process; states are equal in all."""
         if not distributed.is_main():
             return
         states: dict[str, Any] = {"optimizer": self.optimizer, "schedule": self.schedule, "scaler": self.stepper.scaler}
@@ -284,6 +284,6 @@ class Trainer:
         save_checkpoint(folder, task.model, task.config_text, files, metrics, state, self.cfg.checkpoint_format)
 
     def _leave(self) -> None:
-        """End the program with the status of the signal that stopped it; `last` has been written."""
-        self._log.event(self.progress.step, f"stopped at step {self.progress.step}; --resume auto goes on from here")
+        """Exit with the status of the signal; `last` has been written."""
+        self._log.event(self.progress.step, f"stopped at step {self.progress.step}; --resume auto resumes here")
         raise SystemExit(self._stop.exit_status)

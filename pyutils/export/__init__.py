@@ -1,7 +1,6 @@
-"""Export models for serving: Paddle Inference programs (and ONNX files) for any batch size and length, checked against
-the model, and a small predictor that needs neither the model's code nor its configuration."""
+"""Export models as Paddle Inference programs (and ONNX files) checked against the model, and run them without it."""
 
-from pyutils.export.predictor import Predictor
+from pyutils.export.predictor import StaticPredictor
 from pyutils.export.program import Exportable, export
 
-__all__ = ["Exportable", "Predictor", "export"]
+__all__ = ["Exportable", "StaticPredictor", "export"]

@@ -22,11 +22,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     exports = announced(EXPORTS)
     parser.add_argument("--model", required=True, choices=sorted(exports))
     parser.add_argument(
-        "--checkpoint", required=True, help="checkpoint folder, output folder of a run, or a known name"
+        "--checkpoint", required=True, help="checkpoint directory, output directory of a run, or a known name"
     )
-    parser.add_argument("--output", required=True, type=Path, help="folder to write")
+    parser.add_argument("--output", required=True, type=Path, help="directory to write")
     parser.add_argument("--onnx", action="store_true", help="also write model.onnx (needs paddle2onnx)")
-    parser.add_argument("--tolerance", type=float, default=1e-5, help="largest difference from the model allowed")
+    parser.add_argument("--tolerance", type=float, default=1e-5, help="largest permitted difference from the model")
     options = parser.parse_args(arguments)
     from pyutils.export.program import export
 

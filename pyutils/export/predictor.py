@@ -1,9 +1,8 @@
-"""Running an exported model with Paddle Inference."""
+"""Run an exported model with Paddle Inference."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from pyutils.errors import InputError, nearest
 from pyutils.formats.atomic import PathLike
+from pyutils.formats.json_files import read_json
 
 DESCRIPTION = "export.json"
 PROGRAM = "model"
@@ -22,21 +22,19 @@ _LONGEST_REASON = 200
 _PADDLE_ERRORS = (RuntimeError, ValueError, TypeError, IndexError, OSError, MemoryError)
 
 
-class Predictor:
+class StaticPredictor:
     """An exported model: a function from named arrays to named arrays.
 
-    `inputs` maps each name to (shape, dtype), None in a shape being any length, and in the first place the length of
-    the batch, which is the same for all; `outputs` are the names of what comes back; `settings` is what the exporter
-    noted for those who prepare inputs.
+    `inputs` maps each name to (shape, dtype); None in a shape is any length, as first entry the batch size. `outputs`:
+    names of the results. `settings`: values of the exporter for preparing inputs.
 
     Args:
-        folder: what `pyutils.export.export` wrote.
-        threads: of the CPU.
+        folder: a directory written by `pyutils.export.export`.
+        threads: CPU threads.
         gpu: number of the GPU to run on; None: the CPU.
 
     Raises:
-        InputError: the folder is no exported model, a damaged one, or one written by a Paddle that this one cannot
-            read.
+        InputError: not an exported model, a damaged one, or one of another Paddle version.
     """
 
     def __init__(self, folder: PathLike, threads: int = 1, gpu: int | None = None) -> None:
@@ -53,8 +51,8 @@ class Predictor:
         """Run the model.
 
         Raises:
-            InputError: an input is missing, unknown, empty, or of another type or shape, or the model refuses it (ids
-                beyond the vocabulary, a mask of another length than its input).
+            InputError: an input is missing, unknown, empty, of another dtype or shape, or invalid for the model (ids
+                outside the vocabulary, a mask of another length than its input).
         """
         self._check(arrays)
         for name in self.inputs:
@@ -77,8 +75,14 @@ class Predictor:
         if program is None:
             raise InputError(f"{self.folder}: the program is missing ({' or '.join(PROGRAMS)})")
         parameters = self.folder / PARAMETERS
+        # Paddle reads truncated files without an error. Older exports have no sizes.
         for path in (program, parameters):
-            _check_size(path, sizes.get(path.name))
+            size = path.stat().st_size if path.is_file() else None
+            if size is None or size != sizes.get(path.name, size):
+                found = (
+                    "no such file" if size is None else f"{size} bytes, expected {sizes[path.name]} bytes as written"
+                )
+                raise InputError(f"{path}: {found}; copy the folder again, or export the model again")
         config = inference.Config(str(program), str(parameters))
         config.disable_glog_info()
         if gpu is None:
@@ -95,79 +99,53 @@ class Predictor:
             ) from error
 
     def _check(self, arrays: Mapping[str, np.ndarray]) -> None:
+        problem = next(self._problems(arrays), None)
+        if problem is not None:
+            raise InputError(f"{self.folder}: {problem}")
+
+    def _problems(self, arrays: Mapping[str, np.ndarray]) -> Iterator[str]:
+        """Yield the reasons why the model cannot take `arrays`."""
         for name in arrays:
             if name not in self.inputs:
-                raise InputError(f"{self.folder}: the model has no input {name!r}: {nearest(name, self.inputs)}")
+                yield f"the model has no input {name!r}: {nearest(name, self.inputs)}"
         for name, (shape, dtype) in self.inputs.items():
             if name not in arrays:
-                raise InputError(f"{self.folder}: the input {name!r} is missing: {dtype} {_shape(shape)}")
-            found = _array(arrays[name], f"{self.folder}: input {name!r}")
+                yield f"the input {name!r} is missing: {dtype} {_shape(shape)}"
+            found = np.asarray(arrays[name])
             fits = found.ndim == len(shape) and all(want in (None, have) for want, have in zip(shape, found.shape))
-            if not fits or found.dtype != np.dtype(dtype):
-                raise InputError(
-                    f"{self.folder}: input {name!r}: expected {dtype} {_shape(shape)}, found {found.dtype} "
-                    f"{_shape(list(found.shape))}"
-                )
-            if not found.size:
-                raise InputError(f"{self.folder}: input {name!r}: {_shape(list(found.shape))} is empty")
+            if not fits or found.dtype != np.dtype(dtype) or not found.size:
+                actual = f"{found.dtype} {_shape(list(found.shape))}" + ("" if found.size else " (empty)")
+                yield f"input {name!r}: expected {dtype} {_shape(shape)}, found {actual}"
         batches = {name: len(arrays[name]) for name, (shape, _) in self.inputs.items() if shape and shape[0] is None}
         if len(set(batches.values())) > 1:
-            shown = ", ".join(f"{name} {count}" for name, count in batches.items())
-            raise InputError(f"{self.folder}: expected one length of the batch, found {shown}")
+            yield f"expected one batch size, found {', '.join(f'{name} {count}' for name, count in batches.items())}"
 
 
 def _description(folder: Path) -> dict[str, Any]:
     path = folder / DESCRIPTION
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(
-            f"{folder}: no exported model ({DESCRIPTION} is missing): make one with python -m pyutils.export"
-        ) from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not JSON ({error}); export the model again") from error
+    if not path.is_file():
+        raise InputError(f"{path} is missing: not an exported model; create one with python -m pyutils.export")
+    found = read_json(path)
     expected = {"inputs": dict, "outputs": list, "settings": dict, "sizes": dict}
     parts = {"sizes": {}, **found} if isinstance(found, dict) else {}
-    wrong = next((name for name, kind in expected.items() if not isinstance(parts.get(name), kind)), None)
-    if wrong is None and not all(map(_is_input, parts["inputs"].values())):
-        wrong = "inputs"
-    if wrong is not None:
+    wrong = [name for name, kind in expected.items() if not isinstance(parts.get(name), kind)]
+    if wrong or not all(map(_is_input, parts["inputs"].values())):
         raise InputError(
-            f"{path}: no description of an exported model: {wrong!r} is missing or of another kind; export "
-            "the model again"
+            f"{path}: not the description of an exported model: {', '.join(wrong) or 'inputs'} missing or invalid; "
+            "export the model again"
         )
     return parts
 
 
 def _is_input(item: Any) -> bool:
-    """True for an entry with an input's shape and type."""
+    """Return True for an entry with the shape and dtype of an input."""
     if not isinstance(item, dict) or not isinstance(item.get("shape"), list) or item.get("dtype") not in _DTYPES:
         return False
     return all(length is None or (type(length) is int and length >= 0) for length in item["shape"])
 
 
-def _check_size(path: Path, size: int | None) -> None:
-    """Raise InputError unless the file exists and has the size it was written with; Paddle reads a truncated one
-    without an error. `size`: None in older exports."""
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; copy the folder of the exported model again")
-    found = path.stat().st_size
-    if size is not None and found != size:
-        raise InputError(
-            f"{path}: expected {size} bytes as written, found {found}: damaged or of another export. Copy or export it "
-            "again"
-        )
-
-
-def _array(value: Any, where: str) -> np.ndarray:
-    try:
-        return np.asarray(value)
-    except ValueError as error:
-        raise InputError(f"{where}: expected an array, found rows of unequal lengths") from error
-
-
 def _reason(error: BaseException) -> str:
-    """The line of Paddle's message that says what is wrong."""
+    """Return the line of Paddle's message with the reason."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     telling = next((line for line in lines if "Error: " in line or line.startswith("(")), lines[-1])
     return telling[:_LONGEST_REASON]

@@ -1,4 +1,4 @@
-"""Export a model as files for other programs: Paddle Inference, ONNX."""
+"""Export a model as a Paddle Inference program and as ONNX."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import paddle
 
 from pyutils.errors import InputError
-from pyutils.export.predictor import DESCRIPTION, PARAMETERS, PROGRAM, PROGRAMS, Predictor
+from pyutils.export.predictor import DESCRIPTION, PARAMETERS, PROGRAM, PROGRAMS, StaticPredictor
 from pyutils.formats.atomic import PathLike, atomic_folder, check_replaceable, write_json
 
 ONNX_FILE = "model.onnx"
@@ -26,10 +26,10 @@ class Exportable:
     """A model ready to be exported.
 
     model: its `forward` takes the inputs in order and returns one tensor, or a tuple of them.
-    inputs: name → (shape with None for any length, dtype); None in the first place is the length of the batch.
-    outputs: names of what it returns.
-    example: case number → arrays of those names, of other lengths each time, for the parity check.
-    files: copied beside the program (vocabulary, answers). settings: JSON that `Predictor` hands on.
+    inputs: name → (shape with None for any length, dtype); None as first entry is the batch size.
+    outputs: names of the returned tensors.
+    example: case number → input arrays, of other lengths for each number, for the parity check.
+    files: copied beside the program (vocabulary, answers). settings: JSON values, `StaticPredictor.settings`.
     """
 
     model: paddle.nn.Layer
@@ -41,15 +41,14 @@ class Exportable:
 
 
 def export(item: Exportable, folder: PathLike, onnx: bool = False, tolerance: float = 1e-5) -> float:
-    """Write `item` as a Paddle Inference program, with `onnx` as ONNX too; return the largest difference found.
+    """Write `item` as a Paddle Inference program, with `onnx` also as ONNX; return the largest difference found.
 
-    The written program is run on three batches of different sizes and compared with the model; the difference is
-    relative to the output's largest number where that is above 1. The folder is written atomically; an earlier export
-    is replaced.
+    Runs the program on three batches of different sizes and compares it with the model; differences are relative to the
+    output's largest number if that is above 1. The directory is written atomically and replaces an earlier export.
 
     Raises:
-        InputError: outputs differ by more than `tolerance`; ONNX is asked for and paddle2onnx is missing; the folder
-            cannot be written, or contains other files than an earlier export (a checkpoint, say).
+        InputError: outputs differ by more than `tolerance`; paddle2onnx is missing for ONNX; the directory cannot be
+            written, or contains other files than those of an export.
     """
     check_replaceable(folder, (DESCRIPTION,), (*_WRITTEN, *(path.name for path in item.files)), "an exported model")
     convert = _onnx_converter() if onnx else None
@@ -62,7 +61,7 @@ def export(item: Exportable, folder: PathLike, onnx: bool = False, tolerance: fl
             write_json(building / DESCRIPTION, _description(item, building))
             for path in item.files:
                 (building / path.name).write_bytes(path.read_bytes())
-            runs: list[Callable[..., dict[str, np.ndarray]]] = [Predictor(building)]
+            runs: list[Callable[..., dict[str, np.ndarray]]] = [StaticPredictor(building)]
             if convert is not None:
                 _write_onnx(convert, building)
                 runs += _onnx_runner(item, building)
@@ -94,38 +93,32 @@ def _write_program(item: Exportable, folder: Path) -> None:
 
 
 def _description(item: Exportable, folder: Path) -> dict[str, Any]:
-    """Description for `Predictor`; with the sizes of the files it detects truncated ones."""
+    """Return the description for `StaticPredictor`, which detects truncated files by their sizes."""
     inputs = {name: {"shape": list(shape), "dtype": dtype} for name, (shape, dtype) in item.inputs.items()}
     sizes = {name: (folder / name).stat().st_size for name in (*PROGRAMS, PARAMETERS) if (folder / name).is_file()}
     return {"inputs": inputs, "outputs": list(item.outputs), "settings": dict(item.settings), "sizes": sizes}
 
 
 def _onnx_converter() -> Callable[..., Any]:
-    """`paddle2onnx.export`; InputError where it is missing or made for another Paddle."""
+    """Return `paddle2onnx.export`. Raises InputError if it is missing or for another Paddle version."""
     try:
         import paddle2onnx
     except (ImportError, ValueError) as error:
         raise InputError(
             f"ONNX export needs a paddle2onnx for this Paddle ({str(error).splitlines()[0]}): pip install paddle2onnx "
-            "onnx, or leave --onnx out"
+            "onnx, or omit --onnx"
         ) from error
     return paddle2onnx.export
 
 
 def _write_onnx(convert: Callable[..., Any], folder: Path) -> None:
     program = next(folder / name for name in PROGRAMS if (folder / name).is_file())
-    # Its own optimiser would install packages by itself: it stays off.
-    convert(
-        str(program),
-        str(folder / PARAMETERS),
-        str(folder / ONNX_FILE),
-        opset_version=_OPSET,
-        optimize_tool="None",
-    )
+    files = [str(path) for path in (program, folder / PARAMETERS, folder / ONNX_FILE)]
+    convert(*files, opset_version=_OPSET, optimize_tool="None")  # its optimizer would install packages
 
 
 def _onnx_runner(item: Exportable, folder: Path) -> list[Callable[..., dict[str, np.ndarray]]]:
-    """The ONNX file as a function, where onnxruntime is installed."""
+    """Return the ONNX file as a function, if onnxruntime is installed."""
     if importlib.util.find_spec("onnxruntime") is None:
         return []
     import onnxruntime
@@ -137,8 +130,7 @@ def _onnx_runner(item: Exportable, folder: Path) -> list[Callable[..., dict[str,
 
 
 def _gap(found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> float:
-    """The largest difference, relative to an output's largest number where that is above 1; infinity for another shape
-    or NaN."""
+    """Return the largest difference as in `export`; infinity for another shape or NaN."""
     gap = 0.0
     for name, wanted in expected.items():
         if found[name].shape != wanted.shape:

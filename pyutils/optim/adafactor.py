@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Optional
 
 import paddle
 
-from pyutils.optim.rule import At, Rule, Slots
+from pyutils.optim.rule import At, Slots, UpdateRule
 
 if TYPE_CHECKING:
     from paddle import Tensor
@@ -20,7 +20,7 @@ def root_mean_square(tensor: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Adafactor(Rule):
+class Adafactor(UpdateRule):
     """Algorithms 4 and 5. Without a base rate (`lr` empty) the step size is relative to the size of the parameter.
 
     betas: only the first counts, as momentum of the update; empty for none. eps joins the squared gradient.

@@ -1,4 +1,4 @@
-"""AdaHessian (arXiv 2006.00719): Adam's second moment made of a sampled diagonal of the Hessian."""
+"""AdaHessian (arXiv 2006.00719): Adam with second moments of a sampled diagonal of the Hessian."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AdaHessian(AdamRule):
-    """Algorithm 1. The diagonal is renewed every `update_each` updates from `n_samples` Hessian-vector products;
-    avg_conv_kernel averages its size over the last two axes of 4-d parameters (spatial averaging, §3.2)."""
+    """Algorithm 1. The diagonal is sampled every `update_each` updates by `n_samples` Hessian-vector products;
+    avg_conv_kernel averages it over the last two axes of 4-d parameters (spatial averaging, §3.2)."""
 
     hessian_power: float = 1.0
     update_each: int = 1
@@ -43,14 +43,14 @@ class AdaHessian(AdamRule):
 
 
 def rademacher(name: str, parameter: Tensor) -> Tensor:
-    """Random signs of the shape of `parameter`, from Paddle's generator."""
+    """Return random signs of the shape of `parameter`, from Paddle's generator."""
     return paddle.randint(0, 2, parameter.shape).astype(parameter.dtype) * 2.0 - 1.0
 
 
 class HessianOptimizer(Optimizer):
-    """Optimizer whose `backward` also samples the Hessian's diagonal; it takes the place of `loss.backward()`.
+    """Optimizer whose `backward`, used instead of `loss.backward()`, also samples the diagonal of the Hessian.
 
-    Needs operators with second derivatives, and no loss scaling. Several calls before a step add up, as gradients do.
+    Needs operators with second derivatives and no loss scaling. Several calls before a step add up, as gradients do.
     draw_signs(name, parameter) returns the random signs of one sample.
     """
 
@@ -75,7 +75,7 @@ class HessianOptimizer(Optimizer):
                 entry.parameter.grad = value if before is None else before + value
 
     def _sample_hessian(self, entries: list[Trained], gradients: dict[str, Tensor]) -> None:
-        """Mean of z * (Hessian z) over samples of random signs z, into the slots of `entries`."""
+        """Store the mean of z * (Hessian z) over samples of random signs z in the slots of `entries`."""
         if not entries:
             return
         share = 1.0 / self.rule.n_samples

@@ -1,4 +1,4 @@
-"""Adam and its relatives that differ in decay and bias correction: adam, adamw, adamw_transformers, bert_adam."""
+"""Adam with different weight decay and bias correction: adam, adamw, adamw_transformers, bert_adam."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from typing import TYPE_CHECKING, ClassVar
 import paddle
 
 from pyutils.compat import adamw_kernel_
-from pyutils.optim.rule import At, Rule, Slots
+from pyutils.optim.rule import At, Slots, UpdateRule
 
 if TYPE_CHECKING:
     from paddle import Tensor
 
 
 def corrections(betas: tuple[float, float], step: int) -> tuple[float, float]:
-    """(1 - beta1^step, 1 - beta2^step): what the zero start of the moments takes from them (arXiv 1412.6980, §3)."""
+    """Return the bias corrections (1 - beta1^step, 1 - beta2^step) of both moments (arXiv 1412.6980, §3)."""
     return 1.0 - betas[0] ** step, 1.0 - betas[1] ** step
 
 
 def moments(parameter: Tensor) -> Slots:
-    """First and second moment, zero."""
+    """Return first and second moment, zero."""
     return {"moment1": paddle.zeros_like(parameter), "moment2": paddle.zeros_like(parameter)}
 
 
 def move_moments(slots: Slots, gradient: Tensor, betas: tuple[float, float]) -> Slots:
-    """Both moments after one more gradient."""
+    """Return both moments updated by `gradient`."""
     return {
         "moment1": betas[0] * slots["moment1"] + (1.0 - betas[0]) * gradient,
         "moment2": betas[1] * slots["moment2"] + (1.0 - betas[1]) * gradient * gradient,
@@ -34,8 +34,8 @@ def move_moments(slots: Slots, gradient: Tensor, betas: tuple[float, float]) -> 
 
 
 @dataclass(frozen=True)
-class AdamRule(Rule):
-    """Shared parts: two moments, one fused kernel call an update."""
+class AdamRule(UpdateRule):
+    """Base of Adam-like rules: two moments, one fused kernel call per update."""
 
     betas: tuple[float, float] = (0.9, 0.999)
     eps: float = 1e-8
@@ -44,7 +44,7 @@ class AdamRule(Rule):
         return moments(parameter)
 
     def move(self, parameter: Tensor, gradient: Tensor, slots: Slots, step_size: float, eps: float, decay: float):
-        """Fused update in place; returns (parameter, slots)."""
+        """Update in place by the fused kernel; return (parameter, slots)."""
         pair = (slots["moment1"], slots["moment2"])
         adamw_kernel_(parameter, gradient, pair, self.betas, step_size, eps, decay)
         return parameter, slots
@@ -52,7 +52,7 @@ class AdamRule(Rule):
 
 @dataclass(frozen=True)
 class AdamW(AdamRule):
-    """Decoupled weight decay (arXiv 1711.05101, algorithm 2) as Paddle and PyTorch have it; decay comes first.
+    """Decoupled weight decay (arXiv 1711.05101, algorithm 2) before the update, as in Paddle and PyTorch.
 
     amsgrad divides by the largest second moment so far (arXiv 1904.09237).
     """
@@ -76,7 +76,7 @@ class AdamW(AdamRule):
 
 @dataclass(frozen=True)
 class Adam(AdamRule):
-    """Adam (arXiv 1412.6980) with weight decay added to the gradient (L2), as PyTorch's."""
+    """Adam (arXiv 1412.6980) with weight decay added to the gradient (L2), as in PyTorch."""
 
     def update(self, parameter: Tensor, gradient: Tensor, slots: Slots, at: At) -> tuple[Tensor, Slots]:
         first, second = corrections(self.betas, at.step)
@@ -90,8 +90,8 @@ class Adam(AdamRule):
 class TransformersAdamW(AdamRule):
     """AdamW of the pytorch-transformers releases that ViLBERT was trained with.
 
-    eps joins the root of the second moment before its bias correction, decay is taken off the updated value, and
-    `correct_bias=False` leaves the correction out (ViLBERT's fine-tuning).
+    eps is added to the root of the second moment before its bias correction, weight decay is applied after the update,
+    and `correct_bias=False` omits the correction (ViLBERT's fine-tuning).
     """
 
     eps: float = 1e-6
@@ -100,7 +100,7 @@ class TransformersAdamW(AdamRule):
     def update(self, parameter: Tensor, gradient: Tensor, slots: Slots, at: At) -> tuple[Tensor, Slots]:
         first, second = corrections(self.betas, at.step) if self.correct_bias else (1.0, 1.0)
         decay = at.lr * at.weight_decay
-        # (p - s u)(1 - d) = p (1 - d) - s (1 - d) u: the later decay in the kernel's terms
+        # (p - s u)(1 - d) = p (1 - d) - s (1 - d) u: decay after the update, in terms of the kernel
         step_size = at.lr * math.sqrt(second) / first * (1.0 - decay)
         return self.move(parameter, gradient, slots, step_size, self.eps, decay)
 

@@ -1,4 +1,4 @@
-"""The optimizer: who is trained at which rate, one step of the rule, and a state that names parameters by structure."""
+"""The optimizer: trained parameters with their rates, the update step, and a state keyed by structured names."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import paddle
 
 from pyutils.errors import InputError, nearest
 from pyutils.optim.clip import clip_
-from pyutils.optim.rule import At, Rule, Slots
+from pyutils.optim.rule import At, Slots, UpdateRule
 
 if TYPE_CHECKING:
     from paddle import Tensor
@@ -22,7 +22,7 @@ _RATE = "lr"
 
 @dataclass
 class Trained:
-    """One trained parameter: structured name, tensor, factor on the rate, weight decay, updates so far."""
+    """A trained parameter: structured name, tensor, factor on the learning rate, weight decay, number of updates."""
 
     name: str
     parameter: Tensor
@@ -32,17 +32,17 @@ class Trained:
 
 
 class Optimizer:
-    """Applies `rule` to every parameter that has a gradient; one without neither moves nor decays nor ages.
+    """Applies `rule` to every parameter that has a gradient; others keep value, state and step count.
 
-    Gradients are read from `parameter.grad` and, where they are clipped, scaled there. `paddle.amp.GradScaler` takes an
-    instance as it takes Paddle's own: it unscales the gradients and leaves the step out when one is not finite.
+    Gradients are read from `parameter.grad` and clipped in place. `paddle.amp.GradScaler` accepts an instance like an
+    optimizer of Paddle.
 
     grad_norm: norm of all gradients before clipping at the last step (scalar tensor), None unless `clip` is `global`.
     """
 
     def __init__(
         self,
-        rule: Rule,
+        rule: UpdateRule,
         trained: Iterable[Trained],
         lr: float | None,
         clip: str = "none",
@@ -59,19 +59,19 @@ class Optimizer:
 
     @property
     def trained(self) -> list[Trained]:
-        """The trained parameters in order, with their groups' settings."""
+        """The trained parameters in order, with their settings."""
         return list(self._trained.values())
 
     def set_lr(self, lr: float) -> None:
-        """Base rate of the following steps; `lr_factor` of a parameter comes on top."""
+        """Set the base learning rate, which each parameter multiplies by its `lr_factor`."""
         self.lr = float(lr)
 
     def backward(self, loss: Tensor) -> None:
-        """Gradients of the scalar `loss`, added to `parameter.grad`. Rules that need more than those override this."""
+        """Add the gradients of the scalar `loss` to `parameter.grad`."""
         loss.backward()
 
     def clear_grad(self) -> None:
-        """Drop every gradient, so that a parameter unused in the next step is left alone."""
+        """Drop every gradient, so that a parameter unused in the next step is not updated."""
         for parameter in self._parameter_list:
             parameter.clear_gradient(False)  # Paddle ignores set_to_zero when it is given by keyword
 
@@ -99,13 +99,13 @@ class Optimizer:
             paddle.assign(value, output=entry.parameter)
 
     def _slots_of(self, entry: Trained) -> Slots:
-        """State of one parameter, made when it is first asked for."""
+        """Return the state of one parameter, created on first use."""
         if entry.name not in self._slots:
             self._slots[entry.name] = self.rule.slots(entry.parameter.detach())
         return self._slots[entry.name]
 
     def state_dict(self) -> dict[str, np.ndarray | int | float]:
-        """Everything a resumed run needs: `<parameter>/<slot>` arrays, `<parameter>/step` counts, `lr`.
+        """Return `<parameter>/<slot>` arrays, `<parameter>/step` counts and `lr`.
 
         Parameters that were never updated have no entry.
         """
@@ -118,7 +118,8 @@ class Optimizer:
     def load_state_dict(self, state: Mapping[str, np.ndarray | int | float]) -> None:
         """Restore what `state_dict` returned; the next step is bit for bit that of the saved run.
 
-        Raises InputError on a parameter or slot that is not trained here, one that is missing, or another shape.
+        Raises:
+            InputError: a parameter that is not trained here, or other slots or shapes than the rule needs.
         """
         by_name: dict[str, dict] = {}
         for key, value in state.items():
@@ -133,28 +134,16 @@ class Optimizer:
             self.lr = float(state[_RATE])
 
     def _restored(self, name: str, saved: Mapping[str, np.ndarray | int]) -> Slots:
-        """Slots of one parameter from its saved arrays."""
-        if name not in self._trained:
+        """Return the slots of one parameter from its saved arrays."""
+        found = {slot: list(np.shape(value)) for slot, value in saved.items()}
+        fresh: Slots = {}
+        needed: object = f"no such parameter: {nearest(name, self._trained)}"
+        if name in self._trained:
+            fresh = self.rule.slots(self._trained[name].parameter.detach())
+            needed = {_STEP: [], **{slot: list(tensor.shape) for slot, tensor in fresh.items()}}
+        if found != needed:
             raise InputError(
-                f"optimizer state holds {name!r}, which is not trained here: {nearest(name, self._trained)}. "
-                "Resume with the model and the frozen patterns of the saved run."
+                f"optimizer state of {name!r} has shapes {found}, {type(self.rule).__name__} needs {needed}. "
+                "Resume with the model, the frozen patterns and the optimizer of the saved run."
             )
-        parameter = self._trained[name].parameter
-        fresh = self.rule.slots(parameter.detach())
-        expected = {*fresh, _STEP}
-        if set(saved) != expected:
-            raise InputError(
-                f"optimizer state of {name!r} holds {sorted(saved)}, {type(self.rule).__name__} needs "
-                f"{sorted(expected)}. Resume with the optimizer of the saved run."
-            )
-        return {slot: _tensor_like(f"{name}/{slot}", np.asarray(saved[slot]), tensor) for slot, tensor in fresh.items()}
-
-
-def _tensor_like(key: str, array: np.ndarray, tensor: Tensor) -> Tensor:
-    """`array` as a tensor of the dtype and on the device of `tensor`."""
-    if list(array.shape) != list(tensor.shape):
-        raise InputError(
-            f"optimizer state {key!r} has shape {list(array.shape)}, the model needs {list(tensor.shape)}. "
-            "Resume with the model of the saved run."
-        )
-    return paddle.to_tensor(array, dtype=tensor.dtype, place=tensor.place)
+        return {slot: paddle.to_tensor(saved[slot], dtype=t.dtype, place=t.place) for slot, t in fresh.items()}

@@ -1,4 +1,4 @@
-"""From a configuration and named parameters to an optimizer."""
+"""Build an optimizer from its configuration and the named parameters of a model."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from pyutils.optim.momentum import SGD, Momentum
 from pyutils.optim.novograd import NovoGrad, NvNovoGrad, OriginalNovoGrad
 from pyutils.optim.projected import SGDP, AdamP
 from pyutils.optim.rectified import NAdam, OriginalRAdam, RAdam
-from pyutils.optim.rule import Rule
+from pyutils.optim.rule import UpdateRule
 
 if TYPE_CHECKING:
     from paddle import Tensor
 
-RULES: dict[str, type[Rule]] = {
+RULES: dict[str, type[UpdateRule]] = {
     "adafactor": Adafactor,
     "adadelta": Adadelta,
     "adahessian": AdaHessian,
@@ -48,26 +48,24 @@ RULES: dict[str, type[Rule]] = {
 ALIASES = {"nesterov": "sgd", "rmsproptf": "rmsprop_tf"}
 LOOKAHEADS: dict[str, type[Lookahead]] = {"lookahead_original_": OriginalLookahead, "lookahead_": Lookahead}
 
-CLIP_MODES = ("default", "global", "per_parameter", "none")
-
 
 def build_optimizer(cfg: OptimizerConfig, named_parameters: Mapping[str, Tensor]) -> Optimizer:
-    """Optimizer of `cfg` over the trainable ones of `named_parameters` (structured name -> parameter).
+    """Return the optimizer of `cfg` over the trainable ones of `named_parameters` (structured name -> parameter).
 
-    Parameters with `stop_gradient` and those that `cfg.frozen` names are left out; one tensor under several names
-    counts once, under its first. Raises InputError on an unknown rule, option or clipping, a missing rate, and when
-    nothing is left to train.
+    Parameters with `stop_gradient` and those that match `cfg.frozen` are left out; a tensor under several names counts
+    once, under its first.
+
+    Raises:
+        InputError: an unknown rule or option, no learning rate, a pattern without a match, nothing to train.
     """
     rule = build_rule(cfg)
-    if cfg.clip not in CLIP_MODES:
-        raise InputError(f"optimizer.clip: unknown {cfg.clip!r}: {nearest(cfg.clip, CLIP_MODES)}")
     clip = rule.default_clip if cfg.clip == "default" else cfg.clip
     kind = HessianOptimizer if isinstance(rule, AdaHessian) else Optimizer
     return kind(rule, trained_parameters(cfg, named_parameters), cfg.lr, clip=clip, clip_norm=cfg.clip_norm)
 
 
-def build_rule(cfg: OptimizerConfig) -> Rule:
-    """The update rule that `cfg` names, with its hyper-parameters; `lookahead_<rule>` wraps another one."""
+def build_rule(cfg: OptimizerConfig) -> UpdateRule:
+    """Return the update rule of `cfg.name` with its hyper-parameters; `lookahead_<rule>` wraps another one."""
     name = cfg.name.lower()
     prefix = next((prefix for prefix in LOOKAHEADS if name.startswith(prefix)), "")
     name = name[len(prefix) :]
@@ -83,7 +81,7 @@ def build_rule(cfg: OptimizerConfig) -> Rule:
 
 
 def _hyperparameters(cfg: OptimizerConfig, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of the rule `name`: those of `cfg` that it knows, and all of `options`."""
+    """Return the arguments of the rule `name`: the fields of `cfg` that it has, and all of `options`."""
     known = [item.name for item in fields(RULES[name])]
     common = {"betas": cfg.betas and tuple(cfg.betas), "eps": cfg.eps, "momentum": cfg.momentum}
     chosen = {key: value for key, value in common.items() if key in known and value is not None}
@@ -99,8 +97,15 @@ def _hyperparameters(cfg: OptimizerConfig, name: str, options: Mapping[str, Any]
 
 
 def trained_parameters(cfg: OptimizerConfig, named_parameters: Mapping[str, Tensor]) -> list[Trained]:
-    """The parameters to train with their rate factor and weight decay, in the order given."""
-    _check_patterns(cfg, named_parameters)
+    """Return the parameters to train with their learning-rate factor and weight decay, in the order given."""
+    # A typing error in one of these would train what should be frozen, or train it at the wrong rate.
+    for key in ("frozen", "lr_multipliers"):
+        for pattern in getattr(cfg, key):
+            if not any(re.search(pattern, name) for name in named_parameters):
+                raise InputError(
+                    f"optimizer.{key}: {pattern!r} matches no parameter: {nearest(pattern, named_parameters)}. Correct "
+                    "or remove it."
+                )
     trained, seen = [], set()
     for name, parameter in named_parameters.items():
         if parameter.stop_gradient or id(parameter) in seen or _matches(cfg.frozen, name):
@@ -115,25 +120,6 @@ def trained_parameters(cfg: OptimizerConfig, named_parameters: Mapping[str, Tens
             "has a gradient"
         )
     return trained
-
-
-def _check_patterns(cfg: OptimizerConfig, names: Iterable[str]) -> None:
-    """InputError on a pattern that is no regular expression, and on one of `frozen` or `lr_multipliers` that names
-    nothing: a slip there would train what should rest, or train it at the wrong rate."""
-    names = list(names)
-    for key in ("no_decay", "frozen", "lr_multipliers"):
-        for pattern in getattr(cfg, key):
-            try:
-                used = any(re.search(pattern, name) for name in names)
-            except re.error as error:
-                raise InputError(
-                    f"optimizer.{key}: {pattern!r} is not a regular expression ({error}); correct it or escape it"
-                ) from error
-            if not used and key != "no_decay":
-                raise InputError(
-                    f"optimizer.{key}: {pattern!r} matches no parameter: {nearest(pattern, names)}. "
-                    "Correct or remove it."
-                )
 
 
 def _matches(patterns: Iterable[str], name: str) -> bool:

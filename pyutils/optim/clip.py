@@ -21,26 +21,28 @@ def total_norm(gradients: Sequence[Tensor]) -> Tensor:
 
 
 def clip_(gradients: Sequence[Tensor], mode: str, clip_norm: float) -> Tensor | None:
-    """Clip in place by `mode` (`global`, `per_parameter`, `none`); returns the norm before it, for `global` only."""
-    if mode == "global":
-        norm = total_norm(gradients)
-        _shrink_(gradients, norm, clip_norm)
-        return norm
-    if mode == "per_parameter":
-        for gradient in gradients:
-            _shrink_([gradient], total_norm([gradient]), clip_norm)
-    return None
+    """Clip in place by `mode` (`global`, `per_parameter`, `none`); return the norm before it, for `global` only."""
+    groups: dict[str, list[Sequence[Tensor]]] = {
+        "global": [gradients],
+        "per_parameter": [[gradient] for gradient in gradients],
+        "none": [],
+    }
+    norm = None
+    for group in groups[mode]:
+        norm = total_norm(group)
+        _shrink_(group, norm, clip_norm)
+    return norm if mode == "global" else None
 
 
 def _shrink_(gradients: Sequence[Tensor], norm: Tensor, clip_norm: float) -> None:
-    """Bring gradients of together `norm` down to `clip_norm`."""
+    """Scale gradients whose joint norm is `norm` down to `clip_norm`."""
     factor = paddle.clip(clip_norm / (norm + _GUARD), max=1.0)
-    # A device is not waited for; on the CPU the value is at hand, and most of the time nothing need be done.
-    if norm.place.is_cpu_place():
-        if float(factor) == 1.0:
-            return
-        for gradient in gradients:
-            gradient.scale_(float(factor))
+    # Reading the factor on the CPU is free and mostly saves the multiplication; on a GPU it would wait for the device.
+    on_cpu = norm.place.is_cpu_place()
+    if on_cpu and float(factor) == 1.0:
         return
     for gradient in gradients:
-        gradient.multiply_(factor.astype(gradient.dtype))
+        if on_cpu:
+            gradient.scale_(float(factor))
+        else:
+            gradient.multiply_(factor.astype(gradient.dtype))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from pyutils.optim.rule import At, Rule, Slots
+from pyutils.optim.rule import At, Slots, UpdateRule
 
 if TYPE_CHECKING:
     from paddle import Tensor
@@ -14,11 +14,11 @@ _SLOW = "slow"
 
 
 @dataclass(frozen=True)
-class Lookahead(Rule):
+class Lookahead(UpdateRule):
     """Algorithm 1: every `k` updates slow += alpha (fast - slow), fast = slow. The slow weights start as the initial
     ones."""
 
-    inner: Rule
+    inner: UpdateRule
     alpha: float = 0.5
     k: int = 6
     first_sync: ClassVar[int] = 1

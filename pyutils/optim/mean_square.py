@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import paddle
 
-from pyutils.optim.rule import At, Rule, Slots
+from pyutils.optim.rule import At, Slots, UpdateRule
 
 if TYPE_CHECKING:
     from paddle import Tensor
 
 
 @dataclass(frozen=True)
-class RMSprop(Rule):
+class RMSprop(UpdateRule):
     """RMSprop as PyTorch's: eps outside the root, the rate applied to the momentum."""
 
     alpha: float = 0.9
@@ -35,7 +35,7 @@ class RMSprop(Rule):
 
 
 @dataclass(frozen=True)
-class TensorFlowRMSprop(Rule):
+class TensorFlowRMSprop(UpdateRule):
     """RMSprop as TensorFlow's: the mean square starts at 1, eps is inside the root, the rate enters the momentum.
 
     decoupled_decay takes weight_decay x weight off each step, whatever the rate, as the original does.
@@ -74,7 +74,7 @@ def _averages(slots: Slots, gradient: Tensor, alpha: float, centered: bool) -> S
 
 
 @dataclass(frozen=True)
-class Adadelta(Rule):
+class Adadelta(UpdateRule):
     """Adadelta (arXiv 1212.5701, algorithm 1); L2 decay joins the gradient."""
 
     rho: float = 0.9

@@ -1,19 +1,19 @@
-"""Stochastic gradient descent with momentum: sgd (Nesterov, as ALBEF's factory means it) and momentum."""
+"""Stochastic gradient descent with momentum: sgd (Nesterov, as in ALBEF's factory) and momentum."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pyutils.optim.rule import At, Rule, Slots
+from pyutils.optim.rule import At, Slots, UpdateRule
 
 if TYPE_CHECKING:
     from paddle import Tensor
 
 
 @dataclass(frozen=True)
-class SGD(Rule):
-    """Momentum m <- momentum m + (1 - dampening) g, started by the first gradient; L2 decay joins the gradient."""
+class SGD(UpdateRule):
+    """Momentum m <- momentum m + (1 - dampening) g, initially the first gradient; L2 decay is added to the gradient."""
 
     momentum: float = 0.9
     dampening: float = 0.0
@@ -34,6 +34,6 @@ class SGD(Rule):
 
 @dataclass(frozen=True)
 class Momentum(SGD):
-    """The same without looking ahead."""
+    """SGD without Nesterov momentum."""
 
     nesterov: bool = False

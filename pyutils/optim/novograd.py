@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import paddle
 
 from pyutils.optim.adam import corrections
-from pyutils.optim.rule import At, Rule, Slots
+from pyutils.optim.rule import At, Slots, UpdateRule
 
 if TYPE_CHECKING:
     from paddle import Tensor
@@ -20,7 +20,7 @@ def _scalar(parameter: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class NovoGrad(Rule):
+class NovoGrad(UpdateRule):
     """The variant of ALBEF's collection: the gradient is normalised twice, moments start with the first gradient."""
 
     betas: tuple[float, float] = (0.95, 0.98)
@@ -62,7 +62,7 @@ class OriginalNovoGrad(NovoGrad):
 
 
 @dataclass(frozen=True)
-class NvNovoGrad(Rule):
+class NvNovoGrad(UpdateRule):
     """The paper's algorithm 1 as its authors publish it: no bias correction; amsgrad keeps the largest moment."""
 
     betas: tuple[float, float] = (0.95, 0.98)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import paddle
 
 from pyutils.optim.adam import AdamRule, corrections, move_moments
-from pyutils.optim.rule import At, Rule, Slots
+from pyutils.optim.rule import At, Slots, UpdateRule
 
 if TYPE_CHECKING:
     from paddle import Tensor
@@ -69,7 +69,7 @@ class AdamP(AdamRule):
 
 
 @dataclass(frozen=True)
-class SGDP(Rule):
+class SGDP(UpdateRule):
     """Momentum with projection (algorithm 1); decay is divided by 1 - momentum to match L2's strength."""
 
     momentum: float = 0.9

@@ -1,7 +1,8 @@
-"""What an update rule is: hyper-parameters and a pure function from old to new values."""
+"""Base of the update rules: hyper-parameters and a pure function from old to new values."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -12,10 +13,10 @@ Slots = dict[str, "Tensor"]
 
 
 class At(NamedTuple):
-    """Where an update happens.
+    """Settings of one update of one parameter.
 
-    step: updates of this parameter, this one included (1, 2, …); lr: rate of this parameter; weight_decay: its decay;
-    first_lr: rate of the first parameter that is updated in this step.
+    step: updates of this parameter, this one included (1, 2, …); lr: its learning rate; weight_decay: its decay;
+    first_lr: learning rate of the first parameter that is updated in this step.
     """
 
     step: int
@@ -25,7 +26,7 @@ class At(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Rule:
+class UpdateRule(ABC):
     """Base of the update rules. A subclass is a frozen dataclass of its hyper-parameters."""
 
     default_clip: ClassVar[str] = "none"
@@ -34,9 +35,9 @@ class Rule:
         """State of one parameter before its first update, e.g. moments of its shape."""
         return {}
 
+    @abstractmethod
     def update(self, parameter: Tensor, gradient: Tensor, slots: Slots, at: At) -> tuple[Tensor, Slots]:
-        """New value and state of `parameter`, whose shape and dtype `gradient` shares.
+        """Return the new value and state of `parameter`, whose shape and dtype `gradient` shares.
 
-        A rule may change `parameter` and `slots` in place and return them, but leaves `gradient` as it is.
+        A rule may change `parameter` and `slots` in place and return them, but never changes `gradient`.
         """
-        raise NotImplementedError

@@ -7,8 +7,8 @@ optimizer.set_lr(schedule.rate(step))
 from __future__ import annotations
 
 from pyutils.schedule.albef import EpochSchedule, PlateauSchedule
-from pyutils.schedule.build import SCHEDULES, build_schedule, warmup_length
-from pyutils.schedule.config import EpochConfig, ScheduleConfig
+from pyutils.schedule.build import build_schedule
+from pyutils.schedule.config import SCHEDULES, EpochConfig, ScheduleConfig
 from pyutils.schedule.plateau import StopAndGo
 from pyutils.schedule.schedule import Schedule
 
@@ -21,5 +21,4 @@ __all__ = [
     "ScheduleConfig",
     "StopAndGo",
     "build_schedule",
-    "warmup_length",
 ]

@@ -1,13 +1,15 @@
-"""ALBEF's schedules step by step: warm-up inside the first epoch, then one rate an epoch."""
+"""ALBEF's schedules by step: warm-up within the first epoch, then one learning rate per epoch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, Optional
+
+import numpy as np
 
 from pyutils.schedule.config import EpochConfig
 from pyutils.schedule.epochs import cosine_rate, step_rate, tanh_rate
-from pyutils.schedule.noise import Draws, Noise, normal_draws
 from pyutils.schedule.plateau import Plateau, reduced
 from pyutils.schedule.schedule import Schedule, State
 
@@ -15,20 +17,41 @@ Curve = Callable[[float, float, float, EpochConfig], float]
 CURVES: dict[str, Curve] = {"cosine": cosine_rate, "tanh": tanh_rate, "step": step_rate}
 
 
-def noise_of(cfg: EpochConfig, length: float, draws: Optional[Draws] = None) -> Optional[Noise]:
-    """The noise that `cfg` asks for over a cycle of `length` epochs; None for none. `draws` replaces the generator."""
+@dataclass(frozen=True)
+class Noise:
+    """Relative noise on the learning rate from epoch `start` to before epoch `end` (None: to the last one)."""
+
+    start: float
+    end: Optional[float]
+    limit: float
+    seed: int
+
+    def draws(self, epoch: int) -> Iterator[float]:
+        """Yield standard normal numbers from a generator of `epoch`."""
+        generator = np.random.default_rng([self.seed, epoch])
+        while True:
+            yield float(generator.standard_normal())
+
+    def factor(self, epoch: int) -> float:
+        """Return the factor on the learning rate of `epoch`: within 1 ± `limit`, 1 outside the range."""
+        if epoch < self.start or (self.end is not None and epoch >= self.end):
+            return 1.0
+        return 1.0 + next(value for value in self.draws(epoch) if abs(value) < self.limit)
+
+
+def noise_of(cfg: EpochConfig, length: float) -> Optional[Noise]:
+    """Return the noise of a cycle of `length` epochs, or None where `cfg` has none."""
     if not cfg.noise:
         return None
     bounds = [share * length for share in cfg.noise]
-    end = bounds[1] if len(bounds) > 1 else None
-    return Noise(bounds[0], end, cfg.noise_pct, draws or normal_draws(cfg.noise_seed))
+    return Noise(bounds[0], bounds[1] if len(bounds) > 1 else None, cfg.noise_pct, cfg.noise_seed)
 
 
 class EpochSchedule(Schedule):
-    """A curve over epochs, held constant within each.
+    """A curve over epochs, constant within each epoch.
 
-    In the first epoch the curve moves after update 0, 100, 200, … (`warmup_block`) until the warm-up is over, so update
-    0 and 1 have the starting rate. Later epochs e have the rate of `e + warmup_epochs`.
+    In the first epoch the curve advances after update 0, 100, 200, … (`warmup_block`) until the end of the warm-up, so
+    that updates 0 and 1 have the starting rate. A later epoch e has the rate of `e + warmup_epochs`.
     """
 
     def __init__(
@@ -48,11 +71,11 @@ class EpochSchedule(Schedule):
         self.noise = noise
 
     def starting_rate(self) -> float:
-        """Rate before the curve is first asked."""
+        """Learning rate of the first update."""
         return self.cfg.warmup_lr if self.cfg.warmup_epochs else self.lr
 
     def epoch_rate(self, epoch: int) -> float:
-        """Rate of the curve at `epoch`, noise included."""
+        """Learning rate of `epoch` on the curve, with noise."""
         rate = self.curve(epoch, self.lr, self.length, self.cfg)
         return rate if self.noise is None else rate * self.noise.factor(epoch)
 
@@ -66,10 +89,10 @@ class EpochSchedule(Schedule):
 
 
 class PlateauSchedule(Schedule):
-    """Warm-up over epochs, then the rate falls by `decay_rate` whenever the metric stays on a plateau.
+    """Warm-up over epochs, then multiply the rate by `decay_rate` whenever the metric stops improving.
 
-    `observe` ends an epoch. Noise lasts for its epoch; the rate without it is what goes on. As in the original an empty
-    warm-up still gives its first epoch the rate `warmup_lr`.
+    `observe` ends an epoch. Noise is not carried over to the next epoch. As in the original, the first epoch has the
+    rate `warmup_lr` even without warm-up.
     """
 
     def __init__(self, lr: float, cfg: EpochConfig, noise: Optional[Noise] = None) -> None:
@@ -82,11 +105,11 @@ class PlateauSchedule(Schedule):
         self.noise_factor = 1.0
 
     def rate(self, step: int) -> float:
-        """Rate in force, whatever the step: epochs end with `observe`."""
+        """Current learning rate; independent of `step`, because epochs end with `observe`."""
         return self.clean_rate * self.noise_factor
 
     def observe(self, metric: float) -> None:
-        """End an epoch with its `metric`; sets the rate of the next one."""
+        """End an epoch with its `metric` and set the rate of the next one."""
         self.epoch += 1
         self.set_epoch(self.epoch, metric)
 
@@ -111,7 +134,6 @@ class PlateauSchedule(Schedule):
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        super().load_state_dict(state)
         self.epoch, self.clean_rate = state["epoch"], state["clean_rate"]
         self.noise_factor = state["noise_factor"]
         self.plateau.best, self.plateau.bad_epochs = state["best"], state["bad_epochs"]

@@ -1,4 +1,4 @@
-"""Learning-rate multipliers as pure functions of the step. `warmup` and `total` are in steps and may be fractions."""
+"""Learning-rate multipliers as pure functions of the step. `warmup` and `total` are in steps, not always whole."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def cosine(step: float, warmup: float, total: float, floor: float = 0.0) -> floa
 
 
 def bert_adam(step: float, warmup: float, total: float) -> float:
-    """The schedule inside BertAdam: progress / warm-up, then on the line that ends in 0 at `total`."""
+    """The schedule of BertAdam: progress / warm-up, then linear to 0 at `total`."""
     progress, share = step / total, warmup / total
     if progress < share:
         return progress / share
@@ -42,10 +42,9 @@ def milestones(step: float, warmup: float, at: Sequence[float], gamma: float) ->
 
 
 def vilbert_original(step: int, warmup: float, steps_per_epoch: int, at: Sequence[int], gamma: float) -> float:
-    """The default schedule of ViLBERT's task training, its jumps included.
+    """The default schedule of ViLBERT's task training, with its jumps; `at` counts epochs.
 
-    Two schedulers write the rate in turn: the one of the epochs, which is at 1 during warm-up, wins on the first step
-    of every epoch. `at` counts epochs.
+    Two schedulers set the rate: that of the epochs, 1 during warm-up, wins on the first step of every epoch.
     """
     if step < warmup and step % steps_per_epoch:
         return step / warmup

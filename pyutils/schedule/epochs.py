@@ -1,7 +1,7 @@
-"""ALBEF's learning rate, a function of the epoch: cosine, tanh or steps, with warm-up, cycles and noise.
+"""ALBEF's learning rate as a function of the epoch: cosine, tanh or steps, with warm-up and cycles.
 
-During warm-up and after it "epoch" is the number that the schedule is asked for: blocks of 100 iterations within the
-first epoch, `epoch + warmup_epochs` afterwards (`pyutils.schedule.albef`).
+"epoch" counts blocks of 100 iterations within the first epoch and is `epoch + warmup_epochs` afterwards
+(`pyutils.schedule.albef`).
 """
 
 from __future__ import annotations
@@ -15,34 +15,34 @@ _TANH_LOW, _TANH_HIGH = -6.0, 4.0
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where an epoch falls: cycle number from 0, epochs since its start, its length."""
+class EpochPosition:
+    """Position of an epoch: cycle number from 0, epochs since its start, length of the cycle."""
 
     cycle: int
     since: float
     length: float
 
 
-def place(epoch: float, length: float, cycle_mul: float) -> Place:
-    """Cycle of `epoch` when the first one has `length` epochs and each is `cycle_mul` times as long as the last."""
+def epoch_position(epoch: float, length: float, cycle_mul: float) -> EpochPosition:
+    """Locate `epoch` when the first cycle has `length` epochs and each next one is `cycle_mul` times as long."""
     if cycle_mul == 1.0:
         cycle = int(epoch // length)
-        return Place(cycle, epoch - length * cycle, length)
+        return EpochPosition(cycle, epoch - length * cycle, length)
     cycle = math.floor(math.log(1.0 - epoch / length * (1.0 - cycle_mul), cycle_mul))
     start = (1.0 - cycle_mul**cycle) / (1.0 - cycle_mul) * length
-    return Place(cycle, epoch - start, cycle_mul**cycle * length)
+    return EpochPosition(cycle, epoch - start, cycle_mul**cycle * length)
 
 
-def _in_cycles(cycle: int, limit: int) -> bool:
-    return limit == 0 or cycle < limit
+def _warming_up(epoch: float, target: float, cfg: EpochConfig) -> float:
+    return cfg.warmup_lr + epoch * (target - cfg.warmup_lr) / cfg.warmup_epochs
 
 
 def cosine_rate(epoch: float, lr: float, length: float, cfg: EpochConfig) -> float:
-    """Half a cosine wave a cycle from `lr` to `min_lr`, both times decay_rate^cycle; the warm-up comes before it."""
+    """Half a cosine wave per cycle from `lr` to `min_lr`, both times decay_rate^cycle, after the warm-up."""
     if epoch < cfg.warmup_epochs:
-        return cfg.warmup_lr + epoch * (lr - cfg.warmup_lr) / cfg.warmup_epochs
-    now = place(epoch - cfg.warmup_epochs, length, cfg.cycle_mul)
-    if not _in_cycles(now.cycle, cfg.cycle_limit):
+        return _warming_up(epoch, lr, cfg)
+    now = epoch_position(epoch - cfg.warmup_epochs, length, cfg.cycle_mul)
+    if 0 < cfg.cycle_limit <= now.cycle:
         return cfg.min_lr
     scale = cfg.decay_rate**now.cycle
     low, high = cfg.min_lr * scale, lr * scale
@@ -50,33 +50,22 @@ def cosine_rate(epoch: float, lr: float, length: float, cfg: EpochConfig) -> flo
 
 
 def tanh_rate(epoch: float, lr: float, length: float, cfg: EpochConfig) -> float:
-    """A falling tanh a cycle from `lr` to `min_lr`; the warm-up overlays its start and aims at its value there."""
+    """A falling tanh per cycle from `lr` to `min_lr`; the warm-up replaces its start and ends at its value there."""
     if epoch < cfg.warmup_epochs:
-        target = _tanh_wave(cfg.warmup_epochs, lr, length, cfg)
-        return cfg.warmup_lr + epoch * (target - cfg.warmup_lr) / cfg.warmup_epochs
+        return _warming_up(epoch, _tanh_wave(cfg.warmup_epochs, lr, length, cfg), cfg)
     return _tanh_wave(epoch, lr, length, cfg)
 
 
 def _tanh_wave(epoch: float, lr: float, length: float, cfg: EpochConfig) -> float:
-    now = place(epoch, length, cfg.cycle_mul)
-    if not _in_cycles(now.cycle, cfg.cycle_limit):
+    now = epoch_position(epoch, length, cfg.cycle_mul)
+    if 0 < cfg.cycle_limit <= now.cycle:
         return cfg.min_lr
     share = now.since / now.length
     return cfg.min_lr + 0.5 * (lr - cfg.min_lr) * (1.0 - math.tanh(_TANH_LOW * (1.0 - share) + _TANH_HIGH * share))
 
 
 def step_rate(epoch: float, lr: float, length: float, cfg: EpochConfig) -> float:
-    """`lr` times decay_rate every decay_epochs; `length` plays no part, and there is no floor."""
+    """`lr` times decay_rate every decay_epochs, without a floor; `length` is not used."""
     if epoch < cfg.warmup_epochs:
-        return cfg.warmup_lr + epoch * (lr - cfg.warmup_lr) / cfg.warmup_epochs
+        return _warming_up(epoch, lr, cfg)
     return lr * cfg.decay_rate ** (epoch // cfg.decay_epochs)
-
-
-def run_epochs(name: str, length: int, cfg: EpochConfig) -> int:
-    """Epochs that a run of `name` (`cosine`, `tanh`, `step`, `plateau`) lasts: all cycles and the cool-down."""
-    if name not in ("cosine", "tanh"):
-        return length
-    cycles = max(1, cfg.cycle_limit)
-    if cfg.cycle_mul == 1.0:
-        return length * cycles + cfg.cooldown_epochs
-    return math.floor(length * (cfg.cycle_mul**cycles - 1.0) / (cfg.cycle_mul - 1.0)) + cfg.cooldown_epochs

@@ -1,4 +1,4 @@
-"""Reduce the rate when a metric stops improving (relative threshold), and stop-and-go for tasks trained together."""
+"""Lower the learning rate when a metric stops improving, and stop-and-go for tasks trained together."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _SMALLEST_CHANGE = 1e-8
 
 
 def improved(value: float, best: Optional[float], threshold: float, higher_is_better: bool) -> bool:
-    """Whether `value` beats `best` by the relative `threshold`; always when there is no best yet."""
+    """Return True if `value` is better than `best` by the relative `threshold`, or `best` is None."""
     if best is None:
         return True
     return value > best * (1.0 + threshold) if higher_is_better else value < best * (1.0 - threshold)
@@ -17,7 +17,7 @@ def improved(value: float, best: Optional[float], threshold: float, higher_is_be
 
 @dataclass
 class Plateau:
-    """Counts epochs without improvement; after more than `patience` of them `observe` says to reduce."""
+    """Counts epochs without improvement."""
 
     patience: int
     higher_is_better: bool = True
@@ -26,7 +26,7 @@ class Plateau:
     bad_epochs: int = 0
 
     def observe(self, metric: float) -> bool:
-        """Take the metric of one epoch; True when the rate is to be reduced now."""
+        """Take the metric of an epoch; return True after more than `patience` epochs without improvement."""
         if improved(metric, self.best, self.threshold, self.higher_is_better):
             self.best, self.bad_epochs = metric, 0
         else:
@@ -38,18 +38,17 @@ class Plateau:
 
 
 def reduced(rate: float, factor: float, floor: float) -> float:
-    """`rate` times `factor`, not under `floor`; unchanged when that would move it by less than 1e-8."""
+    """Return `rate` times `factor`, at least `floor`; unchanged if the difference is below 1e-8."""
     lower = max(rate * factor, floor)
     return lower if rate - lower > _SMALLEST_CHANGE else rate
 
 
 @dataclass
 class StopAndGo:
-    """Dynamic stop-and-go of 12-in-1 (arXiv 1912.02315, §4.1): a task that converged rests until it gets worse.
+    """Dynamic stop-and-go of 12-in-1 (arXiv 1912.02315, §4.1): pause a converged task until it gets worse.
 
-    `observe` one validation score at a time. A task stops after more than `patience` scores without a relative gain of
-    `threshold`, and goes on once its score falls by the relative `continue_threshold` under its best. For `cooldown`
-    scores after either change bad scores do not count.
+    A task stops after more than `patience` scores without a relative gain of `threshold`, and resumes when its score is
+    below its best by the relative `continue_threshold`. Bad scores do not count for `cooldown` scores after a change.
     """
 
     patience: int = 1
@@ -63,7 +62,7 @@ class StopAndGo:
     cooling: int = 0
 
     def observe(self, score: float) -> bool:
-        """Take one score; True when the task is to rest."""
+        """Take a validation score; return True if the task is stopped."""
         if improved(score, self.best, self.threshold, self.higher_is_better):
             self.best, self.bad_scores = score, 0
         else:
@@ -81,10 +80,10 @@ class StopAndGo:
         self.stopped, self.cooling, self.bad_scores = stopped, self.cooldown, 0
 
     def state_dict(self) -> dict[str, float | int | bool | None]:
-        """Settings and counters as plain numbers."""
+        """Return settings and counters as plain numbers."""
         return asdict(self)
 
     def load_state_dict(self, state: dict[str, float | int | bool | None]) -> None:
-        """Restore what `state_dict` returned."""
+        """Restore a state of `state_dict`."""
         for item in fields(self):
             setattr(self, item.name, state[item.name])

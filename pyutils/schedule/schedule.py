@@ -1,37 +1,31 @@
-"""The learning rate of every step: what the trainer asks."""
+"""Base classes of the schedules."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Union
-
-from pyutils.errors import InputError
 
 Multiplier = Callable[[int], float]
 State = dict[str, Union[int, float, bool, None]]
 
 
-class Schedule:
-    """Base: the rate is a pure function of the step, so there is nothing to save."""
+class Schedule(ABC):
+    """Learning rate of every step; without a state of its own where it is a pure function of the step."""
 
+    @abstractmethod
     def rate(self, step: int) -> float:
-        """Learning rate of update number `step`, counted from 0."""
-        raise NotImplementedError
+        """Return the learning rate of update number `step`, counted from 0."""
 
-    def observe(self, metric: float) -> None:
-        """Take the metric of an epoch that ended. Only schedules that wait for a plateau listen."""
+    def observe(self, metric: float) -> None:  # noqa: B027 - an optional hook
+        """Take the metric of a finished epoch; used by schedules that react to it."""
 
     def state_dict(self) -> State:
-        """What a resumed run needs."""
+        """Return the state that a resumed run needs."""
         return {}
 
-    def load_state_dict(self, state: Mapping[str, int | float | bool | None]) -> None:
-        """Restore what `state_dict` returned."""
-        if set(state) != set(self.state_dict()):
-            raise InputError(
-                f"schedule state holds {sorted(state)}, {type(self).__name__} needs {sorted(self.state_dict())}. "
-                "Resume with the schedule of the saved run."
-            )
+    def load_state_dict(self, state: Mapping[str, int | float | bool | None]) -> None:  # noqa: B027 - nothing to restore
+        """Restore a state of `state_dict`."""
 
 
 class Multiplied(Schedule):

@@ -18,7 +18,7 @@ from albef_paddle.network.retrieval import AlbefForRetrieval
 from pyutils.data.images import Images
 from pyutils.data.transforms import albef_transform
 from pyutils.errors import InputError
-from pyutils.export import Predictor
+from pyutils.export import StaticPredictor
 from pyutils.export.__main__ import main
 from pyutils.text.sequences import pad
 from pyutils.text.tokenizer import WordPiece
@@ -116,7 +116,9 @@ def test_classifiers_take_any_batch(checkpoints, served, image_files, name):
     pixels, ids, mask = inputs_of(checkpoints, image_files, QUESTIONS)
     if name == "nlvr2":
         pixels = paddle.stack([pixels, pixels.flip(0)], axis=1)
-    found = Predictor(served(name))(images=pixels.numpy(), input_ids=ids.numpy(), text_mask=mask.numpy())["logits"]
+    found = StaticPredictor(served(name))(images=pixels.numpy(), input_ids=ids.numpy(), text_mask=mask.numpy())[
+        "logits"
+    ]
     with paddle.no_grad():
         np.testing.assert_allclose(found, model(pixels, ids, mask).numpy(), atol=1e-5)
 
@@ -142,7 +144,7 @@ def test_a_missing_image_is_named_without_listing_directories(served, image_file
 def test_what_is_missing_is_named(checkpoints, served, image_files, tmp_path):
     with pytest.raises(InputError, match="2 questions and 1 images"):
         AnsweringPredictor(served("vqa")).answer(QUESTIONS[:2], image_files[:1])
-    with pytest.raises(InputError, match=r"ve/best: answer_list\.json is missing"):
+    with pytest.raises(InputError, match=r"ve/best.*answer_list\.json"):
         main(["--model", "albef-vqa", "--checkpoint", str(checkpoints / "ve"), "--output", str(tmp_path / "x")])
     with pytest.raises(InputError, match=r"missing: classifier\.0\.weight"):
         main(["--model", "albef-ve", "--checkpoint", str(checkpoints / "retrieval"), "--output", str(tmp_path / "x")])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import argparse
 import errno
 import os
 import signal
@@ -170,7 +171,7 @@ def test_help_lists_flags_and_keys(capsys):
 
 def test_parse_bool():
     assert [parse_bool(word) for word in ("True", "off", "1", "NO")] == [True, False, True, False]
-    with pytest.raises(ValueError, match="true or false"):
+    with pytest.raises(argparse.ArgumentTypeError, match="true or false"):
         parse_bool("2")
 
 

@@ -8,12 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyutils.config.checks import multiple_of
+from pyutils.config.checks import at_least, multiple_of
 from pyutils.config.loading import (
     REQUIRED,
     Override,
     describe,
-    docs_of,
     load_config,
     parse_config,
     setting,
@@ -39,8 +38,7 @@ class Train:
     optimizer: Optimizer = setting(Optimizer, "The optimizer.")
 
     def __post_init__(self):
-        if self.epochs < 1:
-            raise InputError(f"train.epochs: expected at least 1, found {self.epochs}")
+        at_least(self, 1, "epochs")
 
 
 @dataclass(frozen=True)
@@ -216,7 +214,7 @@ def test_a_union_keeps_the_kind_of_the_value():
 
 
 def test_documentation_of_every_key():
-    docs = docs_of(Config)
+    docs = {row.key: row.doc for row in describe(Config)}
     assert docs["train.optimizer.lr"] == "Peak learning rate."
     assert docs["teacher.lr"] == "Peak learning rate."
     rows = {row.key: row for row in describe(Config)}

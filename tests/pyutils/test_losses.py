@@ -101,15 +101,6 @@ def check_contrast(outputs, positives, in_batch, alpha):
     close(losses.itc_loss(*similarities, targets["i2t"], targets["t2i"]), outputs["loss_ita"], rtol=2e-5)
 
 
-def test_albef_answer_decoder():
-    case = golden("albef/bert_lm_decoder")
-    inputs, outputs = case.inputs, case.outputs
-    logits, labels = tensor(outputs["logits"]), tensor(inputs["labels"])
-    close(losses.next_token_losses(logits, labels), outputs["loss_none"], rtol=2e-5)
-    distilled = losses.next_token_losses(logits, labels, tensor(inputs["soft_labels"]), case.config["alpha"])
-    close(distilled, outputs["loss_distill"], rtol=2e-5)
-
-
 @pytest.mark.parametrize("kind", [0, 1, 2])
 def test_vilbert_masked_regions(kind):
     case = golden(f"vilbert/pretrain_vt{kind}")

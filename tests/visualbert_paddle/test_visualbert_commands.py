@@ -229,7 +229,7 @@ def test_shell_recipe_runs(vqa_world, vqa_yaml, home, tmp_path):
 def test_evaluation_takes_the_configuration_of_the_run_and_prediction_a_folder_of_the_split(vqa_yaml, tmp_path):
     trained = script("--config", vqa_yaml, "--set", "init=", "--max_steps", "1", "--resume")
     assert trained.returncode == 0, trained.stderr
-    assert f"nothing to resume in {tmp_path / 'run'}: starting anew" in trained.stderr
+    assert f"nothing to resume in {tmp_path / 'run'}" in trained.stderr
     evaluated = script("--output_dir", str(tmp_path / "run"), "--evaluate")
     assert evaluated.returncode == 0, evaluated.stderr
     predict = (sys.executable, str(ROOT / "visualbert_paddle/run_predict.py"), "--checkpoint", str(tmp_path / "run"))
@@ -238,4 +238,4 @@ def test_evaluation_takes_the_configuration_of_the_run_and_prediction_a_folder_o
     (tmp_path / "file").write_text("mine")
     refused = run(*predict, "--split", "test", "--output_dir", str(tmp_path / "file"))
     assert refused.returncode == 2
-    assert "is a file; name a folder" in refused.stderr
+    assert "is a file" in refused.stderr

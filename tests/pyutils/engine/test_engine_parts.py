@@ -88,12 +88,12 @@ def test_predictions_are_ordered_by_index_and_may_be_ragged():
 
 @pytest.mark.parametrize("indices", [[[0, 1], [1]], [[0, 2]]])
 def test_records_met_twice_or_never_are_an_error(indices):
-    with pytest.raises(RuntimeError, match="not each there once"):
+    with pytest.raises(RuntimeError, match="more than once or not at all"):
         predict_all(lambda batch: {"x": batch["index"]}, [{"index": paddle.to_tensor(i)} for i in indices])
 
 
 def test_predictions_of_another_length_are_an_error():
-    with pytest.raises(RuntimeError, match="'x' has 1 entries for a batch of 2"):
+    with pytest.raises(RuntimeError, match="x has 1 entries for 2 records"):
         predict_all(lambda batch: {"x": [1]}, [{"index": paddle.to_tensor([0, 1])}])
 
 

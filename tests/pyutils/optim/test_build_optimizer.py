@@ -247,14 +247,13 @@ def test_rate_zero_moves_nothing_but_fills_the_moments():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"name": "adamv"}, r"optimizer\.name: unknown 'adamv': did you mean \"adam"),
-        ({"name": "lookahead_sgdd"}, r"unknown 'lookahead_sgdd': did you mean \"sgd"),
+        ({"name": "adamv"}, r"optimizer\.name: .*'adamv': did you mean \"adam"),
+        ({"name": "lookahead_sgdd"}, r"'lookahead_sgdd': did you mean \"sgd"),
         ({"options": {"amsgrat": True}}, r"adamw has no 'amsgrat': did you mean \"amsgrad\""),
-        ({"clip": "globl"}, r"optimizer\.clip: unknown 'globl': did you mean \"global\""),
         ({"correct_bias": False}, r"correct_bias: false needs optimizer\.name adamw_transformers, found 'adamw'"),
         ({"lr": None}, r"optimizer\.lr: adamw needs a learning rate"),
         ({"frozen": ["."]}, r"nothing to train: optimizer\.frozen \['\.'\] covers all 4"),
-        ({"no_decay": ["(bias"]}, r"optimizer\.no_decay: '\(bias' is not a regular expression"),
+        ({"no_decay": ["(bias"]}, r"no_decay: expected regular expressions .*'\(bias'"),
         ({"name": "adafactor", "lr": None, "options": {"eps_scale": 0.1, "wrong": 1}}, r"adafactor has no 'wrong'"),
     ],
 )
@@ -273,9 +272,12 @@ def test_patterns_that_match_nothing_are_errors_where_they_would_be_lost():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda state: {**state, "head.weight/step": 1}, "'head.weight', which is not trained here.*Resume with"),
+        (lambda state: {**state, "head.weight/step": 1}, r"'head.weight'.*no such parameter.*Resume with"),
         (lambda state: {k: v for k, v in state.items() if k != "norm1.weight/moment2"}, "norm1.weight.*moment2"),
-        (lambda state: {**state, "norm1.weight/moment1": np.zeros([5])}, r"moment1' has shape \[5\].*needs \[4\]"),
+        (
+            lambda state: {**state, "norm1.weight/moment1": np.zeros([5])},
+            r"norm1.weight.*moment1': \[5\].*needs.*moment1': \[4\]",
+        ),
         (lambda state: {**state, "norm1.weight/slow": np.zeros([4])}, "norm1.weight.*slow.*AdamW needs"),
     ],
 )

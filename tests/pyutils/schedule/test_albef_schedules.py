@@ -7,8 +7,6 @@ import pytest
 
 from pyutils.schedule import EpochConfig, ScheduleConfig, build_schedule
 from pyutils.schedule.albef import EpochSchedule, PlateauSchedule, noise_of
-from pyutils.schedule.epochs import run_epochs
-from pyutils.schedule.noise import normal_draws
 from tests.support import golden
 
 CASES = {case["name"]: case for case in golden("albef/sched").json("cases.json")}
@@ -33,13 +31,9 @@ def config(args):
 def schedule_of(case, lr, steps_per_epoch=1000):
     args = case["args"]
     cfg = config(args)
-    draws = None
+    noise = noise_of(cfg, args["epochs"])
     if "noise" in case:
-
-        def draws(epoch):
-            return iter(case["noise"][str(epoch)]["draws"])
-
-    noise = noise_of(cfg, args["epochs"], draws)
+        object.__setattr__(noise, "draws", lambda epoch: iter(case["noise"][str(epoch)]["draws"]))
     if args["sched"] == "plateau":
         return PlateauSchedule(lr, cfg, noise)
     return EpochSchedule(args["sched"], lr, args["epochs"], steps_per_epoch, cfg, noise)
@@ -58,12 +52,6 @@ def test_rates_by_epoch(name):
             else:
                 rates.append(schedule.epoch_rate(epoch))
         np.testing.assert_allclose(rates, [row[group] for row in case["lr"]], rtol=1e-9, atol=0)
-
-
-@pytest.mark.parametrize("name", sorted(CASES))
-def test_length_of_the_run(name):
-    args = CASES[name]["args"]
-    assert run_epochs(args["sched"], args["epochs"], config(args)) == CASES[name]["num_epochs_returned"]
 
 
 @pytest.mark.parametrize("name", sorted(name for name, case in CASES.items() if "training_script" in case))
@@ -91,8 +79,8 @@ def test_recorded_noise_only_uses_draws_that_fit():
 
 
 def test_own_noise_is_repeatable_and_bounded():
-    draws = normal_draws(7)
-    assert [next(draws(3)) for _ in range(2)] == [next(draws(3))] * 2
+    noise = noise_of(EpochConfig(noise=[0.0], noise_seed=7), 10)
+    assert noise.factor(3) == noise.factor(3) != 1.0
     cfg = ScheduleConfig(name="albef_cosine", albef=EpochConfig(noise=[0.0], noise_pct=0.1, warmup_epochs=0))
     schedule = build_schedule(cfg, 300, 10, 1e-3)
     plain = build_schedule(ScheduleConfig(name="albef_cosine", albef=EpochConfig(warmup_epochs=0)), 300, 10, 1e-3)
