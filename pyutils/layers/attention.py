@@ -7,6 +7,8 @@ them from `context`, or already projected from `memory` so that several queries 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import paddle
@@ -103,6 +105,7 @@ class MultiHeadAttention(nn.Layer):
         inner_size = inner_size or query_size
         self.num_heads, self.head_dim, self.dropout = num_heads, inner_size // num_heads, dropout
         self.fused_projection = fused_projection
+        self.recorded: list[AttentionMaps] | None = None
         if fused_projection:
             self.qkv = linear(query_size, 3 * inner_size, init_std)
         else:
@@ -156,17 +159,32 @@ class MultiHeadAttention(nn.Layer):
         if memory is not None:
             queries = _grouped(queries, keys.shape[0])
         dropout = self.dropout if self.training else 0.0
-        maps = None
+        maps, need_maps = None, need_maps or self.recorded is not None
         if not need_maps and fused_attention_available(queries):
             mixed = scaled_dot_product_attention(queries, keys, values, bias, dropout)
         else:
             weights = attention_weights(queries, keys, bias)
             maps = AttentionMaps(weights, queries, keys) if need_maps else None
+            if maps is not None and self.recorded is not None:
+                self.recorded.append(maps)
             mixed = paddle.matmul(dropped(weights, dropout), values)
         if memory is not None:
             mixed = _ungrouped(mixed, batch)
         # [batch, heads, queries, head_dim] -> [batch, queries, heads * head_dim]
         return mixed.transpose([0, 2, 1, 3]).reshape([0, 0, self.num_heads * self.head_dim]), maps
+
+
+@contextmanager
+def recorded_attention(layer: nn.Layer) -> Iterator[dict[str, list[AttentionMaps]]]:
+    """Record every attention below `layer` while inside: {name of the sublayer: its `AttentionMaps`, one per call}."""
+    found = {name: part for name, part in layer.named_sublayers() if isinstance(part, MultiHeadAttention)}
+    for part in found.values():
+        part.recorded = []
+    try:
+        yield {name: part.recorded for name, part in found.items() if part.recorded is not None}
+    finally:
+        for part in found.values():
+            part.recorded = None
 
 
 def _grouped(queries: paddle.Tensor, rows: int) -> paddle.Tensor:

@@ -6,6 +6,7 @@ import numpy as np
 import paddle
 import pytest
 
+from pyutils.layers.attention import recorded_attention
 from tests.support import golden
 from tests.vilbert_paddle.support import GRADIENTS, STATES, encoder_of, gradients_of, inputs_of, norm
 from vilbert_paddle.checkpoints.weights import NAME_MAPS
@@ -103,6 +104,28 @@ def test_texts_and_images_that_cannot_be_paired():
     inputs.update(inputs_of(recorded.inputs, "fast_mode."))
     with pytest.raises(ValueError, match=f"1 texts and {count} images"):
         model(**inputs)
+
+
+def test_every_attention_map_matches_the_recorded_ones():
+    model, recorded = encoder_of("vilbert/model")
+    expected = recorded.outputs
+    with paddle.no_grad(), recorded_attention(model) as maps:
+        model(**batch_of(recorded))
+    plain = ("attn", "queries", "keys")
+    letters = {"text": "t", "regions": "v", "connections": "c"}
+    # The original misspells one name.
+    co_attention = {"text": ("attn1", "queries1", "keys1"), "regions": ("attn2", "querues2", "keys2")}
+    found = {}
+    for name, (one,) in maps.items():
+        first, second, third, *_ = name.split(".")
+        crossed = first == "connections"
+        layer = f"attention.{letters[first]}{second if crossed else third}"
+        parts = co_attention[third] if crossed else plain
+        found.update({f"{layer}.{part}": value for part, value in zip(parts, one)})
+    assert set(found) == {name for name in expected if name.startswith("attention.")}
+    for name, value in found.items():
+        np.testing.assert_allclose(value.numpy(), expected[name], **STATES, err_msg=name)
+    assert all(part.recorded is None for part in model.sublayers() if hasattr(part, "recorded"))
 
 
 def test_every_co_attention_layer_matches_the_recorded_states():

@@ -34,7 +34,7 @@ _PER_IMAGE = ("region_features", "region_mask", "region_token_type_ids")
 
 
 @dataclass(frozen=True)
-class VisualBertVCRFiles(VisualBertRunConfig):
+class VisualBertVCRConfig(VisualBertRunConfig):
     """Configuration of run_vcr.py."""
 
     vcr: VCRFiles = setting(VCRFiles, "Questions, answers, rationales, objects.")
@@ -50,18 +50,18 @@ class VisualBertVCR(VCRSplitTask, VisualBertTask):
 
     name = "visualbert_vcr"
     best_metric = "accuracy"
-    config_class = VisualBertVCRFiles
+    config_class = VisualBertVCRConfig
     example_flags = ("annot_id",)
     predict_flags = ("of_split", "rationale_checkpoint")
 
-    def __init__(self, config: VisualBertVCRFiles):
+    def __init__(self, config: VisualBertVCRConfig):
         super().__init__(config)
         self.model = VisualBertForMultipleChoice(self.config.model)
         if config.align:
             self.regions.source.check(boxes=True)
 
     @staticmethod
-    def asked_by(config: VisualBertVCRFiles) -> Asked:
+    def asked_by(config: VisualBertVCRConfig) -> Asked:
         return "answer" if config.mode == "q_a" else "rationale"
 
     def data_settings(self) -> dict[str, Any]:
