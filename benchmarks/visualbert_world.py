@@ -45,7 +45,7 @@ PRETRAINING = {
 }
 # The new head has a higher learning rate than the pre-trained part, in the chain and from scratch alike.
 HEAD_RATE = 'train.optimizer.lr_multipliers={"^classifier": 5.0}'
-# Settings of regions.picture for training and testing; for tasks that choose a box, withheld keeps the boxes but not
+# Settings of image_input for training and testing; for tasks that choose a box, withheld keeps the boxes but not
 # their features.
 BASELINES = {
     "vqa": ("withheld",),
@@ -109,7 +109,7 @@ class Bench:
         found = {}
         for task, init in (("vcr", "coco"), ("flickr", ""), ("vqa", "vqa-pre"), ("nlvr2", "nlvr2-pre")):
             for picture in BASELINES[task] if task in tasks else ():
-                arguments = (*self.data(task), "--set", f"regions.picture={picture}")
+                arguments = (*self.data(task), "--set", f"image_input={picture}")
                 found[f"{task}, images {picture}"] = self.run(f"{task}-{picture}", task, *arguments, init=init)
         return found
 

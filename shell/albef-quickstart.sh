@@ -8,9 +8,9 @@
 set -e
 . "$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)/launch.sh"
 case ${LOG_DIR:-} in "" | /*) ;; *) LOG_DIR=$PWD/$LOG_DIR ;; esac
-name=albef_easy_vqa blind=false
+name=albef_easy_vqa image_input=shown
 if [ "${1:-}" = --blind ]; then
-    name=albef_easy_vqa_blind blind=true
+    name=albef_easy_vqa_blind image_input=withheld
     shift
 fi
 cd "$ROOT"
@@ -18,8 +18,8 @@ cd "$ROOT"
 "$PYTHON" -m albef_paddle.sample --easy-vqa sample_data/easy_vqa
 LOG_DIR=${LOG_DIR:-output/$name}
 launch albef_paddle/run_pretrain.py --config configs/albef/tiny/easy_vqa_pretrain.yaml --output_dir "$LOG_DIR/pretrain" \
-    --set "data.blind=$blind" --resume auto
-set -- --config configs/albef/tiny/easy_vqa.yaml --output_dir "$LOG_DIR" --set "data.blind=$blind" "$@"
+    --set "image_input=$image_input" --resume auto
+set -- --config configs/albef/tiny/easy_vqa.yaml --output_dir "$LOG_DIR" --set "image_input=$image_input" "$@"
 # `init` only where training starts: typed for the evaluation it would be evaluated in place of the trained weights.
 launch albef_paddle/run_vqa.py --set "init=$LOG_DIR/pretrain/last" "$@"
 launch albef_paddle/run_vqa.py "$@" --evaluate

@@ -50,7 +50,7 @@ def _refer(dataset: str) -> Kind:
 
 
 def _vcr(recipe: str, asked: str) -> Kind:
-    return Kind("vcr", recipe, "VL-logit", _CE, "vcr.root", {"vcr.asked": asked}, annotated=True)
+    return Kind("vcr", recipe, "VL-logit", _CE, "vcr.root", {"mode": asked}, annotated=True)
 
 
 KINDS: dict[str, Kind] = {

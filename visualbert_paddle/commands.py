@@ -137,7 +137,12 @@ NLVR2_FLAGS = [
     *_names("nlvr2", "nlvr"),
 ]
 VCR_FLAGS = [
-    Flag("--mode", "mode", choices=("q_a", "qa_r"), help="q_a: the answer; qa_r: the rationale, given the answer"),
+    Flag(
+        "--mode",
+        "mode",
+        choices=("answer", "rationale", "q_a", "qa_r"),
+        help="answer: Q→A; rationale: QA→R (q_a, qa_r: the same, earlier)",
+    ),
     Flag("--regions", "regions.path", help="region features of the images, best of the annotated boxes"),
     Flag(("--annotations", "--input_dir"), "vcr.root", help="folder of the JSON lines and vcr1images/"),
     *_names("vcr"),

@@ -51,7 +51,7 @@ def main() -> None:
         blind = replace(
             config,
             output_dir=f"{config.output_dir}_blind",
-            regions=replace(config.regions, picture="withheld"),
+            image_input="withheld",
         )
         _, unseen, seconds["blind"] = train(blind)
         rows.append(row("trained with pictures withheld", unseen))
@@ -101,7 +101,7 @@ def shuffled(config: VisualBertVQAConfig) -> SplitAnswers:
     other = replace(
         config,
         output_dir=f"{config.output_dir}/shuffled",
-        regions=replace(config.regions, picture="shuffled"),
+        image_input="shuffled",
     )
     task = VisualBertVQA(other)
     load_weights(task.model, Path(config.output_dir) / "best")

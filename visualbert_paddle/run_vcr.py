@@ -1,4 +1,4 @@
-"""Fine-tune and evaluate VisualBERT on VCR: Q→A, or QA→R with --mode qa_r. run_predict.py joins the two to Q→AR."""
+"""Fine-tune and evaluate VisualBERT on VCR (--mode answer or rationale); run_predict.py joins both to Q→AR."""
 
 import sys
 from pathlib import Path

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Optional
+from typing import Any, ClassVar, Literal, Optional
 
 import numpy as np
 import paddle
@@ -19,6 +19,7 @@ from albef_paddle.data.image_check import check_images
 from pyutils import distributed
 from pyutils.config import setting
 from pyutils.config.checks import at_least, at_most
+from pyutils.config.renamed import Renamed
 from pyutils.data.images import Images, as_rgb
 from pyutils.data.order import TrainOrder
 from pyutils.data.transforms import albef_transform
@@ -48,7 +49,6 @@ class DataConfig:
         "colours; or none.",
     )
     exif_rotation: bool = setting(False, "Apply the EXIF orientation.")
-    blind: bool = setting(False, "Replace images by zeros: the text-only baseline.")
     keep_decoded: bool = setting(False, "Keep decoded images in memory; for data sets of small images.")
     check_images: bool = setting(True, "Check before training that every image of the splits it uses exists.")
     draft_margin: Optional[float] = setting(
@@ -67,6 +67,10 @@ class DataConfig:
 class AlbefRunConfig(RunConfig):
     """Configuration shared by all ALBEF tasks."""
 
+    renamed_keys: ClassVar[Mapping[str, Renamed]] = {
+        "data.blind": Renamed("image_input", {True: "withheld", False: "shown"})
+    }
+
     model: AlbefConfig = setting(AlbefConfig, "The networks.")
     init_may_miss: list[str] = setting(list(NEW_HEADS), "Regular expressions of names that `init` may lack.")
     init_text: str = setting("", "BERT weights to initialise the text encoder if `init` is empty.")
@@ -82,6 +86,8 @@ class AlbefRunConfig(RunConfig):
     )
 
     def __post_init__(self) -> None:
+        if self.image_input == "shuffled":
+            raise InputError("image_input: shuffled is for region features; use withheld")
         at_least(self, 1, "max_words")
         at_least(self, 0, "alpha")
         at_most(self, 1, "alpha")
@@ -136,7 +142,7 @@ class AlbefTask(SplitTask):
             raise InputError(
                 f"train.batch_size: expected at least {self.least_batch} on every process (for negatives), found {size}"
             )
-        if data.check_images and not data.blind:
+        if data.check_images and self.config.image_input != "withheld":
             for split in dict.fromkeys(filter(None, ("train", self.held_out))):
                 check_images(self.images(split == "train"), self.records(split), self.image_fields, split)
 
@@ -179,7 +185,8 @@ class AlbefTask(SplitTask):
             if data.augment != "original":
                 crop = transform.crop_scale if data.augment == "crop" else None
                 transform = replace(transform, augment=None, crop_scale=crop)
-            kind = BlindImages if data.blind else KeptImages if data.keep_decoded else Images
+            kept = KeptImages if data.keep_decoded else Images
+            kind = BlindImages if self.config.image_input == "withheld" else kept
             self._images[training] = kind(data.images, transform, data.draft_margin, data.exif_rotation)
         return self._images[training]
 

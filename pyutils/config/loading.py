@@ -23,10 +23,12 @@ import copy
 import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING
+from functools import reduce
 from pathlib import Path
 from typing import Any, NamedTuple, Optional, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from pyutils.config.conversion import ConfigPath, convert, is_config_class, type_name
+from pyutils.config.renamed import Renamed, with_new_names
 from pyutils.errors import InputError, nearest
 from pyutils.formats.atomic import PathLike
 from pyutils.formats.yaml_text import dump_yaml, parse_yaml, scalar_text
@@ -84,21 +86,23 @@ def load_config(cls: type[T], path: PathLike | None, overrides: Iterable[Overrid
         InputError: no such file, not YAML, an unknown or repeated key, a value of another type, a missing required key,
             a `base:` that includes itself.
     """
-    tree, origins = ({}, {}) if path is None else _read(Path(path), ())
+    old = getattr(cls, "renamed_keys", {})
+    tree, origins = ({}, {}) if path is None else _read(Path(path), (), old)
     start = str(path) if path is not None else "the defaults"
     for override in overrides:
-        _apply(override if isinstance(override, Override) else Override.parse(override), tree, origins)
+        _apply(override if isinstance(override, Override) else Override.parse(override), tree, origins, old)
     return convert(tree, cls, ConfigPath((), origins, start))
 
 
 def read_tree(path: PathLike) -> dict:
     """Read the YAML file `path` and its `base:` files as plain values. Raises InputError as `load_config`."""
-    return _read(Path(path), ())[0]
+    return _read(Path(path), (), {})[0]
 
 
 def parse_config(cls: type[T], text: str, name: str = "configuration") -> T:
     """Load a configuration from the YAML `text` without `base:`; `name` is the file name in messages."""
-    return convert(parse_mapping(text, name), cls, ConfigPath((), {}, name))
+    tree = with_new_names(parse_mapping(text, name), getattr(cls, "renamed_keys", {}), name)
+    return convert(tree, cls, ConfigPath((), {}, name))
 
 
 def to_dict(config: Any) -> Any:
@@ -154,7 +158,9 @@ def parse_mapping(text: str, name: str) -> dict:
     return tree or {}
 
 
-def _read(path: Path, including: tuple[Path, ...]) -> tuple[dict, dict[tuple[str, ...], str]]:
+def _read(
+    path: Path, including: tuple[Path, ...], renamed: Mapping[str, Renamed]
+) -> tuple[dict, dict[tuple[str, ...], str]]:
     """Return the merged tree of `path` and its bases, and the file that gave each key path."""
     resolved = path.resolve()
     if resolved in including:
@@ -164,10 +170,11 @@ def _read(path: Path, including: tuple[Path, ...]) -> tuple[dict, dict[tuple[str
     bases = [bases] if isinstance(bases, str) else bases
     if not isinstance(bases, list) or not all(isinstance(item, str) for item in bases):
         raise InputError(f"{path}: {BASE_KEY}: expected a path or a list of paths, found {bases!r}")
+    own = with_new_names(own, renamed, str(path))
     tree: dict = {}
     origins: dict[tuple[str, ...], str] = {}
     for item in bases:
-        base_tree, base_origins = _read(path.parent / item, (*including, resolved))
+        base_tree, base_origins = _read(path.parent / item, (*including, resolved), renamed)
         _merge(tree, base_tree)
         origins.update(base_origins)
     _merge(tree, own)
@@ -204,14 +211,18 @@ def _key_paths(tree: dict, prefix: tuple[str, ...] = ()) -> Iterable[tuple[str, 
             yield from _key_paths(value, (*prefix, str(key)))
 
 
-def _apply(override: Override, tree: dict, origins: dict[tuple[str, ...], str]) -> None:
+def _apply(override: Override, tree: dict, origins: dict[tuple[str, ...], str], renamed: Mapping[str, Renamed]) -> None:
     """Put one command-line value into `tree`; a mapping is merged like that of a file."""
-    *parents, last = override.key.split(".")
-    value: Any = {last: override.value}
-    for name in reversed(parents):
+    value: Any = override.value
+    for name in reversed(override.key.split(".")):
         value = {name: value}
+    value = with_new_names(value, renamed, override.origin)
     _merge(tree, value)
     for path in _key_paths(value):
         # The sections around the key stay with the file: the flag did not set their other entries.
-        if len(path) >= len(parents) + 1 or path not in origins:
+        if path not in origins or not isinstance(_at(value, path), dict):
             origins[path] = override.origin
+
+
+def _at(tree: dict, path: tuple[str, ...]) -> Any:
+    return reduce(dict.__getitem__, path, tree)

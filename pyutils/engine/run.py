@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import paddle
 
@@ -39,6 +39,9 @@ class RunConfig:
     init: str = setting("", "Initial weights: a checkpoint (also of the originals), or a known name; empty: none.")
     init_may_miss: list[str] = setting([], "Regular expressions of parameters that `init` may lack (new heads).")
     eval_split: str = setting("val", "Split evaluated by --evaluate.")
+    image_input: Literal["shown", "withheld", "shuffled"] = setting(
+        "shown", "Baselines: withheld replaces image features by zeros, shuffled by those of another image."
+    )
     train: TrainConfig = setting(TrainConfig, "The training engine.")
 
 

@@ -18,7 +18,8 @@ from pyutils.metrics.vcr import CHOICES, JointPredictions
 from pyutils.weights.checkpoint import CONFIG_FILE, load_weights
 from pyutils.weights.places import find_checkpoint
 
-Asked = Literal["answer", "rationale"]
+Mode = Literal["answer", "rationale"]
+"""`answer`: Q→A; `rationale`: QA→R, given the right answer."""
 
 
 class VCRSplitTask(SplitTask):
@@ -28,11 +29,6 @@ class VCRSplitTask(SplitTask):
     """
 
     predict_flags: ClassVar[tuple[str, ...]] = ("rationale_checkpoint",)
-
-    @staticmethod
-    @abstractmethod
-    def asked_by(config: Any) -> Asked:
-        """Return what a model of this configuration chooses."""
 
     @abstractmethod
     def data_settings(self) -> dict[str, Any]:
@@ -47,10 +43,11 @@ class VCRSplitTask(SplitTask):
             return super().predict_with(flags, split)
         checkpoint = find_checkpoint(flags["rationale_checkpoint"])
         config: Any = load_config(self.config_class, checkpoint / CONFIG_FILE)
-        if (self.asked_by(self.config), self.asked_by(config)) != ("answer", "rationale"):
+        own: Any = self.config
+        if (own.mode, config.mode) != ("answer", "rationale"):
             raise InputError(
                 f"{checkpoint}: --checkpoint must be trained for Q→A and --rationale_checkpoint for QA→R; found "
-                f"{self.asked_by(self.config)} and {self.asked_by(config)}"
+                f"mode {own.mode} and {config.mode}"
             )
         other = type(self)(replace(config, **self.data_settings()))  # type: ignore[call-arg]
         say(str(load_weights(other.model, checkpoint)))

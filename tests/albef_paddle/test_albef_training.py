@@ -206,7 +206,7 @@ def test_missing_images_are_named_before_training(build, tmp_path, name, split):
     with pytest.raises(InputError, match=f"split '{split}': . of .* not below data.images .*gone/away.png") as caught:
         build(name, splits).before_training()
     assert "data.check_images: false" in str(caught.value)
-    for setting in ("data.check_images=false", "data.blind=true"):
+    for setting in ("data.check_images=false", "image_input=withheld"):
         build(name, splits, setting).before_training()
 
 
@@ -284,7 +284,7 @@ def test_evaluating_grounding_leaves_no_gradient(build):
 
 def test_blind_runs_see_no_image(build):
     batches = []
-    for blind in ("true", "false"):
+    for blind in ("true", "false"):  # the earlier spelling
         task = build("ve", f"data.blind={blind}")
         batches.append(task.collate([task.train_records()[n] for n in range(3)], np.random.default_rng(0), True))
     assert not batches[0]["images"].any()

@@ -53,7 +53,7 @@ def test_questions_without_answers_get_a_result_file(trained, tmp_path):
 
 
 def test_test_questions_of_vcr_are_scored_for_every_answer(trained, tmp_path):
-    checkpoint = trained("vcr", "vcr.asked=rationale")
+    checkpoint = trained("vcr", "mode=rationale")
     for given in range(2):
         ask(checkpoint, tmp_path, split="test", set=f"vcr.given_answer={given}")
     one, two = (json.loads((tmp_path / f"scores_rationale_{given}.json").read_text()) for given in range(2))
@@ -64,7 +64,7 @@ def test_test_questions_of_vcr_are_scored_for_every_answer(trained, tmp_path):
 def test_the_leaderboards_file_and_the_three_accuracies(trained, tmp_path):
     """Two models on the test split, whose labels are hidden, and on one with labels."""
     answers = trained("vcr", output="answers")
-    rationales = trained("vcr", "vcr.asked=rationale", "model.init_std=0.3", output="rationales")
+    rationales = trained("vcr", "mode=rationale", "model.init_std=0.3", output="rationales")
     both = {"rationale_checkpoint": str(rationales)}
     ask(answers, tmp_path / "test", split="test", **both)
     with (tmp_path / "test/leaderboard.csv").open() as stream:

@@ -57,7 +57,7 @@ def test_a_batch_with_nothing_masked_has_a_loss(build):
 
 
 def test_a_blind_model_has_boxes_and_classes_to_predict_but_no_features(build):
-    shown, blind = (batch_of(build(PretrainTask, "pretrain", f"regions.picture={p}")) for p in ("shown", "withheld"))
+    shown, blind = (batch_of(build(PretrainTask, "pretrain", f"image_input={p}")) for p in ("shown", "withheld"))
     assert shown["region_features"].any() and not blind["region_features"].any()
     for name in ("region_boxes", "region_mask", "region_labels", "region_targets", "input_ids"):
         np.testing.assert_array_equal(blind[name], shown[name])

@@ -102,7 +102,7 @@ def test_cut_annotated_regions_are_counted_and_reported(yaml_of, capsys):
 
 
 def test_a_blind_model_has_boxes_but_no_features(build):
-    _, batch = batch_of(build(ReferTask, "refer", "regions.picture=withheld"), training=False)
+    _, batch = batch_of(build(ReferTask, "refer", "image_input=withheld"), training=False)
     assert not batch["region_features"].any()
     assert batch["region_mask"].sum() > 4
     assert batch["labels"].any()

@@ -22,7 +22,7 @@ def test_answers_rationales_and_both(yaml_of, tmp_path):
     right = {}
     for asked in ("answer", "rationale"):
         results = tmp_path / "answer/val/scores_answer.json"
-        overrides = (f"vcr.asked={asked}", *((f"vcr.answer_results={results}",) if asked == "rationale" else ()))
+        overrides = (f"mode={asked}", *((f"vcr.answer_results={results}",) if asked == "rationale" else ()))
         config = load_config(VCRTask.config_class, yaml_of("vcr", asked), overrides)
         run_task(Run(None), with_recipe(config, ["match"]), VCRTask, load_initial)
         scores = read_scores(tmp_path / asked / f"val/scores_{asked}.json")
@@ -63,7 +63,7 @@ def test_hidden_labels_and_wrong_results_are_refused(build, tmp_path):
 def test_wrong_answer_results_are_refused_before_training(yaml_of, tmp_path, content, message):
     if content:
         (tmp_path / "answers.json").write_text(content)
-    overrides = ("vcr.asked=rationale", f"vcr.answer_results={tmp_path}/answers.json")
+    overrides = ("mode=rationale", f"vcr.answer_results={tmp_path}/answers.json")
     config = load_config(VCRTask.config_class, yaml_of("vcr"), overrides)
     with pytest.raises(InputError, match=message):
         run_task(Run(None), with_recipe(config, ["match"]), VCRTask, load_initial)

@@ -210,7 +210,7 @@ def test_features_that_do_not_know_boxes_or_sizes(flickr_config, tmp_path):
 
 
 def test_blind_baseline_keeps_the_choice_but_shows_nothing(flickr_config):
-    shown, blind = task_of(flickr_config()), task_of(flickr_config("regions.picture=withheld"))
+    shown, blind = task_of(flickr_config()), task_of(flickr_config("image_input=withheld"))
     records = [shown.records("train")[0]]
     batch = blind.collate(records, np.random.default_rng(0), True)
     assert not batch["region_features"].any()

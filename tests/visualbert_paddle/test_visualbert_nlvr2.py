@@ -136,12 +136,12 @@ def test_official_figures_and_file(tmp_path):
 
 
 def test_baselines(nlvr2_config):
-    blind = task_of(nlvr2_config("regions.picture=withheld"))
+    blind = task_of(nlvr2_config("image_input=withheld"))
     batch = blind.collate([blind.records("dev")[0]], np.random.default_rng(0), False)
     assert batch["region_features"].shape == (1, 2, DIMENSION)
     assert not batch["region_features"].any()
     assert batch["region_token_type_ids"].tolist() == [[0, 1]]
-    shuffled, shown = task_of(nlvr2_config("regions.picture=shuffled")), task_of(nlvr2_config())
+    shuffled, shown = task_of(nlvr2_config("image_input=shuffled")), task_of(nlvr2_config())
     for own, other in zip(shown.records("dev"), shuffled.records("dev")):
         assert own.left != other.left
         assert own.right != other.right

@@ -376,7 +376,7 @@ def test_wrong_settings(pretraining_config, whole_world, tmp_path):
 
 def test_pictures_of_another_record(pretraining_config):
     shown = task_of(pretraining_config("coco_captions", "words")).records("train")
-    shuffled = task_of(pretraining_config("coco_captions", "words", "regions.picture=shuffled")).records("train")
+    shuffled = task_of(pretraining_config("coco_captions", "words", "image_input=shuffled")).records("train")
     assert all(own.image != other.image and own.caption == other.caption for own, other in zip(shown, shuffled))
 
 

@@ -89,14 +89,14 @@ def test_objects_find_their_regions_at_any_size():
     assert regions_of_objects((), (1, 1), boxes, (1, 1)).tolist() == []
 
 
-@pytest.mark.parametrize("mode", ["q_a", "qa_r"])
+@pytest.mark.parametrize("mode", ["answer", "rationale"])
 def test_batch_aligns_words_with_regions(vcr_config, mode):
     task = task_of(vcr_config(f"mode={mode}"))
     records = [task.records("train")[place] for place in (0, 5, 9)]
     batch = task.collate(records, np.random.default_rng(0), True)
     assert batch["input_ids"].shape[:2] == (3, 4)
     assert batch["region_features"].shape[::2] == (3, DIMENSION)
-    label = "answer_label" if mode == "q_a" else "rationale_label"
+    label = "answer_label" if mode == "answer" else "rationale_label"
     assert batch["labels"].tolist() == [getattr(record, label) for record in records]
     for row, record in enumerate(records):
         names = list(record.object_names)
@@ -113,7 +113,7 @@ def test_batch_aligns_words_with_regions(vcr_config, mode):
 
 
 def test_rationales_follow_the_right_answer(vcr_config):
-    task = task_of(vcr_config("mode=qa_r"))
+    task = task_of(vcr_config("mode=rationale"))
     record = task.records("val")[0]
     right = task.tokenizer.decode(task.choices(record)[0].sequence.ids)
     texts = []
@@ -135,7 +135,7 @@ def test_people_get_names(vcr_config):
 
 
 def test_training_and_the_three_accuracies(vcr_config, tmp_path, capfd):
-    for mode in ("q_a", "qa_r"):
+    for mode in ("answer", "rationale"):
         config = vcr_config(f"mode={mode}", f"output_dir={tmp_path}/{mode}", "train.max_steps=4")
         run_task(Run(None), config, VisualBertVCR, load_initial)
         scores = json.loads((tmp_path / mode / "val" / f"scores_{mode}.json").read_text())
@@ -145,7 +145,7 @@ def test_training_and_the_three_accuracies(vcr_config, tmp_path, capfd):
         right = np.mean([np.argmax(scores[name]) == label for name, label in labels.items()])
         best = json.loads((tmp_path / mode / "metrics.json").read_text())["best"]
         assert best["accuracy"] == pytest.approx(100 * right)
-    answers, rationales = str(tmp_path / "q_a"), str(tmp_path / "qa_r")
+    answers, rationales = str(tmp_path / "answer"), str(tmp_path / "rationale")
     both = ["--checkpoint", answers, "--rationale_checkpoint", rationales]
     COMMANDS.run_prediction([*both, "--split", "val", "--output", str(tmp_path / "out")])
     metrics = json.loads((tmp_path / "out/metrics_val.json").read_text())
@@ -170,7 +170,7 @@ def test_training_and_the_three_accuracies(vcr_config, tmp_path, capfd):
 
 
 def test_blind_baseline_sees_no_boxes(vcr_config):
-    task = task_of(vcr_config("regions.picture=withheld"))
+    task = task_of(vcr_config("image_input=withheld"))
     batch = task.collate([task.records("train")[0]], np.random.default_rng(0), True)
     assert not batch["region_features"].any()
     assert (batch["alignment"] == NOTHING).all()
@@ -187,7 +187,7 @@ def test_tags_that_point_at_no_object(vcr_config, whole_world, tmp_path):
 
 
 def test_hidden_labels_and_features_without_boxes(vcr_config, tmp_path):
-    task = task_of(vcr_config("mode=qa_r"))
+    task = task_of(vcr_config("mode=rationale"))
     with pytest.raises(InputError, match=r"'test' has no labels.*run_predict\.py"):
         evaluate(task, task.config.train, "test")
     with pytest.raises(InputError, match="has no answer label"):

@@ -99,8 +99,8 @@ def test_region_tokens_can_be_of_type_one(vqa_config):
 
 
 def test_baselines_withhold_or_shuffle_pictures(vqa_config):
-    shown, shuffled = task_of(vqa_config()), task_of(vqa_config("regions.picture=shuffled"))
-    blind = task_of(vqa_config("regions.picture=withheld"))
+    shown, shuffled = task_of(vqa_config()), task_of(vqa_config("image_input=shuffled"))
+    blind = task_of(vqa_config("image_input=withheld"))
     batch = blind.collate(records_of(blind, "train"), np.random.default_rng(0), False)
     assert batch["region_features"].shape[1] == 1
     assert not batch["region_features"].any()

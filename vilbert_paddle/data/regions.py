@@ -44,15 +44,16 @@ class RegionReader:
         multiple: int = 1,
         annotated: Optional[RegionSourceConfig] = None,
         class_probs: bool = False,
+        image_input: str = "shown",
     ) -> None:
-        self.inputs = RegionInputs(regions, dimension, multiple)
+        self.inputs = RegionInputs(regions, dimension, multiple, image_input=image_input)
         self.inputs.source.check(boxes=True, class_probs=class_probs)
         self.annotated: Optional[RegionInputs] = None
         if annotated is not None and annotated.path:
             self.annotated = RegionInputs(RegionConfig(**vars(annotated)), dimension, multiple)
             self.annotated.source.check(boxes=True)
         self._class_probs = class_probs
-        self._withheld = regions.picture == "withheld"
+        self._withheld = image_input == "withheld"
 
     def available(self, records: RecordTable, *fields: str, annotated: bool = False) -> RecordTable:
         """Select the records whose images, named by `fields`, have detected regions and, with `annotated`, annotated
@@ -65,9 +66,9 @@ class RegionReader:
     def read(self, keys: Sequence[str], keep_boxes: bool = False) -> RegionBatch:
         """Read the detected regions of images `keys` (one per row).
 
-        An image without regions has its global region only, with a feature of zeros. With `picture: withheld` a row is
-        one global region of zeros; with `keep_boxes` all boxes stay and only the features are zero, so that a grounding
-        task has something to choose from.
+        An image without regions has its global region only, with a feature of zeros. Where images are withheld, a row
+        is one global region of zeros; with `keep_boxes` all boxes stay and only the features are zero, so that a
+        grounding task has something to choose from.
 
         Raises:
             InputError: a missing image, a broken entry or an impossible box.
@@ -89,7 +90,7 @@ class RegionReader:
 
         `keep`: which regions stay when there are more: "detected" cuts annotated ones at the end (the original's
         RefCOCO), "annotated" cuts detected ones (its VCR). The global region is the mean of the detected ones. With
-        `picture: withheld` the features are zero while the boxes stay. Raises InputError as `read`.
+        `image_input` withheld the features are zero while the boxes stay. Raises InputError as `read`.
 
         Returns the batch and the number of annotated regions that were cut, [b] int64.
         """

@@ -6,12 +6,13 @@ Q→A: `[CLS] question [SEP] answer [SEP]`. QA→R: `[CLS] question [SEP] answer
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, Optional
+from typing import Optional
 
 import numpy as np
 
 from pyutils.data.annotations.vcr import neutral_names, plain_text
 from pyutils.data.records import VCRRecord
+from pyutils.engine.vcr import Mode
 from pyutils.errors import InputError
 from pyutils.metrics.vcr import CHOICES
 from pyutils.text import sequences
@@ -19,7 +20,6 @@ from pyutils.text.tokenizer import WordPiece
 from vilbert_paddle.data.regions import RegionReader, region_arrays
 from vilbert_paddle.data.texts import choice_batch
 
-Question = Literal["answer", "rationale"]
 HIDDEN = -1  # label of a test question
 
 
@@ -28,14 +28,14 @@ def vcr_batch(
     tokenizer: WordPiece,
     reader: RegionReader,
     max_text: int,
-    asked: Question,
+    mode: Mode,
     rng: Optional[np.random.Generator] = None,
     given_answer: Optional[int] = None,
 ) -> dict[str, np.ndarray]:
     """Collate texts [b, 4, t] (types 1 in the last part), the regions [b, r, …] of their image, and `labels` [b] int64,
     -1 where hidden.
 
-    `asked` is "answer" (original: 60 positions) or "rationale" (80). `rng` draws the names of people, see
+    `mode` is "answer" (original: 60 positions) or "rationale" (80). `rng` draws the names of people, see
     `neutral_names`; training only. `given_answer` is the answer before the rationales; by default the right one, which
     test questions do not have. Regions of annotated objects, where the reader has them, take precedence over detected
     ones when there are more than `max_regions`.
@@ -43,11 +43,11 @@ def vcr_batch(
     Raises:
         InputError: rationales of a question without answer.
     """
-    texts = [text for record in records for text in _texts(record, tokenizer, max_text, asked, rng, given_answer)]
+    texts = [text for record in records for text in _texts(record, tokenizer, max_text, mode, rng, given_answer)]
     batch = choice_batch(tokenizer, texts, CHOICES, reader.inputs.multiple)
     keys = [record.image for record in records]
     regions = reader.read(keys) if reader.annotated is None else reader.read_mixed(keys, keep="annotated")[0]
-    labels = [record.answer_label if asked == "answer" else record.rationale_label for record in records]
+    labels = [record.answer_label if mode == "answer" else record.rationale_label for record in records]
     batch.update(region_arrays(regions))
     batch["labels"] = np.array([HIDDEN if label is None else label for label in labels], dtype=np.int64)
     return batch
@@ -57,14 +57,14 @@ def _texts(
     record: VCRRecord,
     tokenizer: WordPiece,
     max_text: int,
-    asked: Question,
+    mode: Mode,
     rng: Optional[np.random.Generator],
     given_answer: Optional[int],
 ) -> list[sequences.TextSequence]:
     names = neutral_names(record.object_names, rng)
     first = tokenizer.encode(plain_text(record.question, names))
     choices = record.answer_choices
-    if asked == "rationale":
+    if mode == "rationale":
         answer = record.answer_label if given_answer is None else given_answer
         if answer is None:
             raise InputError(

@@ -13,6 +13,7 @@ from paddle import nn
 from pyutils.compat import has_gpu
 from pyutils.config import setting
 from pyutils.config.checks import at_least
+from pyutils.config.renamed import Renamed
 from pyutils.data.features.inputs import RegionConfig, RegionSourceConfig
 from pyutils.data.table import RecordTable
 from pyutils.engine.evaluation import evaluating
@@ -34,6 +35,8 @@ FEWEST_TOKENS = 3  # [CLS], a word, [SEP]
 @dataclass(frozen=True)
 class VilbertRunConfig(RunConfig):
     """Configuration of every ViLBERT task; a task adds its data."""
+
+    renamed_keys: ClassVar[Mapping[str, Renamed]] = {"regions.picture": Renamed("image_input")}
 
     model: VilbertConfig = setting(VilbertConfig, "The network.")
     regions: RegionConfig = setting(RegionConfig, "Region features; max_regions excludes the global region.")
@@ -96,7 +99,9 @@ class VilbertTask(SplitTask):
 
     def open_regions(self, annotated: RegionSourceConfig | None) -> Any:
         """Open the task's region features."""
-        return RegionReader(self.config.regions, self.config.model.region_dim, self.multiple, annotated)
+        config = self.config
+        size, shown = config.model.region_dim, config.image_input
+        return RegionReader(config.regions, size, self.multiple, annotated, image_input=shown)
 
     def with_regions(self, records: RecordTable, *fields: str, annotated: bool = False) -> Any:
         """Select `records` whose images, named by `fields`, have features (see `RegionReader.available`); images are

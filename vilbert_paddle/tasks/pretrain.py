@@ -87,6 +87,8 @@ class PretrainTask(VilbertTask):
 
     def __init__(self, config: PretrainRunConfig, model: nn.Layer | None = None):
         self.section = config.pretrain
+        if config.image_input == "shuffled":
+            raise InputError("image_input: shuffled is not available in pre-training; use withheld")
         super().__init__(config, model=model)
         self._readers = {name: self._reader(path) for name, path in self.section.features.items()}
         self._pool = Captions(self.records("train"))
@@ -106,7 +108,8 @@ class PretrainTask(VilbertTask):
     def _reader(self, path: str) -> RegionReader:
         regions = replace(self.config.regions, path=path)
         probs = self.section.target == "classes"
-        return RegionReader(regions, self.config.model.region_dim, self.multiple, class_probs=probs)
+        size, shown = self.config.model.region_dim, self.config.image_input
+        return RegionReader(regions, size, self.multiple, class_probs=probs, image_input=shown)
 
     def read(self, split: str) -> PairSource | NamedCaptions:
         """Open the pairs of `split`; shards stay on disk."""
@@ -151,7 +154,8 @@ class PretrainTask(VilbertTask):
         if records[0].regions is None and any(name in self._readers for name in names):
             raise InputError(f"pretrain.features: no features for image {keys[0]!r} in {self.section.features}")
         regions, limit = [record.regions for record in records], self.config.regions.max_regions
-        return held_regions(regions, keys, limit, self.multiple, self.section.target == "classes")
+        held = held_regions(regions, keys, limit, self.multiple, self.section.target == "classes")
+        return replace(held, features=np.zeros_like(held.features)) if self.config.image_input == "withheld" else held
 
     def losses(self, batch: Batch) -> tuple[dict[str, paddle.Tensor], PretrainingScores]:
         """Compute the losses by name, and the scores (words: at masked positions only)."""

@@ -5,24 +5,25 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import paddle
 from paddle import nn
 
 from pyutils.config import setting
+from pyutils.config.renamed import Renamed
 from pyutils.data.annotations import vcr
 from pyutils.data.features.inputs import RegionSourceConfig
 from pyutils.data.records import VCRRecord
 from pyutils.engine.evaluation import predict_all
 from pyutils.engine.task import Batch
-from pyutils.engine.vcr import VCRSplitTask
+from pyutils.engine.vcr import Mode, VCRSplitTask
 from pyutils.errors import InputError
 from pyutils.formats.json_files import read_json
 from pyutils.metrics.predictions import Predictions
 from pyutils.metrics.vcr import CHOICES, ChoicePredictions, Scores, combine
-from vilbert_paddle.data.vcr import Question, vcr_batch
+from vilbert_paddle.data.vcr import vcr_batch
 from vilbert_paddle.network.objectives import as_choices
 from vilbert_paddle.tasks.base import VilbertRunConfig, VilbertTask, split_entry
 
@@ -33,7 +34,6 @@ class VCRConfig:
 
     root: str = setting("data/VCR", "Directory that the paths below are relative to.")
     splits: dict[str, str] = setting({}, "Split name -> its JSON lines.")
-    asked: Question = setting("answer", "answer: Q→A; rationale: QA→R, given the right answer.")
     given_answer: int = setting(-1, "Rationales for this answer, 0 to 3, as test splits need; -1: for the right one.")
     answer_results: str = setting("", "With rationale: scores_answer.json of a Q→A model, for Q→AR.")
 
@@ -42,7 +42,13 @@ class VCRConfig:
 class VCRRunConfig(VilbertRunConfig):
     """Configuration of run_vcr.py."""
 
+    renamed_keys: ClassVar[Mapping[str, Renamed]] = {
+        **VilbertRunConfig.renamed_keys,
+        "vcr.asked": Renamed("mode"),
+    }
+
     vcr: VCRConfig = setting(VCRConfig, "Questions.")
+    mode: Mode = setting("answer", "answer: Q→A; rationale: QA→R, given the right answer.")
     annotated_regions: RegionSourceConfig = setting(
         RegionSourceConfig, "Regions of the objects that texts refer to; no path: none."
     )
@@ -59,18 +65,14 @@ class VCRTask(VCRSplitTask, VilbertTask):
 
     def __init__(self, config: VCRRunConfig, model: nn.Layer | None = None):
         super().__init__(config, annotated=config.annotated_regions, model=model)
-        self.asked = self.asked_by(config)
-        self.task_number = 5 if self.asked == "answer" else 6
-        results = config.vcr.answer_results if self.asked == "rationale" else ""
+        self.mode = config.mode
+        self.task_number = 5 if self.mode == "answer" else 6
+        results = config.vcr.answer_results if self.mode == "rationale" else ""
         self._answers = read_scores(Path(results)) if results else None
-
-    @staticmethod
-    def asked_by(config: VCRRunConfig) -> Question:
-        return config.vcr.asked
 
     def data_settings(self) -> dict[str, Any]:
         own = self.config
-        questions = replace(own.vcr, asked="rationale", answer_results="")
+        questions = replace(own.vcr, answer_results="")
         shared = {name: getattr(own, name) for name in ("regions", "annotated_regions", "tokenizer")}
         return {"vcr": questions, **shared}
 
@@ -95,7 +97,7 @@ class VCRTask(VCRSplitTask, VilbertTask):
         number = self.config.vcr.given_answer if given_answer is None else given_answer
         given = None if training or number < 0 else number
         limit = self.config.max_text
-        return self.with_task(vcr_batch(records, self.tokenizer, self.reader, limit, self.asked, names, given))
+        return self.with_task(vcr_batch(records, self.tokenizer, self.reader, limit, self.mode, names, given))
 
     def scores(self, batch: Batch) -> paddle.Tensor:
         """Compute the scores [b, 4] of the choices."""
@@ -104,12 +106,12 @@ class VCRTask(VCRSplitTask, VilbertTask):
     def predict(self, loader: Iterable[Batch], split: str) -> Predictions:
         """Compute the four scores of every question of `split`."""
         scores = predict_all(lambda batch: {"scores": self.scores(batch).astype("float32")}, loader)["scores"]
-        records, answers = self.records(split), self.asked == "answer"
+        records, answers = self.records(split), self.mode == "answer"
         labels = {r.annot_id: r.answer_label if answers else r.rationale_label for r in records}
         by_question = {name: [float(value) for value in row] for name, row in zip(labels, scores)}
         given = self.config.vcr.given_answer
         suffix = f"_{given}" if not answers and given >= 0 else ""
-        file_name = f"scores_{self.asked}{suffix}.json"
+        file_name = f"scores_{self.mode}{suffix}.json"
         if self._answers is None:
             return ChoicePredictions(by_question, labels, file_name)
         both = {r.annot_id: (r.answer_label, r.rationale_label) for r in records}

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import paddle
 
 from pyutils.compat import has_gpu
 from pyutils.config import setting
+from pyutils.config.renamed import Renamed
 from pyutils.data.features import RegionBatch
 from pyutils.data.features.inputs import RegionConfig, RegionInputs
 from pyutils.engine.evaluation import evaluating
@@ -38,6 +39,8 @@ RECIPES = {
 class VisualBertRunConfig(RunConfig):
     """Configuration common to VisualBERT's tasks; a task adds its data."""
 
+    renamed_keys: ClassVar[Mapping[str, Renamed]] = {"regions.picture": Renamed("image_input")}
+
     model: VisualBertConfig = setting(VisualBertConfig, "The network.")
     regions: RegionConfig = setting(RegionConfig, "Region features.")
     tokenizer: str = setting("bert-base-uncased", "vocab.txt, a folder with one, or a name known to paddlenlp.")
@@ -55,7 +58,8 @@ class VisualBertTask(SplitTask):
         words = vocabulary_size(config.model.vocab_size, tokenizer)
         super().__init__(replace(config, model=replace(config.model, vocab_size=words)), tokenizer)
         self.multiple = 8 if has_gpu() else 1  # tensor cores
-        self.regions = RegionInputs(config.regions, dimension or config.model.visual_dim, self.multiple, RECIPES)
+        size = dimension or config.model.visual_dim
+        self.regions = RegionInputs(config.regions, size, self.multiple, RECIPES, config.image_input)
 
     @abstractmethod
     def scores(self, batch: Batch) -> Any:

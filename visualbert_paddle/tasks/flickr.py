@@ -97,7 +97,7 @@ class VisualBertFlickr(VisualBertTask):
         encoded = [self.encode(record) for record in records]
         regions = self.read_regions([record.image for record in records])
         features = with_boxes_appended(regions) if self.config.flickr.append_boxes else regions.features
-        if self.config.regions.picture == "withheld":
+        if self.config.image_input == "withheld":
             features = np.zeros_like(features)
         most = max(1, max(len(own.positions) for own in encoded))
         positions = np.full((len(records), most), -1, dtype=np.int64)
@@ -117,7 +117,7 @@ class VisualBertFlickr(VisualBertTask):
         }
 
     def read_regions(self, images: Sequence[str]) -> RegionBatch:
-        """The regions with their boxes, the candidates, even where `regions.picture` withholds the image."""
+        """The regions with their boxes, the candidates, even where `image_input` withholds the image."""
         return self.regions.source.read_batch(images, self.config.regions.max_regions, self.multiple)
 
     def scores(self, batch: Batch) -> paddle.Tensor:

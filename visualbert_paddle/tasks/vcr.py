@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import paddle
 
 from pyutils.config import setting
+from pyutils.config.renamed import Renamed
 from pyutils.data.annotations.vcr import VCRFiles, neutral_names, read_split
 from pyutils.data.records import VCRRecord
 from pyutils.engine.evaluation import predict_all
 from pyutils.engine.task import Batch, Rows
-from pyutils.engine.vcr import Asked, VCRSplitTask
+from pyutils.engine.vcr import Mode, VCRSplitTask
 from pyutils.errors import InputError
 from pyutils.losses import masked_cross_entropy
 from pyutils.metrics.vcr import CHOICES, ChoicePredictions, probabilities
@@ -38,7 +39,12 @@ class VisualBertVCRConfig(VisualBertRunConfig):
     """Configuration of run_vcr.py."""
 
     vcr: VCRFiles = setting(VCRFiles, "Questions, answers, rationales, objects.")
-    mode: Literal["q_a", "qa_r"] = setting("q_a", "q_a: the answer; qa_r: the rationale, given the right answer.")
+    renamed_keys: ClassVar[Mapping[str, Renamed]] = {
+        **VisualBertRunConfig.renamed_keys,
+        "mode": Renamed("mode", {"q_a": "answer", "qa_r": "rationale"}),
+    }
+
+    mode: Mode = setting("answer", "answer: Q→A; rationale: QA→R, given the right answer.")
     align: bool = setting(True, "Add to a region the position embeddings of the words that name it.")
     draw_names: bool = setting(False, "Draw new names for people in every training batch.")
 
@@ -59,10 +65,6 @@ class VisualBertVCR(VCRSplitTask, VisualBertTask):
         self.model = VisualBertForMultipleChoice(self.config.model)
         if config.align:
             self.regions.source.check(boxes=True)
-
-    @staticmethod
-    def asked_by(config: VisualBertVCRConfig) -> Asked:
-        return "answer" if config.mode == "q_a" else "rationale"
 
     def data_settings(self) -> dict[str, Any]:
         return {name: getattr(self.config, name) for name in ("vcr", "regions", "tokenizer")}
@@ -96,12 +98,12 @@ class VisualBertVCR(VCRSplitTask, VisualBertTask):
     def choices(
         self, record: VCRRecord, rng: np.random.Generator | None = None, given_answer: int | None = None
     ) -> list[ChoiceText]:
-        """The four texts of a question; `rng` draws the names of people. Mode qa_r: the rationales after the answer
+        """Return the four texts of a question; `rng` draws the names of people. Rationales follow the answer
         `given_answer`, None for the right one."""
         names = neutral_names(record.object_names, rng)
         question = pieces(self.tokenizer, record.question, names)
         options = record.answer_choices
-        if self.config.mode == "qa_r":
+        if self.config.mode == "rationale":
             answer = record.answer_label if given_answer is None else given_answer
             if answer is None:
                 raise InputError(f"question {record.annot_id} has no answer label, which its rationales depend on")
@@ -112,7 +114,7 @@ class VisualBertVCR(VCRSplitTask, VisualBertTask):
 
     def label_of(self, record: VCRRecord) -> int:
         """The right choice. InputError where it is hidden."""
-        label = record.answer_label if self.config.mode == "q_a" else record.rationale_label
+        label = record.answer_label if self.config.mode == "answer" else record.rationale_label
         if label is None:
             raise InputError(f"question {record.annot_id} has no label: run_predict.py writes its scores")
         return label
@@ -131,7 +133,7 @@ class VisualBertVCR(VCRSplitTask, VisualBertTask):
     def predict(self, loader: Iterable[Batch], split: str) -> ChoicePredictions:
         """The four scores of every question of `split`."""
         scores = predict_all(lambda batch: {"scores": self.scores(batch)}, loader)["scores"]
-        records, answers = self.records(split), self.config.mode == "q_a"
+        records, answers = self.records(split), self.config.mode == "answer"
         labels = {record.annot_id: record.answer_label if answers else record.rationale_label for record in records}
         by_question = {name: row.tolist() for name, row in zip(labels, scores)}
         return ChoicePredictions(by_question, labels, f"scores_{self.config.mode}.json")

@@ -31,9 +31,6 @@ class RegionConfig(RegionSourceConfig):
     """The `regions:` section of a configuration."""
 
     max_regions: int = setting(100, "Maximum number of regions per image; the rest is cut.")
-    picture: Literal["shown", "withheld", "shuffled"] = setting(
-        "shown", "Baselines: withheld gives every image one zero region, shuffled the regions of another image."
-    )
 
     def __post_init__(self) -> None:
         at_least(self, 1, "max_regions")
@@ -53,8 +50,14 @@ class RegionInputs:
     """
 
     def __init__(
-        self, config: RegionConfig, dimension: int, multiple: int = 1, recipes: Mapping[int, str] | None = None
+        self,
+        config: RegionConfig,
+        dimension: int,
+        multiple: int = 1,
+        recipes: Mapping[int, str] | None = None,
+        image_input: str = "shown",
     ):
+        self.image_input = image_input
         self.config, self.dimension, self.multiple = config, dimension, multiple
         self.source = open_regions(Path(config.path).expanduser(), config.format or None)
         found = self.source.spec
@@ -85,13 +88,13 @@ class RegionInputs:
 
         `fields` name the records' images, default `image`.
         """
-        if self.config.picture != "shuffled":
+        if self.image_input != "shuffled":
             return records
         return ShuffledImages(records, fields or ("image",), seed)
 
     def read(self, keys: Sequence[str]) -> RegionBatch:
         """Read the regions of images `keys`: features `[batch, r, dimension]` float32, mask `[batch, r]` int64, …"""
-        if self.config.picture == "withheld":
+        if self.image_input == "withheld":
             batch = len(keys)
             features = np.zeros((batch, 1, self.dimension), dtype=np.float32)
             boxes = np.zeros((batch, 1, 4), dtype=np.float32)

@@ -100,6 +100,7 @@ def test_class_distributions_are_required_where_asked(tmp_path):
 def test_withheld_and_no_more_regions_than_allowed(tmp_path):
     path = write_lmdb(tmp_path / "many", {"x": picture(5, 12)})
     assert opened(path).read(["x"]).mask.sum() == 9
-    blind = region_arrays(RegionReader(RegionConfig(path=str(path), picture="withheld"), DIMENSION).read(["x", "x"]))
+    reader = RegionReader(RegionConfig(path=str(path)), DIMENSION, image_input="withheld")
+    blind = region_arrays(reader.read(["x", "x"]))
     assert blind["region_features"].shape == (2, 1, DIMENSION) and not blind["region_features"].any()
     assert blind["region_boxes"].tolist() == [[[0, 0, 1, 1, 1]]] * 2

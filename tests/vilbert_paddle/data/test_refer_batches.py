@@ -48,11 +48,13 @@ def refer_config(held_out: bool = True) -> ReferConfig:
     )
 
 
-def reader(kind: str = "array", most: int = MOST, annotated: bool = True, picture: str = "shown", multiple: int = 1):
+def reader(
+    kind: str = "array", most: int = MOST, annotated: bool = True, image_input: str = "shown", multiple: int = 1
+):
     """A reader of the recorded LMDBs; `most` is the original's max_region_num."""
-    regions = RegionConfig(path=str(CASE.folder / f"detected_{kind}.lmdb"), max_regions=most - 1, picture=picture)
+    regions = RegionConfig(path=str(CASE.folder / f"detected_{kind}.lmdb"), max_regions=most - 1)
     second = RegionConfig(path=str(CASE.folder / f"gt_{kind}.lmdb")) if annotated else None
-    return RegionReader(regions, 2048, multiple, second)
+    return RegionReader(regions, 2048, multiple, second, image_input=image_input)
 
 
 def batch_of(split, tokenizer, own_reader, max_text=WORDS, held_out=False):
@@ -162,11 +164,11 @@ def test_a_longer_expression_keeps_sep_and_one_without_words_is_two_marks(tokeni
 
 
 def test_withheld_pictures_keep_their_boxes(tokenizer):
-    shown, blind = (batch_of("val", tokenizer, reader(picture=picture)) for picture in ("shown", "withheld"))
+    shown, blind = (batch_of("val", tokenizer, reader(image_input=kind)) for kind in ("shown", "withheld"))
     assert not blind["region_features"].any()
     for name in ("region_boxes", "region_mask", "labels"):
         np.testing.assert_array_equal(blind[name], shown[name])
-    trained = batch_of("train", tokenizer, reader(picture="withheld"))
+    trained = batch_of("train", tokenizer, reader(image_input="withheld"))
     assert not trained["region_features"].any() and trained["labels"].max() == 1
 
 
