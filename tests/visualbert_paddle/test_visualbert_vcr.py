@@ -163,7 +163,7 @@ def test_training_and_the_three_accuracies(vcr_config, tmp_path, capfd):
     COMMANDS.run_prediction(["--checkpoint", answers, "--annot_id", "val-1"])
     assert capfd.readouterr().err.count("| 0.") == 4
     swapped = ["--checkpoint", rationales, "--rationale_checkpoint", answers]
-    with pytest.raises(InputError, match="found rationale and answer"):
+    with pytest.raises(InputError, match="rationale and answer"):
         COMMANDS.run_prediction([*swapped, "--split", "val", "--output", str(tmp_path / "out")])
     with pytest.raises(InputError, match="no question 'val-x'"):
         COMMANDS.run_prediction(["--checkpoint", answers, "--annot_id", "val-x"])

@@ -117,7 +117,7 @@ def vcr_record(image="i0", answer=1, rationale=2):
 def test_vcr_answers(reader, tokenizer):
     batch = vcr_batch([vcr_record(), vcr_record("i1", None, None)], tokenizer, reader, 60, "answer")
     assert batch["input_ids"].shape == (2, 4, 8) and batch["region_features"].shape == (2, 5, DIMENSION)
-    assert tokenizer.decode(batch["input_ids"][0, 1], skip_special=False) == "[CLS] the dog ? [SEP] dog large [SEP]"
+    assert " ".join(tokenizer.tokens(batch["input_ids"][0, 1])) == "[CLS] the dog ? [SEP] dog large [SEP]"
     assert batch["token_type_ids"][0, 1].tolist() == [0] * 5 + [1] * 3
     assert batch["labels"].tolist() == [1, -1]
 
@@ -125,10 +125,10 @@ def test_vcr_answers(reader, tokenizer):
 def test_vcr_rationales(reader, tokenizer):
     batch = vcr_batch([vcr_record()], tokenizer, reader, 80, "rationale")
     text = "[CLS] the dog ? [SEP] dog large [SEP] cow the sheep [SEP]"
-    assert tokenizer.decode(batch["input_ids"][0, 2], skip_special=False) == text
+    assert " ".join(tokenizer.tokens(batch["input_ids"][0, 2])) == text
     assert batch["token_type_ids"][0, 2].tolist() == [0] * 8 + [1] * 4 and batch["labels"].tolist() == [2]
     other = vcr_batch([vcr_record(answer=None)], tokenizer, reader, 80, "rationale", given_answer=3)
-    assert "dog big [SEP]" in tokenizer.decode(other["input_ids"][0, 0], skip_special=False)
+    assert "dog big [SEP]" in " ".join(tokenizer.tokens(other["input_ids"][0, 0]))
     with pytest.raises(InputError, match="val-0 has no answer"):
         vcr_batch([vcr_record(answer=None)], tokenizer, reader, 80, "rationale")
 
