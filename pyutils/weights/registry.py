@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,6 +11,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
+from pyutils.download import published
 from pyutils.download.progress import human_size
 from pyutils.download.transfer import fetch
 from pyutils.download.transport import DownloadError
@@ -20,8 +20,6 @@ from pyutils.errors import InputError, nearest
 
 TABLE = Path(__file__).with_name("registry.yaml")
 MODELS_HOME = Path("~/.paddlenlp/models")
-OFFLINE, MIRRORS, HUB = "PYUTILS_OFFLINE", "PYUTILS_MIRRORS", "HF_ENDPOINT"
-_HUB_ADDRESS = "https://huggingface.co"
 
 
 @dataclass(frozen=True)
@@ -90,16 +88,19 @@ def download(name: str, accept_mismatch: bool = False) -> Path:
     if not entry.sources:
         hint = entry.by_hand or "no public source is known"
         raise InputError(f"{name} cannot be downloaded: {hint}; put the file into {entry.folder}")
-    offline = os.environ.get(OFFLINE, "") not in ("", "0")
     errors = []
     for source in entry.sources:
-        addresses = [address for address in _addresses(entry, source) if not offline or _is_local(address)]
+        places = published.addresses(source.url, entry.name)
         try:
-            if addresses:
-                return _fetch(entry, source, addresses, accept_mismatch)
+            if places:
+                return _fetch(entry, source, places, accept_mismatch)
         except DownloadError as error:
             errors.append(str(error))
-    why = f"is not in the cache and {OFFLINE} forbids downloads" if offline else "could not be downloaded"
+    why = (
+        f"is not in the cache and {published.OFFLINE} forbids downloads"
+        if published.is_offline()
+        else "could not be downloaded"
+    )
     raise InputError("\n".join([f"{name} {why}:", *errors, _advice(entry)]))
 
 
@@ -124,22 +125,9 @@ def _is_complete(file: Path, source: Source, accept_mismatch: bool) -> bool:
     return file.is_file() and (accept_mismatch or not Expected(source.size).mismatch(file))
 
 
-def _addresses(entry: Entry, source: Source) -> list[str]:
-    """URLs of `source`, mirrors first."""
-    mirrors = [f"{mirror.rstrip('/')}/{entry.name}/{source.file}" for mirror in os.environ.get(MIRRORS, "").split()]
-    url = source.url
-    if url.startswith(_HUB_ADDRESS) and os.environ.get(HUB):
-        url = os.environ[HUB].rstrip("/") + url[len(_HUB_ADDRESS) :]
-    return [*mirrors, url]
-
-
-def _is_local(address: str) -> bool:
-    return urlsplit(address).scheme.lower() in ("", "file")
-
-
-def _fetch(entry: Entry, source: Source, addresses: list[str], accept_mismatch: bool) -> Path:
+def _fetch(entry: Entry, source: Source, places: list[str], accept_mismatch: bool) -> Path:
     return fetch(
-        addresses,
+        places,
         entry.folder / source.file,
         size=source.size,
         sha256=source.sha256,

@@ -22,6 +22,7 @@ from pyutils.data.features.keys import KeyIndex
 from pyutils.data.features.source import Entry, RegionSource
 from pyutils.data.features.spec import FeatureSpec, RegionFeatures
 from pyutils.errors import InputError
+from pyutils.extras import need
 from pyutils.formats.safe_pickle import load
 
 
@@ -41,10 +42,9 @@ class Hdf5Regions(RegionSource):
     def _file(self) -> Any:
         """The open file of this process."""
         if self._handle is None or self._handle[0] != os.getpid():
-            try:
-                import h5py
-            except ImportError:
-                raise InputError(f"{self.path} is HDF5: install the 'h5py' package to read it") from None
+            need("regions", "h5py", f"{self.path}: reading HDF5")
+            import h5py
+
             try:
                 self._handle = os.getpid(), h5py.File(self.path, "r")
             except OSError as error:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from pyutils.errors import InputError
+from pyutils.extras import need
 
 
 def read_outlines(path: Path, spans: Sequence[tuple[int, int]]) -> list[Any]:
@@ -36,10 +37,9 @@ def to_mask(outline: Any, height: int, width: int, what: str) -> np.ndarray:
     """
     if not outline:
         raise InputError(f"{what}: has no outline, so no mask; use its box")
-    try:
-        from pycocotools import mask as coco_mask
-    except ImportError as error:
-        raise InputError(f"{what}: masks need pycocotools; install it with: pip install pycocotools") from error
+    need("refer", "pycocotools", f"{what}: reading masks")
+    from pycocotools import mask as coco_mask
+
     if isinstance(outline, list):
         return coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(outline, height, width)))
     counts, size = outline.get("counts"), list(outline.get("size", ()))
