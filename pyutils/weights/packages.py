@@ -19,6 +19,8 @@ Arrays = Mapping[str, np.ndarray]
 
 CHECKPOINTS = "paddle_vl.checkpoints"
 """Entry points: model → module with `is_ours(names)`, `convert(tensors, origin=…)` and `to_names(tensors, names)`."""
+COMMANDS = "paddle_vl.commands"
+"""Entry points: model → its `pyutils.engine.commands.Package`."""
 EXPORTS = "paddle_vl.exports"
 """Entry points: name → function that makes an `Exportable` of a checkpoint."""
 
