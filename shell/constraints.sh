@@ -2,12 +2,12 @@
 # Writes constraints/python<version>.txt: the newest versions, of dependencies of dependencies too, that
 # requirements.txt and requirements-dev.txt allow on each supported Python:
 #   bash shell/constraints.sh [3.9 …]
-# Nothing is installed, and the Pythons themselves need not be present. Needs uv: pip install uv
+# Nothing is installed, and the Pythons themselves need not be present. Needs uv, which requirements-dev.txt installs.
 set -euo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$ROOT"
 command -v uv >/dev/null || {
-    echo "constraints.sh: uv is missing; install it with: pip install uv" >&2
+    echo "constraints.sh: uv is missing; activate .venv, or: pip install uv" >&2
     exit 2
 }
 [ $# -gt 0 ] || set -- 3.9 3.10 3.11 3.12 3.13
