@@ -18,8 +18,6 @@ env_fail() {
 env_check_version() {
     "$1" -c 'import sys; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null ||
         env_fail "$1 is $("$1" --version 2>&1 || echo missing); Paddle has builds for Python 3.9 to 3.13. Set PYTHON3=/path/to/python3"
-    "$1" -m pip --version >/dev/null 2>&1 ||
-        env_fail "$1 has no pip. Install it: $1 -m ensurepip, or the system's python3-pip and python3-venv"
 }
 
 if [ -n "${PYTHON:-}" ]; then
@@ -48,6 +46,8 @@ if [ "$env_managed" = yes ]; then
     )
     env_state=$(printf '%s' "$env_state" | cksum)
     if [ "$(cat "$env_stamp" 2>/dev/null)" != "$env_state" ]; then
+        "$PYTHON" -m pip --version >/dev/null 2>&1 ||
+            env_fail "$PYTHON has no pip. Install it: $PYTHON -m ensurepip, or the system's python3-pip"
         echo "installing $REQUIREMENTS"
         env_files=
         for env_file in $REQUIREMENTS; do
