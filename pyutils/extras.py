@@ -12,7 +12,7 @@ PACKAGES: dict[str, tuple[str, ...]] = {
     "refer": ("pycocotools",),
     "s3": ("boto3",),
     "plots": ("matplotlib",),
-    "boards": ("visualdl",),
+    "boards": ("visualdl", "tensorboardX"),
     "sample": ("easy-vqa==1.0",),
     # Without the upper bounds pip installs versions with which paddlenlp cannot be imported.
     "paddlenlp": ("paddlenlp==2.8.1", "aistudio_sdk<0.3", "datasets<3", "huggingface_hub<0.24", "pyarrow<20"),
