@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from pyutils.config.command_line import Flag, Run
+from pyutils.config.recipes import recipe_folder
 from pyutils.engine.commands import Command, Package, Parts
 
-CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "albef"
+CONFIGS = recipe_folder(Path(__file__).resolve().parent)
 
 _LAUNCHER = "accepted for compatibility; ignored: paddle.distributed.launch decides"
 

@@ -16,8 +16,8 @@ env_fail() {
 }
 
 env_check_version() {
-    "$1" -c 'import sys; sys.exit(sys.version_info < (3, 9))' 2>/dev/null ||
-        env_fail "$1 is $("$1" --version 2>&1 || echo missing); Python 3.9 or later is needed: set PYTHON3=/path/to/python3"
+    "$1" -c 'import sys; sys.exit(not (3, 9) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null ||
+        env_fail "$1 is $("$1" --version 2>&1 || echo missing); Paddle has builds for Python 3.9 to 3.13. Set PYTHON3=/path/to/python3"
 }
 
 if [ -n "${PYTHON:-}" ]; then
@@ -42,10 +42,12 @@ if [ "$env_managed" = yes ]; then
     env_state=$(
         cd "$ROOT" || exit 1
         echo "$ROOT" "$REQUIREMENTS"
-        cat requirements*.txt constraints.txt pyproject.toml
+        cat requirements*.txt constraints/*.txt pyproject.toml setup.py
     )
     env_state=$(printf '%s' "$env_state" | cksum)
     if [ "$(cat "$env_stamp" 2>/dev/null)" != "$env_state" ]; then
+        "$PYTHON" -m pip --version >/dev/null 2>&1 ||
+            env_fail "$PYTHON has no pip. Install it: $PYTHON -m ensurepip, or the system's python3-pip"
         echo "installing $REQUIREMENTS"
         env_files=
         for env_file in $REQUIREMENTS; do
@@ -54,7 +56,7 @@ if [ "$env_managed" = yes ]; then
         # File names in REQUIREMENTS hold no spaces, so splitting env_files is meant.
         # shellcheck disable=SC2086
         (cd "$ROOT" && "$PYTHON" -m pip install --quiet --disable-pip-version-check $env_files) ||
-            env_fail "pip could not install $REQUIREMENTS"
+            env_fail "pip could not install $REQUIREMENTS, for the reason above. Check the network and the free disk space, then run the command again"
         (cd "$ROOT" && "$PYTHON" -m pip install --quiet --disable-pip-version-check --no-deps --editable .) ||
             env_fail "pip could not install the packages of $ROOT"
         printf '%s\n' "$env_state" >"$env_stamp"

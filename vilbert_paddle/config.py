@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pyutils.config import setting
 from pyutils.config.checks import at_least, check_transformer, multiple_of
+from pyutils.config.recipes import recipe_folder
 from pyutils.errors import InputError, nearest
 from pyutils.formats.atomic import PathLike
 from pyutils.formats.json_files import check_fields, read_json
 from pyutils.layers.bert_config import BERT_FIELDS, StackConfig
 
-CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "vilbert"
+CONFIGS = recipe_folder(Path(__file__).resolve().parent)
 """Folder of the package's recipes."""
 LOCATION_SIZE = 5  # x1, y1, x2, y2 as shares of width and height, and the share of the area
 

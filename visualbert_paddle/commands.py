@@ -9,10 +9,11 @@ from typing import Any
 
 from pyutils.config import Override
 from pyutils.config.command_line import Flag, Run
+from pyutils.config.recipes import recipe_folder
 from pyutils.engine.commands import Command, Package, Parts
 from pyutils.errors import InputError
 
-DEFAULT_CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "visualbert"
+DEFAULT_CONFIGS = recipe_folder(Path(__file__).resolve().parent)
 
 # The originals' names of region sets: folder below --input_dir, dimension, regions an image.
 REGION_SETS = {

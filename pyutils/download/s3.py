@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from pyutils.download.transport import CHUNK, Changed, DownloadError, Interrupted, Opened, Probe, SourceFailed
+from pyutils.extras import missing
 
 _CHANGED = {"412", "PreconditionFailed", "416", "InvalidRange"}
 
@@ -59,7 +60,7 @@ def _client(timeout: float) -> Any:
         import botocore
         from botocore.config import Config
     except ImportError as error:
-        raise DownloadError("s3:// sources need boto3; install it with: pip install boto3") from error
+        raise DownloadError(missing("s3", "boto3", "reading s3://")) from error
     session = boto3.session.Session()
     settings = {"connect_timeout": timeout, "read_timeout": timeout, "retries": {"max_attempts": 2}}
     if session.get_credentials() is None:

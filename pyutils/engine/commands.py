@@ -8,11 +8,12 @@ COMMANDS.predict()
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Optional
 
 from pyutils.config.command_line import Flag, Run, run_main, standard_parser
+from pyutils.config.recipes import find_recipe
 from pyutils.errors import InputError
 
 if TYPE_CHECKING:  # tasks import Paddle, which takes seconds: only a command that runs one pays for it
@@ -99,11 +100,15 @@ class Package:
             raise InputError(f"task {name!r} is not one of {self.name}: {', '.join(sorted(tasks))}")
         return tasks[name]
 
-    def run_training(self, command: Command, arguments: Optional[Sequence[str]]) -> None:
-        """Train or evaluate as `arguments` say. Raises InputError for what the user can put right."""
+    def run_training(self, command: Command, arguments: Optional[Sequence[str]], prog: str = "") -> None:
+        """Train or evaluate as `arguments` say. `prog`: name of the program in its help, default the script's.
+
+        Raises InputError for what the user can put right.
+        """
         recipe, flags = self.configs / command.recipe, [*self.flags, DEVICE_FLAG, *command.flags]
-        parser = standard_parser(command.script, recipe, flags, lambda: self._task(command).config_class, command.about)
-        run = parser.parse(arguments)
+        name = prog or command.script
+        parser = standard_parser(name, recipe, flags, lambda: self._task(command).config_class, command.about)
+        run = self._with_recipe(parser.parse(arguments))
         from pyutils.engine.run import choose_device, run_task
 
         parts, task = self.load_parts(), self._task(command)
@@ -113,16 +118,24 @@ class Package:
     def _task(self, command: Command) -> type[SplitTask]:
         return self.load_parts().tasks[command.script]
 
-    def run_prediction(self, arguments: Optional[Sequence[str]]) -> None:
-        """Predict as `arguments` say. Raises InputError for what the user can put right."""
+    def run_prediction(self, arguments: Optional[Sequence[str]], prog: str = "run_predict.py") -> None:
+        """Predict as `arguments` say. `prog`: name of the program in its help.
+
+        Raises InputError for what the user can put right.
+        """
         from pyutils.engine.predict import FLAGS, predict
 
         parser = standard_parser(
-            "run_predict.py",
+            prog,
             None,
             [*FLAGS, DEVICE_FLAG, *self.predict_flags],
             lambda: self.load_parts().run_config,
             self.predict_about,
             without=("--seed", "--resume", "--evaluate", "--output_dir"),
         )
-        predict(parser.parse(arguments), self.task_named, self.load_parts().initialise, self.member)
+        run = self._with_recipe(parser.parse(arguments))
+        predict(run, self.task_named, self.load_parts().initialise, self.member)
+
+    def _with_recipe(self, run: Run) -> Run:
+        """Return `run` with the file of a recipe that `--config` names (`pyutils.config.recipes.find_recipe`)."""
+        return run if run.config_path is None else replace(run, config_path=find_recipe(run.config_path, self.configs))

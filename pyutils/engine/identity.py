@@ -27,7 +27,8 @@ from pyutils.errors import InputError
 # batch.
 _FREE = {
     *("workers", "eval_batch_size", "eval_split", "evaluate_before_training", "eval_every_epochs", "eval_every_steps"),
-    *("save_every_steps", "keep_every_steps", "checkpoint_format", "log_every", "scalars", "non_finite", "recompute"),
+    *("save_every_steps", "keep_every_steps", "checkpoint_format", "log_every", "scalars", "boards"),
+    *("non_finite", "recompute"),
     "batch_size",
 }
 _LENGTH = {"epochs", "max_steps"}

@@ -1,15 +1,14 @@
-"""Log of a run: progress bar (on a terminal) or plain lines on the console, `log.jsonl`, VisualDL curves.
+"""Log of a run: progress bar (on a terminal) or plain lines on the console, `log.jsonl`, and boards.
 
 Only the main process writes.
 """
 
 from __future__ import annotations
 
-import importlib
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -19,30 +18,39 @@ from tqdm import tqdm
 
 from pyutils import distributed
 from pyutils.console import on_terminal, say, short
+from pyutils.engine.boards import Board, open_boards
 from pyutils.formats.atomic import atomic_write
 
 LOG_FILE = "log.jsonl"
-CURVES_FOLDER = "vdl"
 
 
 class RunLog:
     """The log of one run in `output_dir`.
 
     Args:
-        output_dir: for `log.jsonl` and `vdl/`; created if missing.
+        output_dir: for `log.jsonl` and the files of boards; created if missing.
         total_steps, start_step: for the bar and the time left.
-        scalars: write VisualDL curves if visualdl is installed.
+        boards: names of the boards that get the scalars (`boards.open_boards`).
+        config_text: the configuration as YAML, for the boards.
     """
 
-    def __init__(self, output_dir: Path, total_steps: int, start_step: int = 0, scalars: bool = True):
+    def __init__(
+        self,
+        output_dir: Path,
+        total_steps: int,
+        start_step: int = 0,
+        boards: Sequence[str] = (),
+        config_text: str = "",
+    ):
         self._total, self._first, self._began = total_steps, start_step, time.monotonic()
-        self._file = self._bar = self._curves = None
+        self._file = self._bar = None
+        self._boards: list[Board] = []
         if not distributed.is_main():
             return
         output_dir.mkdir(parents=True, exist_ok=True)
+        self._boards = open_boards(boards, output_dir, config_text)
         _keep_log_until(output_dir / LOG_FILE, start_step)
         self._file = (output_dir / LOG_FILE).open("a", encoding="utf-8")
-        self._curves = _curve_writer(output_dir / CURVES_FOLDER) if scalars else None
         if on_terminal():
             self._bar = tqdm(total=total_steps, initial=start_step, unit="step", dynamic_ncols=True)
 
@@ -84,7 +92,7 @@ class RunLog:
 
     def close(self) -> None:
         """Close the files and the bar."""
-        for part in (self._bar, self._file, self._curves):
+        for part in (self._bar, self._file, *self._boards):
             if part is not None:
                 part.close()
 
@@ -94,9 +102,9 @@ class RunLog:
             self._file.flush()
 
     def _plot(self, group: str, values: Mapping[str, float], step: int) -> None:
-        if self._curves is not None:
+        for board in self._boards:
             for name, value in values.items():
-                self._curves.add_scalar(f"{group}/{name}", value, step)
+                board.scalar(f"{group}/{name}", value, step)
 
 
 def _keep_log_until(path: Path, step: int) -> None:
@@ -110,16 +118,6 @@ def _keep_log_until(path: Path, step: int) -> None:
                 kept.append(line + "\n")
     with atomic_write(path) as stream:
         stream.writelines(kept)
-
-
-def _curve_writer(folder: Path) -> Any:
-    """Return a VisualDL writer, or None with a message if visualdl cannot be imported."""
-    try:
-        visualdl = importlib.import_module("visualdl")
-    except ImportError as error:
-        say(f"no VisualDL curves ({error}); log.jsonl has the same numbers. Install them with `pip install visualdl`.")
-        return None
-    return visualdl.LogWriter(logdir=str(folder))
 
 
 def _jsonable(entry: Mapping[str, Any]) -> dict[str, Any]:

@@ -39,7 +39,10 @@ class TrainConfig:
         "safetensors", "Weight file of a checkpoint: model.safetensors or model.pdparams."
     )
     log_every: int = setting(50, "Log every N steps.")
-    scalars: bool = setting(True, "Write VisualDL curves to <output_dir>/vdl if visualdl is installed.")
+    scalars: bool = setting(True, "Draw scalars on the boards while training; log.jsonl is always written.")
+    boards: tuple[str, ...] = setting(
+        ("visualdl",), "Boards: visualdl (<output_dir>/vdl), tensorboard (<output_dir>/tensorboard), module:function."
+    )
     optimizer: OptimizerConfig = setting(OptimizerConfig, "The optimizer.")
     schedule: ScheduleConfig = setting(ScheduleConfig, "The learning rate over time.")
 

@@ -63,7 +63,8 @@ class Trainer:
             SystemExit: 130 or 143 after Ctrl-C or SIGTERM, after the step is finished and `last` is written.
         """
         self._prepare(resume)
-        self._log = RunLog(self.output_dir, self.total_steps, self.progress.step, self.cfg.scalars)
+        boards = self.cfg.boards if self.cfg.scalars else ()
+        self._log = RunLog(self.output_dir, self.total_steps, self.progress.step, boards, self.task.config_text)
         self._announce()
         with StopSignals() as self._stop:
             try:

@@ -13,6 +13,7 @@ import paddle
 
 from pyutils.errors import InputError
 from pyutils.export.predictor import DESCRIPTION, PARAMETERS, PROGRAM, PROGRAMS, StaticPredictor
+from pyutils.extras import install_command
 from pyutils.formats.atomic import PathLike, atomic_folder, check_replaceable, write_json
 
 ONNX_FILE = "model.onnx"
@@ -105,8 +106,8 @@ def _onnx_converter() -> Callable[..., Any]:
         import paddle2onnx
     except (ImportError, ValueError) as error:
         raise InputError(
-            f"ONNX export needs a paddle2onnx for this Paddle ({str(error).splitlines()[0]}): pip install paddle2onnx "
-            "onnx, or omit --onnx"
+            f"ONNX export needs a paddle2onnx for this Paddle ({str(error).splitlines()[0]}). Install the extra "
+            f'"onnx": {install_command("onnx")}, or omit --onnx'
         ) from error
     return paddle2onnx.export
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from pyutils.data.features.spec import RegionFeatures
-from pyutils.errors import InputError
+from pyutils.extras import need
 from pyutils.sample.descriptor import DETECTOR, DIMENSION, PROVENANCE, describe_windows, window_boxes
 from pyutils.sample.region_files import write_npy, write_spec
 from pyutils.sample.stamp import make_once
@@ -55,10 +55,9 @@ def make_easy_vqa(output: Path, seed: int = 0, overwrite: bool = False) -> bool:
 
 
 def _package():
-    try:
-        import easy_vqa
-    except ImportError as error:
-        raise InputError("the package easy-vqa is not installed: pip install easy-vqa") from error
+    need("sample", "easy_vqa", "easy-VQA's data")
+    import easy_vqa
+
     return easy_vqa
 
 

@@ -7,7 +7,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Union
 
+from pyutils.download.transport import DownloadError
 from pyutils.errors import InputError
+from pyutils.extras import missing
+from pyutils.text.vocabularies import VOCABULARIES, download_vocabulary, vocabulary_file
 
 _SPECIALS = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
 _LONGEST_WORD = 100
@@ -121,15 +124,21 @@ def _read_vocabulary(path: Path) -> list[str]:
 
 
 def _downloaded_vocabulary(name: str) -> Path:
-    """The vocabulary file of a named model, from paddlenlp's cache or its download."""
-    where = Path("~/.paddlenlp/models").expanduser() / name / "vocab.txt"
+    """Return the vocabulary file of a named model: from the cache, else downloaded, by paddlenlp where installed."""
+    where = vocabulary_file(name)
     if where.is_file():
         return where
     remedy = f"put its vocab.txt at {where}, or give the path of a vocab.txt instead of a name"
     try:
         from paddlenlp.transformers import BertTokenizer
     except ImportError as error:
-        raise InputError(f'tokenizer "{name}": paddlenlp cannot be imported ({error}); {remedy}') from error
+        if name not in VOCABULARIES:
+            why = missing("paddlenlp", "paddlenlp", f"the vocabulary {name}")
+            raise InputError(f"{why}, or {remedy} ({error})") from error
+        try:
+            return download_vocabulary(name)
+        except DownloadError as failure:
+            raise InputError(f'tokenizer "{name}": not in the cache and not downloaded ({failure}); {remedy}') from None
     try:
         return Path(BertTokenizer.from_pretrained(name).vocab_file)
     except (OSError, RuntimeError, ValueError, KeyError, AttributeError) as error:

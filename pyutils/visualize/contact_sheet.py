@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pyutils.extras import need
+
 
 @dataclass(frozen=True)
 class Card:
@@ -25,6 +27,7 @@ class Card:
 
 def draw_contact_sheet(cards: Sequence[Card], output: Path, columns: int = 4, title: str = "") -> Path:
     """Draw `cards` on a grid into the PNG `output`: green where the answer is right, red where it is wrong."""
+    need("plots", "matplotlib", "drawing a contact sheet")
     import matplotlib
 
     matplotlib.use("Agg")

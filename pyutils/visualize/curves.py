@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from pyutils.extras import need
+
 
 def read_log(path: Path) -> dict[str, list[dict]]:
     """The entries of a run's `log.jsonl` by kind: "train", "eval", "event"."""
@@ -21,6 +23,7 @@ def read_log(path: Path) -> dict[str, list[dict]]:
 
 def draw_training(log: Path, output: Path, metric: str = "accuracy", title: str = "") -> Path:
     """Draw loss, learning rate and `metric` over the steps of the run that wrote `log` into the PNG `output`."""
+    need("plots", "matplotlib", "drawing curves")
     import matplotlib
 
     matplotlib.use("Agg")

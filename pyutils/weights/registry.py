@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,6 +11,7 @@ from urllib.parse import urlsplit
 
 import yaml
 
+from pyutils.download import published
 from pyutils.download.progress import human_size
 from pyutils.download.transfer import fetch
 from pyutils.download.transport import DownloadError
@@ -20,8 +20,6 @@ from pyutils.errors import InputError, nearest
 
 TABLE = Path(__file__).with_name("registry.yaml")
 MODELS_HOME = Path("~/.paddlenlp/models")
-OFFLINE, MIRRORS, HUB = "PYUTILS_OFFLINE", "PYUTILS_MIRRORS", "HF_ENDPOINT"
-_HUB_ADDRESS = "https://huggingface.co"
 
 
 @dataclass(frozen=True)
@@ -90,19 +88,18 @@ def download(name: str, accept_mismatch: bool = False) -> Path:
     if not entry.sources:
         hint = entry.by_hand or "no public source is known"
         raise InputError(f"{name} cannot be downloaded: {hint}; put the file into {entry.folder}")
-    offline = os.environ.get(OFFLINE, "") not in ("", "0")
     errors = []
     for source in entry.sources:
-        addresses = _addresses(entry, source)
-        if offline:
-            addresses = [address for address in addresses if urlsplit(address).scheme.lower() in ("", "file")]
+        addresses = published.addresses(source.url, entry.name)
         try:
             if addresses:
                 target = entry.folder / source.file
                 return fetch(addresses, target, source.size, source.sha256, accept_mismatch=accept_mismatch)
         except DownloadError as error:
             errors.append(str(error))
-    why = f"is not in the cache and {OFFLINE} forbids downloads" if offline else "could not be downloaded"
+    why = "could not be downloaded"
+    if published.is_offline():
+        why = f"is not in the cache and {published.OFFLINE} forbids downloads"
     files = [f"  {source.url} → {entry.folder / source.file}" for source in entry.sources]
     raise InputError("\n".join([f"{name} {why}:", *errors, "Download one of these by hand:", *files]))
 
@@ -126,12 +123,3 @@ def _entry(name: str, row: Mapping[str, Any]) -> Entry:
 def _is_complete(file: Path, source: Source, accept_mismatch: bool) -> bool:
     """True when `file` is in the cache. Its checksum was compared on download; the size shows a later change."""
     return file.is_file() and (accept_mismatch or not Expected(source.size).mismatch(file))
-
-
-def _addresses(entry: Entry, source: Source) -> list[str]:
-    """URLs of `source`, mirrors first."""
-    mirrors = [f"{mirror.rstrip('/')}/{entry.name}/{source.file}" for mirror in os.environ.get(MIRRORS, "").split()]
-    url = source.url
-    if url.startswith(_HUB_ADDRESS) and os.environ.get(HUB):
-        url = os.environ[HUB].rstrip("/") + url[len(_HUB_ADDRESS) :]
-    return [*mirrors, url]

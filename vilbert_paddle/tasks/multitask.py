@@ -16,6 +16,7 @@ import paddle
 from paddle import nn
 
 from pyutils.config import Override, load_config, setting, to_yaml
+from pyutils.config.recipes import find_recipe
 from pyutils.console import say
 from pyutils.engine.evaluation import split_loader
 from pyutils.engine.task import Batch, State, Task
@@ -45,8 +46,7 @@ TASKS: dict[str, type[VilbertTask]] = {
 def recipe_path(name: str) -> Path:
     """The configuration file `name`, relative to the folder the program runs in; what is not there may be one of the
     repository's, as the recipes name each other."""
-    path, ours = Path(name).expanduser(), CONFIGS.parents[1] / name
-    return ours if not path.is_file() and ours.is_file() else path
+    return find_recipe(Path(name), CONFIGS)
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from pyutils.data.features.keys import KeyIndex
 from pyutils.data.features.source import Entry, RegionSource
 from pyutils.data.features.spec import RegionFeatures
 from pyutils.errors import InputError
+from pyutils.extras import need
 from pyutils.formats.safe_pickle import load
 
 
@@ -38,12 +39,11 @@ class Hdf5Regions(RegionSource):
     def _file(self) -> Any:
         """The open file of this process."""
         if os.getpid() not in self._handles:
-            try:
-                import h5py
+            need("regions", "h5py", f"{self.path}: reading HDF5")
+            import h5py
 
+            try:
                 self._handles[os.getpid()] = h5py.File(self.path, "r")
-            except ImportError:
-                raise InputError(f"{self.path} is HDF5: install the 'h5py' package to read it") from None
             except OSError as error:
                 raise InputError(f"{self.path} is not an intact HDF5 file: {error}") from error
         return self._handles[os.getpid()]

@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.json
 
 from pyutils.errors import InputError
+from pyutils.extras import need
 from pyutils.formats import safe_pickle
 from pyutils.formats.atomic import PathLike, write_json
 
@@ -133,10 +134,9 @@ def to_mask(outline: Any, height: int, width: int, what: str) -> np.ndarray:
     """
     if not outline:
         raise InputError(f"{what}: has no outline, so no mask; use its box")
-    try:
-        from pycocotools import mask as coco_mask  # optional dependency
-    except ImportError as error:
-        raise InputError(f"{what}: masks need pycocotools; install it with: pip install pycocotools") from error
+    need("refer", "pycocotools", f"{what}: reading masks")
+    from pycocotools import mask as coco_mask
+
     if isinstance(outline, list):
         return coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(outline, height, width)))
     counts, size = outline.get("counts"), list(outline.get("size", ()))

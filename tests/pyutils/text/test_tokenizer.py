@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import hashlib
 import pickle
 import sys
 
 import pytest
 
+from pyutils.download import published
 from pyutils.errors import InputError
 from pyutils.text.tokenizer import WordPiece, load_tokenizer
+from pyutils.text.vocabularies import VOCABULARIES, Vocabulary
 from tests.support import golden
 
 FORMATS = golden("visualbert/data_formats")
@@ -104,8 +107,27 @@ def test_a_named_vocabulary_comes_from_the_cache(tmp_path, monkeypatch):
 def test_a_name_without_paddlenlp_says_where_to_put_the_file(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setitem(sys.modules, "paddlenlp.transformers", None)
+    monkeypatch.setenv(published.OFFLINE, "1")
     with pytest.raises(InputError, match=r"bert-base-uncased/vocab\.txt, or give the path"):
         load_tokenizer("bert-base-uncased")
+    with pytest.raises(InputError, match=r"pip install paddlenlp.*bert-base-other/vocab\.txt, or give the path"):
+        load_tokenizer("bert-base-other")
+
+
+def test_a_name_without_paddlenlp_is_downloaded_and_checked(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "paddlenlp.transformers", None)
+    mirror = tmp_path / "mirror/bert-base-uncased/vocab.txt"
+    mirror.parent.mkdir(parents=True)
+    mirror.write_bytes(VOCAB.read_bytes())
+    monkeypatch.setenv(published.OFFLINE, "1")
+    monkeypatch.setenv(published.MIRRORS, str(tmp_path / "mirror"))
+    with pytest.raises(InputError, match="not downloaded"):
+        load_tokenizer("bert-base-uncased")
+    digest = hashlib.sha256(mirror.read_bytes()).hexdigest()
+    known = Vocabulary("https://example.invalid/vocab.txt", mirror.stat().st_size, digest)
+    monkeypatch.setitem(VOCABULARIES, "bert-base-uncased", known)
+    assert load_tokenizer("bert-base-uncased").path == tmp_path / ".paddlenlp/models/bert-base-uncased/vocab.txt"
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from collections import namedtuple
 import numpy as np
 import pytest
 
+from pyutils.download import published
 from pyutils.errors import InputError
 from pyutils.weights import places, read, registry
 from pyutils.weights.places import resolve_weights
@@ -20,7 +21,7 @@ def home(tmp_path, monkeypatch):
     """An empty cache, and no settings of the user's."""
     folder = tmp_path / "models"
     monkeypatch.setattr(registry, "MODELS_HOME", folder)
-    for name in (registry.OFFLINE, registry.MIRRORS, registry.HUB):
+    for name in (published.OFFLINE, published.MIRRORS, published.HUB):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("no_proxy", "*")
     yield folder
@@ -109,15 +110,15 @@ def _impatient():
 
 
 def test_downloads_can_be_switched_off(monkeypatch, home):
-    monkeypatch.setenv(registry.OFFLINE, "1")
+    monkeypatch.setenv(published.OFFLINE, "1")
     with pytest.raises(InputError, match="(?s)visualbert-vqa .*PYUTILS_OFFLINE forbids.*pytorch_model.bin"):
         resolve_weights("visualbert-vqa")
 
 
 def test_offline_leaves_mirrors_that_are_folders(tmp_path, monkeypatch, home, weights):
     use_table(tmp_path, monkeypatch, row("https://example.invalid/w.bin"))
-    monkeypatch.setenv(registry.OFFLINE, "1")
-    monkeypatch.setenv(registry.MIRRORS, f"https://example.invalid/m {tmp_path / 'mirror'}")
+    monkeypatch.setenv(published.OFFLINE, "1")
+    monkeypatch.setenv(published.MIRRORS, f"https://example.invalid/m {tmp_path / 'mirror'}")
     with pytest.raises(InputError, match="PYUTILS_OFFLINE forbids downloads") as caught:
         resolve_weights("toy")
     assert f"{tmp_path / 'mirror/toy/w.bin'}: No such file" in str(caught.value)
@@ -131,13 +132,13 @@ def test_mirrors_come_first_and_the_hub_can_be_replaced(tmp_path, monkeypatch, h
     use_table(tmp_path, monkeypatch, row("https://huggingface.co/x/toy/resolve/main/pytorch_model.bin"))
     (tmp_path / "mirror/toy").mkdir(parents=True)
     (tmp_path / "mirror/toy/pytorch_model.bin").write_bytes(weights)
-    monkeypatch.setenv(registry.MIRRORS, str(tmp_path / "mirror"))
+    monkeypatch.setenv(published.MIRRORS, str(tmp_path / "mirror"))
     assert resolve_weights("toy").read_bytes() == weights
     (home / "toy/pytorch_model.bin").unlink()
-    monkeypatch.delenv(registry.MIRRORS)
+    monkeypatch.delenv(published.MIRRORS)
     with serving() as server:
         server.files["/x/toy/resolve/main/pytorch_model.bin"] = Served(weights)
-        monkeypatch.setenv(registry.HUB, server.url)
+        monkeypatch.setenv(published.HUB, server.url)
         assert resolve_weights("toy").read_bytes() == weights
 
 
