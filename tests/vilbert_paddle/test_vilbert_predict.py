@@ -80,7 +80,7 @@ def test_the_leaderboards_file_and_the_three_accuracies(trained, tmp_path):
     assert found["q_ar"] <= min(found["q_a"], found["qa_r"])
     with pytest.raises(InputError, match="rationale and answer"):
         ask(rationales, tmp_path, split="test", rationale_checkpoint=str(answers))
-    with pytest.raises(InputError, match="found answer and answer"):
+    with pytest.raises(InputError, match="answer and answer"):
         ask(answers, tmp_path, split="test", rationale_checkpoint=str(answers))
     with pytest.raises(InputError, match="give --split"):
         ask(answers, tmp_path, **both)
