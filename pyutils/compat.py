@@ -42,6 +42,12 @@ def has_gpu() -> bool:
     return bool(paddle.device.is_compiled_with_cuda()) and paddle.device.cuda.device_count() > 0
 
 
+def gpu_capability() -> tuple[int, int]:
+    """Return the compute capability of the current GPU, such as (7, 0) for a V100."""
+    major, minor = paddle.device.cuda.get_device_capability()
+    return int(major), int(minor)
+
+
 def fused_attention_available(queries: paddle.Tensor) -> bool:
     """Return True if a fused kernel exists for `queries` `[batch, heads, tokens, head_dim]`: GPU, half precision,
     head_dim a multiple of 8 up to 256. On the CPU the explicit form is as fast."""

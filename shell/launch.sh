@@ -65,6 +65,15 @@ make_world() {
     "$PYTHON" -m pyutils.sample world --output "$world" --scenes "$scenes" --shapes 3 "$@" || exit 2
 }
 
+# Prints in one line which Python, Paddle and devices are used.
+launch_say() {
+    launch_paddle=$("$PYTHON" "$ROOT/shell/describe_python.py" 2>/dev/null) || launch_paddle="unknown Paddle"
+    launch_where="the CPU"
+    [ "${NPROC:-1}" -le 1 ] || launch_where="the CPU, $NPROC processes"
+    [ -z "$launch_devices" ] || launch_where="GPU $launch_devices"
+    echo "$(basename -- "$0"): $PYTHON, $launch_paddle, $launch_where" >&2
+}
+
 launch() {
     launch_target=$ROOT/$1
     shift
@@ -90,6 +99,7 @@ launch() {
         echo "launch.sh: GPUS=$GPUS, but Paddle finds no GPU here; leave GPUS out for the CPU" >&2
         return 2
     fi
+    launch_say
     case $launch_devices in
     *,*)
         "$PYTHON" -m paddle.distributed.launch --gpus "$launch_devices" --log_dir "${LAUNCH_LOG_DIR:-log}" \

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # The main job on real pictures, from nothing:  bash shell/quickstart.sh [--blind]
-# Installs into .venv (or the active environment), makes easy-VQA's files, trains a small VisualBERT, evaluates it on the
+# Installs what is missing (shell/env.sh says where), makes easy-VQA's files, trains a small VisualBERT, evaluates it on the
 # test part beside its baselines, and draws the training curve and a contact sheet.
 #   --blind   also train the same model with the pictures withheld
 #   OUTPUT    where results go (default output/easy_vqa)
 set -euo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$ROOT"
+ENV_EXTRAS="easy-vqa==1.0 matplotlib>=3.7"
 . "$ROOT/shell/env.sh"
 
 blind=

@@ -22,6 +22,7 @@ case $paddle in
     exit 2
     ;;
 esac
+OWN_PADDLE=no  # the tests belong to one version of every package
 . "$ROOT/shell/env.sh"
 
 # A trained BERT to convert. Its dependency is a PyTorch library that nothing here uses.

@@ -13,15 +13,30 @@ from functools import cache
 
 import paddle
 
+from pyutils.compat import gpu_capability
+
 _DTYPES = {"bf16": "bfloat16", "fp16": "float16"}
+_BF16_CAPABILITY = (8, 0)
 _FIRST_SCALE = 2.0**16
 _LARGEST_SCALE = 2.0**24
 _STEPS_BEFORE_GROWTH = 2000
 
 
 def effective_precision(precision: str) -> str:
-    """Return `precision` if the current device supports it, else "fp32" with one warning."""
-    if precision == "fp32" or paddle.get_device().startswith("gpu"):
+    """Return `precision` if the current device supports it, else "fp32" with one warning.
+
+    bf16 on a GPU without units for it is slow but works, so it only warns.
+    """
+    if precision == "fp32":
+        return precision
+    if paddle.get_device().startswith("gpu"):
+        capability = gpu_capability()
+        if precision == "bf16" and capability < _BF16_CAPABILITY:
+            number = ".".join(map(str, capability))
+            _warn_once(
+                f"train.precision bf16: this GPU (compute capability {number}) has no bf16 units, as 8.0 and later do, "
+                "and emulates it slowly; use --set train.precision=fp16"
+            )
         return precision
     _warn_once(f"precision {precision} needs a GPU; this run uses fp32 on {paddle.get_device()}")
     return "fp32"

@@ -133,3 +133,16 @@ def test_a_recipe_may_inherit_its_task(tmp_path):
     with pytest.raises(InputError, match="has no `task`"):
         (tmp_path / "none.yaml").write_text("output_dir: x\n")
         trained_config(Run(None), tmp_path / "none.yaml", dict)
+
+
+@pytest.mark.parametrize(("capability", "warns"), [((7, 0), True), ((7, 5), True), ((8, 0), False), ((9, 0), False)])
+def test_bf16_on_a_gpu_without_bf16_units_recommends_fp16(monkeypatch, capability, warns):
+    monkeypatch.setattr(precision.paddle, "get_device", lambda: "gpu:0")
+    monkeypatch.setattr(precision, "gpu_capability", lambda: capability)
+    precision._warn_once.cache_clear()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert precision.effective_precision("bf16") == "bf16" and precision.effective_precision("fp16") == "fp16"
+    assert (
+        [str(each.message) for each in caught if "precision=fp16" in str(each.message)] != [] if warns else not caught
+    )
