@@ -71,8 +71,8 @@ def color(image: np.ndarray, factor: float) -> np.ndarray:
     """Blend with the grey image: 0 is grey, 1 the image, above 1 more saturated."""
     grey = np.repeat(_GREY_WEIGHTS[:, None], 3, axis=1).astype(np.float32)
     blend = ((np.eye(3, dtype=np.float32) - grey) * np.float32(factor) + grey).astype(np.float64)
-    # The original multiplies by a float32 matrix, channel by channel with fused multiply-adds. A matrix product of NumPy
-    # rounds as the machine's library pleases, and pixels on the edge of a byte differ; float64 gives the same everywhere.
+    # The original multiplies by a float32 matrix, channel by channel with fused multiply-adds. NumPy's matrix product
+    # rounds differently from machine to machine; sums in float64, rounded after each channel, equal the original.
     red, green, blue = (image[..., channel : channel + 1].astype(np.float64) for channel in range(3))
     mixed = (red * blend[0]).astype(np.float32)
     mixed = (green * blend[1] + mixed).astype(np.float32)
