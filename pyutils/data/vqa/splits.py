@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ class VQAFiles:
 
     questions: str = setting("", "Questions JSON or imdb_*.npy, relative to `vqa.root`.")
     annotations: str = setting("", "Annotations JSON; empty for an imdb and for a test split.")
+    if_missing: str = setting("", "An imdb to read, with a message, if `questions` does not exist; empty: an error.")
     without_last: int = setting(0, "Number of questions with the highest ids to leave out; 0: none.")
     only_last: int = setting(0, "Number of questions with the highest ids to keep; 0: all.")
 
@@ -57,6 +59,9 @@ def _read_part(config: VQAConfig, part: VQAFiles) -> RecordTable[VQARecord]:
     """Read the files of one part and apply `without_last` and `only_last`. Raises InputError if nothing is left."""
     root = Path(config.root).expanduser()
     path, annotations = root / part.questions, root / part.annotations if part.annotations else None
+    if part.if_missing and not path.exists() and (root / part.if_missing).is_file():
+        _say_fallback(path, part.if_missing)
+        path = root / part.if_missing
     records = vqa.read(path, annotations, image_pattern=config.image_pattern)
     if not (part.without_last or part.only_last):
         return records
@@ -66,6 +71,13 @@ def _read_part(config: VQAConfig, part: VQAFiles) -> RecordTable[VQARecord]:
     if not len(kept):
         raise InputError(f"{path}: without_last {part.without_last} leaves none of its {len(records)} questions")
     return records.select(np.sort(kept))
+
+
+@cache  # once per file, although several parts of a run read it
+def _say_fallback(path: Path, other: str) -> None:
+    from pyutils.console import say  # loads Paddle, which configurations do without
+
+    say(f"{path}: no such file; {other} is read in its place (vqa.splits)")
 
 
 def answer_list(config: VQAConfig) -> Path:

@@ -43,3 +43,18 @@ def test_a_part_cut_by_ids_leaves_something(tmp_path):
     for count in (3, 4):
         with pytest.raises(InputError, match=f"without_last {count} leaves none of its 3 questions"):
             ids(without_last=count)
+
+
+def test_a_missing_file_is_replaced_by_the_one_that_is_there(tmp_path, capsys):
+    (tmp_path / "imdb_val2014.npy").write_bytes((IMDBS / "imdb_val2014.npy").read_bytes())
+    part = VQAFiles("imdb_minival2014.npy", if_missing="imdb_val2014.npy")
+    config = VQAConfig(root=str(tmp_path), splits={"val": [part]})
+    assert len(read_split(config, "val")) == len(vqa.read(IMDBS / "imdb_val2014.npy"))
+    said = capsys.readouterr().err
+    assert "imdb_minival2014.npy" in said and "imdb_val2014.npy is read" in said
+    (tmp_path / "imdb_minival2014.npy").write_bytes((IMDBS / "imdb_minival2014.npy").read_bytes())
+    assert len(read_split(config, "val")) == len(vqa.read(IMDBS / "imdb_minival2014.npy"))
+    with pytest.raises(InputError, match="imdb_x.npy"):
+        read_split(
+            VQAConfig(root=str(tmp_path), splits={"val": [VQAFiles("imdb_x.npy", if_missing="none.npy")]}), "val"
+        )
