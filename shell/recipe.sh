@@ -27,9 +27,9 @@ recipe_needs() {
     for needed in "$@"; do
         [ -e "$needed" ] && continue
         cat >&2 <<EOF
-$recipe: $needed is missing.
+$recipe: $(echo "$needed" | tr -s /) is missing.
   $needed_text
-  To try the recipe on synthetic scenes without them:  DATA_DIR=sample sh shell/$recipe
+  To try the recipe on generated data without them:  DATA_DIR=sample sh shell/$recipe
 EOF
         exit 2
     done

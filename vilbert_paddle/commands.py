@@ -93,7 +93,7 @@ def with_task_file(run: Run, command: Command) -> Run:
 
 def settle(run: Run, config: Any) -> Any:
     """`config` with what flags mean together: the folder of a run, the micro-batch, the weights to evaluate."""
-    output_dir = Path(run.output_dir or config.output_dir) / run.extra.get("save_name", "")
+    output_dir = Path(config.output_dir) / run.extra.get("save_name", "")
     train = config.train
     if any(override.origin == ACCUMULATION for override in run.overrides):
         if train.batch_size % train.accumulation_steps:

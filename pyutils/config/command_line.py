@@ -64,16 +64,13 @@ class Run:
     config_path: Optional[Path]
     overrides: tuple[Override, ...] = ()
     output_dir: Optional[str] = None
-    seed: Optional[int] = None
     resume: Optional[str] = None
     evaluate: bool = False
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def load(self, config_class: type[T]) -> T:
         """Load the configuration file with the command-line values on top (`pyutils.config.load_config`)."""
-        typed = {"output_dir": self.output_dir, "train.seed": self.seed}
-        common = [Override(key, value, f"--{key.split('.')[-1]}") for key, value in typed.items() if value is not None]
-        return load_config(config_class, self.config_path, (*self.overrides, *common))
+        return load_config(config_class, self.config_path, self.overrides)
 
 
 def parse_bool(text: str) -> bool:
@@ -113,7 +110,6 @@ class CommandLine(argparse.ArgumentParser):
             config_path=found.config or evaluated or self.default_config,
             overrides=tuple(found.overrides),
             output_dir=found.output_dir,
-            seed=found.seed,
             resume=found.resume,
             evaluate=found.evaluate,
             extra=found.extra,
@@ -170,6 +166,19 @@ class _FlagAction(argparse.Action):
         return value
 
 
+class _Common(argparse.Action):
+    """A common flag that sets the configuration key `key`, in the order typed."""
+
+    def __init__(self, *args: Any, key: str, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.key = key
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        """Add one override, and keep the value under the flag's name."""
+        setattr(namespace, self.dest, values)
+        namespace.overrides = [*namespace.overrides, Override(self.key, values, option_string)]
+
+
 class _DescribeConfig(argparse.Action):
     """`--help-config`: print the table of configuration keys and exit."""
 
@@ -203,14 +212,17 @@ def standard_parser(
         allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,  # examples keep their lines
     )
-    parser.set_defaults(overrides=[], extra={}, output_dir=None, seed=None, resume=None, evaluate=False)
+    parser.set_defaults(overrides=[], extra={}, output_dir=None, resume=None, evaluate=False)
     own = {name for flag in flags for name in flag.spellings}
     parser.default_config = default = Path(default_config) if default_config is not None else None
     common: list[tuple[tuple[str, ...], dict[str, Any]]] = [
         (("--config",), {"type": Path, "metavar": "FILE", "help": f"YAML file, default {default}"}),
         (("--set",), {"action": _Set, "metavar": "KEY=VALUE", "dest": "set_", "help": "set one configuration key"}),
-        (("--output_dir",), {"help": "directory for checkpoints, logs and results"}),
-        (("--seed",), {"type": int, "help": "random seed"}),
+        (
+            ("--output_dir",),
+            {"action": _Common, "key": "output_dir", "help": "directory for checkpoints, logs and results"},
+        ),
+        (("--seed",), {"action": _Common, "key": "train.seed", "type": int, "help": "random seed"}),
         (("--resume",), {"nargs": "?", "const": "auto", "metavar": "PATH", "help": "resume from the last checkpoint"}),
         (("--evaluate",), {"nargs": "?", "const": True, "type": parse_bool, "help": "evaluate, do not train"}),
     ]

@@ -65,7 +65,7 @@ def parse(*arguments, flags=FLAGS, default=None):
 
 def test_nothing_given():
     run = parse(default="configs/a.yaml")
-    assert (run.config_path, run.overrides, run.output_dir, run.seed) == (Path("configs/a.yaml"), (), None, None)
+    assert (run.config_path, run.overrides, run.output_dir) == (Path("configs/a.yaml"), (), None)
     assert (run.resume, run.evaluate, dict(run.extra)) == (None, False, {})
 
 
@@ -85,8 +85,9 @@ def test_common_flags(tmp_path):
         "--set",
         "encoder=x",
     )
-    assert (run.output_dir, run.seed, run.resume, run.evaluate) == ("out", 7, "a/b", True)
-    run = replace(run, output_dir=None, seed=None)
+    assert (run.output_dir, run.resume, run.evaluate) == ("out", "a/b", True)
+    assert [(each.key, each.value) for each in run.overrides[:2]] == [("output_dir", "out"), ("train.seed", 7)]
+    run = replace(run, overrides=run.overrides[2:])
     assert run.load(Config) == Config(regions=3, encoder="x")
 
 
@@ -120,8 +121,16 @@ def test_values_of_the_script_itself():
 
 def test_a_table_may_define_a_common_flag_anew():
     run = parse("--seed", "5", flags=[Flag("--seed", "regions", type=int)])
-    assert run.seed is None
     assert run.load(Config).regions == 5
+
+
+def test_the_last_one_typed_wins_whatever_its_spelling():
+    def resolved(*arguments):
+        return [(each.key, each.value) for each in parse(*arguments).overrides]
+
+    assert resolved("--output_dir", "a", "--set", "output_dir=b")[-1] == ("output_dir", "b")
+    assert resolved("--set", "output_dir=b", "--output_dir", "a")[-1] == ("output_dir", "a")
+    assert resolved("--set", "train.seed=2", "--seed", "1")[-1] == ("train.seed", 1)
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,11 @@ def test_default_decay_spares_every_norm():
         assert (decay == 0.0) == (name.endswith("bias") or "norm." in name), name
 
 
+def test_patterns_of_the_configuration_come_before_the_preset():
+    own = OptimizerConfig(lr=4e-5, weight_decay=0.01, no_decay=["^heads"])
+    assert with_groups(own, HEADS, "original").no_decay == ["^heads"]
+
+
 def test_inverted_decay_is_the_complement_of_the_originals():
     model = model_for(HEADS)
     right, wrong = (

@@ -41,10 +41,10 @@ def with_groups(
 ) -> OptimizerConfig:
     """Set the patterns of weight decay and learning rates in `optimizer` for a model with `heads`.
 
-    `decay`: "default" exempts biases and all norms; "original" and "inverted" are the rules of the authors' scripts and
-    of the old Paddle port. `rates`: `new_head_lr` for the heads that pre-training does not have ("new_heads"), for
-    those that the authors' scripts find ("original"), for every parameter ("everything", their --vision_scratch), or
-    for none.
+    `decay`, unless the optimizer has patterns of its own: "default" exempts biases and all norms; "original" and
+    "inverted" are the rules of the authors' scripts and of the old Paddle port. `rates`: `new_head_lr` for the heads
+    that pre-training does not have ("new_heads"), for those that the authors' scripts find ("original"), for every
+    parameter ("everything", their --vision_scratch), or for none.
     """
     fresh = [name for name in heads if name not in PRETRAINING]
     chosen = {"new_heads": fresh, "original": [name for name in fresh if name in VIL_HEADS]}.get(rates, [])
@@ -53,8 +53,9 @@ def with_groups(
     if pattern is not None:
         assert optimizer.lr is not None
         multipliers = {pattern: new_head_lr / optimizer.lr}
+    own = tuple(optimizer.no_decay) != NO_DECAY  # the configuration's patterns come before the preset
     return replace(
         optimizer,
-        no_decay=list(DECAY_RULES[decay]),
+        no_decay=optimizer.no_decay if own else list(DECAY_RULES[decay]),
         lr_multipliers={**multipliers, **optimizer.lr_multipliers},
     )
