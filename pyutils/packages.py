@@ -15,6 +15,8 @@ from typing import Any, Union
 CHECKPOINTS = "paddle_vl.checkpoints"
 """Entry points: model → module with `is_ours(names)`, `convert(tensors, origin=…)`, `to_names(tensors, names)` and
 `PRETRAINED`, a `pyutils.weights.pretrained.PretrainedIO`."""
+COMMANDS = "paddle_vl.commands"
+"""Entry points: model → its `pyutils.engine.commands.Package`."""
 EXPORTS = "paddle_vl.exports"
 """Entry points: name → function that makes an `Exportable` of a checkpoint."""
 

@@ -69,7 +69,7 @@ class PretrainedIO:
         file = resolve_weights(source)
         tensors, lacking = self.read_tensors(file)
         arguments = {name: changes.pop(name) for name in self.build_arguments if name in changes}
-        config = _with_fields(self._config_for(model_class, file, tensors), changes, "from_pretrained")
+        config = with_fields(self.config_for(model_class, file, tensors), changes, "from_pretrained")
         model = self.build(model_class, config, tensors, **arguments)
         self.fill(model, tensors, str(file), [*may_miss, *lacking])
         model.eval()
@@ -89,16 +89,17 @@ class PretrainedIO:
         text = "model:\n" + textwrap.indent(to_yaml(model.own_config()), "  ")
         save_checkpoint(folder, model, text, files, weights_format=weights_format)
 
-    def _config_for(self, model_class: type, file: Path, tensors: Arrays) -> Any:
-        """The configuration beside `file`, checked against the tensors; without one, what follows from their shapes."""
+    def config_for(self, model_class: type, file: Path, tensors: Arrays) -> Any:
+        """Return the configuration beside `file`, checked against its `tensors`; without one, what follows from their
+        shapes. Raises InputError for a field that does not fit."""
         sizes = self.sizes(model_class, tensors)
         path = next((path for path in map(file.with_name, (CONFIG_FILE, *_JSON)) if path.is_file()), None)
         if path is None:
-            return _with_fields(self.config_class(), sizes, str(file))
+            return with_fields(self.config_class(), sizes, str(file))
         config = self._read_config(path)
         # 0 leaves the size of the vocabulary to vocab.txt.
         open_fields = [name for name in sizes if name.rpartition(".")[2] == "vocab_size" and not _field(config, name)]
-        config = _with_fields(config, {name: sizes[name] for name in open_fields}, str(path))
+        config = with_fields(config, {name: sizes[name] for name in open_fields}, str(path))
         for field, found in sizes.items():
             written = _field(config, field)
             if field not in self.unchecked and written != found:
@@ -125,7 +126,7 @@ def _field(config: Any, name: str) -> Any:
     return reduce(getattr, name.split("."), config)
 
 
-def _with_fields(config: Any, values: Mapping[str, Any], origin: str) -> Any:
+def with_fields(config: Any, values: Mapping[str, Any], origin: str) -> Any:
     """Return `config` with other values of dotted fields, all at once: some are valid together only.
 
     They are checked as those of a file are: InputError names `origin` and the field.

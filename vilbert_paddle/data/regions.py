@@ -46,11 +46,11 @@ class RegionReader:
         class_probs: bool = False,
     ) -> None:
         self.inputs = RegionInputs(regions, dimension, multiple)
-        self.inputs.source.check(boxes=True, class_probs=class_probs)
+        self.inputs.require(boxes=True, class_probs=class_probs)
         self.annotated: Optional[RegionInputs] = None
         if annotated is not None and annotated.path:
             self.annotated = RegionInputs(RegionConfig(**vars(annotated)), dimension, multiple)
-            self.annotated.source.check(boxes=True)
+            self.annotated.require(boxes=True)
         self._class_probs = class_probs
         self._withheld = regions.picture == "withheld"
 

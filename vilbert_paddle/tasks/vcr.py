@@ -116,6 +116,10 @@ class VCRTask(VCRSplitTask, VilbertTask):
         return _WithAnswers(by_question, labels, file_name, answers=self._answers, both_labels=both)
 
     @classmethod
+    def for_examples(cls, config: Any) -> Any:
+        return replace(super().for_examples(config), annotated_regions=RegionSourceConfig())
+
+    @classmethod
     def with_saved_files(cls, config: Any, folder: Path) -> Any:
         """Read the saved vocabulary; scores are written, not combined with those of an answer model."""
         config = super().with_saved_files(config, folder)

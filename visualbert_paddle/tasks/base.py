@@ -8,13 +8,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import paddle
 
 from pyutils.compat import has_gpu
 from pyutils.config import setting
 from pyutils.data.features import RegionBatch
 from pyutils.data.features.inputs import RegionConfig, RegionInputs
-from pyutils.engine.evaluation import evaluating
 from pyutils.engine.run import RunConfig
 from pyutils.engine.split_task import SplitTask, vocabulary_size
 from pyutils.engine.task import Batch
@@ -50,6 +48,8 @@ class VisualBertTask(SplitTask):
     `dimension`: of the features on disk; default: the network's `visual_dim`.
     """
 
+    visual_input = "regions"
+
     def __init__(self, config: VisualBertRunConfig, dimension: int | None = None):
         tokenizer = load_tokenizer(config.tokenizer)
         words = vocabulary_size(config.model.vocab_size, tokenizer)
@@ -61,12 +61,12 @@ class VisualBertTask(SplitTask):
     def scores(self, batch: Batch) -> Any:
         """Scores of a batch, as the network gives them."""
 
-    def scores_of(self, record: Any) -> np.ndarray:
-        """Scores of one record outside a split, float32, without the batch axis."""
-        batch = self.collate([record], np.random.default_rng(0), False)
-        with evaluating(self.model):
-            scores = self.scores({name: paddle.to_tensor(value) for name, value in batch.items()})
-        return scores.astype("float32").numpy()[0]
+    @classmethod
+    def for_examples(cls, config: Any) -> Any:
+        return replace(config, regions=replace(config.regions, path="", picture="shown"))
+
+    def hold(self, images: Sequence[Any], names: Sequence[str]) -> list[str]:
+        return self.regions.hold(images, names)
 
     def text_arrays(self, texts: Sequence[TextSequence]) -> dict[str, np.ndarray]:
         """`input_ids`, `text_mask`, `token_type_ids`, each `[b, t]` int64."""
