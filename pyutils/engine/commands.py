@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Optional
 
@@ -115,6 +116,7 @@ class Package:
 
     def run_prediction(self, arguments: Optional[Sequence[str]]) -> None:
         """Predict as `arguments` say. Raises InputError for what the user can put right."""
+        from pyutils.engine.opening import recipe_config
         from pyutils.engine.predict import FLAGS, predict
 
         parser = standard_parser(
@@ -125,4 +127,6 @@ class Package:
             self.predict_about,
             without=("--seed", "--resume", "--evaluate", "--output_dir"),
         )
-        predict(parser.parse(arguments), self.task_named, self.load_parts().initialise, self.member)
+        parts = self.load_parts()
+        recipe = partial(recipe_config, self)
+        predict(parser.parse(arguments), self.task_named, parts.initialise, self.member, recipe)

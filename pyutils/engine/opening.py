@@ -13,6 +13,7 @@ from pyutils.config.loading import read_tree
 from pyutils.errors import InputError, nearest
 from pyutils.formats.atomic import PathLike
 from pyutils.packages import CHECKPOINTS, COMMANDS, announced
+from pyutils.weights import read, registry
 from pyutils.weights.checkpoint import CONFIG_FILE
 from pyutils.weights.places import resolve_weights
 from pyutils.weights.pretrained import with_fields
@@ -20,6 +21,8 @@ from pyutils.weights.pretrained import with_fields
 if TYPE_CHECKING:
     from pyutils.engine.commands import Package
     from pyutils.engine.split_task import SplitTask
+
+    Trained = tuple[type[SplitTask], Any]
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,12 @@ class OpenedCheckpoint:
         """
         config = self.task_class.for_examples(self.task_class.with_saved_files(self.config, self.file.parent))
         task = self.task_class(config)  # type: ignore[call-arg]
-        self.package.load_parts().initialise(task.model, str(self.file), [])
+        try:
+            self.package.load_parts().initialise(task.model, str(self.file), [])
+        except InputError as error:
+            raise InputError(
+                f"{self.file}: cannot be loaded as {task.name}; give a checkpoint of it\n{error}"
+            ) from error
         return task
 
 
@@ -60,32 +68,67 @@ def open_checkpoint(
     Raises:
         InputError: no such checkpoint; a checkpoint or a model that the pipeline is not for.
     """
-    file = resolve_weights(source)
+    file = open_weights(source)
     path = Path(config_path) if config_path else file.with_name(CONFIG_FILE)
     if config_path and not path.is_file():
         raise InputError(f"{path}: no such configuration")
-    named = str(read_tree(path).get("task") or "") if path.is_file() else ""
-    package = _package(named.partition("_")[0], file)
-    if named:
+    tree = read_tree(path) if path.is_file() else {}
+    named = str(tree.get("task") or published_task(source))
+    package = _package(named.partition("_")[0], source, file)
+    if tree.get("task"):
         task_class, config = _trained(package, path, named, member)
-        config = with_fields(config, settings or {}, "settings")
-        _check_pipeline(pipeline, task_class, package, str(source))
     else:
-        task_class = _task_for(pipeline, package, str(source))
-        config = with_fields(_recipe(package, task_class, file), settings or {}, "settings")
-    return OpenedCheckpoint(file, package, task_class, config)
+        task_class = package.task_named(named) if named else _task_for(pipeline, package, str(source))
+        whole = path.is_file() and not has_model_only(path)
+        config = load_config(task_class.config_class, path) if whole else recipe_config(package, task_class, file)
+    _check_pipeline(pipeline, task_class, package, str(source))
+    return OpenedCheckpoint(file, package, task_class, with_fields(config, settings or {}, "settings"))
 
 
-def _package(model: str, file: Path) -> Package:
-    """Return the package of a model, "albef", or else that whose tensors `file` has."""
+def open_weights(source: PathLike) -> Path:
+    """Return the weight file that `source` names; of a published checkpoint, download what it is used with, too."""
+    file = resolve_weights(source)
+    if not Path(source).exists() and registry.known_name(str(source)):
+        registry.download_files(str(source))
+    return file
+
+
+def published_task(source: PathLike) -> str:
+    """Return the task that a published checkpoint was fine-tuned for, "" for any other."""
+    known = registry.known_name(str(source))
+    return registry.find(known).task if known and not Path(source).exists() else ""
+
+
+def has_model_only(path: Path) -> bool:
+    """Return True for a configuration that `save_pretrained` wrote: the sizes of a model, and no task."""
+    return set(read_tree(path)) <= {"model"}
+
+
+def recipe_config(package: Package, task_class: type[SplitTask], file: Path) -> Any:
+    """Return the configuration of the task's recipe with the sizes of the weights in `file`.
+
+    Raises:
+        InputError: weights of another model.
+    """
+    tasks = package.load_parts().tasks
+    recipe = next(command.recipe for command in package.commands if tasks[command.script] is task_class)
+    config: Any = load_config(task_class.config_class, package.configs / recipe)
+    io = announced(CHECKPOINTS)[package.name].load().PRETRAINED
+    tensors, _ = io.read_tensors(file)
+    return replace(config, model=io.config_for(object, file, tensors))
+
+
+def _package(model: str, source: PathLike, file: Path) -> Package:
+    """Return the package of a model, "albef", or else that of a known name or of the tensors in `file`."""
     packages = announced(COMMANDS)
+    known = registry.known_name(str(source))
+    if model not in packages and known and not Path(source).exists():
+        model = registry.find(known).model
     return packages[model if model in packages else _model_of(file)].load()
 
 
 def _model_of(file: Path) -> str:
     """Return the name of the model whose tensors `file` has. Raises InputError for a file of none."""
-    from pyutils.weights import read
-
     tensors = read(file)
     for model, entry in announced(CHECKPOINTS).items():
         module = entry.load()
@@ -102,7 +145,7 @@ def _model_of(file: Path) -> str:
     )
 
 
-def _trained(package: Package, path: Path, named: str, member: str) -> tuple[type[SplitTask], Any]:
+def _trained(package: Package, path: Path, named: str, member: str) -> Trained:
     """Return task class and configuration of a checkpoint that our engine saved."""
     run = Run(path, extra={"member": member} if member else {})
     found = package.member(run, path) if package.member else None
@@ -129,13 +172,3 @@ def _task_for(pipeline: str, package: Package, source: str) -> type[SplitTask]:
         every = {name for task in package.load_parts().tasks.values() for name in task.pipelines}
         raise InputError(f"{source}: {package.name} has no task for pipeline {pipeline}: {nearest(pipeline, every)}")
     return tasks[0]
-
-
-def _recipe(package: Package, task_class: type[SplitTask], file: Path) -> Any:
-    """Return the configuration of the task's recipe, with the sizes that follow from the weights."""
-    tasks = package.load_parts().tasks
-    recipe = next(command.recipe for command in package.commands if tasks[command.script] is task_class)
-    config: Any = load_config(task_class.config_class, package.configs / recipe)
-    io = announced(CHECKPOINTS)[package.name].load().PRETRAINED
-    tensors, _ = io.read_tensors(file)
-    return replace(config, model=io.config_for(object, file, tensors))

@@ -7,7 +7,11 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import save_file
 
+from albef_paddle.checkpoints.weights import to_original
+from albef_paddle.commands import COMMANDS
+from albef_paddle.network.question_answering import AlbefForQuestionAnswering
 from albef_paddle.tasks.base import AlbefRunConfig, with_decay
 from albef_paddle.tasks.entailment import AlbefEntailment
 from albef_paddle.tasks.grounding import AlbefGrounding, AlbefGroundingConfig
@@ -20,6 +24,7 @@ from pyutils.engine.evaluation import predict_split
 from pyutils.engine.trainer import Trainer
 from pyutils.errors import InputError
 from pyutils.metrics.retrieval import Positives, ranks_of_candidates
+from pyutils.weights import registry
 
 
 @pytest.fixture
@@ -217,3 +222,80 @@ def test_a_pipeline_that_does_not_fit_is_named(vqa, task, extra, message):
 def test_an_unknown_name_is_named():
     with pytest.raises(InputError, match='albef-vqaa.*did you mean "albef-vqa"'):
         pipeline("visual-question-answering", "albef-vqaa")
+
+
+@pytest.fixture
+def published(vqa, tmp_path, monkeypatch):
+    """The VQA checkpoint as its authors would publish it, on a mirror, and the settings that its file cannot tell."""
+    folder, task = vqa
+    mirror = tmp_path / "mirror" / "toy-vqa"
+    mirror.mkdir(parents=True)
+    tensors = {name: tensor.numpy() for name, tensor in task.model.state_dict().items()}
+    save_file({name: np.ascontiguousarray(array) for name, array in to_original(tensors).items()}, mirror / "vqa.pth")
+    for path in task.checkpoint_files():
+        (mirror / path.name).write_bytes(path.read_bytes())
+    table = tmp_path / "registry.yaml"
+    table.write_text(
+        "toy-vqa:\n  about: a toy\n  model: albef\n  task: albef_vqa\n"
+        "  sources: [{url: 'https://huggingface.co/authors/toy/resolve/main/vqa.pth'}]\n"
+        "  files: [{url: 'https://x.invalid/vocab.txt'}, {url: 'https://x.invalid/answer_list.json'}]\n"
+    )
+    monkeypatch.setattr(registry, "TABLE", table)
+    monkeypatch.setattr(registry, "MODELS_HOME", tmp_path / "models")
+    monkeypatch.setenv(registry.OFFLINE, "1")
+    monkeypatch.setenv(registry.MIRRORS, str(tmp_path / "mirror"))
+    registry.forget()
+    yield {"model.text.num_heads": 2, "model.vision.num_heads": 2, "data.draft_margin": 2.0}
+    registry.forget()
+
+
+@pytest.mark.parametrize("name", ["toy-vqa", "authors/toy"])
+def test_a_published_name_comes_with_vocabulary_and_answers(vqa, published, tmp_path, capsys, name):
+    folder, task = vqa
+    file = files_of(task, task.records("val"))[0]
+    ask = pipeline("visual-question-answering", name, settings=published)
+    expected = pipeline("visual-question-answering", folder)(file, "is there a star?")
+    assert {path.name for path in (tmp_path / "models/toy-vqa").iterdir()} == {
+        "vqa.pth", "vocab.txt", "answer_list.json"
+    }  # fmt: skip
+    answer = ask(file, "is there a star?")
+    assert answer.label == expected.label and answer.probability == pytest.approx(expected.probability, abs=1e-4)
+    capsys.readouterr()
+    settings = [text for key, value in published.items() for text in ("--set", f"{key}={value}")]
+    example = ["--image", str(file), "--text", "is there a star?", "--top", "1"]
+    COMMANDS.run_prediction(["--checkpoint", name, *example, *settings])
+    assert f"| {expected.label}" in capsys.readouterr().err
+    with pytest.raises(InputError, match="task albef_vqa, which pipeline nlvr is not for"):
+        pipeline("nlvr", name, settings=published)
+
+
+def test_a_published_name_without_its_answers_says_where_they_belong(published, tmp_path):
+    (tmp_path / "mirror/toy-vqa/answer_list.json").unlink()
+    with pytest.raises(InputError, match="toy-vqa is used with answer_list.json.*models/toy-vqa/answer_list.json"):
+        pipeline("visual-question-answering", "toy-vqa", settings=published)
+
+
+def test_a_file_of_another_code_base_is_recognised(vqa, published, tmp_path):
+    folder, task = vqa
+    file = files_of(task, task.records("val"))[0]
+    weights = tmp_path / "mirror/toy-vqa/vqa.pth"
+    expected = pipeline("visual-question-answering", folder)(file, "is there a star?")
+    answer = pipeline("visual-question-answering", weights, settings=published)(file, "is there a star?")
+    assert answer.label == expected.label and answer.probability == pytest.approx(expected.probability, abs=1e-4)
+    with pytest.raises(InputError, match="(?s)vqa.pth: .*albef_ve.*classifier"):
+        pipeline("visual-entailment", weights, settings=published)
+    other = tmp_path / "other.safetensors"
+    save_file({"w": np.ones(3, np.float32)}, other)
+    with pytest.raises(InputError, match="other.safetensors: weights of none of albef, vilbert, visualbert"):
+        pipeline("visual-entailment", other)
+
+
+def test_a_saved_model_is_asked(vqa, tmp_path):
+    folder, task = vqa
+    file = files_of(task, task.records("val"))[0]
+    model = AlbefForQuestionAnswering.from_pretrained(folder)
+    model.save_pretrained(tmp_path / "saved")
+    answers = str(task.config.answer_list)
+    ask = pipeline("visual-question-answering", tmp_path / "saved", settings={"answer_list": answers})
+    expected = pipeline("visual-question-answering", folder)(file, "is there a star?")
+    assert ask(file, "is there a star?").label == expected.label
