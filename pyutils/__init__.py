@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 from pyutils import runtime
 
 if TYPE_CHECKING:
-    from pyutils.engine.pipeline import pipeline
+    from pyutils.interface import *  # noqa: F403
 
-__all__ = ["pipeline"]
+# The names of `interface`, here again so that importing pyutils does not import Paddle, which takes seconds.
+__all__ = ["Trainer", "load_config", "load_task", "pipeline"]  # noqa: F405
 
 runtime.prepare()
 
 
 def __getattr__(name: str) -> Any:
-    # Imported when it is used: it needs Paddle, which takes seconds to load.
-    if name == "pipeline":
-        from pyutils.engine.pipeline import pipeline
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from pyutils import interface
 
-        return pipeline
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(interface, name)

@@ -17,7 +17,7 @@ from albef_paddle.tasks.base import AlbefTask, softmax
 from pyutils.console import say
 from pyutils.data.images import as_rgb
 from pyutils.data.records import BoxXYXY
-from pyutils.engine.answers import Box, Boxes, Example, Match
+from pyutils.engine.answers import Box, Boxes, Example, Features, Match, feature_rows
 from pyutils.engine.evaluation import evaluating
 from pyutils.engine.run import check_output_dir
 from pyutils.engine.split_task import USUAL_TOP
@@ -76,7 +76,24 @@ class MatchingTask(AlbefTask):
         sizes = [self.images(False).size(key) for key in keys]
         return [_boxes(heat, size, example.object_boxes) for heat, size, example in zip(maps, sizes, examples)]
 
-    pipelines: ClassVar = {"image-text-matching": match, "grounding": locate}
+    def extract(self, examples: Sequence[Example], top: int = 1) -> list[Features]:
+        """Compute the unit ITC features of images and texts, and of both together the state at [CLS]."""
+        model, texts = self.model, [example.text for example in examples]
+        vectors: dict[str, np.ndarray] = {}
+        with evaluating(model):
+            if examples[0].images:
+                image_states = model.vision(self.pixels([example.images[0] for example in examples]))
+                vectors["image"] = unit_features(model.vision_projection, image_states).numpy()
+            if texts[0]:
+                ids, mask = self.captions(texts)
+                states = model.text.encode(ids, mask)
+                vectors["text_vector"] = unit_features(model.text_projection, states).numpy()
+            if len(vectors) == 2:
+                memories = model.text.memories(image_states)
+                vectors["joint"] = model.text.fuse(states, mask, memories, read_at=0)[:, 0].numpy()
+        return feature_rows(vectors)
+
+    pipelines: ClassVar = {"image-text-matching": match, "grounding": locate, "feature-extraction": extract}
 
     def draw(self, example: Mapping[str, Any], output: Path) -> Path:
         """Draw Grad-CAM of the sentence and, in mode itm, of each of its words, to `gradcam.png`."""

@@ -14,6 +14,7 @@ from PIL import Image
 from pyutils.data.given_images import opened_image
 from pyutils.data.records import BoxXYXY
 from pyutils.engine.task import Rows
+from pyutils.errors import InputError
 from pyutils.visualize.answers import draw_answer
 
 Words = Union[str, Sequence[Any]]
@@ -228,6 +229,17 @@ class Features(Answer):
 
     def values(self) -> dict[str, Any]:
         return {name: vector.tolist() for name, vector in self._vectors().items()}
+
+
+def feature_rows(vectors: Mapping[str, np.ndarray]) -> list[Features]:
+    """Make one `Features` per row of `vectors`, `[b, size]` each."""
+    return [Features(**dict(zip(vectors, row))) for row in zip(*vectors.values())]
+
+
+def both_given(examples: Sequence[Example]) -> None:
+    """Raise InputError for an example without image or text, for a model that encodes both together."""
+    if not all(example.images and example.text for example in examples):
+        raise InputError("feature-extraction: this model encodes image and text together; give both")
 
 
 def _pixels(image: Any) -> Image.Image:

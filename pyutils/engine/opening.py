@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
 
-from pyutils.config import load_config
+from pyutils.config import Override, load_config
 from pyutils.config.command_line import Run
 from pyutils.config.loading import read_tree
 from pyutils.errors import InputError, nearest
@@ -83,6 +83,35 @@ def open_checkpoint(
         config = load_config(task_class.config_class, path) if whole else recipe_config(package, task_class, file)
     _check_pipeline(pipeline, task_class, package, str(source))
     return OpenedCheckpoint(file, package, task_class, with_fields(config, settings or {}, "settings"))
+
+
+def load_task(config_path: PathLike, overrides: Sequence[str] = ()) -> SplitTask:
+    """Build the task of a configuration file, to be trained by `Trainer(task, task.config.train, folder).run()`.
+
+    As its training script does it: parameter groups of the recipe, seed, initial weights.
+
+    Args:
+        config_path: a YAML file with `task`. overrides: "key=value", as for `--set`.
+
+    Raises:
+        InputError: a wrong configuration, missing data, or initial weights that do not fit.
+    """
+    from pyutils.engine.determinism import seed_initial
+    from pyutils.engine.run import load_start
+
+    path, packages = Path(config_path), announced(COMMANDS)
+    named = str(read_tree(path).get("task") or "")
+    if named.partition("_")[0] not in packages:
+        raise InputError(f"{path}: expected `task`, such as albef_vqa, found {named!r}; take a recipe of configs/")
+    package = packages[named.partition("_")[0]].load()
+    overridden = tuple(Override.parse(text) for text in overrides)
+    parts, task_class = package.load_parts(), package.task_named(named)
+    command = next(command for command in package.commands if parts.tasks[command.script] is task_class)
+    config = package.configure(Run(path, overridden), command, task_class.config_class)
+    seed_initial(config.train.seed)
+    task = task_class(config)  # type: ignore[call-arg]
+    load_start(task, config, parts.initialise, parts.start)
+    return task
 
 
 def open_weights(source: PathLike) -> Path:

@@ -41,11 +41,14 @@ class Pipeline(ABC):
     def __init__(self, task: SplitTask, visuals: Visuals, batch_size: int) -> None:
         self.task, self.visuals, self.batch_size = task, visuals, batch_size
 
-    def _answers(self, images: Sequence[tuple[Any, ...]], examples: Sequence[Example], top: int) -> list[Any]:
+    def _answers(
+        self, images: Sequence[tuple[Any, ...]], examples: Sequence[Example], top: int, with_text: bool = True
+    ) -> list[Any]:
         """Answer `examples`, each about its own `images`, in batches; checks everything before the first batch."""
         if top < 1:
             raise InputError(f"top: expected 1 or more, found {top}")
-        _check_texts([example.text or example.question for example in examples])
+        if with_text:
+            _check_texts([example.text or example.question for example in examples])
         given = [tuple(self.visuals.given(image) for image in own) for own in images]
         answer: Any = self.task.pipelines[self.name]
         answers: list[Answer] = []
@@ -70,18 +73,20 @@ def _check_texts(texts: Sequence[Words]) -> None:
             raise InputError(f"text {number}: {text!r} has no letter or digit; write a sentence or a question")
 
 
+def _as_list(values: Any) -> tuple[list[Any], bool]:
+    """Return one or several values as a list, and whether they were several."""
+    found = listed(values)
+    return ([values], False) if found is None else (found, True)
+
+
 def _paired(first: Any, second: Any, kinds: tuple[str, str]) -> tuple[list[Any], list[Any], bool]:
     """Return two arguments as lists of one length, and whether either was a list."""
-    one, other = listed(first), listed(second)
-    several = one is not None or other is not None
-    left, right = one if one is not None else [first], other if other is not None else [second]
-    if one is None:
-        left = left * len(right)
-    if other is None:
-        right = right * len(left)
+    (left, several_left), (right, several_right) = _as_list(first), _as_list(second)
+    left = left if several_left else left * len(right)
+    right = right if several_right else right * len(left)
     if len(left) != len(right):
         raise InputError(f"{len(left)} {kinds[0]} and {len(right)} {kinds[1]}: give one for each, or a single one")
-    return left, right, several
+    return left, right, several_left or several_right
 
 
 class _OneImage(Pipeline):
@@ -155,6 +160,10 @@ class Grounding(_OneImage):
         boxes = tuple(tuple(float(edge) for edge in box) for box in boxes)
         if any(len(box) != 4 or box[0] >= box[2] or box[1] >= box[3] for box in boxes):
             raise InputError("boxes: expected left, top, right, bottom in pixels for each box")
+        if boxes and self.task.visual_input == "regions":
+            raise InputError("boxes: this model chooses among its regions; leave boxes out")
+        if phrase and "phrase" not in self.task.example_flags:
+            raise InputError(f"phrase: {self.task.name} locates the whole expression; leave phrase out")
         return self._ask(image, expression, top, phrase=phrase, object_boxes=boxes)
 
 
@@ -181,6 +190,27 @@ class VisualCommonsense(Pipeline):
         return self._answers([(image,)], [asked], len(choices) or 1)[0]
 
 
+class FeatureExtraction(Pipeline):
+    """Computes feature vectors of images, texts or both together."""
+
+    name = "feature-extraction"
+
+    def __call__(self, image: Any = None, text: Any = None) -> Any:
+        """Return `Features`, or a list of them. Some models need image and text."""
+        if image is None and text is None:
+            raise InputError("feature-extraction: give an image, a text, or both")
+        if image is None or text is None:
+            given = text if image is None else image
+            values, several = _as_list(given)
+            examples = [Example(text=value if image is None else "") for value in values]
+            about = [() if image is None else (value,) for value in values]
+            answers = self._answers(about, examples, 1, with_text=text is not None)
+        else:
+            images, texts, several = _paired(image, text, ("images", "texts"))
+            answers = self._answers([(each,) for each in images], [Example(text=each) for each in texts], 1)
+        return answers if several else answers[0]
+
+
 class Retrieval(Pipeline):
     """Finds images for a text in a gallery, and texts for an image."""
 
@@ -204,7 +234,7 @@ class Retrieval(Pipeline):
             self.index(gallery)
         if self._gallery is None:
             raise InputError("retrieval: no gallery; give a folder or a list of images, or call index() before")
-        several, texts = listed(text) is not None, listed(text) or [text]
+        texts, several = _as_list(text)
         _check_texts(texts)
         scores = self._gallery.scores(texts)
         rankings = [_ranking(self._items, own, top, text=each) for own, each in zip(scores, texts)]
@@ -212,7 +242,7 @@ class Retrieval(Pipeline):
 
     def texts(self, image: Any, texts: Sequence[str], top: int = USUAL_TOP) -> Any:
         """Return the `top` of `texts` for an image as `Ranking`, or a list of them for a list of images."""
-        several, images = listed(image) is not None, listed(image) or [image]
+        images, several = _as_list(image)
         texts = list(texts)
         _check_texts(texts)
         gallery = self._open(images)
@@ -259,6 +289,7 @@ PIPELINES: dict[str, type[Pipeline]] = {
         NLVR,
         Grounding,
         VisualCommonsense,
+        FeatureExtraction,
     )
 }
 

@@ -7,6 +7,7 @@ the field.
 from __future__ import annotations
 
 import json
+import tempfile
 import textwrap
 from collections.abc import Iterable, Mapping
 from functools import reduce
@@ -21,7 +22,10 @@ from pyutils.config.loading import parse_config
 from pyutils.errors import InputError, nearest
 from pyutils.formats.atomic import PathLike, check_replaceable
 from pyutils.formats.yaml_text import dump_yaml, parse_yaml
+from pyutils.text.tokenizer import WordPiece, load_tokenizer
+from pyutils.weights import registry
 from pyutils.weights.checkpoint import CONFIG_FILE, METRICS_FILE, save_checkpoint
+from pyutils.weights.hubs import upload_folder
 from pyutils.weights.loading import load_arrays
 from pyutils.weights.places import WEIGHT_FILES, resolve_weights
 
@@ -36,13 +40,15 @@ class PretrainedIO:
 
     config_class: a dataclass. other_heads: regular expressions of names in a file that a model may lack. unchecked:
     fields that do not follow from shapes for certain, or that may differ from the file's. build_arguments:
-    keywords of `from_pretrained` that are arguments of `build`, not fields of the configuration.
+    keywords of `from_pretrained` that are arguments of `build`, not fields of the configuration. tokenizer_options: of
+    `WordPiece`.
     """
 
     config_class: ClassVar[type]
     other_heads: ClassVar[tuple[str, ...]] = ()
     unchecked: ClassVar[tuple[str, ...]] = ()
     build_arguments: ClassVar[tuple[str, ...]] = ()
+    tokenizer_options: ClassVar[Mapping[str, bool]] = {}
 
     def read_tensors(self, file: Path) -> tuple[dict[str, np.ndarray], list[str]]:
         """Hook: tensors of a weight file under our names, and regular expressions of names that it may lack."""
@@ -75,7 +81,28 @@ class PretrainedIO:
         model.eval()
         if file.with_name(_VOCABULARY).is_file():
             model.vocabulary = file.with_name(_VOCABULARY)
+        if not Path(source).exists():
+            model.published = registry.known_name(str(source)) or ""
         return model
+
+    def tokenizer_of(self, model: Any) -> WordPiece:
+        """`tokenizer` of `model`."""
+        if model.vocabulary is None and model.published:
+            registry.download_files(model.published)
+            model.vocabulary = registry.find(model.published).folder / _VOCABULARY
+        if model.vocabulary is None:
+            raise InputError("no vocab.txt came with the weights; set model.vocabulary to the path of theirs")
+        tokenizer = load_tokenizer(model.vocabulary, **self.tokenizer_options)
+        words = next(size for name, size in self.sizes(type(model), _arrays(model)).items() if _is_vocabulary(name))
+        if tokenizer.vocab_size > words:
+            raise InputError(f"{model.vocabulary}: {tokenizer.vocab_size} pieces, but the model has {words} words")
+        return tokenizer
+
+    def push(self, model: Any, repository: str, private: bool, **options: Any) -> str:
+        """`push_to_hub` of `model`."""
+        with tempfile.TemporaryDirectory() as folder:
+            model.save_pretrained(Path(folder) / "model", **options)
+            return upload_folder(Path(folder) / "model", repository, private)
 
     def save(self, model: Any, folder: PathLike, vocabulary: PathLike | None, weights_format: str) -> None:
         """`save_pretrained` of `model`."""
@@ -86,7 +113,7 @@ class PretrainedIO:
             raise InputError(f"{files[0]}: no such vocabulary; give the vocab.txt that the model was trained with")
         known = (CONFIG_FILE, METRICS_FILE, _VOCABULARY, *(path.name for path in files))
         check_replaceable(folder, WEIGHT_FILES, known, "a checkpoint")
-        text = "model:\n" + textwrap.indent(to_yaml(model.own_config()), "  ")
+        text = "model:\n" + textwrap.indent(to_yaml(model.config), "  ")
         save_checkpoint(folder, model, text, files, weights_format=weights_format)
 
     def config_for(self, model_class: type, file: Path, tensors: Arrays) -> Any:
@@ -98,7 +125,7 @@ class PretrainedIO:
             return with_fields(self.config_class(), sizes, str(file))
         config = self._read_config(path)
         # 0 leaves the size of the vocabulary to vocab.txt.
-        open_fields = [name for name in sizes if name.rpartition(".")[2] == "vocab_size" and not _field(config, name)]
+        open_fields = [name for name in sizes if _is_vocabulary(name) and not _field(config, name)]
         config = with_fields(config, {name: sizes[name] for name in open_fields}, str(path))
         for field, found in sizes.items():
             written = _field(config, field)
@@ -119,6 +146,15 @@ class PretrainedIO:
             raise InputError(f"{path}: expected a mapping of settings, found {type(values).__name__}")
         fields = values.get("model", values) if path.name == CONFIG_FILE else self.from_foreign(values)
         return parse_config(self.config_class, yaml.safe_dump(fields), str(path))
+
+
+def _is_vocabulary(field: str) -> bool:
+    return field.rpartition(".")[2] == "vocab_size"
+
+
+def _arrays(model: Any) -> Arrays:
+    """Return the tensors of a model by name; `sizes` reads their shapes only."""
+    return model.state_dict()
 
 
 def _field(config: Any, name: str) -> Any:

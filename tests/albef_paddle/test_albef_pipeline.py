@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import sys
+import types
+from pathlib import Path
 
 import numpy as np
+import paddle
 import pytest
 from PIL import Image
 from safetensors.numpy import save_file
@@ -167,6 +171,8 @@ def test_an_expression_is_located(trained):
     chosen = find(files[0], texts[0], boxes=boxes)
     assert sorted(entry.region for entry in chosen.boxes) == [0, 1]
     assert chosen.boxes[0].score >= chosen.boxes[1].score
+    with pytest.raises(InputError, match="phrase: albef_grounding"):
+        find(files[0], texts[0], phrase="star")
     with pytest.raises(InputError, match="left, top, right, bottom"):
         find(files[0], texts[0], boxes=[(5, 5, 1, 9)])
 
@@ -299,3 +305,71 @@ def test_a_saved_model_is_asked(vqa, tmp_path):
     ask = pipeline("visual-question-answering", tmp_path / "saved", settings={"answer_list": answers})
     expected = pipeline("visual-question-answering", folder)(file, "is there a star?")
     assert ask(file, "is there a star?").label == expected.label
+
+
+def test_features_compare_as_matching_does(retrieval):
+    folder, task = retrieval
+    records = list(task.records("val"))[:3]
+    files, texts = files_of(task, records), [record.captions[0] for record in records]
+    extract = pipeline("feature-extraction", folder)
+    images, words, both = extract(image=files), extract(text=texts), extract(files, texts)
+    matches = pipeline("image-text-matching", folder)(files, texts)
+    for image, text, joint, match in zip(images, words, both, matches):
+        assert float(image.image @ text.text_vector) == pytest.approx(match.similarity, abs=1e-5)
+        assert np.linalg.norm(image.image) == pytest.approx(1, abs=1e-5) and image.joint is None
+        np.testing.assert_allclose(joint.image, image.image, atol=1e-5)
+        logits = task.model.matching(paddle.to_tensor(joint.joint[None])).numpy()
+        assert logits[0, 1] == pytest.approx(match.score, abs=1e-4)
+    assert extract(text="a star").to_dict().keys() == {"text", "text_vector"}
+    with pytest.raises(InputError, match="give an image, a text, or both"):
+        extract()
+
+
+def test_the_tokenizer_travels_with_the_model(vqa, tmp_path):
+    folder, task = vqa
+    model = AlbefForQuestionAnswering.from_pretrained(folder)
+    assert model.config == AlbefForQuestionAnswering.from_pretrained(folder).config
+    assert model.tokenizer.encode("a [MASK] star") == task.tokenizer.encode("a [MASK] star")
+    model.save_pretrained(tmp_path / "saved")
+    again = AlbefForQuestionAnswering.from_pretrained(tmp_path / "saved")
+    assert again.tokenizer.path == tmp_path / "saved" / "vocab.txt"
+    again.vocabulary.write_text(again.vocabulary.read_text() + "onemore\ntwomore\n")
+    with pytest.raises(InputError, match=r"saved/vocab.txt: \d+ pieces, but the model has \d+"):
+        _ = again.tokenizer
+    again.vocabulary = None
+    with pytest.raises(InputError, match="no vocab.txt"):
+        _ = again.tokenizer
+
+
+def test_the_tokenizer_of_a_published_name_is_downloaded(published, vqa):
+    changes = {name: value for name, value in published.items() if name.startswith("model.")}
+    model = AlbefForQuestionAnswering.from_pretrained(
+        "toy-vqa", **{name.partition(".")[2]: value for name, value in changes.items()}
+    )
+    assert model.tokenizer.encode("a star") == vqa[1].tokenizer.encode("a star")
+
+
+def test_a_model_is_uploaded_as_it_is_saved(vqa, tmp_path, monkeypatch):
+    """A stand-in for huggingface_hub."""
+    uploaded = {}
+
+    class HfApi:
+        def create_repo(self, name, private, exist_ok):
+            uploaded["private"] = private
+
+        def upload_folder(self, repo_id, folder_path):
+            if repo_id == "x/denied":
+                raise OSError("401")
+            uploaded[repo_id] = sorted(path.name for path in Path(folder_path).iterdir())
+
+    hub = types.ModuleType("huggingface_hub")
+    hub.HfApi = HfApi
+    monkeypatch.setitem(sys.modules, "huggingface_hub", hub)
+    model = AlbefForQuestionAnswering.from_pretrained(vqa[0])
+    assert model.push_to_hub("x/toy", private=True).endswith("/x/toy")
+    assert uploaded["private"] and {"config.yaml", "model.safetensors", "vocab.txt"} <= set(uploaded["x/toy"])
+    with pytest.raises(InputError, match="x/denied: not uploaded .401."):
+        model.push_to_hub("x/denied")
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(InputError, match="x/toy: .*pip install huggingface_hub"):
+        model.push_to_hub("x/toy")

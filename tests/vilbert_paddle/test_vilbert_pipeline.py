@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import paddle
 import pytest
 from PIL import Image
 
@@ -12,7 +13,7 @@ from pyutils import pipeline
 from pyutils.config import load_config
 from pyutils.config.command_line import Run
 from pyutils.data.features import open_regions
-from pyutils.engine.evaluation import predict_split
+from pyutils.engine.evaluation import evaluating, predict_split
 from pyutils.engine.run import run_task
 from pyutils.errors import InputError
 from pyutils.metrics.retrieval import Positives, ranks_of_candidates
@@ -73,6 +74,9 @@ def test_expressions_equal_their_split(trained):
     boxes = task.reader.read([records[0].image], keep_boxes=True).boxes[0]
     np.testing.assert_allclose(answers[0].box, boxes[answers[0].boxes[0].region])
     assert len(answers[0].boxes) == 3
+    for extra, message in (({"boxes": [(0, 0, 5, 5)]}, "boxes: "), ({"phrase": "star"}, "phrase: vilbert_refer")):
+        with pytest.raises(InputError, match=message):
+            find(records[0].image, records[0].expression, **extra)
 
 
 @pytest.mark.parametrize("head", ["match", "alignment"])
@@ -186,3 +190,16 @@ def test_bad_input_is_named(trained, world, tmp_path):
     for regions, message in ((tmp_path / "none.lmdb", "none.lmdb does not exist"), (3, "a int is no source")):
         with pytest.raises(InputError, match=message):
             pipeline("visual-question-answering", folder, regions=regions)
+
+
+def test_features_are_what_the_head_reads(trained):
+    """The joint vector through the classifier gives the answer's score."""
+    folder, task = trained("vqa")
+    records = list(task.records("val"))[:3]
+    extract = pipeline("feature-extraction", folder, regions=task.reader.inputs.source)
+    found = extract([record.image for record in records], [record.question for record in records])
+    joint = paddle.to_tensor(np.stack([features.joint for features in found]))
+    with evaluating(task.model):
+        scores = task.model.heads["vqa"](joint).numpy()
+    np.testing.assert_allclose(scores, task.scores_of(records), atol=1e-4)
+    np.testing.assert_allclose(found[0].joint, found[0].image * found[0].text_vector, atol=1e-6)

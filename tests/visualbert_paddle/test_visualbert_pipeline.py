@@ -108,3 +108,15 @@ def test_a_question_of_commonsense_equals_its_split(trained, mode):
     if mode == "qa_r":
         with pytest.raises(InputError, match="QA→R"):
             choose(record.image, words(record.question), [words(o) for o in options], objects=objects)
+
+
+def test_features_of_a_question_and_its_image(trained, vqa_config):
+    folder, task = trained(VisualBertVQA, vqa_config("train.max_steps=1"))
+    records, extract = list(task.records("val"))[:3], pipeline("feature-extraction", folder, task.regions.source)
+    found = extract([record.image for record in records], [record.question for record in records])
+    alone = extract(records[0].image, records[0].question)
+    np.testing.assert_allclose(found[0].joint, alone.joint, atol=1e-5)
+    assert alone.joint.shape == (16,) and alone.image is None
+    assert np.abs(found[1].joint - alone.joint).max() > 1e-3
+    with pytest.raises(InputError, match="give both"):
+        extract(records[0].image)

@@ -15,6 +15,8 @@ from pyutils.config import setting
 from pyutils.config.checks import at_least
 from pyutils.data.features.inputs import RegionConfig, RegionSourceConfig
 from pyutils.data.table import RecordTable
+from pyutils.engine.answers import Example, Features, both_given, feature_rows
+from pyutils.engine.evaluation import evaluating
 from pyutils.engine.run import RunConfig
 from pyutils.engine.split_task import SplitTask, vocabulary_size
 from pyutils.engine.task import Batch
@@ -22,9 +24,10 @@ from pyutils.errors import InputError, nearest
 from pyutils.layers.dropout import Dropout
 from pyutils.text.tokenizer import load_tokenizer
 from vilbert_paddle.config import VilbertConfig
-from vilbert_paddle.data.regions import RegionReader
+from vilbert_paddle.data.regions import RegionReader, region_arrays
+from vilbert_paddle.data.texts import text_batch
 from vilbert_paddle.network.heads import HEAD_DROPOUT, VilbertForTasks
-from vilbert_paddle.network.objectives import OBJECTIVES, network_inputs
+from vilbert_paddle.network.objectives import OBJECTIVES, REGION_INPUTS, TEXT_INPUTS, network_inputs
 from vilbert_paddle.tasks.parameter_groups import NEW_HEAD_LR, DecayRule, HeadRates, with_groups
 
 FEWEST_TOKENS = 3  # [CLS], a word, [SEP]
@@ -120,6 +123,26 @@ class VilbertTask(SplitTask):
 
     def hold(self, images: Sequence[Any], names: Sequence[str]) -> list[str]:
         return self.reader.inputs.hold(images, names)
+
+    def extract(self, examples: Sequence[Example], top: int = 1) -> list[Features]:
+        """Compute the pooled vectors of text and regions, which have read each other, and their joint vector."""
+        both_given(examples)
+        texts = text_batch(self.tokenizer, [each.text for each in examples], self.config.max_text, self.multiple)
+        arrays = {**self.with_task(texts), **region_arrays(self.reader.read([each.images[0] for each in examples]))}
+        batch = {name: paddle.to_tensor(value) for name, value in arrays.items()}
+        encoder = self.model.encoder
+        with evaluating(self.model):
+            words = encoder.begin_text(**{name: batch[name] for name in TEXT_INPUTS if name in batch})
+            boxes = encoder.begin_regions(**{name: batch[name] for name in REGION_INPUTS}, words=words)
+            found = encoder.co_attend(words, boxes, "first", "first")
+            vectors = {
+                "image": encoder.region_pooler(found.regions),
+                "text_vector": encoder.text_pooler(found.text),
+                "joint": encoder.pooled(found.text, found.regions),
+            }
+        return feature_rows({name: vector.numpy() for name, vector in vectors.items()})
+
+    pipelines: ClassVar[Mapping[str, Any]] = {"feature-extraction": extract}
 
     def loss(self, batch: Batch) -> tuple[paddle.Tensor, dict[str, paddle.Tensor]]:
         """The objective's loss; nothing else is logged."""

@@ -72,4 +72,4 @@ class EntailmentTask(VilbertTask):
         records = [EntailmentRecord(example.images[0], example.text, None, "0") for example in examples]
         return [ranked_choices(ENTAILMENT_CLASSES, own, "class") for own in sigmoid(self.scores_of(records))]
 
-    pipelines = {"visual-entailment": classify}
+    pipelines = {"visual-entailment": classify, **VilbertTask.pipelines}

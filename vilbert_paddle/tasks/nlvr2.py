@@ -62,4 +62,4 @@ class NLVR2Task(VilbertTask):
         ]
         return [ranked_choices(("False", "True"), own, "verdict") for own in sigmoid(self.scores_of(records))]
 
-    pipelines = {"nlvr": judge}
+    pipelines = {"nlvr": judge, **VilbertTask.pipelines}

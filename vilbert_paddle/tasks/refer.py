@@ -127,7 +127,7 @@ class ReferTask(VilbertTask):
             answers.append(Boxes(boxes=tuple(Box(tuple(boxes[n]), float(own[n]), n) for n in order)))
         return answers
 
-    pipelines = {"grounding": locate}
+    pipelines = {"grounding": locate, **VilbertTask.pipelines}
 
     def state_dict(self) -> State:
         """The sums of the current epoch."""

@@ -140,7 +140,7 @@ class RetrievalTask(VilbertTask):
         section = self.config.retrieval
         return SearchGallery(PairScorer(self, section.head), self.model, chunks, section.text_block)
 
-    pipelines = {"image-text-matching": match, "retrieval": open_gallery}
+    pipelines = {"image-text-matching": match, "retrieval": open_gallery, **VilbertTask.pipelines}
 
 
 def _check_index(hard: HardNegatives, images: np.ndarray, path: str) -> None:

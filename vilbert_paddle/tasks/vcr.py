@@ -56,6 +56,7 @@ class VCRTask(VCRSplitTask, VilbertTask):
     best_metric = "accuracy"
     objective = "choice"
     config_class = VCRRunConfig
+    pipelines = {**VCRSplitTask.pipelines, **VilbertTask.pipelines}
 
     def __init__(self, config: VCRRunConfig, model: nn.Layer | None = None):
         super().__init__(config, annotated=config.annotated_regions, model=model)

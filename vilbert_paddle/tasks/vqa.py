@@ -81,7 +81,7 @@ class VQATask(VilbertTask):
             scores[:, self.answers.unknown] = -np.inf
         return [ranked_choices(self.answers, own, top=top) for own in sigmoid(scores)]
 
-    pipelines = {"visual-question-answering": answer_questions}
+    pipelines = {"visual-question-answering": answer_questions, **VilbertTask.pipelines}
 
     @classmethod
     def with_saved_files(cls, config: Any, folder: Path) -> Any:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
+import paddle
 
 from pyutils.compat import has_gpu
 from pyutils.config import setting
 from pyutils.data.features import RegionBatch
 from pyutils.data.features.inputs import RegionConfig, RegionInputs
+from pyutils.engine.answers import Example, Features, both_given, feature_rows
+from pyutils.engine.evaluation import evaluating
 from pyutils.engine.run import RunConfig
 from pyutils.engine.split_task import SplitTask, vocabulary_size
 from pyutils.engine.task import Batch
@@ -67,6 +70,20 @@ class VisualBertTask(SplitTask):
 
     def hold(self, images: Sequence[Any], names: Sequence[str]) -> list[str]:
         return self.regions.hold(images, names)
+
+    def extract(self, examples: Sequence[Example], top: int = 1) -> list[Features]:
+        """Compute the state at [CLS] of text and regions together."""
+        both_given(examples)
+        words = self.tokenizer.encode_batch([example.text for example in examples])
+        texts = [sequences.single(self.tokenizer, ids, self.config.max_text) for ids in words]
+        regions = self.regions.read([example.images[0] for example in examples])
+        arrays = {**self.text_arrays(texts), **self.arrays_of(regions)}
+        with evaluating(self.model):
+            inputs = {name: paddle.to_tensor(value) for name, value in arrays.items()}
+            states = self.model.encoder(read_at=0, **inputs).states
+        return feature_rows({"joint": states[:, 0].numpy()})
+
+    pipelines: ClassVar[Mapping[str, Any]] = {"feature-extraction": extract}
 
     def text_arrays(self, texts: Sequence[TextSequence]) -> dict[str, np.ndarray]:
         """`input_ids`, `text_mask`, `token_type_ids`, each `[b, t]` int64."""

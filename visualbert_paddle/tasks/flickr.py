@@ -164,7 +164,7 @@ class VisualBertFlickr(VisualBertTask):
             answers.append(Boxes(boxes=best, score_name="probability"))
         return answers
 
-    pipelines = {"grounding": locate}
+    pipelines = {"grounding": locate, **VisualBertTask.pipelines}
 
 
 def _marked(example: Example) -> PhraseRecord:

@@ -80,7 +80,7 @@ class VisualBertNLVR2(VisualBertTask):
         records = [PairRecord("", example.images[0], example.images[1], example.text, None) for example in examples]
         return [ranked_choices(("False", "True"), own, "verdict") for own in softmax(self.scores_of(records))]
 
-    pipelines = {"nlvr": judge}
+    pipelines = {"nlvr": judge, **VisualBertTask.pipelines}
 
 
 def label_of(record: PairRecord) -> int:

@@ -51,6 +51,7 @@ class VisualBertVCR(VCRSplitTask, VisualBertTask):
     name = "visualbert_vcr"
     best_metric = "accuracy"
     config_class = VisualBertVCRConfig
+    pipelines = {**VCRSplitTask.pipelines, **VisualBertTask.pipelines}
     example_flags = ("annot_id",)
     predict_flags = ("of_split", "rationale_checkpoint")
 

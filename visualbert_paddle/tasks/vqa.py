@@ -132,7 +132,7 @@ class VisualBertVQA(VisualBertTask):
         shares = np.where(np.isneginf(scores), scores, softmax(scores))
         return [ranked_choices(self.answers, own, top=top) for own in shares]
 
-    pipelines = {"visual-question-answering": answer_questions}
+    pipelines = {"visual-question-answering": answer_questions, **VisualBertTask.pipelines}
 
     @classmethod
     def with_saved_files(cls, config: Any, folder: Path) -> Any:
