@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import json
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +14,16 @@ from pyutils.engine.run import run_task
 from pyutils.errors import InputError
 from visualbert_paddle.checkpoints.weights import load_initial
 from visualbert_paddle.tasks.vqa import VisualBertVQA
+
+
+def test_the_example_of_the_documentation_runs(vqa_yaml, tmp_path, capsys):
+    page = (Path(__file__).resolve().parents[2] / "docs/python.md").read_text(encoding="utf-8")
+    example = page.partition("## Training\n```python\n")[2].partition("```")[0]
+    assert 5 < len([line for line in example.splitlines() if line]) <= 10
+    example = example.replace("configs/visualbert/vqa2.yaml", str(vqa_yaml)).replace("epochs=3", "max_steps=2")
+    exec(compile(example, "docs/python.md", "exec"), {})
+    accuracy, answer = capsys.readouterr().out.splitlines()
+    assert float(accuracy) >= 0 and len(ast.literal_eval(answer)["choices"]) == 3
 
 
 def test_training_from_python_equals_the_script(vqa_yaml, vqa_config, tmp_path):
