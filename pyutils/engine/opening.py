@@ -144,7 +144,7 @@ def recipe_config(package: Package, task_class: type[SplitTask], file: Path) -> 
     config: Any = load_config(task_class.config_class, package.configs / recipe)
     io = announced(CHECKPOINTS)[package.name].load().PRETRAINED
     tensors, _ = io.read_tensors(file)
-    return replace(config, model=io.config_for(object, file, tensors))
+    return replace(config, model=io.config_for(object, file, tensors, config.model))
 
 
 def _package(model: str, source: PathLike, file: Path) -> Package:

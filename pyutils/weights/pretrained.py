@@ -116,13 +116,13 @@ class PretrainedIO:
         text = "model:\n" + textwrap.indent(to_yaml(model.config), "  ")
         save_checkpoint(folder, model, text, files, weights_format=weights_format)
 
-    def config_for(self, model_class: type, file: Path, tensors: Arrays) -> Any:
-        """Return the configuration beside `file`, checked against its `tensors`; without one, what follows from their
-        shapes. Raises InputError for a field that does not fit."""
+    def config_for(self, model_class: type, file: Path, tensors: Arrays, base: Any = None) -> Any:
+        """Return the configuration beside `file`, checked against its `tensors`; without one, `base` (None: defaults) with
+        what follows from their shapes. Raises InputError for a field that does not fit."""
         sizes = self.sizes(model_class, tensors)
         path = next((path for path in map(file.with_name, (CONFIG_FILE, *_JSON)) if path.is_file()), None)
         if path is None:
-            return with_fields(self.config_class(), sizes, str(file))
+            return with_fields(base or self.config_class(), sizes, str(file))
         config = self._read_config(path)
         # 0 leaves the size of the vocabulary to vocab.txt.
         open_fields = [name for name in sizes if _is_vocabulary(name) and not _field(config, name)]

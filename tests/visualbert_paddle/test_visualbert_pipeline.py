@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from pyutils import pipeline
 from pyutils.config import load_config
@@ -16,7 +17,7 @@ from pyutils.errors import InputError
 from pyutils.weights.checkpoint import load_weights
 from tests.visualbert_paddle import test_visualbert_flickr, test_visualbert_nlvr2, test_visualbert_vcr
 from tests.visualbert_paddle.support import DIMENSION, tiny_yaml
-from visualbert_paddle.checkpoints.weights import load_initial
+from visualbert_paddle.checkpoints.weights import load_initial, to_names
 from visualbert_paddle.tasks.flickr import BOX_NUMBERS, VisualBertFlickr
 from visualbert_paddle.tasks.nlvr2 import VisualBertNLVR2
 from visualbert_paddle.tasks.vcr import VisualBertVCR
@@ -120,3 +121,25 @@ def test_features_of_a_question_and_its_image(trained, vqa_config):
     assert np.abs(found[1].joint - alone.joint).max() > 1e-3
     with pytest.raises(InputError, match="give both"):
         extract(records[0].image)
+
+
+@pytest.mark.parametrize("names", ["huggingface", "authors", "paddlenlp"])
+def test_files_of_other_code_bases_answer_alike(trained, vqa_config, tmp_path, names):
+    folder, task = trained(VisualBertVQA, vqa_config("train.max_steps=1", "model.region_token_type=1"))
+    tensors = {name: tensor.numpy() for name, tensor in task.model.state_dict().items()}
+    file = tmp_path / "theirs" / "pytorch_model.bin"
+    file.parent.mkdir()
+    theirs = {name: np.ascontiguousarray(array) for name, array in to_names(tensors, names).items()}
+    save_file(theirs, file)
+    (file.parent / "vocab.txt").write_bytes(task.tokenizer.path.read_bytes())
+    (file.parent / "answers_vqa.txt").write_text("\n".join(task.answers.answers) + "\n")
+    settings = {"model.num_heads": 2, "model.region_token_type": 1, "max_text": 32}
+    record = task.records("val")[0]
+    regions = task.regions.source
+    ask = pipeline("visual-question-answering", file, regions=regions, settings=settings)
+    expected = pipeline("visual-question-answering", folder, regions=regions)(record.image, record.question)
+    answer = ask(record.image, record.question)
+    assert answer.label == expected.label and answer.probability == pytest.approx(expected.probability, abs=1e-5)
+    (file.parent / "answers_vqa.txt").write_text("yes\nno\n")
+    with pytest.raises(InputError, match="pytorch_model.bin: cannot be loaded as visualbert_vqa"):
+        pipeline("visual-question-answering", file, settings=settings)
