@@ -117,8 +117,8 @@ class PretrainedIO:
         save_checkpoint(folder, model, text, files, weights_format=weights_format)
 
     def config_for(self, model_class: type, file: Path, tensors: Arrays, base: Any = None) -> Any:
-        """Return the configuration beside `file`, checked against its `tensors`; without one, `base` (None: defaults) with
-        what follows from their shapes. Raises InputError for a field that does not fit."""
+        """Return the configuration beside `file`, checked against its `tensors`; without one, `base` (None: defaults)
+        with the fields that follow from shapes. Raises InputError for a field that does not fit."""
         sizes = self.sizes(model_class, tensors)
         path = next((path for path in map(file.with_name, (CONFIG_FILE, *_JSON)) if path.is_file()), None)
         if path is None:
