@@ -38,11 +38,14 @@ def announced(group: str) -> dict[str, EntryPoint]:
 class PretrainedModel:
     """Mixin of a package's models: loading and saving by the `PRETRAINED` that the package announces.
 
-    Importing a model loads no checkpoint code; the first call of these methods does. `vocabulary`: the vocab.txt that
-    came with the weights, which `save_pretrained` copies.
+    Importing a model loads no checkpoint code; the first call of these methods does. `config`: the configuration it was
+    made from. `vocabulary`: the vocab.txt that came with the weights, which `save_pretrained` copies. `published`: the
+    name of the published checkpoint that it was loaded from, "" for others.
     """
 
+    config: Any
     vocabulary: Path | None = None
+    published: str = ""
 
     @classmethod
     def from_pretrained(cls, source: Union[str, os.PathLike[str]], may_miss: Iterable[str] = (), **changes: Any) -> Any:
@@ -80,9 +83,22 @@ class PretrainedModel:
         """
         _pretrained_io(type(self)).save(self, folder, vocabulary, weights_format)
 
-    def own_config(self: Any) -> Any:
-        """Return the configuration that the model was made from."""
-        return self.config
+    @property
+    def tokenizer(self) -> Any:
+        """The WordPiece of `vocabulary`; that of a published checkpoint is downloaded at first use.
+
+        Raises:
+            InputError: no vocabulary came with the weights, or it is not of the model's size.
+        """
+        return _pretrained_io(type(self)).tokenizer_of(self)
+
+    def push_to_hub(self, repository: str, private: bool = False, **options: Any) -> str:
+        """Upload what `save_pretrained` writes to the Hugging Face repository `org/name`; return its address.
+
+        `options` are those of `save_pretrained`. Raises InputError where huggingface_hub is not installed, without a
+        log-in or network.
+        """
+        return _pretrained_io(type(self)).push(self, repository, private, **options)
 
 
 def _pretrained_io(model_class: type) -> Any:

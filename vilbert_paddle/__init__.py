@@ -1,5 +1,9 @@
 """ViLBERT (Lu et al., NeurIPS 2019, arXiv 1908.02265; 12-in-1, CVPR 2020, arXiv 1912.02315) on Paddle."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 import pyutils  # prepares the CPU before Paddle loads
 
 if getattr(pyutils, "DISTRIBUTION", None) != "paddle-vl-suite":
@@ -9,3 +13,21 @@ if getattr(pyutils, "DISTRIBUTION", None) != "paddle-vl-suite":
     )
 
 __version__ = pyutils.__version__
+
+if TYPE_CHECKING:
+    from vilbert_paddle.models import *  # noqa: F403
+
+# The names of `models`, here again so that importing another module of the package does not import Paddle.
+__all__ = [  # noqa: F405
+    "VilbertConfig",
+    "VilbertForPretraining",
+    "VilbertForTasks",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from vilbert_paddle import models
+
+    return getattr(models, name)

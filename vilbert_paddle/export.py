@@ -49,7 +49,7 @@ def exportable(checkpoint: PathLike, head: str) -> Exportable:
     if head == "vqa":
         configured = (run.config.get("vqa") or {}).get("answers")
         answers = [run.answer_list(configured, "answers.txt", model.heads[head].decoder.bias.shape[0])]
-    config = model.own_config()
+    config = model.config
     settings = {
         "max_text": run.limit("max_text", _MAX_TEXT, config.max_positions),
         "max_regions": int((run.config.get("regions") or {}).get("max_regions") or _MAX_REGIONS),

@@ -50,7 +50,7 @@ def question_answering(checkpoint: PathLike) -> Exportable:
     model = VisualBertForQuestionAnswering.from_pretrained(checkpoint)
     configured = (run.config.get("vqa") or {}).get("answers")
     answers = run.answer_list(configured, "answers.txt", model.classifier.weight.shape[-1])
-    config = model.own_config()
+    config = model.config
     inputs = region_inputs(config.visual_dim)
     inputs["region_token_type_ids"] = ([None, None], "int64")
 

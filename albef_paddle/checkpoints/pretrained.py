@@ -31,6 +31,7 @@ class AlbefIO(PretrainedIO):
     model."""
 
     config_class = AlbefConfig
+    tokenizer_options = {"special_in_text": True}
     unchecked = ("vision.image_size", "vision.num_heads", "text.num_heads", "queue_size")
 
     def read_tensors(self, file: Path) -> tuple[dict[str, np.ndarray], list[str]]:

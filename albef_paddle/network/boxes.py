@@ -29,6 +29,30 @@ def choose_box(heat: np.ndarray, width: int, height: int, boxes: np.ndarray) -> 
     return Chosen(boxes[best], scores)
 
 
+def peak_box(heat: np.ndarray, width: int, height: int) -> tuple[tuple[float, float, float, float], float]:
+    """Box the cells around the peak of `heat` `[rows, columns]` that are connected and at least half as hot.
+
+    Returns left, top, right, bottom in pixels of an image of `width` x `height`, and the share of all heat inside.
+    """
+    rows, columns = heat.shape
+    warm = np.pad(heat >= 0.5 * heat.max(), 1)
+    found = np.zeros_like(warm)
+    row, column = np.unravel_index(heat.argmax(), heat.shape)
+    found[row + 1, column + 1] = True
+    before = 0
+    while before < found.sum():  # grows by one cell in each direction until nothing is added
+        before = int(found.sum())
+        inner = found[1:-1, 1:-1]
+        inner |= found[:-2, 1:-1] | found[2:, 1:-1] | found[1:-1, :-2] | found[1:-1, 2:]
+        found &= warm
+    marked = np.argwhere(found[1:-1, 1:-1])
+    (top, left), (bottom, right) = marked.min(axis=0), marked.max(axis=0) + 1
+    total = float(heat.sum())
+    share = float(heat[top:bottom, left:right].sum()) / total if total > 0 else 0.0
+    across, down = width / columns, height / rows
+    return (float(left * across), float(top * down), float(right * across), float(bottom * down)), share
+
+
 def _heat_inside(pixels: np.ndarray, box: np.ndarray) -> float:
     x, y, width, height = box
     inside = pixels[max(0, int(y)) : max(0, int(y + height)), max(0, int(x)) : max(0, int(x + width))]

@@ -20,12 +20,13 @@ from pyutils import distributed
 from pyutils.config import setting
 from pyutils.config.checks import at_least, at_most
 from pyutils.config.renamed import Renamed
+from pyutils.data.given_images import GivenImages
 from pyutils.data.images import Images, as_rgb
 from pyutils.data.order import TrainOrder
 from pyutils.data.transforms import albef_transform
 from pyutils.engine.run import RunConfig
 from pyutils.engine.split_task import SplitTask, vocabulary_size
-from pyutils.engine.task import Batch, Rows, State
+from pyutils.engine.task import Batch, State
 from pyutils.errors import InputError, nearest
 from pyutils.optim.config import NO_DECAY
 from pyutils.text.cleaning import clean_caption
@@ -110,6 +111,7 @@ class AlbefTask(SplitTask):
     """
 
     config_class = AlbefRunConfig
+    visual_input = "images"
     transform = "finetune"
     image_fields: tuple[str, ...] = ("image",)
     least_batch = 1
@@ -208,12 +210,28 @@ class AlbefTask(SplitTask):
             (f"{prefix}_mask" if prefix else "text_mask"): pad([[1] * len(row) for row in rows], 0),
         }
 
-    def read_image(self, file: str) -> paddle.Tensor:
-        """Read an image file, `[1, 3, size, size]` float32. Raises InputError for a missing or damaged one."""
+    @classmethod
+    def for_examples(cls, config: Any) -> Any:
+        return replace(config, data=replace(config.data, images=[], blind=False))
+
+    def hold(self, images: Sequence[Any], names: Sequence[str]) -> list[str]:
         data = self.config.data
         transform = albef_transform("evaluate", self.config.model.vision.image_size)
-        source = Images([], transform, data.draft_margin, data.exif_rotation)
-        return paddle.to_tensor(source.read_file(Path(file).expanduser())[None])
+        self._images[False] = source = GivenImages(images, transform, data.draft_margin, data.exif_rotation)
+        return source.keys
+
+    def example_images(self, images: Sequence[str]) -> Sequence[str]:
+        """Hold the image files of an example."""
+        return self.hold([Path(image).expanduser() for image in images], images)
+
+    def pixels(self, keys: Sequence[str]) -> paddle.Tensor:
+        """Read images, `[len(keys), 3, size, size]` float32. Raises InputError for a missing or damaged one."""
+        return paddle.to_tensor(self.images(False).read_batch(keys))
+
+    def captions(self, texts: Sequence[str], max_tokens: int | None = None) -> tuple[paddle.Tensor, paddle.Tensor]:
+        """Clean and encode texts: ids and mask `[texts, t]` int64."""
+        arrays = self.tensors(self.text_arrays([self.caption(text, max_tokens) for text in texts]))
+        return arrays["input_ids"], arrays["text_mask"]
 
     def check_example(self, example: Mapping[str, Any], output: Path) -> None:
         """Raise InputError if an image file does not exist."""
@@ -226,11 +244,9 @@ class AlbefTask(SplitTask):
         return {name: paddle.to_tensor(value) for name, value in arrays.items()}
 
 
-def probabilities(names: Sequence[str], logits: paddle.Tensor) -> Rows:
-    """Make rows to print from the softmax of `logits` `[n]`, the most probable of `names` first."""
-    shares = paddle.nn.functional.softmax(logits.astype("float32"), axis=-1).numpy()
-    order = np.argsort(-shares, kind="stable")
-    return [{"verdict": names[number], "probability": f"{shares[number]:.4f}"} for number in order]
+def softmax(logits: paddle.Tensor) -> np.ndarray:
+    """Return the probabilities of `logits` over the last axis, float32."""
+    return paddle.nn.functional.softmax(logits.astype("float32"), axis=-1).numpy()
 
 
 class KeptImages(Images):

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import paddle
 
 from albef_paddle.network.classification import AlbefForEntailment
-from albef_paddle.tasks.base import AlbefRunConfig, AlbefTask, probabilities
+from albef_paddle.tasks.base import AlbefRunConfig, AlbefTask, softmax
 from pyutils.data.annotations import albef
 from pyutils.data.records import EntailmentRecord
+from pyutils.engine.answers import Choices, Example, ranked_choices
 from pyutils.engine.evaluation import evaluating, predict_all
-from pyutils.engine.task import Batch, Rows
+from pyutils.engine.task import Batch
 from pyutils.errors import InputError
 from pyutils.metrics.entailment_results import EntailmentPredictions
 
@@ -65,9 +64,11 @@ class AlbefEntailment(AlbefTask):
         labels = [record.label for record in records]
         return EntailmentPredictions([record.identifier for record in records], chosen, labels, CLASSES)
 
-    def answer_example(self, example: Mapping[str, Any], output: Path) -> Rows:
-        """Rank the classes of `text` about `image`, most probable first."""
-        inputs = self.tensors(self.text_arrays([self.caption(example["text"])]))
+    def classify(self, examples: Sequence[Example], top: int = len(CLASSES)) -> list[Choices]:
+        """Rank the classes of each example's `text` about its image."""
+        images = self.pixels([example.images[0] for example in examples])
         with evaluating(self.model):
-            scores = self.model(self.read_image(example["image"]), inputs["input_ids"], inputs["text_mask"])[0]
-        return probabilities(CLASSES, scores)
+            scores = self.model(images, *self.captions([example.text for example in examples]))
+        return [ranked_choices(CLASSES, shares, "class") for shares in softmax(scores)]
+
+    pipelines = {"visual-entailment": classify}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from PIL import Image
+import paddle
 
 from albef_paddle.network.boxes import choose_box, pixel_iou
 from albef_paddle.network.grad_cam import check_block, text_maps
@@ -104,12 +104,16 @@ class AlbefGrounding(IdentifiedPairs):
         batch = {"images": source.read_batch(names, rng)}
         if training:
             return {**batch, **self.pair_arrays(texts, names)}
-        sizes = np.array([_size(source.path(name)) for name in names], dtype=np.int64)
+        sizes = np.array([source.size(name) for name in names], dtype=np.int64)
         return {**batch, **self.text_arrays([self.caption(text) for text in texts]), "sizes": sizes}
 
     def maps(self, batch: Batch) -> np.ndarray:
         """Compute heat maps `[b, grid, grid]` float32."""
-        config, (images, ids, mask) = self.config, (batch[name] for name in ("images", "input_ids", "text_mask"))
+        return self.heat(*(batch[name] for name in ("images", "input_ids", "text_mask")))
+
+    def heat(self, images: paddle.Tensor, ids: paddle.Tensor, mask: paddle.Tensor) -> np.ndarray:
+        """Compute the map of each text by the configured mode and block, `[b, grid, grid]` float32."""
+        config = self.config
         maps = text_maps(self.model, config.mode, config.block_num, images, ids, mask, words_only=config.words_only)
         return maps.astype("float32").numpy()
 
@@ -155,8 +159,3 @@ class AlbefGrounding(IdentifiedPairs):
                 f"{record.ref_id}); run the detector on every image of the list, or leave detections empty"
             )
         return boxes
-
-
-def _size(path: Path) -> tuple[int, int]:
-    with Image.open(path) as image:
-        return image.size

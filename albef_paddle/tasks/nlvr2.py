@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import paddle
 
 from albef_paddle.network.classification import AlbefForReasoning
 from albef_paddle.network.text_assignment import AlbefForTextAssignment
-from albef_paddle.tasks.base import AlbefRunConfig, AlbefTask, probabilities
+from albef_paddle.tasks.base import AlbefRunConfig, AlbefTask, softmax
 from albef_paddle.tasks.captions import CaptionTask
 from pyutils.data.annotations import albef
 from pyutils.data.records import PairRecord
+from pyutils.engine.answers import Choices, Example, ranked_choices
 from pyutils.engine.evaluation import evaluating, predict_all
-from pyutils.engine.task import Batch, Rows
+from pyutils.engine.task import Batch
 from pyutils.metrics.classification import accuracy
 from pyutils.metrics.nlvr2_results import PairPredictions
 
@@ -82,13 +81,15 @@ class AlbefNLVR2(AlbefTask):
         records = self.records(split)
         return AlbefPairPredictions([r.identifier for r in records], chosen, [r.label for r in records])
 
-    def answer_example(self, example: Mapping[str, Any], output: Path) -> Rows:
-        """Rank False and True for `text` about `image` and `second_image`, most probable first."""
-        pixels = [self.read_image(example[flag]) for flag in ("image", "second_image")]
-        inputs = self.tensors(self.text_arrays([self.caption(example["text"])]))
+    def judge(self, examples: Sequence[Example], top: int = 2) -> list[Choices]:
+        """Rank False and True for each example's `text` about its two images."""
+        pixels = self.pixels([key for example in examples for key in example.images])
+        pairs = pixels.reshape([len(examples), 2, *pixels.shape[1:]])
         with evaluating(self.model):
-            scores = self.model(paddle.stack(pixels, axis=1), inputs["input_ids"], inputs["text_mask"])[0]
-        return probabilities(("False", "True"), scores)
+            scores = self.model(pairs, *self.captions([example.text for example in examples]))
+        return [ranked_choices(("False", "True"), shares, "verdict") for shares in softmax(scores)]
+
+    pipelines = {"nlvr": judge}
 
 
 class AlbefPairPredictions(PairPredictions):

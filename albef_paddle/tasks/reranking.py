@@ -71,7 +71,8 @@ class RerankingStates:
         self.text_states.close()
 
     def add_texts(self, rows: Sequence[Sequence[int]]) -> None:
-        """Encode texts, given as token ids, in batches of similar length."""
+        """Encode texts, given as token ids, in batches of similar length; they replace earlier ones."""
+        self.text_states.clear()
         self.text_features = np.empty((len(rows), self.model.config.embed_dim), dtype=np.float32)
         order = np.argsort([len(row) for row in rows], kind="stable")
         for start in range(0, len(rows), _TEXT_BATCH):

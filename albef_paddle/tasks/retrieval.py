@@ -11,6 +11,7 @@ import paddle
 
 from albef_paddle.network.retrieval import AlbefForRetrieval
 from albef_paddle.tasks.base import AlbefRunConfig
+from albef_paddle.tasks.gallery import AlbefGallery
 from albef_paddle.tasks.matching import MatchingTask
 from albef_paddle.tasks.reranking import RerankingStates, rerank
 from pyutils.config import setting
@@ -18,6 +19,7 @@ from pyutils.config.checks import at_least
 from pyutils.console import say
 from pyutils.data.annotations import albef
 from pyutils.data.records import CaptionRecord
+from pyutils.engine.gallery import Chunks
 from pyutils.engine.task import Batch
 from pyutils.metrics.retrieval import RankPredictions
 
@@ -101,3 +103,9 @@ class AlbefRetrieval(IdentifiedPairs):
             reranked = rerank(states, k)
         counts = [len(record.captions) for record in self.records(split)]
         return reranked.ranks(np.repeat(np.arange(len(counts)), counts))
+
+    def open_gallery(self, chunks: Chunks) -> AlbefGallery:
+        """Encode images to search."""
+        return AlbefGallery(self, chunks)
+
+    pipelines = {**MatchingTask.pipelines, "retrieval": open_gallery}

@@ -23,6 +23,10 @@ class StateStore:
             self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - closed by `close`
         except OSError as error:
             raise InputError(f"scratch folder {self._folder}: {error.strerror}") from error
+        self.clear()
+
+    def clear(self) -> None:
+        """Forget all arrays; their space in the file is used again."""
         self._end, self._offsets = 0, dict[int, tuple[int, int]]()
 
     def close(self) -> None:

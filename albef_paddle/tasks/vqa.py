@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,10 @@ from pyutils.config.checks import at_least
 from pyutils.data.annotations import albef
 from pyutils.data.records import WeightedVQARecord
 from pyutils.data.vqa.results import SplitAnswers, as_annotations
+from pyutils.engine.answers import Choices, Example, ranked_choices
 from pyutils.engine.evaluation import evaluating, predict_all
-from pyutils.engine.task import Batch, Rows
+from pyutils.engine.split_task import USUAL_TOP
+from pyutils.engine.task import Batch
 from pyutils.metrics.vqa import VQAAccuracy, evaluate_answers
 from pyutils.text.cleaning import clean_question
 
@@ -119,15 +121,15 @@ class AlbefVQA(AlbefTask):
 
         return AlbefAnswers(self.records(split), predict_all(best, loader)["chosen"], self.answers)
 
-    def answer_example(self, example: Mapping[str, Any], output: Path) -> Rows:
-        """Rank the `top` answers of the list to `text` about `image`, with their probabilities."""
-        arrays = self.tensors(self.question_arrays([example["text"]]))
-        inputs = self.read_image(example["image"]), arrays["question_ids"], arrays["question_mask"]
+    def answer_questions(self, examples: Sequence[Example], top: int = USUAL_TOP) -> list[Choices]:
+        """Rank the `top` answers of the list to each example's `text`; probabilities are among the `k_test` ranked."""
+        arrays = self.tensors(self.question_arrays([example.text for example in examples]))
+        images = self.pixels([example.images[0] for example in examples])
+        inputs = images, arrays["question_ids"], arrays["question_mask"]
         with evaluating(self.model):
             ranked = self.model.rank(*inputs, *self.candidates(), self.config.k_test)
-        numbers = ranked.answers[0].numpy().tolist()[: example.get("top", 5)]
-        best = zip(numbers, ranked.probabilities[0].numpy().tolist())
-        return [{"answer": self.answers[number], "probability": f"{share:.4f}"} for number, share in best]
+        rows = zip(ranked.answers.numpy(), ranked.probabilities.numpy())
+        return [ranked_choices([self.answers[n] for n in numbers], shares, top=top) for numbers, shares in rows]
 
     @classmethod
     def with_saved_files(cls, config: Any, folder: Path) -> Any:
@@ -139,3 +141,5 @@ class AlbefVQA(AlbefTask):
     def checkpoint_files(self) -> Sequence[Path]:
         """Save the answer list too."""
         return (*super().checkpoint_files(), Path(self.config.answer_list))
+
+    pipelines = {"visual-question-answering": answer_questions}

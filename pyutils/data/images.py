@@ -8,7 +8,8 @@ ALBEF, unless `exif_rotation` is set. Missing, damaged and truncated files are e
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from pyutils.data.transforms import Crop, ImageTransform
 from pyutils.errors import InputError
 
 _EXIF_ORIENTATION = 0x0112
+_ON_ITS_SIDE = (5, 6, 7, 8)
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 _SMALLER = (8, 4, 2)
 # Pillow's decoders report damage by any of these.
@@ -103,6 +105,17 @@ class Images:
         others = [key for key in keys if not is_path(key)]
         return self.listing.missing(others) if others else []
 
+    def size(self, key: str) -> tuple[int, int]:
+        """Return width and height of an image in pixels, as it is read. Raises InputError as `read`."""
+        path = self.path(key)
+        with damage_named(path), Image.open(path) as image:
+            return self.upright_size(image)
+
+    def upright_size(self, image: Image.Image) -> tuple[int, int]:
+        """Return width and height of an image, after EXIF rotation if it is applied."""
+        turned = self.exif_rotation and image.getexif().get(_EXIF_ORIENTATION, 1) in _ON_ITS_SIDE
+        return (image.height, image.width) if turned else image.size
+
     def read(self, key: str, rng: np.random.Generator | None = None, out: np.ndarray | None = None) -> np.ndarray:
         """Read one image: [3, H, W] float32, written to `out` when given; `rng` is needed by random transforms.
 
@@ -119,19 +132,8 @@ class Images:
             if self.transform.random:
                 raise ValueError("a random transform needs the batch's random generator (rng)")
             rng = np.random.default_rng(0)  # nothing is drawn
-        path = Path(path)
-        if not path.is_file():
-            raise InputError(f"{path}: no such image file")
-        try:
-            pixels = self._pixels(path, rng)
-        except UnidentifiedImageError:
-            size = path.stat().st_size
-            found = f"its {size} bytes are no image that Pillow knows" if size else "the file is empty"
-            raise InputError(f"{path}: {found}; copy or download it again, or leave its records out") from None
-        except _DAMAGE as error:
-            raise InputError(
-                f"{path}: the image is damaged or truncated ({error}); copy or download it again, or leave it out"
-            ) from error
+        with damage_named(Path(path)):
+            pixels = self._pixels(Path(path), rng)
         return self.transform.finish(pixels, rng, out)
 
     def read_batch(
@@ -144,15 +146,25 @@ class Images:
             self.read(key, rng, out[row])
         return out
 
+    @staticmethod
+    def decode(path: PathLike) -> Image.Image:
+        """Decode the file `path` as RGB, at full size. Raises InputError as `read`."""
+        with damage_named(Path(path)), Image.open(path) as image:
+            return as_rgb(image).copy()
+
     def _pixels(self, path: Path, rng: np.random.Generator) -> np.ndarray:
         """Decode, crop and resize: [size, size, 3] uint8."""
         with Image.open(path) as image:
-            turned = self.exif_rotation and image.getexif().get(_EXIF_ORIENTATION, 1) != 1
-            if turned:
-                image = ImageOps.exif_transpose(image)
-            crop = self.transform.crop(image.width, image.height, rng)
-            reduction = 1 if turned else self._draft(image, crop)
-            return self.transform.scale(as_rgb(image), crop, reduction)
+            return self.prepared(image, rng)
+
+    def prepared(self, image: Image.Image, rng: np.random.Generator) -> np.ndarray:
+        """Crop and resize an image, opened or in memory: [size, size, 3] uint8."""
+        turned = self.exif_rotation and image.getexif().get(_EXIF_ORIENTATION, 1) != 1
+        if turned:
+            image = ImageOps.exif_transpose(image)
+        crop = self.transform.crop(image.width, image.height, rng)
+        reduction = 1 if turned else self._draft(image, crop)
+        return self.transform.scale(as_rgb(image), crop, reduction)
 
     def _draft(self, image: Image.Image, crop: Crop) -> int:
         """Set the JPEG decoder to a smaller size where the margin allows; returns the reduction factor."""
@@ -165,6 +177,25 @@ class Images:
                 image.draft(None, (image.width // factor, image.height // factor))
                 return round(full / image.width)
         return 1
+
+
+@contextmanager
+def damage_named(path: Path) -> Iterator[None]:
+    """Name the image file `path` in errors inside. Raises InputError when it is missing, no image, or damaged."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such image file")
+    try:
+        yield
+    except InputError:
+        raise
+    except UnidentifiedImageError:
+        size = path.stat().st_size
+        found = f"its {size} bytes are no image that Pillow knows" if size else "the file is empty"
+        raise InputError(f"{path}: {found}; copy or download it again, or leave its records out") from None
+    except _DAMAGE as error:
+        raise InputError(
+            f"{path}: the image is damaged or truncated ({error}); copy or download it again, or leave it out"
+        ) from error
 
 
 def as_rgb(image: Image.Image) -> Image.Image:

@@ -6,7 +6,7 @@ import os
 from urllib.parse import urlsplit
 
 OFFLINE, MIRRORS, HUB = "PYUTILS_OFFLINE", "PYUTILS_MIRRORS", "HF_ENDPOINT"
-_HUB_ADDRESS = "https://huggingface.co"
+HUB_ADDRESS = "https://huggingface.co"
 
 
 def is_offline() -> bool:
@@ -22,8 +22,8 @@ def addresses(url: str, name: str) -> list[str]:
     """
     file = urlsplit(url).path.rpartition("/")[2]
     mirrors = [f"{mirror.rstrip('/')}/{name}/{file}" for mirror in os.environ.get(MIRRORS, "").split()]
-    if url.startswith(_HUB_ADDRESS) and os.environ.get(HUB):
-        url = os.environ[HUB].rstrip("/") + url[len(_HUB_ADDRESS) :]
+    if url.startswith(HUB_ADDRESS) and os.environ.get(HUB):
+        url = os.environ[HUB].rstrip("/") + url[len(HUB_ADDRESS) :]
     return [address for address in (*mirrors, url) if not is_offline() or _is_local(address)]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Optional
 
@@ -123,6 +124,7 @@ class Package:
 
         Raises InputError for what the user can put right.
         """
+        from pyutils.engine.opening import recipe_config
         from pyutils.engine.predict import FLAGS, predict
 
         parser = standard_parser(
@@ -133,8 +135,8 @@ class Package:
             self.predict_about,
             without=("--seed", "--resume", "--evaluate", "--output_dir"),
         )
-        run = self._with_recipe(parser.parse(arguments))
-        predict(run, self.task_named, self.load_parts().initialise, self.member)
+        run, parts = self._with_recipe(parser.parse(arguments)), self.load_parts()
+        predict(run, self.task_named, parts.initialise, self.member, partial(recipe_config, self))
 
     def _with_recipe(self, run: Run) -> Run:
         """Return `run` with the file of a recipe that `--config` names (`pyutils.config.recipes.find_recipe`)."""

@@ -11,10 +11,11 @@ from pyutils.config import load_config
 from pyutils.config.command_line import Flag, Run, positive
 from pyutils.config.loading import read_tree
 from pyutils.console import markdown_table, say
+from pyutils.engine.opening import has_model_only, open_weights, published_task
 from pyutils.errors import InputError
 from pyutils.text.cleaning import has_words
 from pyutils.weights.checkpoint import CONFIG_FILE
-from pyutils.weights.places import resolve_weights
+from pyutils.weights.pretrained import with_fields
 
 if TYPE_CHECKING:
     from pyutils.engine.run import Initialise
@@ -41,11 +42,12 @@ def predict(
     task_named: Callable[[str], type[SplitTask]],
     initialise: Initialise,
     member: Optional[Callable[[Run, Path], Optional[Trained]]] = None,
+    recipe: Optional[Callable[[type[SplitTask], Path], Any]] = None,
 ) -> None:
     """Run `run_predict.py`: predict a split or answer one example.
 
     `task_named` returns the task class of a configuration's `task`; `initialise` and `member` as in
-    `pyutils.engine.commands.Package`.
+    `pyutils.engine.commands.Package`; `recipe` returns the configuration of a task for weights without one.
 
     Raises:
         InputError: flags that exclude each other or that the task does not take; raised before weights are read.
@@ -56,11 +58,19 @@ def predict(
         raise InputError(
             "--checkpoint is missing: give a checkpoint directory, the output directory of a run, or a file"
         )
-    file = resolve_weights(run.extra["checkpoint"])
+    file = open_weights(run.extra["checkpoint"])
     path = run.config_path or file.with_name(CONFIG_FILE)
-    if not path.is_file():
-        raise InputError(f"{path}: no such configuration; give the recipe that {file} was trained with by --config")
-    task_class, config = (member(run, path) if member else None) or trained_config(run, path, task_named)
+    named = run.extra.get("task") or published_task(run.extra["checkpoint"])
+    if run.config_path is None and recipe and named and not (path.is_file() and not has_model_only(path)):
+        task_class = task_named(named)
+        config = with_fields(recipe(task_class, file), {o.key: o.value for o in run.overrides}, "--set")
+    elif path.is_file():
+        task_class, config = (member(run, path) if member else None) or trained_config(run, path, task_named)
+    else:
+        raise InputError(
+            f"{path}: no such configuration; give the task of {file} by --task, or the recipe that it was trained "
+            "with by --config"
+        )
     check_flags(task_class, run.extra, file)
     choose_device(run)
     output = output_folder(run.extra, config, file)

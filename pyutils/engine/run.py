@@ -82,13 +82,18 @@ def run_task(
 
 
 def _train(run: Run, config: RunConfig, trainer: Trainer, initialise: Initialise, start: Any) -> None:
-    if config.init:
-        say(str(initialise(trainer.task.model, config.init, list(config.init_may_miss))))
-    elif start is not None:
-        start(trainer.task)
+    load_start(trainer.task, config, initialise, start)
     best = trainer.run(run.resume)
     if best:
         say(f"best on {config.train.eval_split}:\n" + markdown_table([best]))
+
+
+def load_start(task: Task, config: RunConfig, initialise: Initialise, start: Any = None) -> None:
+    """Load the weights that training starts from: `config.init`, else what `start` gives the task."""
+    if config.init:
+        say(str(initialise(task.model, config.init, list(config.init_may_miss))))
+    elif start is not None:
+        start(task)
 
 
 def _evaluate(run: Run, config: RunConfig, trainer: Trainer, initialise: Initialise) -> None:

@@ -6,14 +6,21 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import paddle
 
 from pyutils.config import to_yaml
-from pyutils.engine.evaluation import predict_split
-from pyutils.engine.task import Rows, Task
+from pyutils.engine.answers import Example
+from pyutils.engine.evaluation import evaluating, predict_split
+from pyutils.engine.task import Batch, Rows, Task
 from pyutils.errors import InputError
 from pyutils.metrics.predictions import Predictions
 from pyutils.text.tokenizer import WordPiece
+
+USUAL_TOP = 5
+_IMAGE_FLAGS = ("image", "second_image")
 
 
 class SplitTask(Task):
@@ -24,9 +31,11 @@ class SplitTask(Task):
 
     config_class: the dataclass of its configuration. example_flags: flags of `run_predict.py` that describe one
     example, () if only splits are predicted. predict_flags: further flags of `run_predict.py`.
+    visual_input: what `hold` takes: "images" (paths, Pillow images) or "regions" (`RegionFeatures`).
     """
 
     config_class: ClassVar[type]
+    visual_input: ClassVar[Literal["images", "regions"]]
     example_flags: ClassVar[tuple[str, ...]] = ()
     predict_flags: ClassVar[tuple[str, ...]] = ()
 
@@ -43,6 +52,29 @@ class SplitTask(Task):
         vocabulary = folder / "vocab.txt"
         return replace(config, tokenizer=str(vocabulary)) if vocabulary.is_file() else config
 
+    @classmethod
+    def for_examples(cls, config: Any) -> Any:
+        """Return `config` without the data of training, for a task that only answers given examples."""
+        raise NotImplementedError(f"{cls.__name__} answers no given examples")
+
+    def hold(self, images: Sequence[Any], names: Sequence[str]) -> list[str]:
+        """Read these images from now on, in place of those of the splits; returns their keys.
+
+        `images`: see `visual_input`; `names` are for messages. Raises InputError for regions the model cannot read.
+        """
+        raise NotImplementedError(f"{self.name} answers no given examples")
+
+    def scores(self, batch: Batch) -> Any:
+        """Compute the scores of a batch, as the network gives them."""
+        raise NotImplementedError(f"{self.name} has no scores")
+
+    def scores_of(self, records: Sequence[Any]) -> np.ndarray:
+        """Compute the scores of records outside a split, `[b, …]` float64."""
+        batch = self.collate(list(records), np.random.default_rng(0), False)
+        with evaluating(self.model):
+            scores = self.scores({name: paddle.to_tensor(value) for name, value in batch.items()})
+        return scores.astype("float32").numpy().astype(np.float64)
+
     def check_example(self, example: Mapping[str, Any], output: Path) -> None:  # noqa: B027 - an optional hook
         """Raise InputError for an example that cannot be answered; called before weights are read."""
 
@@ -51,7 +83,14 @@ class SplitTask(Task):
 
         `example`: the flags `example_flags` and, if given, `predict_flags`, by name.
         """
-        raise NotImplementedError(f"{self.name} has no example_flags")
+        answer = next(iter(self.pipelines.values()))
+        images = self.example_images([example[flag] for flag in _IMAGE_FLAGS if flag in example])
+        asked = Example(tuple(images), example["text"], example.get("phrase", ""))
+        return answer(self, [asked], example.get("top", USUAL_TOP))[0].rows()
+
+    def example_images(self, images: Sequence[str]) -> Sequence[str]:
+        """Return the keys of the images that `run_predict.py` names: by default, keys of the region features."""
+        return images
 
     def predict_with(self, flags: Mapping[str, Any], split: str) -> Predictions:
         """Return the predictions for `split`; `flags` may have `predict_flags`."""

@@ -7,9 +7,9 @@ optimizer steps, logs, checkpoints), so a new task needs no engine change.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any, ClassVar, Union
 
 import numpy as np
 
@@ -32,6 +32,8 @@ class Task(ABC):
         best_metric: key of the metrics that selects `best`; higher is better.
         find_unused_parameters: True if some trainable parameter gets no gradient in some step (a head that the batch
             does not use); costs time in each step of data parallel training.
+        pipelines: name of a pipeline (`pyutils.pipeline`) → method that answers its examples, called as
+            `method(task, examples, top)` (retrieval: `method(task, chunks)`); `run_predict.py` answers with the first.
         config_text: the resolved configuration as YAML; `config.yaml` in every checkpoint.
     """
 
@@ -39,6 +41,7 @@ class Task(ABC):
     model: paddle.nn.Layer
     best_metric: str
     find_unused_parameters: bool = False
+    pipelines: ClassVar[Mapping[str, Callable[..., Any]]] = {}
     config_text: str = ""
 
     @abstractmethod

@@ -7,6 +7,7 @@ from pathlib import Path
 from pyutils.errors import InputError, nearest
 from pyutils.formats.atomic import PathLike, recover_folder
 from pyutils.weights import registry
+from pyutils.weights.hubs import download_repository, is_hub_name
 
 WEIGHT_FILES = ("model.safetensors", "model.pdparams")
 """In our own checkpoint folders."""
@@ -21,7 +22,8 @@ def resolve_weights(source: PathLike) -> Path:
 
     Args:
         source: a weight file; a checkpoint folder, the output folder of a run (`best`, else `last`) or a folder of
-            another code base; or a name: a folder below `~/.paddlenlp/models`, or an entry of the registry.
+            another code base; or a name: a folder below `~/.paddlenlp/models`, an entry of the registry, or a
+            repository of a hub (`org/name`, `modelscope:org/name`, `aistudio:org/name`).
 
     Raises:
         InputError: it is none of them (the nearest known name is given), or it cannot be downloaded.
@@ -29,15 +31,18 @@ def resolve_weights(source: PathLike) -> Path:
     name = str(source)
     if not name.strip():
         raise InputError("an empty name of a checkpoint: expected a file, a folder or a known name")
-    path, cached = Path(name).expanduser(), registry.MODELS_HOME.expanduser() / name
+    known = registry.known_name(name)
+    path, cached = Path(name).expanduser(), registry.MODELS_HOME.expanduser() / (known or name)
     recover_folder(path)
     if path.exists():
         return _file_in(path)
     found = _cached_file(cached) if cached.is_dir() else None
     if found is not None:
         return found
-    if name in registry.entries():
-        return registry.download(name)
+    if known is not None:
+        return registry.download(known)
+    if is_hub_name(name):
+        return _file_in(download_repository(name))
     raise InputError(
         f"{name}: no such checkpoint: neither the file or folder {path} exists nor a folder {cached} with weights; as "
         f"a name it is unknown: {nearest(name, registry.entries())}"

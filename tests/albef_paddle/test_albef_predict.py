@@ -87,7 +87,10 @@ def unread(monkeypatch):
     [
         ({}, "--checkpoint is missing"),
         ({"checkpoint": "x.pth", "text": "a star"}, "x.pth: no such checkpoint"),
-        ({"checkpoint": "weights/x.pth", "text": "a star"}, r"config.yaml: no such configuration.*--config"),
+        (
+            {"checkpoint": "weights/x.pth", "text": "a star", "task": ""},
+            r"config.yaml: no such config.*--config",
+        ),
         ({"checkpoint": "run", "task": "vqaa"}, "'albef_vqaa'.*albef_vqa"),
         ({"checkpoint": "run"}, "--image --text"),
         ({"checkpoint": "run", "text": "?!"}, r"--text '\?!' has no letter or digit"),

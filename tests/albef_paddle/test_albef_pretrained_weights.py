@@ -46,14 +46,14 @@ def original_file(tmp_path, case: str):
 @pytest.mark.parametrize("case", KINDS)
 def test_sizes_are_inferred_from_the_tensors_and_saved_with_them(tmp_path, case):
     model = KINDS[case].from_pretrained(original_file(tmp_path, case), **recorded_heads(case))
-    recorded, found = config_of(golden(f"albef/{case}").config), model.own_config()
+    recorded, found = config_of(golden(f"albef/{case}").config), model.config
     assert not model.training
     assert [getattr(found.vision, f) for f in TOLD] == [getattr(recorded.vision, f) for f in TOLD]
     assert [getattr(found.text, f) for f in TOLD_OF_TEXT] == [getattr(recorded.text, f) for f in TOLD_OF_TEXT]
     for weights_format in ("safetensors", "pdparams"):
         model.save_pretrained(tmp_path / weights_format, weights_format=weights_format)
         again = KINDS[case].from_pretrained(str(tmp_path / weights_format))
-        assert again.own_config() == found
+        assert again.config == found
         state = again.state_dict()
         assert all(
             state[name].numpy().tobytes() == value.numpy().tobytes() for name, value in model.state_dict().items()
@@ -152,7 +152,7 @@ def test_the_vocabulary_size_of_a_run_may_be_left_open(tmp_path):
     file = tmp_path / "m" / "config.yaml"
     file.write_text(re.sub(r"vocab_size: \d+", "vocab_size: 0", file.read_text()))
     model = AlbefForEntailment.from_pretrained(tmp_path / "m")
-    assert model.own_config().text.vocab_size == model.text.word_table.shape[0]
+    assert model.config.text.vocab_size == model.text.word_table.shape[0]
 
 
 def test_a_known_name_is_looked_up_for_checkpoints_and_for_parts(tmp_path, monkeypatch):

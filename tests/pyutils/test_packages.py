@@ -34,6 +34,6 @@ def test_a_subclass_of_a_model_is_loaded_by_the_model_s_package(tmp_path):
     model = VisualBertForReasoning(VisualBertConfig(**sizes))
     model.save_pretrained(tmp_path / "m")
     again = Own.from_pretrained(tmp_path / "m", hidden_dropout=0.0)
-    assert isinstance(again, Own) and again.own_config().hidden_size == 8 and again.own_config().hidden_dropout == 0
+    assert isinstance(again, Own) and again.config.hidden_size == 8 and again.config.hidden_dropout == 0
     with pytest.raises(NotImplementedError, match="Alone"):
         type("Alone", (PretrainedModel,), {"__module__": "elsewhere"}).from_pretrained("x")

@@ -32,7 +32,7 @@ def folder_of(tmp_path, case: str):
 def test_a_checkpoint_of_the_authors_gives_the_scores_of_the_recorded_network(tmp_path):
     expected, recorded = tasks_of("vilbert/vl_tasks")
     model = VilbertForTasks.from_pretrained(folder_of(tmp_path, "vl_tasks"))
-    assert model.own_config() == config_of(recorded) and not model.training
+    assert model.config == config_of(recorded) and not model.training
     assert set(model.heads.keys()) == set(expected.heads.keys())
     inputs = inputs_of(recorded.inputs, "even.")
     with paddle.no_grad():
@@ -42,7 +42,7 @@ def test_a_checkpoint_of_the_authors_gives_the_scores_of_the_recorded_network(tm
             model.save_pretrained(tmp_path / "ours")
             again = VilbertForTasks.from_pretrained(tmp_path / "ours")
             np.testing.assert_array_equal(again(head, **inputs).numpy(), found)
-    assert again.own_config() == model.own_config()
+    assert again.config == model.config
 
 
 @pytest.mark.parametrize("case", ["pretrain_vt0", "pretrain_vt1"])
@@ -81,7 +81,7 @@ def test_heads_are_chosen_and_new_ones_permitted(tmp_path):
 
 
 def test_chosen_heads_have_the_outputs_of_the_file(tmp_path):
-    config = VilbertForTasks.from_pretrained(folder_of(tmp_path, "vl_tasks"), heads=["match"]).own_config()
+    config = VilbertForTasks.from_pretrained(folder_of(tmp_path, "vl_tasks"), heads=["match"]).config
     VilbertForTasks(config, {"vqa": 7, "entailment": 5, "region": 1}).save_pretrained(tmp_path / "m")
     for heads in (["vqa", "region"], {"vqa": None, "region": 1}, iter(["vqa", "region"])):
         model = VilbertForTasks.from_pretrained(tmp_path / "m", heads=heads)

@@ -82,6 +82,7 @@ def world_yaml(world, output_dir) -> str:
         "annotations/v2_OpenEnded_mscoco_{0}_questions.json, annotations: annotations/v2_mscoco_{0}_annotations.json"
     )
     return f"""
+task: visualbert_vqa
 output_dir: {output_dir}
 tokenizer: {world}/vocab.txt
 max_text: 32

@@ -123,7 +123,7 @@ def test_pictures_that_do_not_fit_are_named(served):
 
 
 def test_models_without_their_answers_are_named(checkpoint, tmp_path):
-    config = VisualBertForQuestionAnswering.from_pretrained(checkpoint).own_config()
+    config = VisualBertForQuestionAnswering.from_pretrained(checkpoint).config
     VisualBertForReasoning(config).save_pretrained(tmp_path / "nlvr2")
     with pytest.raises(InputError, match=r"nlvr2/answers\.txt: .*2 outputs"):
         question_answering(tmp_path / "nlvr2")

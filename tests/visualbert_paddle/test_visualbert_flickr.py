@@ -14,6 +14,7 @@ from pyutils.data.annotations import entities
 from pyutils.data.annotations.entities import Boxes, read_sentence
 from pyutils.data.features import FeatureSpec, PackedWriter, RegionFeatures
 from pyutils.data.records import Phrase, PhraseRecord
+from pyutils.engine.answers import Example
 from pyutils.engine.determinism import seed_initial
 from pyutils.engine.run import run_task
 from pyutils.errors import InputError
@@ -154,7 +155,7 @@ def test_training_evaluation_and_prediction(flickr_config, tmp_path, capfd):
     COMMANDS.run_prediction(["--checkpoint", str(run), *one])
     assert capfd.readouterr().err.count("| 0.") == 2
     with pytest.raises(InputError, match="no such words"):
-        task.rank_boxes(record.image, record.sentence, "no such words", 1)
+        task.locate([Example((record.image,), record.sentence, "no such words")])
 
 
 def test_phrases_without_a_box(flickr_config, whole_world, tmp_path):

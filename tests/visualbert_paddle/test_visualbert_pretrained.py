@@ -54,14 +54,14 @@ def scores(model, head: str) -> np.ndarray:
 @pytest.mark.parametrize("head", list(KINDS))
 def test_a_folder_of_hugging_face_and_one_of_ours_give_the_recorded_scores(tmp_path, head):
     model = KINDS[head].from_pretrained(hub_folder(tmp_path / "hub", head))
-    assert model.own_config().region_token_type == 1 and not model.training
+    assert model.config.region_token_type == 1 and not model.training
     expected = case(head).outputs["prediction_logits" if head == "pretraining" else "logits"]
     found = scores(model, head)
     np.testing.assert_allclose(found.reshape(expected.shape), expected, rtol=1e-4, atol=2e-5)
     for weights_format in ("safetensors", "pdparams"):
         model.save_pretrained(tmp_path / weights_format, weights_format=weights_format)
         again = KINDS[head].from_pretrained(str(tmp_path / weights_format))
-        assert again.own_config() == model.own_config()
+        assert again.config == model.config
         assert scores(again, head).tobytes() == found.tobytes()
 
 
@@ -100,7 +100,7 @@ def test_sizes_are_read_from_the_tensors_where_no_configuration_lies(tmp_path):
     model = heads.VisualBertForReasoning.from_pretrained(folder, num_heads=4)
     recorded = config_of(case("nlvr").config)
     for field in ("vocab_size", "hidden_size", "num_layers", "intermediate_size", "max_positions", "visual_dim"):
-        assert getattr(model.own_config(), field) == getattr(recorded, field)
+        assert getattr(model.config, field) == getattr(recorded, field)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_a_checkpoint_of_another_task_needs_a_permitted_head(tmp_path):
     with pytest.raises(InputError, match="missing: classifier.weight"):
         heads.VisualBertForReasoning.from_pretrained(folder)
     model = heads.VisualBertForReasoning.from_pretrained(folder, may_miss=[r"^classifier\."])
-    other = heads.VisualBertForReasoning(model.own_config())
+    other = heads.VisualBertForReasoning(model.config)
     load_initial(other, str(folder), [r"^classifier\."])
     np.testing.assert_array_equal(model.encoder.word_table.numpy(), other.encoder.word_table.numpy())
 
@@ -149,4 +149,4 @@ def test_the_configuration_of_a_training_run_is_read(tmp_path):
     model.save_pretrained(tmp_path / "best")
     file = tmp_path / "best" / "config.yaml"
     file.write_text("output_dir: x\ntrain: {epochs: 3}\n" + file.read_text())
-    assert heads.VisualBertForReasoning.from_pretrained(tmp_path).own_config() == model.own_config()
+    assert heads.VisualBertForReasoning.from_pretrained(tmp_path).config == model.config

@@ -15,6 +15,7 @@ from pyutils.data.features import FeatureSpec, open_regions
 from pyutils.data.features.packed import PackedWriter
 from pyutils.data.vqa import annotations as vqa_annotations
 from pyutils.data.vqa.answers import AnswerVocabulary
+from pyutils.engine.answers import Example
 from pyutils.engine.determinism import seed_initial
 from pyutils.engine.evaluation import evaluate, evaluating, split_loader
 from pyutils.engine.run import run_task
@@ -125,12 +126,12 @@ def test_imdb_and_official_files_agree(vqa_world):
 def test_one_image_gets_ranked_answers(vqa_config):
     task = task_of(vqa_config())
     record = task.records("val")[0]
-    ranked = task.rank_answers(record.image, record.question, 3)
-    shares = [share for _, share in ranked]
-    assert len(ranked) == 3
-    assert shares == sorted(shares, reverse=True)
-    assert "<unk>" not in dict(task.rank_answers(record.image, record.question, 99))
-    assert abs(sum(share for _, share in task.rank_answers(record.image, record.question, 99)) - 1) < 1e-6
+    few, every = (task.answer_questions([Example((record.image,), record.question)], top)[0] for top in (3, 99))
+    shares = [choice.probability for choice in every.choices]
+    assert every.choices[:3] == few.choices
+    assert len(shares) == task.answers.real_answers and shares == sorted(shares, reverse=True)
+    assert "<unk>" not in [choice.label for choice in every.choices]
+    assert abs(sum(shares) - 1) < 1e-6
 
 
 def test_evaluation_counts_every_question_once(vqa_config):

@@ -47,11 +47,11 @@ class RegionReader:
         image_input: str = "shown",
     ) -> None:
         self.inputs = RegionInputs(regions, dimension, multiple, image_input=image_input)
-        self.inputs.source.check(boxes=True, class_probs=class_probs)
+        self.inputs.require(boxes=True, class_probs=class_probs)
         self.annotated: Optional[RegionInputs] = None
         if annotated is not None and annotated.path:
             self.annotated = RegionInputs(RegionConfig(**vars(annotated)), dimension, multiple)
-            self.annotated.source.check(boxes=True)
+            self.annotated.require(boxes=True)
         self._class_probs = class_probs
         self._withheld = image_input == "withheld"
 

@@ -16,17 +16,19 @@ from pyutils.config.checks import at_least
 from pyutils.config.renamed import Renamed
 from pyutils.data.features.inputs import RegionConfig, RegionSourceConfig
 from pyutils.data.table import RecordTable
+from pyutils.engine.answers import Example, Features, both_given, feature_rows
 from pyutils.engine.evaluation import evaluating
 from pyutils.engine.run import RunConfig
 from pyutils.engine.split_task import SplitTask, vocabulary_size
-from pyutils.engine.task import Batch, Rows
+from pyutils.engine.task import Batch
 from pyutils.errors import InputError, nearest
 from pyutils.layers.dropout import Dropout
 from pyutils.text.tokenizer import load_tokenizer
 from vilbert_paddle.config import VilbertConfig
-from vilbert_paddle.data.regions import RegionReader
+from vilbert_paddle.data.regions import RegionReader, region_arrays
+from vilbert_paddle.data.texts import text_batch
 from vilbert_paddle.network.heads import HEAD_DROPOUT, VilbertForTasks
-from vilbert_paddle.network.objectives import OBJECTIVES, network_inputs
+from vilbert_paddle.network.objectives import OBJECTIVES, REGION_INPUTS, TEXT_INPUTS, network_inputs
 from vilbert_paddle.tasks.parameter_groups import NEW_HEAD_LR, DecayRule, HeadRates, with_groups
 
 FEWEST_TOKENS = 3  # [CLS], a word, [SEP]
@@ -71,6 +73,7 @@ class VilbertTask(SplitTask):
     config_class: ClassVar[type[VilbertRunConfig]]
     objective: ClassVar[str]
     task_number: int = 0  # row of 12-in-1's table of task tokens
+    visual_input = "regions"
     find_unused_parameters = True  # the last co-attention layer leaves out what its head does not read
 
     def __init__(
@@ -119,12 +122,32 @@ class VilbertTask(SplitTask):
         """Compute the scores of the objective's head (`VilbertForTasks.forward`)."""
         return self.model(OBJECTIVES[self.objective].head, **network_inputs(batch))
 
-    def scores_of(self, record: Any) -> np.ndarray:
-        """Compute the scores of one record outside a split, float64, without the batch axis."""
-        batch = self.collate([record], np.random.default_rng(0), False)
+    @classmethod
+    def for_examples(cls, config: Any) -> Any:
+        return replace(config, regions=replace(config.regions, path="", picture="shown"))
+
+    def hold(self, images: Sequence[Any], names: Sequence[str]) -> list[str]:
+        return self.reader.inputs.hold(images, names)
+
+    def extract(self, examples: Sequence[Example], top: int = 1) -> list[Features]:
+        """Compute the pooled vectors of text and regions, which have read each other, and their joint vector."""
+        both_given(examples)
+        texts = text_batch(self.tokenizer, [each.text for each in examples], self.config.max_text, self.multiple)
+        arrays = {**self.with_task(texts), **region_arrays(self.reader.read([each.images[0] for each in examples]))}
+        batch = {name: paddle.to_tensor(value) for name, value in arrays.items()}
+        encoder = self.model.encoder
         with evaluating(self.model):
-            scores = self.scores({name: paddle.to_tensor(value) for name, value in batch.items()})
-        return scores.astype("float32").numpy()[0].astype(np.float64)
+            words = encoder.begin_text(**{name: batch[name] for name in TEXT_INPUTS if name in batch})
+            boxes = encoder.begin_regions(**{name: batch[name] for name in REGION_INPUTS}, words=words)
+            found = encoder.co_attend(words, boxes, "first", "first")
+            vectors = {
+                "image": encoder.region_pooler(found.regions),
+                "text_vector": encoder.text_pooler(found.text),
+                "joint": encoder.pooled(found.text, found.regions),
+            }
+        return feature_rows({name: vector.numpy() for name, vector in vectors.items()})
+
+    pipelines: ClassVar[Mapping[str, Any]] = {"feature-extraction": extract}
 
     def loss(self, batch: Batch) -> tuple[paddle.Tensor, dict[str, paddle.Tensor]]:
         """The objective's loss; nothing else is logged."""
@@ -144,12 +167,10 @@ def with_recipe(config: VilbertRunConfig, heads: Sequence[str]) -> VilbertRunCon
     return replace(config, train=replace(config.train, optimizer=groups))
 
 
-def most_probable(scores: np.ndarray, column: str, names: Sequence[Any], top: int | None = None) -> Rows:
-    """List the `top` outputs `names` of a sigmoid classifier, most probable first, for `answer_example`."""
-    order = np.argsort(-scores, kind="stable")[:top]
-    with np.errstate(over="ignore"):
-        probabilities = 1.0 / (1.0 + np.exp(-scores))
-    return [{column: names[int(n)], "probability": f"{probabilities[n]:.4f}"} for n in order]
+def sigmoid(scores: np.ndarray) -> np.ndarray:
+    """Return the probabilities of a classifier trained with binary cross-entropy; -inf stays -inf (excluded)."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.where(np.isneginf(scores), scores, 1.0 / (1.0 + np.exp(-scores)))
 
 
 def split_entry(splits: Mapping[str, Any], name: str, section: str) -> Any:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from pyutils.config import setting
 from pyutils.data.annotations import snli_ve
 from pyutils.data.records import EntailmentRecord
+from pyutils.engine.answers import Choices, Example, ranked_choices
 from pyutils.engine.evaluation import predict_all
-from pyutils.engine.task import Batch, Rows
+from pyutils.engine.task import Batch
 from pyutils.metrics.entailment_results import EntailmentPredictions
 from vilbert_paddle.data.classification import ENTAILMENT_CLASSES, entailment_batch
-from vilbert_paddle.tasks.base import VilbertRunConfig, VilbertTask, most_probable, split_entry
+from vilbert_paddle.tasks.base import VilbertRunConfig, VilbertTask, sigmoid, split_entry
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,9 @@ class EntailmentTask(VilbertTask):
         labels = [record.label for record in records]
         return EntailmentPredictions([record.identifier for record in records], chosen, labels, ENTAILMENT_CLASSES)
 
-    def answer_example(self, example: Mapping[str, Any], output: Path) -> Rows:
-        """List the three classes of `text` about `image`, most probable first."""
-        scores = self.scores_of(EntailmentRecord(example["image"], example["text"], None, "0"))
-        return most_probable(scores, "class", ENTAILMENT_CLASSES)
+    def classify(self, examples: Sequence[Example], top: int = len(ENTAILMENT_CLASSES)) -> list[Choices]:
+        """Rank the three classes of each example's `text` about its image, with the sigmoid of their scores."""
+        records = [EntailmentRecord(example.images[0], example.text, None, "0") for example in examples]
+        return [ranked_choices(ENTAILMENT_CLASSES, own, "class") for own in sigmoid(self.scores_of(records))]
+
+    pipelines = {"visual-entailment": classify, **VilbertTask.pipelines}

@@ -12,6 +12,8 @@ import paddle
 
 from pyutils import distributed
 from pyutils.data.records import CaptionRecord
+from pyutils.engine.evaluation import evaluating
+from pyutils.engine.gallery import Chunks, Gallery
 from pyutils.engine.task import Batch
 from pyutils.metrics.retrieval import Positives, RankCounter
 from vilbert_paddle.data.regions import region_arrays
@@ -25,6 +27,62 @@ from vilbert_paddle.tasks.base import VilbertTask
 _RIGHT_BLOCK = 32  # images whose right pairs are scored at once
 
 
+class PairScorer:
+    """Scores texts with images by a head of a task's network, "match" or "alignment", each embedded once."""
+
+    def __init__(self, task: VilbertTask, head: str) -> None:
+        self._task, self._head = task, head
+
+    def texts(self, texts: Sequence[str]) -> Stream:
+        """Return the text stream up to the first co-attention layer."""
+        task = self._task
+        arrays = task.with_task(text_batch(task.tokenizer, texts, task.config.max_text, task.multiple))
+        return task.model.encoder.begin_text(**{name: paddle.to_tensor(array) for name, array in arrays.items()})
+
+    def regions(self, batch: Batch) -> Stream:
+        """Return the visual stream of images up to the first co-attention layer."""
+        return self._task.model.encoder.begin_regions(**{name: batch[name] for name in REGION_INPUTS})
+
+    def images(self, keys: Sequence[str]) -> Stream:
+        """Read images, and return their visual stream."""
+        arrays = region_arrays(self._task.reader.read(keys))
+        return self.regions({name: paddle.to_tensor(array) for name, array in arrays.items()})
+
+    def scores(self, words: Stream, boxes: Stream, pairing: Pairing) -> np.ndarray:
+        """Score pairs, [pairs] float32, higher for better ones; pairing as in `Vilbert.forward`."""
+        model, name = self._task.model, self._head
+        kind = HEADS[name]
+        encoded = model.encoder.co_attend(*paired(words, boxes, pairing), text=kind.text, regions=kind.regions)
+        scores = kind.score(model, model.heads[name], encoded).astype("float32").numpy()
+        # Class 0 of the alignment head is "belongs together"; the difference orders pairs as its probability does.
+        return scores if name == "match" else scores[:, 0] - scores[:, 1]
+
+
+class SearchGallery(Gallery):
+    """Images to search. They are read again for every call: memory does not grow with their number.
+
+    text_block: texts scored at once.
+    """
+
+    def __init__(self, scorer: PairScorer, model: paddle.nn.Layer, chunks: Chunks, text_block: int) -> None:
+        self._scorer, self._model, self._chunks, self._block = scorer, model, chunks, text_block
+
+    def scores(self, texts: Sequence[str], for_images: bool = False) -> np.ndarray:
+        columns = []
+        with evaluating(self._model):
+            for keys in self._chunks():
+                boxes, rows = self._scorer.images(keys), []
+                for start in range(0, len(texts), self._block):
+                    block = texts[start : start + self._block]
+                    found = self._scorer.scores(self._scorer.texts(block), boxes, "every_pair")
+                    rows.append(found.reshape([len(block), len(keys)]))
+                columns.append(np.concatenate(rows))
+        return np.concatenate(columns, axis=1)
+
+    def close(self) -> None:
+        """Nothing is kept."""
+
+
 class ImageGallery:
     """The images and captions of one split, scored by a task's network.
 
@@ -33,7 +91,8 @@ class ImageGallery:
     """
 
     def __init__(self, task: VilbertTask, records: Sequence[CaptionRecord], head: str, text_block: int) -> None:
-        self._task, self._records, self._head, self._block = task, records, head, text_block
+        self._task, self._records, self._block = task, records, text_block
+        self._scorer = PairScorer(task, head)
         lists = [record.captions for record in records]
         self.captions = [text for captions in lists for text in captions]
         self.owners = np.repeat(np.arange(len(lists)), [len(captions) for captions in lists])
@@ -49,10 +108,10 @@ class ImageGallery:
         everything = np.arange(len(self.captions))
         for batch in loader:
             own = batch["index"].numpy()
-            boxes = self._regions(batch)
+            boxes = self._scorer.regions(batch)
             for start in range(0, len(everything), self._block):
                 block = everything[start : start + self._block]
-                scores = self._scores(self._texts(block), boxes, "every_pair").reshape([len(block), len(own)])
+                scores = self._scorer.scores(self._texts(block), boxes, "every_pair").reshape([len(block), len(own)])
                 self._by_caption.count(block, own, scores)
                 self._by_image.count(own, block, scores.T)
         for counter in (self._by_image, self._by_caption):
@@ -70,29 +129,13 @@ class ImageGallery:
 
     def _right_pairs(self, block: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(image, caption, score) of the right pairs of the images `block`, each [pairs]."""
-        arrays = region_arrays(self._task.reader.read([self._records[int(image)].image for image in block]))
         captions = np.flatnonzero(np.isin(self.owners, block))
         owners = self.owners[captions]
         rows = paddle.to_tensor(np.searchsorted(block, owners))
-        boxes = self._regions({name: paddle.to_tensor(array) for name, array in arrays.items()})
+        boxes = self._scorer.images([self._records[int(image)].image for image in block])
         boxes = Stream(*(part.index_select(rows) for part in boxes))
-        return owners, captions, self._scores(self._texts(captions), boxes, "rows")
+        return owners, captions, self._scorer.scores(self._texts(captions), boxes, "rows")
 
     def _texts(self, captions: np.ndarray) -> Stream:
-        """The text stream of captions up to the first co-attention layer."""
-        task, texts = self._task, [self.captions[caption] for caption in captions]
-        arrays = task.with_task(text_batch(task.tokenizer, texts, task.config.max_text, task.multiple))
-        return task.model.encoder.begin_text(**{name: paddle.to_tensor(array) for name, array in arrays.items()})
-
-    def _regions(self, batch: Batch) -> Stream:
-        """The visual stream of images up to the first co-attention layer."""
-        return self._task.model.encoder.begin_regions(**{name: batch[name] for name in REGION_INPUTS})
-
-    def _scores(self, words: Stream, boxes: Stream, pairing: Pairing) -> np.ndarray:
-        """Scores [pairs] float32, higher for better pairs; pairing as in `Vilbert.forward`."""
-        model, name = self._task.model, self._head
-        kind = HEADS[name]
-        encoded = model.encoder.co_attend(*paired(words, boxes, pairing), text=kind.text, regions=kind.regions)
-        scores = kind.score(model, model.heads[name], encoded).astype("float32").numpy()
-        # Class 0 of the alignment head is "belongs together"; the difference orders pairs as its probability does.
-        return scores if name == "match" else scores[:, 0] - scores[:, 1]
+        """The text stream of captions."""
+        return self._scorer.texts([self.captions[caption] for caption in captions])

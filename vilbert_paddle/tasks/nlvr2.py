@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from pyutils.config import setting
 from pyutils.data.annotations.nlvr2 import NLVR2Config, read_split
 from pyutils.data.records import PairRecord
+from pyutils.engine.answers import Choices, Example, ranked_choices
 from pyutils.engine.evaluation import predict_all
-from pyutils.engine.task import Batch, Rows
+from pyutils.engine.task import Batch
 from pyutils.errors import InputError
 from pyutils.metrics.nlvr2_results import PairPredictions
 from vilbert_paddle.data.classification import pair_batch
-from vilbert_paddle.tasks.base import VilbertRunConfig, VilbertTask, most_probable
+from vilbert_paddle.tasks.base import VilbertRunConfig, VilbertTask, sigmoid
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,11 @@ class NLVR2Task(VilbertTask):
         records = self.records(split)
         return PairPredictions([r.identifier for r in records], chosen == 1, [r.label for r in records])
 
-    def answer_example(self, example: Mapping[str, Any], output: Path) -> Rows:
-        """Decide if `text` is true of `image` and `second_image`, the more probable answer first."""
-        record = PairRecord("0-0-0-0", example["image"], example["second_image"], example["text"], None)
-        return most_probable(self.scores_of(record), "sentence is", ("False", "True"))
+    def judge(self, examples: Sequence[Example], top: int = 2) -> list[Choices]:
+        """Rank False and True for each example's `text` about its two images, with the sigmoid of their scores."""
+        records = [
+            PairRecord("0-0-0-0", example.images[0], example.images[1], example.text, None) for example in examples
+        ]
+        return [ranked_choices(("False", "True"), own, "verdict") for own in sigmoid(self.scores_of(records))]
+
+    pipelines = {"nlvr": judge, **VilbertTask.pipelines}

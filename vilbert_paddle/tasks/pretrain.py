@@ -81,6 +81,7 @@ class PretrainTask(VilbertTask):
     Metrics: the mean losses `words`, `regions`, `alignment`, `alignment_accuracy` in percent, and `score`, minus the
     sum of the losses."""
 
+    pipelines = {}  # no answers to a user's examples
     name = "vilbert_pretrain"
     best_metric = "score"
     config_class = PretrainRunConfig

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,10 @@ from pyutils.config import setting
 from pyutils.console import say
 from pyutils.data.features.inputs import RegionSourceConfig
 from pyutils.data.records import ReferRecord
+from pyutils.engine.answers import Box, Boxes, Example
 from pyutils.engine.evaluation import predict_all
-from pyutils.engine.task import Batch, Rows, State
+from pyutils.engine.split_task import USUAL_TOP
+from pyutils.engine.task import Batch, State
 from pyutils.formats.atomic import write_json
 from pyutils.metrics.grounding import accuracy_at, best_regions
 from pyutils.metrics.predictions import Predictions
@@ -109,14 +111,23 @@ class ReferTask(VilbertTask):
             self._report(accuracy_at(found["iou"]))
         return predictions
 
-    def answer_example(self, example: Mapping[str, Any], output: Path) -> Rows:
-        """List the `top` regions for the expression `text` in `image`: number, score, corners in pixels."""
-        image = example["image"]
-        scores = self.scores_of(ReferRecord(0, 0, image, 0, example["text"], (0.0, 0.0, 1.0, 1.0), 0, 0))
-        regions = self.reader.read([image], keep_boxes=True)
-        order = np.argsort(-scores, kind="stable")[: min(example.get("top", 5), int(regions.mask[0].sum()))]
-        boxes = [" ".join(f"{edge:.0f}" for edge in regions.boxes[0][n]) for n in order]
-        return [{"region": int(n), "score": f"{scores[n]:.3f}", "box": box} for n, box in zip(order, boxes)]
+    @classmethod
+    def for_examples(cls, config: Any) -> Any:
+        return replace(super().for_examples(config), annotated_regions=RegionSourceConfig())
+
+    def locate(self, examples: Sequence[Example], top: int = USUAL_TOP) -> list[Boxes]:
+        """List the `top` regions for each example's `text`: number, score, corners in pixels."""
+        keys = [example.images[0] for example in examples]
+        whole = (0.0, 0.0, 1.0, 1.0)
+        records = [ReferRecord(0, 0, key, 0, example.text, whole, 0, 0) for key, example in zip(keys, examples)]
+        scores, regions = self.scores_of(records), self.reader.read(keys, keep_boxes=True)
+        answers = []
+        for own, boxes, mask in zip(scores, regions.boxes.tolist(), regions.mask):
+            order = np.argsort(-own[: int(mask.sum())], kind="stable")[:top].tolist()
+            answers.append(Boxes(boxes=tuple(Box(tuple(boxes[n]), float(own[n]), n) for n in order)))
+        return answers
+
+    pipelines = {"grounding": locate, **VilbertTask.pipelines}
 
     def state_dict(self) -> State:
         """The sums of the current epoch."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import paddle
@@ -16,6 +16,10 @@ from pyutils.console import say
 from pyutils.data.annotations import karpathy
 from pyutils.data.records import CaptionRecord
 from pyutils.data.table import RecordTable
+from pyutils.engine.answers import Example, Match
+from pyutils.engine.evaluation import evaluating
+from pyutils.engine.gallery import Chunks
+from pyutils.engine.split_task import USUAL_TOP
 from pyutils.engine.task import Batch
 from pyutils.errors import InputError
 from pyutils.metrics.retrieval import RankPredictions
@@ -23,8 +27,8 @@ from vilbert_paddle.data.hard_negatives import HardNegatives
 from vilbert_paddle.data.regions import region_arrays
 from vilbert_paddle.data.retrieval import CHOICES, CaptionTable, four_way_batch, read_caption_lines
 from vilbert_paddle.network.objectives import OBJECTIVES, REGION_INPUTS, as_choices, network_inputs
-from vilbert_paddle.tasks.base import VilbertRunConfig, VilbertTask
-from vilbert_paddle.tasks.gallery import ImageGallery
+from vilbert_paddle.tasks.base import VilbertRunConfig, VilbertTask, sigmoid
+from vilbert_paddle.tasks.gallery import ImageGallery, PairScorer, SearchGallery
 
 
 @dataclass(frozen=True)
@@ -114,6 +118,29 @@ class RetrievalTask(VilbertTask):
         section = self.config.retrieval
         gallery = ImageGallery(self, self.records(split), section.head, section.text_block)
         return RankPredictions(*gallery.ranks(loader))
+
+    @classmethod
+    def for_examples(cls, config: Any) -> Any:
+        config = super().for_examples(config)
+        return replace(config, retrieval=replace(config.retrieval, hard_negatives=""))
+
+    def match(self, examples: Sequence[Example], top: int = USUAL_TOP) -> list[Match]:
+        """Score each example's `text` with its image. Training with four-way choices makes scores comparable among
+        themselves only; the alignment head of pre-training also gives a probability."""
+        scorer = PairScorer(self, self.config.retrieval.head)
+        with evaluating(self.model):
+            boxes = scorer.images([example.images[0] for example in examples])
+            scores = scorer.scores(scorer.texts([example.text for example in examples]), boxes, "rows")
+        if self.config.retrieval.head == "match":
+            return [Match(score=float(score)) for score in scores]
+        return [Match(score=float(score), probability=float(share)) for score, share in zip(scores, sigmoid(scores))]
+
+    def open_gallery(self, chunks: Chunks) -> SearchGallery:
+        """Return images to search."""
+        section = self.config.retrieval
+        return SearchGallery(PairScorer(self, section.head), self.model, chunks, section.text_block)
+
+    pipelines = {"image-text-matching": match, "retrieval": open_gallery, **VilbertTask.pipelines}
 
 
 def _check_index(hard: HardNegatives, images: np.ndarray, path: str) -> None:

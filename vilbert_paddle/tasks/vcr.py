@@ -62,6 +62,7 @@ class VCRTask(VCRSplitTask, VilbertTask):
     best_metric = "accuracy"
     objective = "choice"
     config_class = VCRRunConfig
+    pipelines = {**VCRSplitTask.pipelines, **VilbertTask.pipelines}
 
     def __init__(self, config: VCRRunConfig, model: nn.Layer | None = None):
         super().__init__(config, annotated=config.annotated_regions, model=model)
@@ -116,6 +117,10 @@ class VCRTask(VCRSplitTask, VilbertTask):
             return ChoicePredictions(by_question, labels, file_name)
         both = {r.annot_id: (r.answer_label, r.rationale_label) for r in records}
         return _WithAnswers(by_question, labels, file_name, answers=self._answers, both_labels=both)
+
+    @classmethod
+    def for_examples(cls, config: Any) -> Any:
+        return replace(super().for_examples(config), annotated_regions=RegionSourceConfig())
 
     @classmethod
     def with_saved_files(cls, config: Any, folder: Path) -> Any:

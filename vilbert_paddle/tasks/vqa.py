@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,13 @@ from pyutils.data.records import VQARecord
 from pyutils.data.vqa.answers import AnswerVocabulary
 from pyutils.data.vqa.results import SplitAnswers
 from pyutils.data.vqa.splits import SplitOverlaps, VQAConfig, answer_list, read_split, with_saved_answers
+from pyutils.engine.answers import Choices, Example, ranked_choices
 from pyutils.engine.evaluation import predict_all
-from pyutils.engine.task import Batch, Rows
+from pyutils.engine.split_task import USUAL_TOP
+from pyutils.engine.task import Batch
 from pyutils.metrics.vqa import best_answers
 from vilbert_paddle.data.classification import vqa_batch
-from vilbert_paddle.tasks.base import VilbertRunConfig, VilbertTask, most_probable
+from vilbert_paddle.tasks.base import VilbertRunConfig, VilbertTask, sigmoid
 
 
 @dataclass(frozen=True)
@@ -72,12 +74,14 @@ class VQATask(VilbertTask):
         records = self.records(split)
         return not len(records) or bool(records[0].answers)  # an empty split has an error of its own
 
-    def answer_example(self, example: Mapping[str, Any], output: Path) -> Rows:
-        """List the `top` answers to `text` about `image`, with the sigmoid of their scores, as in training."""
-        scores = self.scores_of(VQARecord(0, example["image"], example["text"]))
+    def answer_questions(self, examples: Sequence[Example], top: int = USUAL_TOP) -> list[Choices]:
+        """List the `top` answers to each example's `text`, with the sigmoid of their scores, as in training."""
+        scores = self.scores_of([VQARecord(0, example.images[0], example.text) for example in examples])
         if self.answers.unknown is not None:
-            scores[self.answers.unknown] = -np.inf
-        return most_probable(scores, "answer", self.answers, example.get("top", 5))
+            scores[:, self.answers.unknown] = -np.inf
+        return [ranked_choices(self.answers, own, top=top) for own in sigmoid(scores)]
+
+    pipelines = {"visual-question-answering": answer_questions, **VilbertTask.pipelines}
 
     @classmethod
     def with_saved_files(cls, config: Any, folder: Path) -> Any:

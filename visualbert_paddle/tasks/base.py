@@ -15,6 +15,7 @@ from pyutils.config import setting
 from pyutils.config.renamed import Renamed
 from pyutils.data.features import RegionBatch
 from pyutils.data.features.inputs import RegionConfig, RegionInputs
+from pyutils.engine.answers import Example, Features, both_given, feature_rows
 from pyutils.engine.evaluation import evaluating
 from pyutils.engine.run import RunConfig
 from pyutils.engine.split_task import SplitTask, vocabulary_size
@@ -53,6 +54,8 @@ class VisualBertTask(SplitTask):
     `dimension`: of the features on disk; default: the network's `visual_dim`.
     """
 
+    visual_input = "regions"
+
     def __init__(self, config: VisualBertRunConfig, dimension: int | None = None):
         tokenizer = load_tokenizer(config.tokenizer)
         words = vocabulary_size(config.model.vocab_size, tokenizer)
@@ -65,12 +68,26 @@ class VisualBertTask(SplitTask):
     def scores(self, batch: Batch) -> Any:
         """Scores of a batch, as the network gives them."""
 
-    def scores_of(self, record: Any) -> np.ndarray:
-        """Scores of one record outside a split, float32, without the batch axis."""
-        batch = self.collate([record], np.random.default_rng(0), False)
+    @classmethod
+    def for_examples(cls, config: Any) -> Any:
+        return replace(config, regions=replace(config.regions, path="", picture="shown"))
+
+    def hold(self, images: Sequence[Any], names: Sequence[str]) -> list[str]:
+        return self.regions.hold(images, names)
+
+    def extract(self, examples: Sequence[Example], top: int = 1) -> list[Features]:
+        """Compute the state at [CLS] of text and regions together."""
+        both_given(examples)
+        words = self.tokenizer.encode_batch([example.text for example in examples])
+        texts = [sequences.single(self.tokenizer, ids, self.config.max_text) for ids in words]
+        regions = self.regions.read([example.images[0] for example in examples])
+        arrays = {**self.text_arrays(texts), **self.arrays_of(regions)}
         with evaluating(self.model):
-            scores = self.scores({name: paddle.to_tensor(value) for name, value in batch.items()})
-        return scores.astype("float32").numpy()[0]
+            inputs = {name: paddle.to_tensor(value) for name, value in arrays.items()}
+            states = self.model.encoder(read_at=0, **inputs).states
+        return feature_rows({"joint": states[:, 0].numpy()})
+
+    pipelines: ClassVar[Mapping[str, Any]] = {"feature-extraction": extract}
 
     def text_arrays(self, texts: Sequence[TextSequence]) -> dict[str, np.ndarray]:
         """`input_ids`, `text_mask`, `token_type_ids`, each `[b, t]` int64."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,10 +14,12 @@ from pyutils.config import setting
 from pyutils.console import say
 from pyutils.data.annotations import entities
 from pyutils.data.features import RegionBatch
-from pyutils.data.records import BoxXYXY, Phrase, PhraseRecord
+from pyutils.data.records import Phrase, PhraseRecord
 from pyutils.data.table import RecordTable
+from pyutils.engine.answers import Box, Boxes, Example
 from pyutils.engine.evaluation import predict_all
-from pyutils.engine.task import Batch, Rows
+from pyutils.engine.split_task import USUAL_TOP
+from pyutils.engine.task import Batch
 from pyutils.errors import InputError, nearest
 from pyutils.formats.atomic import write_json
 from pyutils.losses import kl_unnormalised
@@ -73,7 +75,7 @@ class VisualBertFlickr(VisualBertTask):
     def __init__(self, config: VisualBertFlickrConfig):
         appended = BOX_NUMBERS if config.flickr.append_boxes else 0
         super().__init__(config, config.model.visual_dim - appended)
-        self.regions.source.check(boxes=True)
+        self.regions.require(boxes=True)
         self.model = VisualBertForPhraseGrounding(self.config.model)
 
     def read(self, split: str) -> Sequence[PhraseRecord]:
@@ -145,23 +147,36 @@ class VisualBertFlickr(VisualBertTask):
                 results.append({**named, "chain": phrase.phrase_id, "region": region, "right": hit == 0})
         return PhrasePredictions(np.concatenate(columns["hits"]), results)
 
-    def answer_example(self, example: Mapping[str, Any], output: Path) -> Rows:
-        """The `top` boxes (pixels) of `image` for the words `phrase` of `text`, with their probabilities."""
-        ranked = self.rank_boxes(example["image"], example["text"], example["phrase"], example.get("top", 5))
-        return [{"box": tuple(round(e, 1) for e in box), "probability": f"{share:.4f}"} for box, share in ranked]
+    def locate(self, examples: Sequence[Example], top: int = USUAL_TOP) -> list[Boxes]:
+        """List the `top` boxes (pixels) for the words `phrase` of each example's `text`, with their probabilities.
 
-    def rank_boxes(self, image: str, sentence: str, phrase: str, top: int) -> list[tuple[BoxXYXY, float]]:
-        """The `top` boxes and their probabilities. InputError when the phrase is not in the sentence."""
-        words, wanted = sentence.split(), phrase.split()
-        starts = [n for n in range(len(words)) if wanted and words[n : n + len(wanted)] == wanted]
-        if not starts:
-            raise InputError(f"--phrase {phrase!r} is not in --text {sentence!r}: give words of the sentence")
-        everything = ((0.0, 0.0, 0.0, 0.0),)
-        marked = Phrase(starts[0], starts[0] + len(wanted), phrase, "0", "", everything)
-        shares = softmax(self.scores_of(PhraseRecord(image, " ".join(words), (marked,))))[0]
-        boxes = self.read_regions([image]).boxes[0]
-        best = np.argsort(-shares, kind="stable")[:top]
-        return [(tuple(boxes[region].tolist()), float(shares[region])) for region in best]
+        Raises InputError for a phrase that is not in its sentence, or cut off with it."""
+        records = [_marked(example) for example in examples]
+        for record in records:
+            if not self.encode(record).positions:
+                raise InputError(f"the phrase {record.phrases[0].text!r} is beyond max_text {self.config.max_text}")
+        regions = self.read_regions([record.image for record in records])
+        answers = []
+        for own, boxes, mask in zip(self.scores_of(records)[:, 0], regions.boxes.tolist(), regions.mask):
+            shares = softmax(own[: int(mask.sum())])
+            order = np.argsort(-shares, kind="stable")[:top].tolist()
+            best = tuple(Box(tuple(boxes[n]), float(shares[n]), n) for n in order)
+            answers.append(Boxes(boxes=best, score_name="probability"))
+        return answers
+
+    pipelines = {"grounding": locate, **VisualBertTask.pipelines}
+
+
+def _marked(example: Example) -> PhraseRecord:
+    """The sentence of `example` with its phrase, by default all of it."""
+    words = example.text.split()
+    wanted = example.phrase.split() or words
+    starts = [n for n in range(len(words)) if wanted and words[n : n + len(wanted)] == wanted]
+    if not starts:
+        raise InputError(f"--phrase {example.phrase!r} is not in --text {example.text!r}: give words of the sentence")
+    somewhere = ((0.0, 0.0, 0.0, 0.0),)
+    phrase = Phrase(starts[0], starts[0] + len(wanted), " ".join(wanted), "0", "", somewhere)
+    return PhraseRecord(example.images[0], " ".join(words), (phrase,))
 
 
 class PhrasePredictions(Predictions):

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import paddle
@@ -13,8 +11,9 @@ import paddle
 from pyutils.config import setting
 from pyutils.data.annotations.nlvr2 import NLVR2Config, read_split
 from pyutils.data.records import PairRecord
+from pyutils.engine.answers import Choices, Example, ranked_choices
 from pyutils.engine.evaluation import predict_all
-from pyutils.engine.task import Batch, Rows
+from pyutils.engine.task import Batch
 from pyutils.errors import InputError
 from pyutils.losses import masked_cross_entropy
 from pyutils.metrics.classification import softmax
@@ -76,11 +75,12 @@ class VisualBertNLVR2(VisualBertTask):
         records = self.records(split)
         return PairPredictions([r.identifier for r in records], predicted == 1, [r.label for r in records])
 
-    def answer_example(self, example: Mapping[str, Any], output: Path) -> Rows:
-        """Judge `text` for `image` and `second_image`, with the probability of True."""
-        record = PairRecord("", example["image"], example["second_image"], example["text"], None)
-        true = float(softmax(self.scores_of(record))[1])
-        return [{"sentence": example["text"], "true": true > 0.5, "probability of true": f"{true:.4f}"}]
+    def judge(self, examples: Sequence[Example], top: int = 2) -> list[Choices]:
+        """Rank False and True for each example's `text` about its two images."""
+        records = [PairRecord("", example.images[0], example.images[1], example.text, None) for example in examples]
+        return [ranked_choices(("False", "True"), own, "verdict") for own in softmax(self.scores_of(records))]
+
+    pipelines = {"nlvr": judge, **VisualBertTask.pipelines}
 
 
 def label_of(record: PairRecord) -> int:

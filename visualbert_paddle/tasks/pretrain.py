@@ -30,6 +30,7 @@ class VisualBertPretraining(VisualBertTask):
     `region_mask`, `region_token_type_ids` `[b, r]` int64; `word_positions`, `word_labels` `[n]` int64: flat positions
     b · (t + r) + i of the masked words and the words; with the matching objective `matches` `[b]` int64, 1 = match."""
 
+    pipelines = {}  # no answers to a user's examples
     name = "visualbert_pretraining"
     best_metric = "word_accuracy"
     config_class = VisualBertPretrainingConfig

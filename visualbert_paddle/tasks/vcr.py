@@ -57,6 +57,7 @@ class VisualBertVCR(VCRSplitTask, VisualBertTask):
     name = "visualbert_vcr"
     best_metric = "accuracy"
     config_class = VisualBertVCRConfig
+    pipelines = {**VCRSplitTask.pipelines, **VisualBertTask.pipelines}
     example_flags = ("annot_id",)
     predict_flags = ("of_split", "rationale_checkpoint")
 
@@ -64,7 +65,7 @@ class VisualBertVCR(VCRSplitTask, VisualBertTask):
         super().__init__(config)
         self.model = VisualBertForMultipleChoice(self.config.model)
         if config.align:
-            self.regions.source.check(boxes=True)
+            self.regions.require(boxes=True)
 
     def data_settings(self) -> dict[str, Any]:
         return {name: getattr(self.config, name) for name in ("vcr", "regions", "tokenizer")}
@@ -144,6 +145,6 @@ class VisualBertVCR(VCRSplitTask, VisualBertTask):
         record = next((record for record in self.records(split) if record.annot_id == wanted), None)
         if record is None:
             raise InputError(f"split {split!r} has no question {wanted!r}; give the annot_id of one of its questions")
-        shares = probabilities(self.scores_of(record).tolist())
+        shares = probabilities(self.scores_of([record])[0].tolist())
         texts = [self.tokenizer.decode(choice.sequence.ids) for choice in self.choices(record)]
         return [{"question and choice": text, "probability": f"{share:.4f}"} for text, share in zip(texts, shares)]

@@ -17,9 +17,11 @@ from pyutils.data.records import VQARecord
 from pyutils.data.vqa.answers import AnswerVocabulary
 from pyutils.data.vqa.results import SplitAnswers
 from pyutils.data.vqa.splits import SplitOverlaps, VQAConfig, answer_list, read_split, with_saved_answers
+from pyutils.engine.answers import Choices, Example, ranked_choices
 from pyutils.engine.evaluation import evaluating, predict_all, split_loader
 from pyutils.engine.precision import autocast
 from pyutils.engine.run import check_output_dir
+from pyutils.engine.split_task import USUAL_TOP
 from pyutils.engine.task import Batch, Rows
 from pyutils.losses import kl_unnormalised, vqa_bce
 from pyutils.metrics.classification import softmax
@@ -113,23 +115,24 @@ class VisualBertVQA(VisualBertTask):
 
     def answer_example(self, example: Mapping[str, Any], output: Path) -> Rows:
         """The `top` answers to `text` about `image` with their probabilities; drawn if `picture` is given."""
-        ranked = self.rank_answers(example["image"], example["text"], example.get("top", 5))
+        rows = super().answer_example(example, output)
         if example.get("picture") is not None:
             from pyutils.visualize.contact_sheet import Card, draw_contact_sheet
 
-            given = ", ".join(f"{text} {share:.0%}" for text, share in ranked[:3])
+            given = ", ".join(f"{row['answer']} {float(row['probability']):.0%}" for row in rows[:3])
             card = Card(example["picture"], example["text"], given)
             say(f"drawn: {draw_contact_sheet([card], output / 'prediction.png', columns=1)}")
-        return [{"answer": text, "probability": f"{share:.4f}"} for text, share in ranked]
+        return rows
 
-    def rank_answers(self, image: str, question: str, top: int) -> list[tuple[str, float]]:
-        """The `top` answers without `<unk>`, with their probabilities (softmax over the answers)."""
-        scores = self.scores_of(VQARecord(0, image, question))
+    def answer_questions(self, examples: Sequence[Example], top: int = USUAL_TOP) -> list[Choices]:
+        """Rank the `top` answers to each example's `text` without `<unk>`, by the softmax over the answers."""
+        scores = self.scores_of([VQARecord(0, example.images[0], example.text) for example in examples])
         if self.answers.unknown is not None:
-            scores[self.answers.unknown] = -np.inf
-        shares = softmax(scores)
-        best = np.argsort(-shares, kind="stable")[: max(1, min(top, self.answers.real_answers))]
-        return [(self.answers[number], float(shares[number])) for number in best]
+            scores[:, self.answers.unknown] = -np.inf
+        shares = np.where(np.isneginf(scores), scores, softmax(scores))
+        return [ranked_choices(self.answers, own, top=top) for own in shares]
+
+    pipelines = {"visual-question-answering": answer_questions, **VisualBertTask.pipelines}
 
     @classmethod
     def with_saved_files(cls, config: Any, folder: Path) -> Any:

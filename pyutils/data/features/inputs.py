@@ -11,7 +11,8 @@ import numpy as np
 
 from pyutils.config import setting
 from pyutils.config.checks import at_least
-from pyutils.data.features import RegionBatch, keep_available, open_regions
+from pyutils.data.features import RegionBatch, RegionFeatures, RegionSource, keep_available, open_regions
+from pyutils.data.features.source import HeldRegions
 from pyutils.data.table import RecordTable
 from pyutils.errors import InputError
 
@@ -45,6 +46,8 @@ class RegionInputs:
         multiple: round the number of regions of a batch up to a multiple (8 on GPUs).
         recipes: dimension -> name of the configuration for such features, for messages.
 
+    Without `config.path` there are no features until `hold` is given some.
+
     Raises:
         InputError: no features at the path, or another dimension or detector than expected.
     """
@@ -59,21 +62,53 @@ class RegionInputs:
     ):
         self.image_input = image_input
         self.config, self.dimension, self.multiple = config, dimension, multiple
-        self.source = open_regions(Path(config.path).expanduser(), config.format or None)
-        found = self.source.spec
+        self.source: RegionSource = HeldRegions([], [])
+        self._needs_boxes = False
+        if config.path:
+            self._open(open_regions(Path(config.path).expanduser(), config.format or None), recipes)
+
+    def _open(self, source: RegionSource, recipes: Mapping[int, str] | None) -> None:
+        config, dimension, found = self.config, self.dimension, source.spec
         if found.dimension != dimension and recipes and found.dimension in recipes:
             raise InputError(
                 f"expected {dimension}-d regions, {config.path} holds {found.dimension}-d ones of detector "
                 f"'{found.detector}': give the features this configuration is for, take {recipes[found.dimension]}, or "
                 f"train new weights for them with --set model.visual_dim={found.dimension}"
             )
-        self.source.check(dimension, config.detector or None)
+        source.check(dimension, config.detector or None)
+        self.source = source
+
+    def require(self, boxes: bool = False, class_probs: bool = False) -> None:
+        """Raise InputError if the features lack boxes or class probabilities; boxes also for those of `hold`."""
+        self._needs_boxes = boxes
+        if self.config.path:
+            self.source.check(boxes=boxes, class_probs=class_probs)
+
+    def hold(self, images: Sequence[RegionFeatures], names: Sequence[str]) -> list[str]:
+        """Read these regions from now on; `names` of the images are for messages. Returns the images' keys.
+
+        Raises:
+            InputError: features of another dimension than the model expects, or without the boxes that it needs.
+        """
+        for image, name in zip(images, names):
+            if self._needs_boxes and image.boxes is None:
+                raise InputError(f"{name}: the regions have no boxes, which the model needs; give features with boxes")
+            if image.features.ndim != 2 or image.features.shape[1] != self.dimension:
+                raise InputError(
+                    f"{name}: expected regions [regions, {self.dimension}] of the model, found "
+                    f"{list(image.features.shape)}; give the features that it was trained on"
+                )
+        source = HeldRegions(images, names)
+        self.source = source
+        return source.keys
 
     def available(self, records: RecordTable, *fields: str, section: str = "regions") -> RecordTable:
         """Select the records whose images, named by `fields`, have features.
 
         `config.missing` decides about the others; messages name it as a setting of `section`.
         """
+        if not self.config.path:
+            raise InputError(f"{section}.path is empty: give the region features of the images")
         from pyutils.console import say  # loads Paddle, which configurations do without
 
         columns = [records.column(name) for name in fields]

@@ -96,7 +96,7 @@ def config_text(case: str, family: str) -> str:
 
 def outputs(model, family: str) -> list[np.ndarray]:
     """What a network says about made-up inputs."""
-    rng, config = np.random.default_rng(0), model.own_config()
+    rng, config = np.random.default_rng(0), model.config
     words = getattr(config, "vocab_size", None) or config.text.vocab_size
     ids = paddle.to_tensor(rng.integers(5, words, (2, 6)))
     if family == "albef":

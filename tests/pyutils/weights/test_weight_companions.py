@@ -45,9 +45,9 @@ def test_configuration_and_vocabulary_come_along_into_a_folder(tmp_path, checkpo
         assert "with answers_vqa.txt, config.yaml, vocab.txt" in capsys.readouterr().out
         found = sorted(item.name for item in folder.iterdir())
         assert found == ["answers_vqa.txt", "config.yaml", "model.safetensors", "vocab.txt"]
-        assert VisualBertForQuestionAnswering.from_pretrained(folder).own_config().num_heads == HEADS
+        assert VisualBertForQuestionAnswering.from_pretrained(folder).config.num_heads == HEADS
     assert convert(checkpoint, checkpoint) == 0
-    assert VisualBertForQuestionAnswering.from_pretrained(checkpoint).own_config().num_heads == HEADS
+    assert VisualBertForQuestionAnswering.from_pretrained(checkpoint).config.num_heads == HEADS
 
 
 def test_a_single_file_says_what_stayed_behind(tmp_path, checkpoint, capsys):

