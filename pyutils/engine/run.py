@@ -145,9 +145,11 @@ def load_for_use(task: Task, config: RunConfig, initialise: Initialise, typed: b
     `config.init` if it was `typed`, else the best (else last) checkpoint in the output folder, else `config.init`.
 
     Raises:
-        InputError: no weights, or a checkpoint in the output folder with other model settings.
+        InputError: no weights, a checkpoint in the output folder with other model settings, or one that was trained
+            from the very `init` that was typed.
     """
     if config.init and typed:
+        _refuse_start_of_run(config)
         say(f"evaluating {config.init}, named on the command line")
         return config.init, initialise(task.model, config.init, [])
     try:
@@ -160,6 +162,31 @@ def load_for_use(task: Task, config: RunConfig, initialise: Initialise, typed: b
     say(f"evaluating {folder}, the checkpoint in the output folder")
     check_model(task, folder)
     return folder, load_weights(task.model, folder)
+
+
+def _refuse_start_of_run(config: RunConfig) -> None:
+    """Raise InputError if the run in the output folder started from `config.init`.
+
+    The flags of the training repeated with --evaluate would then measure its start in place of its result. Which of the
+    two is wanted cannot be told.
+    """
+    try:
+        file = find_checkpoint(Path(config.output_dir)) / CONFIG_FILE
+    except InputError:
+        return
+    if not file.is_file():
+        return
+    started = parse_mapping(file.read_text(encoding="utf-8"), str(file)).get("init")
+    if started and _same_source(str(started), config.init):
+        raise InputError(
+            f"--evaluate with {config.init} is ambiguous: {file.parent} was trained from it. Leave it out to evaluate "
+            "what was trained, or give it with another --output_dir to evaluate the start itself."
+        )
+
+
+def _same_source(first: str, second: str) -> bool:
+    """True for equal names, and for two spellings of one path."""
+    return first == second or Path(first).expanduser().resolve() == Path(second).expanduser().resolve()
 
 
 def check_model(task: Task, folder: Path) -> None:

@@ -71,6 +71,23 @@ def test_typed_weights_win(trained, zeros, capsys):
     assert f"evaluating {zeros}, named on the command line" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("spelling", ["same", "relative"])
+def test_flags_of_the_training_repeated_for_the_evaluation_are_ambiguous(
+    config, zeros, tmp_path, monkeypatch, spelling
+):
+    """What is evaluated would be where the run started, not what it trained."""
+    monkeypatch.chdir(tmp_path)
+    given = zeros if spelling == "same" else "zeros"
+    text = f"init: {zeros}\n{MODEL}"
+    run_task(Run(None), replace(config, init=zeros), partial(Configured, text=text), initialise)
+    typed = Run(None, (Override("init", given, "--checkpoint"),), evaluate=True)
+    with pytest.raises(InputError, match=rf"{given} is ambiguous: {config.output_dir}/best was trained from it"):
+        measured(typed, replace(config, init=given), text)
+    assert measured(Run(None, evaluate=True), replace(config, init=zeros), text) != 0
+    elsewhere = replace(config, init=given, output_dir=str(tmp_path / "other"))
+    assert measured(typed, elsewhere, text) == 0
+
+
 def test_the_configured_start_serves_where_there_is_no_run(config, zeros, capsys):
     assert measured(Run(None, evaluate=True), replace(config, init=zeros)) == 0
     assert f"evaluating {zeros}, the configuration's init" in capsys.readouterr().err
