@@ -17,6 +17,7 @@ from pyutils.config.loading import parse_mapping
 from pyutils.console import markdown_table, say
 from pyutils.engine.determinism import seed_initial
 from pyutils.engine.identity import flat
+from pyutils.engine.resume import unfinished
 from pyutils.engine.settings import TrainConfig
 from pyutils.engine.task import Task
 from pyutils.engine.trainer import Trainer
@@ -81,6 +82,7 @@ def run_task(
 def _train(run: Run, config: RunConfig, trainer: Trainer, initialise: Initialise, start: Any) -> None:
     if config.init:
         say(str(initialise(trainer.task.model, config.init, list(config.init_may_miss))))
+        _report_unfinished(config.init)
     elif start is not None:
         start(trainer.task)
     best = trainer.run(run.resume)
@@ -160,8 +162,19 @@ def load_for_use(task: Task, config: RunConfig, initialise: Initialise, typed: b
         say(f"evaluating {config.init}, the configuration's init: {config.output_dir} has no checkpoint")
         return config.init, initialise(task.model, config.init, [])
     say(f"evaluating {folder}, the checkpoint in the output folder")
+    _report_unfinished(folder)
     check_model(task, folder)
     return folder, load_weights(task.model, folder)
+
+
+def _report_unfinished(source: PathLike) -> None:
+    """Log it where `source` is the checkpoint of an interrupted run."""
+    try:
+        stopped = unfinished(find_checkpoint(source))
+    except InputError:  # a file, a name, or a folder of another code base
+        return
+    if stopped:
+        say(f"{stopped}: its weights are not those of the finished training; --resume auto finishes it")
 
 
 def _refuse_start_of_run(config: RunConfig) -> None:

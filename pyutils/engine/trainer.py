@@ -285,7 +285,8 @@ class Trainer:
             say(f"{best} was of an earlier run; it is kept as {earlier}")
         states: dict[str, Any] = {"optimizer": self.optimizer, "schedule": self.schedule, "scaler": self.stepper.scaler}
         groups = {name: part.state_dict() for name, part in {**states, "task": self.task}.items()}
-        self._save(self.output_dir / LAST, self.progress.metrics, capture(self.progress, self._identity, groups))
+        state = capture(self.progress, self.total_steps, self._identity, groups)
+        self._save(self.output_dir / LAST, self.progress.metrics, state)
 
     def _save(self, folder: Path, metrics: dict[str, float], state: RunState | None = None) -> None:
         task, files = self.task, self.task.checkpoint_files()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,7 @@ from pyutils.errors import InputError
 from pyutils.weights.checkpoint import load_weights, save_checkpoint
 from tests.pyutils.engine.toy import ToyTask
 
-SETTINGS = ("workers=0", "batch_size=4", "epochs=1", "optimizer.lr=0.01", "scalars=false")
+SETTINGS = ("workers=0", "batch_size=4", "epochs=2", "optimizer.lr=0.01", "scalars=false")
 MODEL = "model: {width: 8, dropout: 0.1}\n"
 
 
@@ -69,6 +70,23 @@ def test_typed_weights_win(trained, zeros, capsys):
     typed = Run(None, (Override("init", zeros, "--model_name_or_path"),), evaluate=True)
     assert measured(typed, replace(trained, init=zeros)) == 0
     assert f"evaluating {zeros}, named on the command line" in capsys.readouterr().err
+
+
+def test_weights_of_an_interrupted_run_are_named(config, tmp_path, capsys):
+    def interrupted(config):
+        task = Configured(config)
+        task.predict = lambda loader, split: signal.raise_signal(signal.SIGTERM)
+        return task
+
+    with pytest.raises(SystemExit):
+        run_task(Run(None), config, interrupted, initialise)
+    capsys.readouterr()
+    message = f"{config.output_dir}/last is of a run that stopped at step 9 of 18"
+    measured(Run(None, evaluate=True), config)
+    assert message in capsys.readouterr().err
+    following = replace(config, output_dir=str(tmp_path / "next"), init=config.output_dir)
+    run_task(Run(None), following, Configured, initialise)
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("spelling", ["same", "relative"])

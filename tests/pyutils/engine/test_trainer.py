@@ -11,6 +11,7 @@ import pytest
 from pyutils.config import load_config
 from pyutils.engine import trainer as trainer_module
 from pyutils.engine.determinism import seed_initial
+from pyutils.engine.resume import unfinished
 from pyutils.engine.settings import TrainConfig
 from pyutils.engine.stop_signals import Stopped
 from pyutils.engine.trainer import Trainer
@@ -195,7 +196,9 @@ def test_a_signal_during_evaluation_saves_and_the_resumed_run_evaluates_first(tm
     with pytest.raises(SystemExit) as caught:
         train(tmp_path / "a", change=interrupted)
     assert caught.value.code == 143 and weights(tmp_path / "a/last")["updates"] == 9
+    assert unfinished(tmp_path / "a/last") == f"{tmp_path}/a/last is of a run that stopped at step 9 of 18"
     train(tmp_path / "a", resume="auto")
+    assert unfinished(tmp_path / "a/last") == unfinished(tmp_path / "a/best") == ""
     train(tmp_path / "b")
     assert (tmp_path / "a/metrics.json").read_text() == (tmp_path / "b/metrics.json").read_text()
     assert largest_difference(weights(tmp_path / "a/last"), weights(tmp_path / "b/last")) == 0
