@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The main job on real pictures, from nothing:  bash shell/quickstart.sh [--blind]
+# The main job on real pictures, from nothing:  bash shell/quickstart.sh [--blind] [--seed N] [--max_steps N]
 # Installs into .venv (or the active environment), makes easy-VQA's files, trains a small VisualBERT, evaluates it on the
 # test part beside its baselines, and draws the training curve and a contact sheet.
 #   --blind   also train the same model with the pictures withheld
@@ -8,15 +8,4 @@ set -euo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$ROOT"
 . "$ROOT/shell/env.sh"
-
-blind=
-for argument in "$@"; do
-    case $argument in
-    --blind) blind=--blind ;;
-    *)
-        echo "quickstart.sh: unknown argument $argument; known: --blind" >&2
-        exit 2
-        ;;
-    esac
-done
-"$PYTHON" -m visualbert_paddle.quickstart --output "${OUTPUT:-output/easy_vqa}" --data sample_data/easy_vqa $blind
+"$PYTHON" -m visualbert_paddle.quickstart --output "${OUTPUT:-output/easy_vqa}" --data sample_data/easy_vqa "$@"
