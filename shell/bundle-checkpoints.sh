@@ -14,6 +14,7 @@ visualbert | vilbert | albef) shift ;;
     exit 2
     ;;
 esac
+made_by="sh shell/bundle-checkpoints.sh $model${*:+ $*}"
 refuse_in_chain "LOG_DIR sets the folder." "$@"
 LOG_DIR=${LOG_DIR:-output/bundled}
 case $LOG_DIR in /*) ;; *) LOG_DIR=$PWD/$LOG_DIR ;; esac
@@ -39,4 +40,4 @@ fi
 launch "$script" --config "configs/$model/tiny/easy_vqa.yaml" --output_dir "$run/float16" --set "init=$target" --evaluate
 # shellcheck disable=SC2086 # several words
 "$PYTHON" -m pyutils.weights bundle "$target" --name "$name" --metrics "$run/float16/metrics_test.json" $settings \
-    --data "$data" --made_by "sh shell/bundle-checkpoints.sh $model"
+    --data "$data" --made_by "$made_by"
