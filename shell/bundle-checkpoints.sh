@@ -3,6 +3,7 @@
 # rounded weights on the test part, writes the model card.
 #   sh shell/bundle-checkpoints.sh visualbert|vilbert|albef [arguments of every stage]
 #   LOG_DIR   the runs go to LOG_DIR/MODEL (default output/bundled)
+#   BUNDLED   folder of the checkpoints (default pyutils/weights/bundled of the repository)
 # A finished training in LOG_DIR is not repeated.
 set -e
 . "$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)/launch.sh"
@@ -20,7 +21,11 @@ LOG_DIR=${LOG_DIR:-output/bundled}
 case $LOG_DIR in /*) ;; *) LOG_DIR=$PWD/$LOG_DIR ;; esac
 cd "$ROOT"
 name=$model-easy-vqa
-target=pyutils/weights/bundled/$name
+grep -q "^$name:" pyutils/weights/registry.yaml || {
+    echo "bundle-checkpoints.sh: pyutils/weights/registry.yaml has no entry $name; write one first" >&2
+    exit 2
+}
+target=${BUNDLED:-pyutils/weights/bundled}/$name
 run=$LOG_DIR/$model
 data="easy-VQA (the package easy-vqa, MIT licence): 34,753 questions about 3,600 generated images of 64 x 64 pixels"
 

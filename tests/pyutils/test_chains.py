@@ -91,6 +91,21 @@ def test_visualberts_quick_start_evaluates_the_weights_that_it_trained(root, sma
 
 
 @pytest.mark.slow
+def test_a_bundled_checkpoint_is_made_whole_from_one_command(root, small_easy_vqa, tmp_path):
+    given = {"LOG_DIR": str(tmp_path / "runs"), "BUNDLED": str(tmp_path / "bundled")}
+    done = run(root, "bundle-checkpoints.sh", "visualbert", *SMALL, **given)
+    assert done.returncode == 0, done.stderr
+    made, best = tmp_path / "bundled/visualbert-easy-vqa", weights(tmp_path / "runs/visualbert/best")
+    assert same(weights(made), {name: array.astype("float16") for name, array in best.items()})
+    measured = json.loads((tmp_path / "runs/visualbert/float16/metrics_test.json").read_text())
+    assert Path(measured["checkpoint"]) == made
+    assert json.loads((made / "metrics.json").read_text())["accuracy"] == measured["accuracy"]
+    assert f"visualbert {' '.join(SMALL)}" in (made / "README.md").read_text()
+    unknown = run(root, "bundle-checkpoints.sh", "vilbert", **given)
+    assert unknown.returncode == 2 and "no entry vilbert-easy-vqa" in unknown.stderr
+
+
+@pytest.mark.slow
 def test_albefs_recipes_train_what_they_start_from_to_its_end(root, tmp_path):
     """NLVR2 starts from visual entailment, which starts from the pre-training."""
     few = {"DATA_DIR": "sample", "SCENES": FEWEST}
