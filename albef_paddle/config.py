@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from pyutils.config import setting
 from pyutils.config.checks import above, at_least, below, multiple_of, share
-from pyutils.layers.bert_config import BertConfig
+from pyutils.layers.bert_config import INIT_STD_HELP, BertConfig, derive_init_std
 from pyutils.layers.vit import VisionShape
 from pyutils.optim.config import NO_DECAY
 
@@ -34,7 +34,7 @@ class VisionConfig:
     attention_dropout: float = setting(0.0, "Dropout of attention weights.")
     drop_path: float = setting(0.0, "Drop path rate of the last block; increases linearly with depth.")
     layer_norm_eps: float = setting(1e-6, "Epsilon of LayerNorm.")
-    init_std: float = setting(0.02, "Standard deviation of initial weights.")
+    init_std: float = setting(0.0, INIT_STD_HELP)
 
     def __post_init__(self) -> None:
         at_least(self, 1, "image_size", "patch_size", "width", "depth", "num_heads")
@@ -42,6 +42,8 @@ class VisionConfig:
         multiple_of(self, "width", "num_heads")
         share(self, "dropout", "attention_dropout", "drop_path")
         above(self, 0, "mlp_ratio", "layer_norm_eps")
+        at_least(self, 0, "init_std")
+        derive_init_std(self, self.width)
 
     def shape(self) -> VisionShape:
         """Convert to the argument of `VisionTransformer`."""

@@ -1,10 +1,11 @@
 #!/bin/sh
 # ALBEF on real pictures, from nothing: makes easy-VQA's files and lists, pre-trains a small ALBEF on captions that the
-# training answers tell, trains it to write answers, evaluates it on the test part.
-#   sh shell/albef-quickstart.sh [--blind] [arguments of run_vqa.py…]
+# training answers tell, trains it to write answers, evaluates what it trained on the test part.
+#   sh shell/albef-quickstart.sh [--blind] [arguments of every stage: --seed 1, --set train.batch_size=32 …]
 #   --blind   instead train the same model with the pictures withheld, the baseline
 #   LOG_DIR   checkpoints, logs, results (default output/albef_easy_vqa, with --blind output/albef_easy_vqa_blind)
 #   PYTHON    a Python with requirements.txt and easy-vqa installed (default: as in shell/launch.sh)
+# Called again, it goes on where it was interrupted.
 set -e
 . "$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)/launch.sh"
 case ${LOG_DIR:-} in "" | /*) ;; *) LOG_DIR=$PWD/$LOG_DIR ;; esac
@@ -13,13 +14,16 @@ if [ "${1:-}" = --blind ]; then
     name=albef_easy_vqa_blind image_input=withheld
     shift
 fi
+refuse_in_chain "LOG_DIR sets the folder; run albef_paddle/run_vqa.py for one stage alone." "$@"
 cd "$ROOT"
 "$PYTHON" -m pyutils.sample easy-vqa --output sample_data/easy_vqa
 "$PYTHON" -m albef_paddle.sample --easy-vqa sample_data/easy_vqa
 LOG_DIR=${LOG_DIR:-output/$name}
+set -- --set "image_input=$image_input" "$@"
 launch albef_paddle/run_pretrain.py --config configs/albef/tiny/easy_vqa_pretrain.yaml --output_dir "$LOG_DIR/pretrain" \
-    --set "image_input=$image_input" --resume auto
-set -- --config configs/albef/tiny/easy_vqa.yaml --output_dir "$LOG_DIR" --set "image_input=$image_input" "$@"
-# `init` only where training starts: typed for the evaluation it would be evaluated in place of the trained weights.
-launch albef_paddle/run_vqa.py --set "init=$LOG_DIR/pretrain/last" "$@"
+    --resume auto "$@"
+check_start "$LOG_DIR" "$LOG_DIR/pretrain/last"
+set -- --config configs/albef/tiny/easy_vqa.yaml --output_dir "$LOG_DIR" "$@"
+launch albef_paddle/run_vqa.py --set "init=$LOG_DIR/pretrain/last" --resume auto "$@"
+# Without `init`: that is where the training started, not what it trained.
 launch albef_paddle/run_vqa.py "$@" --evaluate

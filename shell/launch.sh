@@ -47,6 +47,30 @@ own_config() {
     return 1
 }
 
+# For scripts that chain stages. Ends the script with status 2 where an argument, which every stage gets, would make one
+# stage read other weights than the one before wrote:  refuse_in_chain "HINT" ARGUMENTS…
+refuse_in_chain() {
+    chain_hint=$1
+    shift
+    for argument in "$@"; do
+        case $argument in
+        --output_dir | --output_dir=* | output_dir=* | --set=output_dir=* | init=* | --set=init=* | --evaluate | \
+            --resume | --resume=* | --checkpoint | --checkpoint=* | --model_name_or_path | --model_name_or_path=*)
+            echo "$(basename -- "$0"): $argument is not for a chain of stages, which gives its own. $chain_hint" >&2
+            exit 2
+            ;;
+        esac
+    done
+}
+
+# Ends the script with status 2 where STAGE, a run's folder, was trained before the checkpoint folder that it starts from
+# was written: what comes out of it would be of other weights.  check_start STAGE START
+check_start() {
+    [ -e "$1/last" ] && [ "$2" -nt "$1/last" ] || return 0
+    echo "$(basename -- "$0"): $2 was written after $1, which was trained from other weights. Delete $1 to train it again" >&2
+    exit 2
+}
+
 # Makes synthetic scenes in FOLDER, a path in the repository, unless they are there, and goes to the repository:
 #   make_world FOLDER FACTOR ARGUMENTS…    FACTOR x SCENES per source (SCENES: default 1000; at least 24)
 make_world() {

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The main job on real pictures, from nothing:  bash shell/quickstart.sh [--blind]
+# The main job on real pictures, from nothing:  bash shell/quickstart.sh [--blind] [--seed N] [--max_steps N]
 # Installs what is missing (shell/env.sh says where), makes easy-VQA's files, trains a small VisualBERT, evaluates it on the
 # test part beside its baselines, and draws the training curve and a contact sheet.
 #   --blind   also train the same model with the pictures withheld
@@ -9,15 +9,4 @@ ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 cd "$ROOT"
 ENV_EXTRAS="easy-vqa==1.0 matplotlib>=3.7"
 . "$ROOT/shell/env.sh"
-
-blind=
-for argument in "$@"; do
-    case $argument in
-    --blind) blind=--blind ;;
-    *)
-        echo "quickstart.sh: unknown argument $argument; known: --blind" >&2
-        exit 2
-        ;;
-    esac
-done
-"$PYTHON" -m visualbert_paddle.quickstart --output "${OUTPUT:-output/easy_vqa}" --data sample_data/easy_vqa $blind
+"$PYTHON" -m visualbert_paddle.quickstart --output "${OUTPUT:-output/easy_vqa}" --data sample_data/easy_vqa "$@"

@@ -35,6 +35,17 @@ case ${MODE:-} in
     exit 2
     ;;
 esac
+if [ -z "${MODE:-}" ]; then
+    for argument in "$@"; do
+        # Both trainings would write there, and neither to where the prediction reads.
+        case $argument in
+        --output_dir | --output_dir=* | output_dir=* | --set=output_dir=*)
+            echo "vcr-finetune.sh: $argument is for one training; LOG_DIR sets the folder of both (or give MODE)" >&2
+            exit 2
+            ;;
+        esac
+    done
+fi
 sample=no
 if sample_world; then
     sample=yes

@@ -9,6 +9,7 @@
 # A chain that was interrupted goes on where it stopped when it is called again.
 set -e
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
+. "$here/launch.sh"
 task=${1:-}
 case $task in
 vqa | nlvr2) shift ;;
@@ -17,6 +18,7 @@ vqa | nlvr2) shift ;;
     exit 2
     ;;
 esac
+refuse_in_chain "LOG_DIR sets the folder, MODEL where the first stage starts." "$@"
 LOG_DIR=${LOG_DIR:-./logs/chain-$task}
 case $LOG_DIR in /*) ;; *) LOG_DIR=$PWD/$LOG_DIR ;; esac
 case ${DATA_DIR:-} in
@@ -35,5 +37,7 @@ run_stage() {
     MODEL=$model LOG_DIR=$LOG_DIR/$stage sh "$here/$script" --resume auto "$@"
 }
 DATA_DIR=${COCO_DIR:-./X_COCO/} run_stage coco-pre "$task-coco-pretrain.sh" "${MODEL:-}" "$@"
+check_start "$LOG_DIR/pre" "$LOG_DIR/coco-pre/best"
 run_stage pre "$task-pretrain.sh" "$LOG_DIR/coco-pre/best" "$@"
+check_start "$LOG_DIR/finetune" "$LOG_DIR/pre/best"
 run_stage finetune "$task-finetune.sh" "$LOG_DIR/pre/best" "$@"

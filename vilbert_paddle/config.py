@@ -13,7 +13,7 @@ from pyutils.config.recipes import recipe_folder
 from pyutils.errors import InputError, nearest
 from pyutils.formats.atomic import PathLike
 from pyutils.formats.json_files import check_fields, read_json
-from pyutils.layers.bert_config import BERT_FIELDS, StackConfig
+from pyutils.layers.bert_config import BERT_FIELDS, INIT_STD_HELP, StackConfig, derive_init_std
 
 CONFIGS = recipe_folder(Path(__file__).resolve().parent)
 """Folder of the package's recipes."""
@@ -73,10 +73,12 @@ class VilbertConfig:
         "Answer classifiers: GELU and LayerNorm, or weight norm and ReLU (ViLBERT 1, the old Paddle port).",
     )
     layer_norm_eps: float = setting(1e-12, "Epsilon of LayerNorm.")
-    init_std: float = setting(0.02, "Standard deviation of initial weights.")
+    init_std: float = setting(0.0, INIT_STD_HELP)
 
     def __post_init__(self) -> None:
         check_transformer(self)
+        # One value serves both streams, as in the original.
+        derive_init_std(self, min(self.text.hidden_size, self.regions.hidden_size))
         at_least(self, 1, "region_dim", "region_targets", "bridge_size", "bridge_heads")
         multiple_of(self, "bridge_size", "bridge_heads")
         at_least(self, 0, "task_tokens")

@@ -1,6 +1,6 @@
 """VisualBERT on easy-VQA: generate the data, train, evaluate with baselines, draw curve and contact sheet.
 
-python -m visualbert_paddle.quickstart [--output output/easy_vqa] [--data sample_data/easy_vqa] [--blind]
+python -m visualbert_paddle.quickstart [--output output/easy_vqa] [--data sample_data/easy_vqa] [--blind] [--seed N]
 """
 
 from __future__ import annotations
@@ -41,8 +41,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("sample_data/easy_vqa"), help="folder of the data")
     parser.add_argument("--blind", action="store_true", help="also train with the images withheld")
     parser.add_argument("--max_steps", type=int, default=0, help="stop training after these steps; 0: no limit")
+    parser.add_argument("--seed", type=int, help="seed of weights, order and dropout (default: the recipe's)")
     options = parser.parse_args()
-    config = prepare(options.data, options.output, options.max_steps)
+    config = prepare(options.data, options.output, options.max_steps, options.seed)
     rows, seconds = [], {}
     task, answered, seconds["VisualBERT"] = train(config)
     rows.append(row("VisualBERT", answered))
@@ -59,7 +60,7 @@ def main() -> None:
     report(options, task, answered, rows, seconds)
 
 
-def prepare(data: Path, output: Path, max_steps: int = 0) -> VisualBertVQAConfig:
+def prepare(data: Path, output: Path, max_steps: int = 0, seed: int | None = None) -> VisualBertVQAConfig:
     """Generate the data if missing, pack the features, and return the configuration."""
     say(f"easy-VQA as VQA v2 files and region features: {data} {'written' if make_easy_vqa(data) else 'is complete'}")
     folder, store = data / "X_COCO/data/detectron_fix_100", data / "regions.packed"
@@ -72,7 +73,7 @@ def prepare(data: Path, output: Path, max_steps: int = 0) -> VisualBertVQAConfig
         tokenizer=str(data / "vocab.txt"),
         regions=replace(config.regions, path=str(store)),
         vqa=replace(config.vqa, root=str(data / "VQA2")),
-        train=replace(config.train, max_steps=max_steps),
+        train=replace(config.train, max_steps=max_steps, seed=config.train.seed if seed is None else seed),
     )
 
 

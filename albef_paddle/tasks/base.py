@@ -212,7 +212,7 @@ class AlbefTask(SplitTask):
 
     @classmethod
     def for_examples(cls, config: Any) -> Any:
-        return replace(config, data=replace(config.data, images=[], blind=False))
+        return replace(config, image_input="shown", data=replace(config.data, images=[]))
 
     def hold(self, images: Sequence[Any], names: Sequence[str]) -> list[str]:
         data = self.config.data

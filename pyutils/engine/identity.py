@@ -34,6 +34,7 @@ _FREE = {
 _LENGTH = {"epochs", "max_steps"}
 # Other settings that a resumed run does not use: its weights come from the checkpoint.
 _UNREAD = {"task", "output_dir", "init", "init_may_miss", "eval_split"}
+_INITIAL = ".init_std"  # of the model's parts
 _SAMPLED_RECORDS = 512
 _FILE_NAME = re.compile(r"[/\\]|^~|\.[A-Za-z]\w{1,9}$")
 REQUIRED = ("task", "train_records", "effective_batch", "processes", "train")
@@ -157,7 +158,7 @@ def _changed_settings(before: Mapping[str, Any], after: Mapping[str, Any], folde
     found: list[str] = []
     moved: list[str] = []
     for name in sorted(before.keys() | after.keys()):
-        if before.get(name) == after.get(name):
+        if before.get(name) == after.get(name) or name.endswith(_INITIAL):
             continue
         texts = [str(side[name]) if name in side else "not set" for side in (before, after)]
         one_sided = name not in before or name not in after

@@ -13,6 +13,7 @@ from pyutils.console import say
 from pyutils.engine.identity import REQUIRED
 from pyutils.errors import InputError
 from pyutils.formats.atomic import recover_folder
+from pyutils.formats.json_files import read_json
 from pyutils.weights.checkpoint import STATE_VALUES, RunState, load_state
 from pyutils.weights.places import find_checkpoint
 
@@ -70,14 +71,26 @@ def load_run(folder: Path) -> RunState:
     return state
 
 
-def capture(progress: Progress, identity: Mapping[str, Any], groups: Mapping[str, Mapping[str, Any]]) -> RunState:
+def capture(
+    progress: Progress, total_steps: int, identity: Mapping[str, Any], groups: Mapping[str, Mapping[str, Any]]
+) -> RunState:
     """Return the state of a run; `groups` are the flat states of optimizer, schedule, scaler and task."""
-    state = RunState({"progress": asdict(progress), "identity": dict(identity)})
+    length = {"total_steps": total_steps, "finished": progress.step >= total_steps}
+    state = RunState({**length, "progress": asdict(progress), "identity": dict(identity)})
     for group, values in groups.items():
         arrays = {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
         state.arrays.update({f"{group}/{name}": value for name, value in arrays.items()})
         state.values[group] = {name: value for name, value in values.items() if name not in arrays}
     return state
+
+
+def unfinished(folder: Path) -> str:
+    """Describe how far the interrupted run came whose `last` is `folder`; empty for other checkpoints."""
+    file = folder / STATE_VALUES
+    values = read_json(file) if file.is_file() else None
+    if not isinstance(values, Mapping) or values.get("finished", True):
+        return ""
+    return f"{folder} is of a run that stopped at step {values['progress']['step']} of {values['total_steps']}"
 
 
 def unpack(group: str, state: RunState) -> dict[str, Any]:

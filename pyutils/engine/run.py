@@ -17,6 +17,7 @@ from pyutils.config.loading import parse_mapping
 from pyutils.console import markdown_table, say
 from pyutils.engine.determinism import seed_initial
 from pyutils.engine.identity import flat
+from pyutils.engine.resume import unfinished
 from pyutils.engine.settings import TrainConfig
 from pyutils.engine.task import Task
 from pyutils.engine.trainer import Trainer
@@ -83,6 +84,8 @@ def run_task(
 
 def _train(run: Run, config: RunConfig, trainer: Trainer, initialise: Initialise, start: Any) -> None:
     load_start(trainer.task, config, initialise, start)
+    if config.init:
+        _report_unfinished(config.init)
     best = trainer.run(run.resume)
     if best:
         say(f"best on {config.train.eval_split}:\n" + markdown_table([best]))
@@ -153,9 +156,11 @@ def load_for_use(task: Task, config: RunConfig, initialise: Initialise, typed: b
     `config.init` if it was `typed`, else the best (else last) checkpoint in the output folder, else `config.init`.
 
     Raises:
-        InputError: no weights, or a checkpoint in the output folder with other model settings.
+        InputError: no weights, a checkpoint in the output folder with other model settings, or one that was trained
+            from the very `init` that was typed.
     """
     if config.init and typed:
+        _refuse_start_of_run(config)
         say(f"evaluating {config.init}, named on the command line")
         return config.init, initialise(task.model, config.init, [])
     try:
@@ -166,8 +171,44 @@ def load_for_use(task: Task, config: RunConfig, initialise: Initialise, typed: b
         say(f"evaluating {config.init}, the configuration's init: {config.output_dir} has no checkpoint")
         return config.init, initialise(task.model, config.init, [])
     say(f"evaluating {folder}, the checkpoint in the output folder")
+    _report_unfinished(folder)
     check_model(task, folder)
     return folder, load_weights(task.model, folder)
+
+
+def _report_unfinished(source: PathLike) -> None:
+    """Log it where `source` is the checkpoint of an interrupted run."""
+    try:
+        stopped = unfinished(find_checkpoint(source))
+    except InputError:  # a file, a name, or a folder of another code base
+        return
+    if stopped:
+        say(f"{stopped}: its weights are not those of the finished training; --resume auto finishes it")
+
+
+def _refuse_start_of_run(config: RunConfig) -> None:
+    """Raise InputError if the run in the output folder started from `config.init`.
+
+    The flags of the training repeated with --evaluate would then measure its start in place of its result. Which of the
+    two is wanted cannot be told.
+    """
+    try:
+        file = find_checkpoint(Path(config.output_dir)) / CONFIG_FILE
+    except InputError:
+        return
+    if not file.is_file():
+        return
+    started = parse_mapping(file.read_text(encoding="utf-8"), str(file)).get("init")
+    if started and _same_source(str(started), config.init):
+        raise InputError(
+            f"--evaluate with {config.init} is ambiguous: {file.parent} was trained from it. Leave it out to evaluate "
+            "what was trained, or give it with another --output_dir to evaluate the start itself."
+        )
+
+
+def _same_source(first: str, second: str) -> bool:
+    """True for equal names, and for two spellings of one path."""
+    return first == second or Path(first).expanduser().resolve() == Path(second).expanduser().resolve()
 
 
 def check_model(task: Task, folder: Path) -> None:

@@ -5,6 +5,7 @@ schedule -> micro-batches -> finite check -> clip and update -> log -> (evaluate
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -276,9 +277,17 @@ class Trainer:
         """Write `last` with the state of the run, in the main process; states are equal in all."""
         if not distributed.is_main():
             return
+        best = self.output_dir / BEST
+        if self.progress.best_step < 0 and best.is_dir():
+            # Of an earlier run in this folder: it would be evaluated in place of what this run trains.
+            earlier = self.output_dir / f"{BEST}_of_earlier_run"
+            shutil.rmtree(earlier, ignore_errors=True)
+            best.rename(earlier)
+            say(f"{best} was of an earlier run; it is kept as {earlier}")
         states: dict[str, Any] = {"optimizer": self.optimizer, "schedule": self.schedule, "scaler": self.stepper.scaler}
         groups = {name: part.state_dict() for name, part in {**states, "task": self.task}.items()}
-        self._save(self.output_dir / LAST, self.progress.metrics, capture(self.progress, self._identity, groups))
+        state = capture(self.progress, self.total_steps, self._identity, groups)
+        self._save(self.output_dir / LAST, self.progress.metrics, state)
 
     def _save(self, folder: Path, metrics: dict[str, float], state: RunState | None = None) -> None:
         task, files = self.task, self.task.checkpoint_files()

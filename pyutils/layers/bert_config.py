@@ -3,9 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from pyutils.config import setting
 from pyutils.config.checks import check_transformer
+
+_PUBLISHED_WIDTH, _PUBLISHED_STD = 768, 0.02
+INIT_STD_HELP = "Standard deviation of initial weights; 0: 0.02 from width 768 on, else 1/√width."
+
+
+def derive_init_std(config: Any, width: int) -> None:
+    """Replace `init_std` 0 of a frozen configuration by the value for a network of `width`.
+
+    0.02 from 768 on, the width of the published networks, which thus start as published; 1/√width below. With 0.02 a
+    narrow network starts with attention logits near zero (their deviation is width x init_std² for inputs of unit
+    variance: 0.3 at width 768, 0.04 at 96) and with hidden layers that shrink their input, so that some seeds spend
+    most of a short training on a plateau. 1/√width keeps both at one. Where weights are loaded, only new heads are left
+    with initial values.
+    """
+    if config.init_std == 0:
+        value = _PUBLISHED_STD if width >= _PUBLISHED_WIDTH else round(width**-0.5, 4)
+        object.__setattr__(config, "init_std", value)
 
 
 @dataclass(frozen=True)
@@ -86,7 +104,11 @@ class BertConfig(StackConfig):
     max_positions: int = setting(512, "Rows of the position tables.")
     token_types: int = setting(2, "Rows of the token type tables.")
     layer_norm_eps: float = setting(1e-12, "Epsilon of LayerNorm.")
-    init_std: float = setting(0.02, "Standard deviation of initial weights.")
+    init_std: float = setting(0.0, INIT_STD_HELP)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        derive_init_std(self, self.hidden_size)
 
     def layer_shape(self, context_size: int = 0) -> LayerShape:
         """`shape` with the configuration's own epsilon and initial values."""

@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 
 from pyutils.data.features.spec import RegionFeatures
-from pyutils.sample.descriptor import DIMENSION, describe_boxes
+from pyutils.data.features.window_descriptor import DIMENSION, describe_boxes
 from pyutils.sample.scenes import COLOURS, CRATE, SHAPES, SIDE, Scene, Thing
 
 # Class names in the order of `class_probs`; the background comes last, as in the published detectors' scores.

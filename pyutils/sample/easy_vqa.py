@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from pyutils.data.features.spec import RegionFeatures
+from pyutils.data.features.window_descriptor import DETECTOR, DIMENSION, PROVENANCE, describe_windows, window_boxes
 from pyutils.extras import need
-from pyutils.sample.descriptor import DETECTOR, DIMENSION, PROVENANCE, describe_windows, window_boxes
 from pyutils.sample.region_files import write_npy, write_spec
 from pyutils.sample.stamp import make_once
 from pyutils.sample.vocabulary import write_vocabulary

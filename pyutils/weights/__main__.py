@@ -11,6 +11,7 @@ from pyutils.config.command_line import run_main
 from pyutils.formats.weight_files import read
 from pyutils.packages import CHECKPOINTS, announced
 from pyutils.weights import converting, registry
+from pyutils.weights.bundle import finish_bundle
 from pyutils.weights.places import resolve_weights
 
 
@@ -40,6 +41,13 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--tolerance", type=_tolerance, default=0.0, help="largest difference of values that counts as equal"
     )
+    command = commands.add_parser("bundle", help="finish a converted checkpoint folder to be shipped with the package")
+    command.add_argument("folder", type=Path, help="converted weights with their configuration")
+    command.add_argument("--name", required=True, help="its name in the registry")
+    command.add_argument("--metrics", type=Path, required=True, help="metrics_<split>.json of an evaluation of them")
+    command.add_argument("--set", action="append", default=[], help="key=value to replace in its configuration")
+    command.add_argument("--data", required=True, help="the training data, for the model card")
+    command.add_argument("--made_by", required=True, help="the command that makes it, for the model card")
     commands.add_parser("list", help="list known checkpoints")
     command = commands.add_parser("download", aliases=["fetch"], help="download a known checkpoint into the cache")
     command.add_argument("name")
@@ -61,7 +69,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
     if options.command in ("convert", "diff"):
         return _convert(options) if options.command == "convert" else _diff(options)
-    if options.command == "inspect":
+    if options.command == "bundle":
+        finish_bundle(options.folder, options.name, options.metrics, options.set, options.data, options.made_by)
+    elif options.command == "inspect":
         print(converting.describe(resolve_weights(options.source)))
     elif options.command == "list":
         print(registry.describe())

@@ -21,6 +21,9 @@ from pyutils.formats.atomic import write_json
 from pyutils.formats.json_files import read_json
 
 TABLE = Path(__file__).with_name("registry.yaml")
+BUNDLED = Path(__file__).with_name("bundled")
+"""Small checkpoint folders that are part of the package; `bundle.py` writes them."""
+BUNDLED_FILE = "model.safetensors"
 MODELS_HOME = Path("~/.paddlenlp/models")
 LOCK = "registry.lock.json"
 """In MODELS_HOME: size and sha256 of files at their first download, where none are published."""
@@ -47,7 +50,7 @@ class Entry:
 
     model: the architecture whose tensor names it has ("bert", "vit", a model package's). task: what it was fine-tuned
     for, "" for pre-trained weights. by_hand: instructions where no source can be downloaded directly. files: kept
-    beside the weights to use them: vocabulary, answer list. also: other names.
+    beside the weights to use them: vocabulary, answer list. also: other names. bundled: it is in BUNDLED.
     """
 
     name: str
@@ -59,11 +62,12 @@ class Entry:
     task: str = ""
     files: tuple[Source, ...] = ()
     also: tuple[str, ...] = ()
+    bundled: bool = False
 
     @property
     def folder(self) -> Path:
-        """Its folder in the cache."""
-        return MODELS_HOME.expanduser() / self.name
+        """Its folder: of the package, or in the cache."""
+        return BUNDLED / self.name if self.bundled else MODELS_HOME.expanduser() / self.name
 
 
 @lru_cache(maxsize=1)
@@ -114,6 +118,8 @@ def download(name: str, accept_mismatch: bool = False) -> Path:
             The message says which file to put where by hand.
     """
     entry = find(name)
+    if entry.bundled:
+        return _bundled_file(entry)
     for source in entry.sources:
         if _is_complete(entry.folder / source.file, _known(entry, source), accept_mismatch):
             return entry.folder / source.file
@@ -156,10 +162,18 @@ def describe() -> str:
     """Return all known checkpoints as a Markdown table."""
     lines = ["| name | what | size | licence | downloaded |", "|---|---|---|---|---|"]
     for entry in entries().values():
-        size = next((human_size(source.size) for source in entry.sources if source.size), "?")
+        known = (entry.folder / BUNDLED_FILE).stat().st_size if entry.bundled else None
+        size = human_size(known) if known else next((human_size(s.size) for s in entry.sources if s.size), "?")
         present = "yes" if entry.folder.is_dir() and any(entry.folder.iterdir()) else ""
         lines.append(f"| {entry.name} | {entry.about} | {size} | {entry.licence} | {present} |")
     return "\n".join(lines)
+
+
+def _bundled_file(entry: Entry) -> Path:
+    file = entry.folder / BUNDLED_FILE
+    if not file.is_file():
+        raise InputError(f"{file} is missing, though it is part of this package: install it again, or restore the file")
+    return file
 
 
 def _entry(name: str, row: Mapping[str, Any]) -> Entry:

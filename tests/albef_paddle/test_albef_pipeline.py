@@ -24,7 +24,7 @@ from albef_paddle.tasks.retrieval import AlbefRetrieval, AlbefRetrievalConfig
 from albef_paddle.tasks.vqa import AlbefVQA, AlbefVQAConfig
 from pyutils import pipeline
 from pyutils.config import load_config
-from pyutils.download import published
+from pyutils.download import published as downloads
 from pyutils.engine.evaluation import predict_split
 from pyutils.engine.trainer import Trainer
 from pyutils.errors import InputError
@@ -249,8 +249,8 @@ def published(vqa, tmp_path, monkeypatch):
     )
     monkeypatch.setattr(registry, "TABLE", table)
     monkeypatch.setattr(registry, "MODELS_HOME", tmp_path / "models")
-    monkeypatch.setenv(published.OFFLINE, "1")
-    monkeypatch.setenv(published.MIRRORS, str(tmp_path / "mirror"))
+    monkeypatch.setenv(downloads.OFFLINE, "1")
+    monkeypatch.setenv(downloads.MIRRORS, str(tmp_path / "mirror"))
     registry.forget()
     yield {"model.text.num_heads": 2, "model.vision.num_heads": 2, "data.draft_margin": 2.0}
     registry.forget()

@@ -12,7 +12,7 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SOURCED = {"env", "launch", "recipe", "albef-recipe", "vilbert"}
-OTHER = {"test", "constraints", "quickstart", "albef-quickstart"}  # no recipes
+OTHER = {"test", "constraints", "quickstart", "albef-quickstart", "bundle-checkpoints"}  # no recipes
 SCRIPTS = sorted(path.stem for path in (REPOSITORY / "shell").glob("*.sh") if path.stem not in SOURCED | OTHER)
 ARGUMENTS = {"visualbert-chain": ("nlvr2",)}
 EASY_VQA = "vqa-finetune"  # its sample is easy-VQA, of one size; the scenes are `sample-world`

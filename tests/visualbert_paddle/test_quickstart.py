@@ -8,30 +8,15 @@ import sys
 import pytest
 
 from pyutils.sample import easy_vqa
+from tests.support import SmallEasyVQA
 from visualbert_paddle import quickstart
-
-
-class SmallPackage:
-    """The package easy-vqa with its first pictures only."""
-
-    def __init__(self, package, pictures: int):
-        self._package, self._pictures = package, pictures
-
-    def __getattr__(self, name):
-        return lambda: self._cut(getattr(self._package, name)())
-
-    def _cut(self, content):
-        if isinstance(content, dict):
-            return {number: path for number, path in content.items() if number < self._pictures}
-        rows = [row for row in zip(*content) if row[2] < self._pictures]
-        return tuple(zip(*rows))
 
 
 @pytest.fixture
 def small_package(monkeypatch):
     pytest.importorskip("easy_vqa")
     whole = easy_vqa._package()
-    monkeypatch.setattr(easy_vqa, "_package", lambda: SmallPackage(whole, 30))
+    monkeypatch.setattr(easy_vqa, "_package", lambda: SmallEasyVQA(whole, 30))
 
 
 def test_quickstart_leaves_what_it_promises(small_package, tmp_path, monkeypatch, capfd):

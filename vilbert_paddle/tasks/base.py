@@ -124,7 +124,7 @@ class VilbertTask(SplitTask):
 
     @classmethod
     def for_examples(cls, config: Any) -> Any:
-        return replace(config, regions=replace(config.regions, path="", picture="shown"))
+        return replace(config, image_input="shown", regions=replace(config.regions, path=""))
 
     def hold(self, images: Sequence[Any], names: Sequence[str]) -> list[str]:
         return self.reader.inputs.hold(images, names)

@@ -70,7 +70,7 @@ class VisualBertTask(SplitTask):
 
     @classmethod
     def for_examples(cls, config: Any) -> Any:
-        return replace(config, regions=replace(config.regions, path="", picture="shown"))
+        return replace(config, image_input="shown", regions=replace(config.regions, path=""))
 
     def hold(self, images: Sequence[Any], names: Sequence[str]) -> list[str]:
         return self.regions.hold(images, names)

@@ -14,11 +14,11 @@ from pyutils.data.features.lmdb_regions import LmdbRegions
 from pyutils.data.features.packed import DATA_FILE, PackedRegions, is_packed
 from pyutils.data.features.source import RegionSource
 from pyutils.data.features.tsv import TsvRegions
+from pyutils.data.features.windows import WindowedImages
 from pyutils.errors import InputError, nearest
 
-FORMATS: dict[str, type[RegionSource]] = {
-    reader.format: reader for reader in (PackedRegions, LmdbRegions, FolderRegions, Hdf5Regions, TsvRegions, ThRegions)
-}
+_READERS = (PackedRegions, LmdbRegions, FolderRegions, Hdf5Regions, TsvRegions, ThRegions, WindowedImages)
+FORMATS: dict[str, type[RegionSource]] = {reader.format: reader for reader in _READERS}
 _SUFFIXES = {
     ".lmdb": "lmdb",
     ".mdb": "lmdb",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,7 @@ from pyutils.errors import InputError
 from pyutils.weights.checkpoint import load_weights, save_checkpoint
 from tests.pyutils.engine.toy import ToyTask
 
-SETTINGS = ("workers=0", "batch_size=4", "epochs=1", "optimizer.lr=0.01", "scalars=false")
+SETTINGS = ("workers=0", "batch_size=4", "epochs=2", "optimizer.lr=0.01", "scalars=false")
 MODEL = "model: {width: 8, dropout: 0.1}\n"
 
 
@@ -69,6 +70,40 @@ def test_typed_weights_win(trained, zeros, capsys):
     typed = Run(None, (Override("init", zeros, "--model_name_or_path"),), evaluate=True)
     assert measured(typed, replace(trained, init=zeros)) == 0
     assert f"evaluating {zeros}, named on the command line" in capsys.readouterr().err
+
+
+def test_weights_of_an_interrupted_run_are_named(config, tmp_path, capsys):
+    def interrupted(config):
+        task = Configured(config)
+        task.predict = lambda loader, split: signal.raise_signal(signal.SIGTERM)
+        return task
+
+    with pytest.raises(SystemExit):
+        run_task(Run(None), config, interrupted, initialise)
+    capsys.readouterr()
+    message = f"{config.output_dir}/last is of a run that stopped at step 9 of 18"
+    measured(Run(None, evaluate=True), config)
+    assert message in capsys.readouterr().err
+    following = replace(config, output_dir=str(tmp_path / "next"), init=config.output_dir)
+    run_task(Run(None), following, Configured, initialise)
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("spelling", ["same", "relative"])
+def test_flags_of_the_training_repeated_for_the_evaluation_are_ambiguous(
+    config, zeros, tmp_path, monkeypatch, spelling
+):
+    """What is evaluated would be where the run started, not what it trained."""
+    monkeypatch.chdir(tmp_path)
+    given = zeros if spelling == "same" else "zeros"
+    text = f"init: {zeros}\n{MODEL}"
+    run_task(Run(None), replace(config, init=zeros), partial(Configured, text=text), initialise)
+    typed = Run(None, (Override("init", given, "--checkpoint"),), evaluate=True)
+    with pytest.raises(InputError, match=rf"{given} is ambiguous: {config.output_dir}/best was trained from it"):
+        measured(typed, replace(config, init=given), text)
+    assert measured(Run(None, evaluate=True), replace(config, init=zeros), text) != 0
+    elsewhere = replace(config, init=given, output_dir=str(tmp_path / "other"))
+    assert measured(typed, elsewhere, text) == 0
 
 
 def test_the_configured_start_serves_where_there_is_no_run(config, zeros, capsys):

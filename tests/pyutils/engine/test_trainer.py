@@ -11,12 +11,14 @@ import pytest
 from pyutils.config import load_config
 from pyutils.engine import trainer as trainer_module
 from pyutils.engine.determinism import seed_initial
+from pyutils.engine.resume import unfinished
 from pyutils.engine.settings import TrainConfig
 from pyutils.engine.stop_signals import Stopped
 from pyutils.engine.trainer import Trainer
 from pyutils.errors import InputError
 from pyutils.formats.tensor_files import read_safetensors
 from pyutils.weights.checkpoint import load_state
+from pyutils.weights.places import find_checkpoint
 from tests.pyutils.engine.toy import ToyPredictions, ToyTask
 
 BASE = ("workers=0", "batch_size=4", "epochs=2", "optimizer.lr=0.01", "scalars=false", "log_every=1")
@@ -79,6 +81,18 @@ def test_best_is_kept_when_later_evaluations_are_worse(tmp_path, monkeypatch):
     train(tmp_path, "eval_every_steps=4", change=worse_later)
     assert json.loads((tmp_path / "metrics.json").read_text())["best"]["step"] == 4
     assert weights(tmp_path / "best")["updates"] == 4 and weights(tmp_path / "last")["updates"] == 18
+
+
+def test_a_run_without_evaluations_sets_the_best_of_an_earlier_run_aside(tmp_path, capsys):
+    train(tmp_path, "max_steps=5")
+    earlier = weights(tmp_path / "best")
+    train(tmp_path, "max_steps=3", "eval_split=''")
+    assert find_checkpoint(tmp_path) == tmp_path / "last" and weights(tmp_path / "last")["updates"] == 3
+    assert largest_difference(weights(tmp_path / "best_of_earlier_run"), earlier) == 0
+    assert f"{tmp_path}/best was of an earlier run" in capsys.readouterr().err
+    train(tmp_path, "max_steps=4")
+    train(tmp_path, "max_steps=6", "eval_every_epochs=0", resume="auto")  # its own best stays
+    assert weights(tmp_path / "best")["updates"] == 4
 
 
 def test_max_steps_regular_saves_and_kept_checkpoints(tmp_path):
@@ -182,7 +196,9 @@ def test_a_signal_during_evaluation_saves_and_the_resumed_run_evaluates_first(tm
     with pytest.raises(SystemExit) as caught:
         train(tmp_path / "a", change=interrupted)
     assert caught.value.code == 143 and weights(tmp_path / "a/last")["updates"] == 9
+    assert unfinished(tmp_path / "a/last") == f"{tmp_path}/a/last is of a run that stopped at step 9 of 18"
     train(tmp_path / "a", resume="auto")
+    assert unfinished(tmp_path / "a/last") == unfinished(tmp_path / "a/best") == ""
     train(tmp_path / "b")
     assert (tmp_path / "a/metrics.json").read_text() == (tmp_path / "b/metrics.json").read_text()
     assert largest_difference(weights(tmp_path / "a/last"), weights(tmp_path / "b/last")) == 0
@@ -265,6 +281,11 @@ def test_moved_data_and_settings_of_one_side_are_warned_of(tmp_path):
     text = "".join(str(warning.message) for warning in caught)
     assert "splits.0.file: a/x.json there, b/x.json now" in text and "new: not set there, 3 now" in text
     assert "limit" not in text
+
+
+def test_another_initial_deviation_does_not_matter_to_a_resumed_run(tmp_path):
+    train(tmp_path, *SHORT, change=configured("model: {text: {init_std: 0.02}}\n"))
+    train(tmp_path, *SHORT, resume="auto", change=configured("model: {text: {init_std: 0.1}}\n"))
 
 
 def test_resuming_with_another_mapping_of_rates_is_refused(tmp_path):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 DETECTOR = "window-descriptor"
+# Recorded in the features and compared with them, so the text keeps the name that the module once had.
 PROVENANCE = "pyutils.sample.descriptor version 1: hand-made features, no detector, nothing learnt"
 DIMENSION = 192
 
@@ -22,6 +23,7 @@ _IMAGES_AT_ONCE = 64
 _BACKGROUND_DISTANCE, _BACKGROUND_SOFTNESS = 0.12, 0.2
 # Windows as (columns and rows, share of the side they span).
 _SCALES = ((5, 1 / 3), (3, 1 / 2), (1, 1.0))
+WINDOWS = sum(count * count for count, _ in _SCALES)
 
 
 def window_boxes(width: int, height: int) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from pyutils.sample.descriptor import DIMENSION, describe_boxes, describe_windows, window_boxes
+from pyutils.data.features.window_descriptor import DIMENSION, describe_boxes, describe_windows, window_boxes
 
 
 def picture(shape: str, box, colour=(200, 30, 30), background=(240, 244, 236), size=(64, 64)) -> np.ndarray:
