@@ -14,7 +14,8 @@ from paddle import nn
 from pyutils.config import setting
 from pyutils.errors import InputError
 from pyutils.regions.boxes import cell_anchors, clip_boxes, decode_boxes, grid_anchors, nms
-from pyutils.regions.resnet import BLOCKS, ResNetC4, fold_norms, stage_blocks
+from pyutils.regions.convolution import fold_norms
+from pyutils.regions.resnet import BLOCKS, ResNetC4, stage_blocks
 
 STRIDE = 16
 """Pixels of the image per cell of res4."""

@@ -2,39 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
+from pyutils.regions.convolution import ConvNorm
+
 BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 """Blocks of res2, res3, res4, res5 by depth."""
-
-
-class ConvNorm(nn.Layer):
-    """A convolution without bias and its batch norm."""
-
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, dilation: int = 1):
-        super().__init__()
-        padding = dilation * (kernel // 2)
-        self.conv = nn.Conv2D(inputs, outputs, kernel, stride, padding, dilation, bias_attr=False)
-        self.norm = nn.BatchNorm2D(outputs)
-
-    def forward(self, maps: paddle.Tensor) -> paddle.Tensor:
-        """`[n, inputs, h, w]` → `[n, outputs, h / stride, w / stride]`."""
-        return self.norm(self.conv(maps))
-
-    def fold(self) -> None:
-        """Multiply the batch norm, with its running statistics, into the convolution; only for inference."""
-        if isinstance(self.norm, nn.Identity):
-            return
-        scale = self.norm.weight / paddle.sqrt(self.norm._variance + self.norm._epsilon)
-        self.conv.weight.set_value(self.conv.weight * scale.reshape([-1, 1, 1, 1]))
-        bias = self.conv.create_parameter(scale.shape, is_bias=True)
-        bias.set_value(self.norm.bias - self.norm._mean * scale)
-        self.conv.bias = bias
-        self.norm = nn.Identity()
 
 
 class Bottleneck(nn.Layer):
@@ -110,10 +85,3 @@ def stage_blocks(
     first = Bottleneck(inputs, width, outputs, stride, dilation, stride_in_1x1)
     rest = (Bottleneck(outputs, width, outputs, 1, dilation) for _ in range(blocks - 1))
     return nn.Sequential(first, *rest)
-
-
-def fold_norms(layers: Iterable[nn.Layer]) -> None:
-    """Fold every batch norm of `layers` into its convolution, which saves a pass over each map."""
-    for layer in layers:
-        if isinstance(layer, ConvNorm):
-            layer.fold()
