@@ -2,7 +2,7 @@
 
     python -m pyutils.regions --images photos --detector frcnn-vg-finetuned --boxes 10:100 --out photos_regions
     python -m pyutils.regions --images photos --backbone efficientnet-lite0 --cells 3 --out photos_grid
-    python -m paddle.distributed.launch --nproc_per_node 2 -m pyutils.regions --images photos …
+    python -m paddle.distributed.launch --nproc_per_node 2 pyutils/regions/__main__.py --images photos …
 
 Images that cannot be read are skipped and listed in OUT.bad.txt. A run that was interrupted resumes when the command is
 given again.
@@ -12,8 +12,12 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+if __name__ == "__main__" and not __package__:  # as a file, under the launcher: not this folder but the repository
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 from pyutils.config.command_line import run_main
 from pyutils.errors import InputError

@@ -40,7 +40,7 @@ def resized_size(height: int, width: int, config: DetectorConfig) -> tuple[int, 
     scale = config.min_side / min(height, width)
     if scale * max(height, width) > config.max_side:
         scale = config.max_side / max(height, width)
-    return int(height * scale + 0.5), int(width * scale + 0.5)
+    return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))  # a strip keeps one row
 
 
 def _resize(image: np.ndarray, config: DetectorConfig) -> paddle.Tensor:
