@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from pyutils.data.features import open_regions
-from pyutils.data.features.operations import convert
+from pyutils.data.features.operations import convert_features
 
 REGIONS, DIMENSION, GLOBAL = 100, 2048, 1
 
@@ -112,7 +112,7 @@ def measure(folder: Path, images: int, batch: int, repeats: int) -> list[tuple[s
     results = [("straightforward reader, base64 LMDB", straightforward(text, batches, repeats))]
     sources = {"base64 LMDB": open_regions(text)}
     for dtype in ("float16", "float32"):
-        convert(sources["base64 LMDB"], folder / dtype, dtype)
+        convert_features(sources["base64 LMDB"], folder / dtype, dtype)
         sources[f"packed store, {dtype}"] = open_regions(folder / dtype)
     for name, source in sources.items():
 

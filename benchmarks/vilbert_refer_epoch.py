@@ -20,7 +20,7 @@ from regions import StraightforwardReader, generate, speed
 
 from pyutils.data.features import open_regions
 from pyutils.data.features.inputs import RegionConfig
-from pyutils.data.features.operations import convert
+from pyutils.data.features.operations import convert_features
 from pyutils.data.records import ReferRecord
 from pyutils.metrics.grounding import box_iou, xyxy
 from pyutils.text.tokenizer import WordPiece
@@ -82,7 +82,7 @@ def measure(folder: Path, images: int, batch: int, repeats: int) -> list[tuple[s
     stores = {"base64 LMDB": text}
     for dtype in ("float16", "float32"):
         stores[f"packed store, {dtype}"] = folder / dtype
-        convert(open_regions(text), folder / dtype, dtype)
+        convert_features(open_regions(text), folder / dtype, dtype)
     for name, path in stores.items():
         pictures = RegionReader(RegionConfig(path=str(path)), 2048)
         results.append((name, speed(lambda some, p=pictures: ours(p, tokenizer, some), batches, repeats)))

@@ -238,13 +238,13 @@ class KeptImages(Images):
     def _decoded(self) -> dict[Path, Image.Image]:
         return {}
 
-    def _pixels(self, path: Path, rng: np.random.Generator | None) -> np.ndarray:
+    def _pixels(self, path: Path, rng: np.random.Generator) -> np.ndarray:
         if path not in self._decoded:
             with Image.open(path) as image:
                 turned = ImageOps.exif_transpose(image) if self.exif_rotation else image
                 self._decoded[path] = as_rgb(turned).copy()
         image = self._decoded[path]
-        return self._scaled(image, self.transform.crop(image.width, image.height, rng), 1)
+        return self.transform.scale(image, self.transform.crop(image.width, image.height, rng))
 
 
 class BlindImages(Images):

@@ -16,8 +16,8 @@ PathLike = Union[str, "os.PathLike[str]"]
 class ImageListing:
     """The images below one or several folders, found by relative path, by file name, or by file name without suffix.
 
-    Annotation files disagree on what their paths start from, so a path that does not exist is looked up by its name.
-    Earlier roots go before later ones; within one root a name that two folders hold finds nothing.
+    Annotation files disagree on where their paths start, so a path that does not exist is looked up by its name.
+    Earlier roots take precedence; within one root, a name that is in two folders finds nothing.
     """
 
     def __init__(self, roots: Iterable[PathLike]) -> None:
@@ -30,22 +30,13 @@ class ImageListing:
                 self._paths.setdefault(relative, number)
                 name = relative.rpartition("/")[2]
                 for short in (name, name.rpartition(".")[0]):
-                    self._add(short, number, relative)
-
-    def _add(self, short: str, number: int, relative: str) -> None:
-        first = self._names.setdefault(short, (number, relative))
-        if first[0] == number and first[1] != relative:
-            self._twice.setdefault(short, (first[1], relative))
-
-    def __len__(self) -> int:
-        return len(self._paths)
+                    first = self._names.setdefault(short, (number, relative))
+                    if first[0] == number and first[1] != relative:
+                        self._twice.setdefault(short, (first[1], relative))
 
     def __iter__(self) -> Iterator[str]:
         """Yield the relative paths, root by root, in name order."""
         return iter(self._paths)
-
-    def __contains__(self, image: str) -> bool:
-        return image in self._paths or self._lookup(image) is not None
 
     def _lookup(self, image: str) -> tuple[int, str] | None:
         if image in self._paths:
@@ -54,12 +45,12 @@ class ImageListing:
         return None if name in self._twice else self._names.get(name)
 
     def relative(self, image: str) -> str | None:
-        """The path of an image below its root, with forward slashes, or None when it is missing."""
+        """Find the path of an image below its root, with forward slashes; None when it is missing."""
         found = self._lookup(image)
         return None if found is None else found[1]
 
     def path(self, image: str) -> Path | None:
-        """The file of an image, or None when it is missing. Raises InputError when two files have that name."""
+        """Find the file of an image; None when it is missing. Raises InputError when two files have that name."""
         found = self._lookup(image)
         if found is not None:
             return self.roots[found[0]] / found[1]
@@ -73,7 +64,7 @@ class ImageListing:
 
     def missing(self, images: Iterable[str]) -> list[str]:
         """List those of `images` that are missing, in their order, each once."""
-        return [image for image in dict.fromkeys(images) if image not in self]
+        return [image for image in dict.fromkeys(images) if self._lookup(image) is None]
 
 
 def file_names(folder: PathLike) -> frozenset[str]:

@@ -1,9 +1,8 @@
 """`Images`: the visual source that reads image files from folders, `[3, H, W]` float32 each.
 
-What is done with unusual files: CMYK, palette and grey images become RGB; transparency is dropped, the colours under it
-stay; 16-bit values keep their upper eight bits; the first frame of an animation counts; the rotation that cameras note
-(EXIF) is ignored, as the original ALBEF ignores it, unless asked for. Missing, damaged and truncated files are errors
-that name the file.
+CMYK, palette and grey images become RGB; transparency is dropped and the underlying colours are kept; 16-bit values
+keep their upper eight bits; the first frame of an animation is read; EXIF rotation is ignored, as in the original
+ALBEF, unless `exif_rotation` is set. Missing, damaged and truncated files are errors that name the file.
 """
 
 from __future__ import annotations
@@ -25,7 +24,6 @@ _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 _SMALLER = (8, 4, 2)
 # Pillow's decoders report damage by any of these.
 _DAMAGE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
-_MOST_NAMED = 5
 _KEPT_LISTINGS = 16
 
 
@@ -38,13 +36,16 @@ class Images:
     Args:
         root: a folder, or several.
         transform: makes the array of a decoded image, see `pyutils.data.transforms.albef_transform`.
-        draft_margin: JPEG files may be decoded at a half, a quarter or an eighth of their size as long as the part
-            looked at keeps `draft_margin` times the result's side both ways. At 2, images scaled to 384 pixels
-            differ from fully decoded ones by under one grey level on average; None always decodes in full. Ordinary
-            COCO, Flickr30k and Visual Genome images are too small for it to matter at 256 or 384.
-        exif_rotation: apply the rotation noted by the camera.
+        draft_margin: JPEG files may be decoded at a half, a quarter or an eighth of their size if the cropped region
+            keeps `draft_margin` times the target size. At 2, images resized to 384 pixels differ from fully decoded
+            ones by less than one grey level on average; None always decodes in full. Images of COCO, Flickr30k and
+            Visual Genome are too small for it to matter at 256 or 384.
+        exif_rotation: apply the EXIF rotation.
 
-    Objects pickle and fork; they hold no open file. Raises InputError when a root does not exist.
+    Objects can be pickled and forked; they hold no open file.
+
+    Raises:
+        InputError: a root does not exist.
     """
 
     def __init__(
@@ -74,30 +75,24 @@ class Images:
         return ImageListing(self.roots)
 
     def path(self, key: str) -> Path:
-        """The file of an image. Raises InputError when there is none, or when two files have that name."""
-        found = self._find(key)
-        if found is None:
-            raise InputError(
-                f"image {key!r} is not below {_joined(self.roots)}: check data.images and that the archive with it is "
-                "unpacked; python -m pyutils.data.prepare --check-images lists the missing images"
-            )
-        return found
-
-    def _find(self, key: str) -> Path | None:
+        """Find the file of an image. Raises InputError when it is missing, or when two files have that name."""
         for folder in self.roots:
             path = folder / key
             if path.suffix and path.is_file():
                 return path
-        return self.listing.path(key)
-
-    def __contains__(self, key: str) -> bool:
-        return self._find(key) is not None
+        found = self.listing.path(key)
+        if found is None:
+            raise InputError(
+                f"image {key!r} is not below {', '.join(map(str, self.roots))}: check data.images and that the archive "
+                "with it is unpacked; python -m pyutils.data.prepare --check-images lists the missing images"
+            )
+        return found
 
     def missing(self, keys: Iterable[str]) -> list[str]:
         """List those of `keys` that are missing, in their order, each once.
 
-        The folders of the paths are listed, not asked for each image; of keys in the order of their paths few listings
-        are kept at a time. Everything below the roots is listed only where a path does not exist.
+        The folders in the paths are listed instead of checking each file; few listings are kept, which suffices for
+        sorted keys. All folders below the roots are listed only if a path does not exist.
         """
         names_in = lru_cache(_KEPT_LISTINGS)(file_names)
 
@@ -108,58 +103,59 @@ class Images:
         others = [key for key in keys if not is_path(key)]
         return self.listing.missing(others) if others else []
 
-    def __getitem__(self, key: str) -> np.ndarray:
-        """[3, H, W] float32 of one image, for transforms without randomness."""
-        return self.read(key)
-
     def read(self, key: str, rng: np.random.Generator | None = None, out: np.ndarray | None = None) -> np.ndarray:
-        """[3, H, W] float32 of one image, written to `out` when given.
+        """Read one image: [3, H, W] float32, written to `out` when given; `rng` is needed by random transforms.
 
-        `rng` gives the random numbers of a random transform. Raises InputError for a missing, damaged or cut-off file.
+        Raises:
+            InputError: the file is missing, damaged or truncated.
         """
         return self.read_file(self.path(key), rng, out)
 
     def read_file(
         self, path: PathLike, rng: np.random.Generator | None = None, out: np.ndarray | None = None
     ) -> np.ndarray:
-        """As `read`, of the file `path`, wherever it is; no folder is listed."""
-        if rng is None and self.transform.random:
-            raise ValueError("a random transform needs the batch's random generator (rng)")
+        """Read the file `path`, wherever it is; otherwise as `read`."""
+        if rng is None:
+            if self.transform.random:
+                raise ValueError("a random transform needs the batch's random generator (rng)")
+            rng = np.random.default_rng(0)  # nothing is drawn
         path = Path(path)
         if not path.is_file():
             raise InputError(f"{path}: no such image file")
         try:
             pixels = self._pixels(path, rng)
         except UnidentifiedImageError:
-            raise InputError(_unreadable(path)) from None
+            size = path.stat().st_size
+            found = f"its {size} bytes are no image that Pillow knows" if size else "the file is empty"
+            raise InputError(f"{path}: {found}; copy or download it again, or leave its records out") from None
         except _DAMAGE as error:
             raise InputError(
-                f"{path}: the image is damaged or cut off ({error}); copy or download it again, or leave it out"
+                f"{path}: the image is damaged or truncated ({error}); copy or download it again, or leave it out"
             ) from error
         return self.transform.finish(pixels, rng, out)
 
     def read_batch(
         self, keys: Sequence[str], rng: np.random.Generator | None = None, out: np.ndarray | None = None
     ) -> np.ndarray:
-        """[len(keys), 3, H, W] float32 in one array (`out` when given); images draw from `rng` one after another."""
+        """Read images into one array (`out` when given): [len(keys), 3, H, W] float32; they share `rng` in order."""
         if out is None:
             out = np.empty((len(keys), *self.shape), dtype=np.float32)
-        for place, key in enumerate(keys):
-            self.read(key, rng, out[place])
+        for row, key in enumerate(keys):
+            self.read(key, rng, out[row])
         return out
 
-    def _pixels(self, path: Path, rng: np.random.Generator | None) -> np.ndarray:
-        """Decode, crop and scale: [size, size, 3] uint8."""
+    def _pixels(self, path: Path, rng: np.random.Generator) -> np.ndarray:
+        """Decode, crop and resize: [size, size, 3] uint8."""
         with Image.open(path) as image:
             turned = self.exif_rotation and image.getexif().get(_EXIF_ORIENTATION, 1) != 1
             if turned:
                 image = ImageOps.exif_transpose(image)
             crop = self.transform.crop(image.width, image.height, rng)
             reduction = 1 if turned else self._draft(image, crop)
-            return self._scaled(as_rgb(image), crop, reduction)
+            return self.transform.scale(as_rgb(image), crop, reduction)
 
     def _draft(self, image: Image.Image, crop: Crop) -> int:
-        """Ask the JPEG decoder for a smaller image where the margin allows; by how much it shrinks."""
+        """Set the JPEG decoder to a smaller size where the margin allows; returns the reduction factor."""
         if self.draft_margin is None or image.format != "JPEG":
             return 1
         needed = self.draft_margin * self.transform.size
@@ -170,19 +166,9 @@ class Images:
                 return round(full / image.width)
         return 1
 
-    def _scaled(self, image: Image.Image, crop: Crop, reduction: int) -> np.ndarray:
-        left, top, width, height = crop
-        if reduction > 1:
-            box = (left, top, left + width, top + height)
-            limits = image.size * 2
-            return self.transform.scale(image, [min(edge / reduction, most) for edge, most in zip(box, limits)])
-        if (width, height) != image.size:
-            image = image.crop((left, top, left + width, top + height))
-        return self.transform.scale(image)
-
 
 def as_rgb(image: Image.Image) -> Image.Image:
-    """An image of any mode in RGB; 16-bit values keep their upper eight bits (Pillow alone would clip them)."""
+    """Convert an image of any mode to RGB; 16-bit values keep their upper eight bits (Pillow alone would clip them)."""
     if image.mode in _SIXTEEN_BITS:
         values = np.asarray(image).astype(np.int64)
         image = Image.fromarray((np.clip(values, 0, 65535) >> 8).astype(np.uint8))
@@ -190,14 +176,3 @@ def as_rgb(image: Image.Image) -> Image.Image:
         # Through RGBA, because Pillow warns about palettes that carry transparency; the colours are the same.
         image = image.convert("RGBA")
     return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def _joined(roots: Sequence[Path]) -> str:
-    shown = ", ".join(map(str, roots[:_MOST_NAMED]))
-    return shown + (" …" if len(roots) > _MOST_NAMED else "")
-
-
-def _unreadable(path: Path) -> str:
-    size = path.stat().st_size
-    kind = "the file is empty" if size == 0 else f"its {size} bytes are no image that Pillow knows"
-    return f"{path}: {kind}; copy or download it again, or leave its records out"

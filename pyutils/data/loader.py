@@ -1,7 +1,7 @@
-"""Batches for training and evaluation: whole collated batches read through `paddle.io.DataLoader`.
+"""Batches for training and evaluation: collated batches read through `paddle.io.DataLoader`.
 
-The dataset behind a loader has batches, not records, as its items. Data workers therefore collate, one batch goes
-through shared memory as a few large arrays, and a loader can start at any batch without touching the earlier ones.
+The items of the dataset are batches, not records. So data workers collate, a batch passes through shared memory as a
+few large arrays, and a loader can start at any batch without reading the earlier ones.
 """
 
 from __future__ import annotations
@@ -30,17 +30,13 @@ _SHARED_MEMORY = "/dev/shm"
 _LEAST_SHARED_BYTES_A_WORKER = 16 << 20
 _BATCHES_AHEAD = 2
 _PR_SET_PDEATHSIG = 1
-_MORE_SHARED_MEMORY = (
-    "Lower train.workers (0 reads in the training process), lower train.batch_size, or enlarge it "
-    "(docker run --shm-size=8g, or --ipc=host)."
-)
 
 
 class Batches(paddle.io.Dataset):
     """Batches `start … stop - 1` of an order as a map-style dataset; item `i` is batch `start + i`.
 
-    An exception raised while a batch is made does not kill the worker: it travels to the training process as the batch
-    and is raised there by `Loader`, with the record's name.
+    An exception in a worker is sent to the training process in place of the batch; `Loader` raises it there, with the
+    record's position.
     """
 
     def __init__(
@@ -65,7 +61,8 @@ class Batches(paddle.io.Dataset):
         try:
             arrays = self._make(self._start + item)
             if self._workers:
-                _check_room(arrays, self._workers)
+                size = sum(array.nbytes for array in arrays.values())
+                _check_shared_memory(size * self._workers, f"{self._workers} batch(es) of {size / (1 << 20):.1f} MiB")
                 return dict(_for_shared_memory(name, array) for name, array in arrays.items())
             return arrays
         except Exception as error:
@@ -91,7 +88,7 @@ class Batches(paddle.io.Dataset):
             raise _wrapped(error, f"{self._what}, record {position}: could not be read") from error
 
     def _blame(self, error: Exception, records: list[Any], positions: np.ndarray, number: int) -> Exception:
-        """The error of a failed collate, naming the record that fails on its own where one does."""
+        """The error of a failed collate; it names the record that also fails on its own, if there is one."""
         for record, position in zip(records, positions):
             try:
                 self._collate([record], self._order.rng(number), self._training)
@@ -109,8 +106,7 @@ class Loader:
         dataset: the batches; iterating yields them in order.
         workers: data worker processes; 0 makes batches in the calling process.
     Raises (while iterating):
-        InputError: bad data (as raised by the record table or collate, with the record named), or too little shared
-            memory for the workers.
+        InputError: bad data (raised by the record table or collate; names the record), or too little shared memory.
         RuntimeError: any other failure of collate, with the worker's traceback.
     """
 
@@ -127,7 +123,8 @@ class Loader:
             return
         if not len(self._dataset):
             return
-        check_shared_memory(self._workers)
+        least = self._workers * _LEAST_SHARED_BYTES_A_WORKER
+        _check_shared_memory(least, f"{self._workers} data worker(s)")
         workers = self._start_workers()
         try:
             for batch in workers:
@@ -157,65 +154,48 @@ class Loader:
 def train_loader(
     records: Sequence[Any], collate: Collate, order: TrainOrder, start: int, stop: int, workers: int
 ) -> Loader:
-    """Micro-batches `start … stop - 1` of a training run (numbers run on over the epochs).
-
-    Raises InputError when the split is empty or smaller than one optimizer step.
-    """
-    order.check("the training split")
+    """Make a loader of the micro-batches `start … stop - 1` of a training run, counted over all epochs."""
     return Loader(Batches(records, collate, order, start, stop, "training split", workers), workers)
 
 
 def eval_loader(records: Sequence[Any], collate: Collate, order: EvalOrder, split: str, workers: int) -> Loader:
-    """This process's batches of an evaluation split, with "index" [b] int64 = positions in the split.
+    """Make a loader of this process's batches of an evaluation split, with "index" [b] int64 = positions in the split.
 
-    Raises InputError, naming the split, when it is empty.
+    Raises:
+        InputError: the split is empty.
     """
     if order.records == 0:
-        raise InputError(
-            f"split {split!r} is empty: there is nothing to evaluate. Check its annotation file and filters."
-        )
+        raise InputError(f"split {split!r} is empty: check its annotation file and filters")
     return Loader(Batches(records, collate, order, 0, len(order), f"split {split!r}", workers), workers)
 
 
-def check_shared_memory(workers: int, folder: str = _SHARED_MEMORY) -> None:
-    """InputError when the shared memory that data workers hand batches through is missing or clearly too small.
+def _check_shared_memory(needed: int, what: str) -> None:
+    """Raise InputError when the shared memory through which workers pass batches has fewer than `needed` bytes free.
 
-    A worker that runs out of it dies with a bus error; containers often give 64 MB only.
+    A worker that exceeds it dies with a bus error; containers often have 64 MB only.
     """
-    free = _free_bytes(folder)
-    least = workers * _LEAST_SHARED_BYTES_A_WORKER
-    if free is not None and free < least:
+    free = _free_bytes()
+    if free is not None and free < needed:
         raise InputError(
-            f"{folder}: {free >> 20} MiB free, but {workers} data worker(s) need at least {least >> 20} MiB. "
-            + _MORE_SHARED_MEMORY
+            f"{_SHARED_MEMORY}: {free >> 20} MiB free, but {what} need {needed >> 20} MiB. Lower train.workers (0 "
+            "reads in the training process), lower train.batch_size, or enlarge it (docker run --shm-size=8g)"
         )
 
 
-def _check_room(arrays: dict[str, np.ndarray], workers: int) -> None:
-    """InputError when this batch, or one as large from every other worker at once, does not fit in shared memory."""
-    size = sum(array.nbytes for array in arrays.values())
-    free = _free_bytes(_SHARED_MEMORY)
-    if free is not None and free < size * workers:
-        raise InputError(
-            f"{_SHARED_MEMORY}: {free >> 20} MiB free, but a batch takes {size / (1 << 20):.1f} MiB and {workers} data "
-            f"worker(s) write at the same time. " + _MORE_SHARED_MEMORY
-        )
-
-
-def _free_bytes(folder: str) -> int | None:
-    """Free bytes of the file system at `folder`; None where there is no such folder to run out of."""
+def _free_bytes() -> int | None:
+    """Free shared memory in bytes; None on systems without such a folder."""
     try:
-        status = os.statvfs(folder)
+        status = os.statvfs(_SHARED_MEMORY)
     except (OSError, AttributeError):
         return None
     return status.f_bavail * status.f_frsize
 
 
 def _prepare_worker(_worker: int) -> None:
-    """Leave signals to the trainer, and end with it.
+    """Ignore Ctrl-C, and exit with the trainer.
 
-    Ctrl-C reaches every process of the terminal: the trainer finishes its step, so its workers go on. A trainer that is
-    killed outright cannot end its workers, and Paddle's would wait for work for ever, holding memory and log files.
+    Ctrl-C reaches every process of the terminal: the trainer finishes its step and still needs its workers. A killed
+    trainer cannot stop its workers, and Paddle's would wait forever, holding memory and log files.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -233,7 +213,7 @@ def _as_array(name: str, value: Any) -> np.ndarray:
 
 
 def _for_shared_memory(name: str, array: np.ndarray) -> tuple[str, np.ndarray]:
-    """An array without elements cannot pass through shared memory: its shape does, the rest stands in its name."""
+    """Encode an array without elements, which cannot pass through shared memory, as its shape; dtype in the name."""
     if array.size:
         return name, array
     return f"{_EMPTY}/{array.dtype.name}/{name}", np.array([0, *array.shape], dtype=np.int64)
@@ -248,19 +228,16 @@ def _from_shared_memory(name: str, tensor: paddle.Tensor) -> tuple[str, paddle.T
 
 def _wrapped(error: Exception, context: str) -> Exception:
     """`error` with its context: bad data stays an InputError, anything else becomes a RuntimeError."""
-    kind = InputError if isinstance(error, InputError) else RuntimeError
-    return kind(
-        f"{context}: {error}" if isinstance(error, InputError) else f"{context}: {type(error).__name__}: {error}"
-    )
+    if isinstance(error, InputError):
+        return InputError(f"{context}: {error}")
+    return RuntimeError(f"{context}: {type(error).__name__}: {error}")
 
 
 def _pack_failure(error: Exception) -> np.ndarray:
-    """Whether it is bad data, and its text, as bytes: the only thing that passes through shared memory."""
+    """Encode an error as bytes, since only arrays pass through shared memory: bad data or not, and its text."""
     is_input = isinstance(error, InputError)
-    text = (
-        str(error) if is_input else f"{error}\n" + "".join(traceback.format_exception(None, error, error.__traceback__))
-    )
-    return np.frombuffer(pickle.dumps((is_input, text)), dtype=np.uint8).copy()
+    trace = "" if is_input else "\n" + "".join(traceback.format_exception(None, error, error.__traceback__))
+    return np.frombuffer(pickle.dumps((is_input, f"{error}{trace}")), dtype=np.uint8).copy()
 
 
 def _unpack_failure(packed: np.ndarray) -> Exception:

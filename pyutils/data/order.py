@@ -1,7 +1,7 @@
-"""The order in which records are met, as a pure function of the seed and the place in the data.
+"""The order of records in training and evaluation: a pure function of the seed and the batch number.
 
-Nothing here remembers anything: batch `b` of epoch `e` can be made without the ones before it, which is what makes a
-resumed run equal to an uninterrupted one, and makes the result independent of the number of data workers.
+There is no state: any batch of any epoch can be made without the ones before it. So a resumed run equals an
+uninterrupted one, and results do not depend on the number of data workers.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class TrainOrder:
 
     One optimizer step takes `accumulation` micro-batches of `batch_size` records on each of `world` processes. Micro-
     batch `m` of an epoch covers positions `[m·W·B, (m+1)·W·B)` of the epoch's permutation; process `rank` takes the
-    `rank`-th `B` of them. So two processes at B meet the records of one process at 2B. Records that fill no whole step
-    at the end of an epoch are left out of that epoch; the next one shuffles anew.
+    `rank`-th `B` of them. So two processes at B read the records of one process at 2B. Records at the end of an
+    epoch that do not fill a step are left out of that epoch; each epoch has its own permutation.
     """
 
     records: int
@@ -41,13 +41,6 @@ class TrainOrder:
     rank: int = 0
     accumulation: int = 1
     seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("batch_size", "world", "accumulation"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} must be at least 1, found {getattr(self, name)}")
-        if self.seed < 0:
-            raise InputError(f"seed must not be negative, found {self.seed}")
 
     @property
     def effective_batch(self) -> int:
@@ -59,37 +52,32 @@ class TrainOrder:
         """Optimizer steps of one epoch."""
         return self.records // self.effective_batch
 
-    @property
-    def micro_batches_per_epoch(self) -> int:
-        """Micro-batches of one epoch on one process."""
-        return self.steps_per_epoch * self.accumulation
-
-    def check(self, what: str) -> None:
-        """InputError when the split `what` is empty or smaller than one step, with the numbers and what to set."""
+    def check(self) -> None:
+        """Raise InputError when the training split is empty or smaller than one optimizer step."""
         if self.records == 0:
-            raise InputError(f"{what} is empty: there is nothing to train on. Check the annotation files and filters.")
+            raise InputError("the training split is empty: check its annotation files and filters")
         if self.steps_per_epoch == 0:
             raise InputError(
-                f"{what} holds {self.records} records, fewer than one optimizer step takes: batch_size "
+                f"the training split has {self.records} records, fewer than one optimizer step takes: batch_size "
                 f"{self.batch_size} x {self.world} process(es) x accumulation_steps {self.accumulation} = "
                 f"{self.effective_batch}. Set train.batch_size to at most "
                 f"{max(1, self.records // (self.world * self.accumulation))}"
                 + (", or lower train.accumulation_steps." if self.accumulation > 1 else ".")
             )
 
-    def place(self, micro_batch: int) -> tuple[int, int]:
+    def _locate(self, micro_batch: int) -> tuple[int, int]:
         """(epoch, number within the epoch) of the `micro_batch`-th micro-batch of the run."""
-        return divmod(micro_batch, self.micro_batches_per_epoch)
+        return divmod(micro_batch, self.steps_per_epoch * self.accumulation)
 
     def positions(self, micro_batch: int) -> np.ndarray:
-        """Records of this process's micro-batch: [batch_size] int64 positions in the split."""
-        epoch, number = self.place(micro_batch)
+        """Positions of the records of this process's micro-batch: [batch_size] int64."""
+        epoch, number = self._locate(micro_batch)
         start = (number * self.world + self.rank) * self.batch_size
         return permutation(self.records, self.seed, epoch)[start : start + self.batch_size]
 
     def rng(self, micro_batch: int) -> np.random.Generator:
-        """The random numbers of this micro-batch's collate."""
-        epoch, number = self.place(micro_batch)
+        """Random generator for the collate of this micro-batch."""
+        epoch, number = self._locate(micro_batch)
         return np.random.default_rng([_COLLATE, self.seed, epoch, number, self.rank])
 
 
@@ -102,19 +90,14 @@ class EvalOrder:
     world: int = 1
     rank: int = 0
 
-    @property
-    def own(self) -> int:
-        """Records of this process."""
-        return len(range(self.rank, self.records, self.world))
-
     def __len__(self) -> int:
-        return -(-self.own // self.batch_size)
+        return -(-len(range(self.rank, self.records, self.world)) // self.batch_size)
 
     def positions(self, batch: int) -> np.ndarray:
-        """Records of batch `batch` of this process: [≤ batch_size] int64 positions in the split."""
+        """Positions of the records of this process's batch `batch`: [≤ batch_size] int64."""
         own = np.arange(self.rank, self.records, self.world)
         return own[batch * self.batch_size : (batch + 1) * self.batch_size]
 
     def rng(self, batch: int) -> np.random.Generator:
-        """The random numbers of this batch's collate; evaluation of one split always draws the same ones."""
+        """Random generator for the collate of this batch; the same in every evaluation."""
         return np.random.default_rng([_EVALUATE, batch, self.rank])

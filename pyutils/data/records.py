@@ -1,7 +1,7 @@
-"""What an annotation says about one example: one frozen dataclass a task, without pixels, tensors or models.
+"""Records: the annotation of one example, one frozen dataclass per task, without pixels, tensors or models.
 
 `image` is an image key: the file name without folder and extension, as feature stores and image folders know it, e.g.
-"COCO_val2014_000000262148". Field types are the ones that `pyutils.data.table.RecordTable` can hold in columns.
+"COCO_val2014_000000262148". Field types are those that `pyutils.data.table.RecordTable` can store in columns.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class CaptionRecord:
 
 @dataclass(frozen=True)
 class PairRecord:
-    """Two images and a sentence about both (NLVR2). `label` tells whether it is true; None when not published."""
+    """Two images and a sentence about both (NLVR2). `label`: is the sentence true; None when not published."""
 
     identifier: str
     left: str
@@ -81,9 +81,9 @@ class ReferRecord:
 
 @dataclass(frozen=True)
 class WeightedVQARecord:
-    """A question with its different answers and what each counts in training (ALBEF's generative VQA).
+    """A question with its different answers and their weights in training (ALBEF's generative VQA).
 
-    `answers` are the different answers in the order they were first given; `weights` are their shares among all human
+    `answers` are the different answers in the order they were first given; `weights` are their fractions of all human
     answers ("vqa"), or the constant of Visual Genome ("vg"). Both are empty where the split has no answers. `image` is
     the path that the list gives.
     """
@@ -113,10 +113,9 @@ class ExpressionRecord:
 
 @dataclass(frozen=True)
 class TaggedText:
-    """Words of which some point at objects of the image (VCR writes "[0, 2] are smiling").
+    """Text with references to objects of the image (VCR writes "[0, 2] are smiling").
 
-    `words[i]` is the word, or "" where the text points at objects; `objects[i]` are the object numbers it points at,
-    empty where it is a word.
+    `words[i]` is a word, or "" for a reference; `objects[i]` are the numbers of the referenced objects, or empty.
     """
 
     words: tuple[str, ...]

@@ -1,6 +1,6 @@
 """Records kept in columns: millions of them without a Python object each, shared by forked data workers.
 
-Python objects have reference counts, so a forked worker that merely reads a list of records copies its memory. Arrow
+Python objects have reference counts, so a forked worker that only reads a list of records copies its memory. Arrow
 buffers have none: workers share them.
 """
 
@@ -21,12 +21,12 @@ from pyutils.errors import InputError
 Record = TypeVar("Record")
 
 _CHUNK = 8192
-_MISFITS = (pa.ArrowInvalid, TypeError, OverflowError, AttributeError, UnicodeEncodeError)
+_MISFITS = (ValueError, TypeError, OverflowError, AttributeError)
 _SCALARS = {str: pa.large_string(), int: pa.int64(), float: pa.float64(), bool: pa.bool_(), bytes: pa.large_binary()}
 
 
 class _Kind(NamedTuple):
-    """How a field's values are stored. `None` as an `encode` or `decode` means: as they are."""
+    """How a field's values are stored; `encode` and `decode` are None where values are stored unchanged."""
 
     arrow: pa.DataType
     nullable: bool = False
@@ -37,21 +37,25 @@ class _Kind(NamedTuple):
 class RecordTable(Sequence[Record], Generic[Record]):
     """An immutable sequence of records of one dataclass over an Arrow table.
 
-    `table[i]` builds the record, `table[a:b]` and `concat` copy nothing. Fields may be str, int (64 bits), float, bool,
+    `table[i]` builds the record; `table[a:b]` and `concat` copy nothing. Fields may be str, int (64 bits), float, bool,
     `Optional` of those, `Union[int, str]`, tuples (`tuple[X, ...]`, or a fixed number of one X), and dataclasses of
-    such fields, nested at will. Records are read from the iterable in chunks, so a generator of any length keeps few
-    Python objects alive.
+    such fields. Records are read from the iterable in chunks, so a generator of any length keeps few Python objects
+    alive.
 
-    Raises TypeError for a record of another class or a field type that has no column form, and InputError, naming the
-    field and the number of the record, for a value that is not of the declared type.
+    Raises:
+        InputError: a value is not of the declared type; names the field and the record.
+        TypeError: a field type cannot be stored in a column.
     """
 
     def __init__(self, cls: type[Record], records: Iterable[Record] = ()) -> None:
         kinds = _kinds(cls)
         schema = pa.schema([pa.field(name, kind.arrow) for name, kind in kinds.items()])
-        batches = [
-            _batch(cls, kinds, schema, chunk, number * _CHUNK) for number, chunk in enumerate(_chunks(records, _CHUNK))
-        ]
+        remaining = iter(records)
+        batches: list[pa.RecordBatch] = []
+        while chunk := list(islice(remaining, _CHUNK)):
+            first = len(batches) * _CHUNK
+            arrays = [_column(cls, name, kind, chunk, first) for name, kind in kinds.items()]
+            batches.append(pa.RecordBatch.from_arrays(arrays, schema=schema))
         self._bind(cls, pa.Table.from_batches(batches, schema))
 
     def _bind(self, cls: type[Record], table: pa.Table) -> None:
@@ -78,15 +82,9 @@ class RecordTable(Sequence[Record], Generic[Record]):
     def __getitem__(self, index: int | slice) -> Record | RecordTable[Record]:
         """The record at `index` (negative from the end; IndexError outside), or a table of a slice."""
         if isinstance(index, slice):
-            start, stop, step = index.indices(len(self))
-            if step == 1:
-                return self._of(self.cls, self._table.slice(start, max(0, stop - start)))
-            return self.select(range(start, stop, step))
-        position = operator.index(index)
-        if position < 0:
-            position += len(self)
-        if not 0 <= position < len(self):
-            raise IndexError(f"record {index} of a table of {len(self)}")
+            rows = range(len(self))[index]
+            return self._of(self.cls, self._table.slice(rows.start, len(rows))) if rows.step == 1 else self.select(rows)
+        position = range(len(self))[index]
         return self.cls(
             *(_decoded(kind, column[position].as_py()) for kind, column in zip(self._kinds.values(), self._columns))
         )
@@ -106,9 +104,6 @@ class RecordTable(Sequence[Record], Generic[Record]):
 
     __hash__ = None  # type: ignore[assignment]
 
-    def __repr__(self) -> str:
-        return f"RecordTable({self.cls.__name__}, {len(self)} records, {self.nbytes / 2**20:.1f} MiB)"
-
     def __reduce__(self) -> tuple[Any, ...]:
         # The stream format writes the rows of this table only, where pickling a slice would write what it is cut from.
         sink = pa.BufferOutputStream()
@@ -116,38 +111,19 @@ class RecordTable(Sequence[Record], Generic[Record]):
             writer.write_table(self._table)
         return _unpickle, (self.cls, sink.getvalue().to_pybytes())
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the columns."""
-        return self._table.nbytes
-
     def select(self, indices: Iterable[int] | np.ndarray) -> RecordTable[Record]:
-        """The records at `indices`, in that order, repeats allowed; or, with a boolean array [len], those marked True.
+        """Select the records at `indices`, in that order, with repeats; or those where a boolean array [len] is True.
 
-        Raises IndexError when an index is outside the table or a boolean array has another length.
+        Raises:
+            IndexError: an index is outside the table, or a boolean array has another length.
         """
-        chosen = np.asarray(indices if isinstance(indices, np.ndarray) else list(indices))
-        if chosen.dtype == bool:
-            if chosen.shape != (len(self),):
-                raise IndexError(f"a mask of shape {chosen.shape} for a table of {len(self)} records")
-            chosen = np.flatnonzero(chosen)
-        chosen = chosen.astype(np.int64)
-        outside = chosen[(chosen < -len(self)) | (chosen >= len(self))]
-        if outside.size:
-            raise IndexError(f"record {outside[0]} of a table of {len(self)}")
-        return self._of(self.cls, self._table.take(pa.array(np.where(chosen < 0, chosen + len(self), chosen))))
-
-    def concat(self, *others: RecordTable[Record]) -> RecordTable[Record]:
-        """This table followed by `others`, all of one record class (else TypeError); nothing is copied."""
-        for other in others:
-            if other.cls is not self.cls:
-                raise TypeError(f"cannot join a table of {other.cls.__name__} to a table of {self.cls.__name__}")
-        return self._of(self.cls, pa.concat_tables([self._table, *(other._table for other in others)]))
+        chosen = indices if isinstance(indices, np.ndarray) else np.array(list(indices), dtype=np.int64)
+        return self._of(self.cls, self._table.take(pa.array(np.arange(len(self))[chosen])))
 
     def distinct(self, *names: str) -> Iterator[str]:
-        """The different values of the text fields `names` together, in the order of their code points.
+        """Yield the different values of the text fields `names` together, sorted by code points.
 
-        Few Python objects are alive at a time. Raises KeyError when the record has no such field.
+        Few Python objects are alive at a time.
         """
         chunks = [chunk for name in names for chunk in self._table.column(name).chunks]
         values = pc.unique(pa.chunked_array(chunks, type=_SCALARS[str]))
@@ -156,10 +132,7 @@ class RecordTable(Sequence[Record], Generic[Record]):
             yield from values.slice(start, _CHUNK).to_pylist()
 
     def column(self, name: str) -> np.ndarray:
-        """One field of all records: [len] int64, float64 or bool; object (str, tuple, None …) for every other type.
-
-        Raises KeyError when the record has no such field.
-        """
+        """One field of all records: [len] int64, float64 or bool; object (str, tuple, None …) for other types."""
         kind = self._kinds[name]
         column = self._table.column(name)
         if kind.decode is None and not kind.nullable and not pa.types.is_large_string(kind.arrow):
@@ -170,10 +143,8 @@ class RecordTable(Sequence[Record], Generic[Record]):
 
 
 def concat(tables: Sequence[RecordTable[Record]]) -> RecordTable[Record]:
-    """All `tables` (at least one) as one, e.g. train2014 followed by val2014."""
-    if not tables:
-        raise ValueError("concat needs at least one table")
-    return tables[0].concat(*tables[1:])
+    """Join `tables` (at least one, of one record class), e.g. train2014 followed by val2014; nothing is copied."""
+    return RecordTable._of(tables[0].cls, pa.concat_tables([table._table for table in tables]))
 
 
 def _unpickle(cls: type[Record], stream: bytes) -> RecordTable[Record]:
@@ -181,43 +152,25 @@ def _unpickle(cls: type[Record], stream: bytes) -> RecordTable[Record]:
         return RecordTable._of(cls, reader.read_all())
 
 
-def _chunks(records: Iterable[Record], size: int) -> Iterator[list[Record]]:
-    iterator = iter(records)
-    while chunk := list(islice(iterator, size)):
-        yield chunk
-
-
-def _batch(cls: type, kinds: dict[str, _Kind], schema: pa.Schema, chunk: list[Any], start: int) -> pa.RecordBatch:
-    for record in chunk:
-        if type(record) is not cls:
-            raise TypeError(f"expected records of {cls.__name__}, found {type(record).__name__}")
-    arrays = []
-    for name, kind in kinds.items():
-        values = [getattr(record, name) for record in chunk]
-        try:
-            arrays.append(_array(kind, values))
-        except _MISFITS:
-            raise _misfit(cls, name, kind, values, start) from None
-    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+def _column(cls: type, name: str, kind: _Kind, chunk: list[Any], first: int) -> pa.Array:
+    """The field `name` of `chunk`, whose records are numbered from `first` in messages."""
+    values = [getattr(record, name) for record in chunk]
+    try:
+        return _array(kind, values)
+    except _MISFITS:
+        for number, value in enumerate(values, first):
+            try:
+                _array(kind, [value])
+            except _MISFITS as error:
+                raise InputError(f"{cls.__name__}.{name}: {value!r:.100} of record {number}: {error}") from None
+        raise
 
 
 def _array(kind: _Kind, values: list[Any]) -> pa.Array:
     if not kind.nullable and None in values:
-        raise TypeError("it may not be None")
+        raise TypeError("a value is missing")
     encoded = values if kind.encode is None else [None if v is None else kind.encode(v) for v in values]
     return pa.array(encoded, type=kind.arrow)
-
-
-def _misfit(cls: type, name: str, kind: _Kind, values: list[Any], start: int) -> InputError:
-    """What to say about the first of `values`, a column from record `start` on, that its column cannot hold."""
-    for number, value in enumerate(values, start):
-        if value is None and not kind.nullable:
-            return InputError(f"{cls.__name__}.{name} may not be None; found None in record {number}")
-        try:
-            _array(kind, [value])
-        except _MISFITS as error:
-            return InputError(f"{cls.__name__}.{name}: the value of record {number} does not fit {kind.arrow}: {error}")
-    return InputError(f"{cls.__name__}.{name}: values of records {start} and on do not fit {kind.arrow} together")
 
 
 def _decoded(kind: _Kind, value: Any) -> Any:
@@ -232,15 +185,13 @@ def _decoded_all(kind: _Kind, values: list[Any]) -> list[Any]:
 
 def _kinds(cls: type) -> dict[str, _Kind]:
     """The storage of each field of the dataclass `cls`, in the order of its constructor."""
-    if not is_dataclass(cls):
-        raise TypeError(f"a RecordTable holds dataclasses, not {cls!r}")
     hints = get_type_hints(cls)
     return {field.name: _kind(hints[field.name], f"{cls.__name__}.{field.name}") for field in fields(cls)}
 
 
 def _kind(hint: Any, where: str) -> _Kind:
     if hint in _SCALARS:
-        # Arrow would cut 1.5 to 1 in a column of integers without a word.
+        # Without operator.index, Arrow would silently truncate 1.5 to 1.
         return _Kind(_SCALARS[hint], encode=operator.index if hint is int else None)
     if isinstance(hint, type) and is_dataclass(hint):
         return _struct_kind(hint)

@@ -92,7 +92,7 @@ class Trainer:
         self._records = task.train_records()
         world, rank = distributed.world_size(), distributed.rank()
         self.order = TrainOrder(len(self._records), cfg.batch_size, world, rank, cfg.accumulation_steps, cfg.seed)
-        self.order.check("the training split")
+        self.order.check()
         self.total_steps = cfg.total_steps(self.order.steps_per_epoch)
         if cfg.eval_split and not len(task.eval_records(cfg.eval_split)):
             raise InputError(f"split {cfg.eval_split!r} (train.eval_split) is empty: there is nothing to evaluate")

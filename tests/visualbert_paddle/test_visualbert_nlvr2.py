@@ -152,7 +152,7 @@ def test_a_pair_with_one_image_missing(nlvr2_config, whole_world, tmp_path):
     source = open_regions(whole_world / "X_NLVR/data/detectron_fix_144")
     left_out = task_of(nlvr2_config()).records("train")[0].right
     with PackedWriter(tmp_path / "store", FeatureSpec(dimension=DIMENSION)) as writer:
-        for key in list(source.keys()):
+        for key in source:
             if key != left_out:
                 writer.add(key, source[key])
     with pytest.raises(InputError, match=rf"no features for 1 of \d+ images.*{left_out}.*regions\.missing: skip"):

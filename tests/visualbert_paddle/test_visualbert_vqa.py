@@ -167,9 +167,9 @@ def test_pretrained_without_a_classifier_needs_permission(vqa_config, tmp_path):
 def without_a_training_image(world, folder):
     """A packed store of the world's regions that lacks one training image."""
     source = open_regions(world / "X_COCO/data/detectron_fix_100")
-    left_out = next(key for key in list(source.keys()) if "train2014" in key)
+    left_out = next(key for key in list(source) if "train2014" in key)
     with PackedWriter(folder, FeatureSpec(dimension=source.spec.dimension)) as writer:
-        for key in list(source.keys()):
+        for key in source:
             if key != left_out:
                 writer.add(key, source[key])
     return folder

@@ -172,7 +172,7 @@ def held_images(
             "features must be named"
         )
     source = HeldRegions([image for image in images if image is not None], keys)
-    batch = source.read_batch(source.places, max_regions, multiple, global_region=True, class_probs=class_probs)
+    batch = source.read_batch(source.keys, max_regions, multiple, global_region=True, class_probs=class_probs)
     check_boxes(batch, keys, source, first=1)
     detected, cut = batch.mask.sum(axis=1), np.zeros(len(images), np.int64)
     return Pictures(batch.features, batch.mask, batch.boxes, batch.sizes, detected, cut, batch.class_probs)

@@ -1,7 +1,7 @@
-"""Region features of images: what they are, readers for the formats they come in, and the packed store.
+"""Region features of images: readers for the published formats, and the packed store.
 
-`open_regions(path)` gives a `RegionSource` for whatever lies at a path; `PackedWriter` makes a packed store;
-`keep_available` compares records with a source. `python -m pyutils.data.features` converts, inspects and compares.
+`open_regions(path)` returns a `RegionSource` for any format; `PackedWriter` makes a packed store; `keep_available`
+finds the records whose images have features. `python -m pyutils.data.features` converts, inspects and compares.
 """
 
 from pyutils.data.features.detect import FORMATS, keep_available, open_regions

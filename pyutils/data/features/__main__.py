@@ -24,24 +24,23 @@ def build_parser() -> argparse.ArgumentParser:
     target.add_argument("--detector", help="name of the detector that made the features")
     target.add_argument("--provenance", help="where the features come from, in free text")
 
-    command = commands.add_parser("convert", parents=[known, target], help="make a packed store of any format")
-    command.add_argument("source", type=Path)
-    command.add_argument("destination", type=Path)
-    command = commands.add_parser("subset", parents=[known, target], help="make a packed store of some images")
-    command.add_argument("source", type=Path)
-    command.add_argument("destination", type=Path)
-    command.add_argument("--keys", type=Path, required=True, help="text file with one image key a line")
-    command = commands.add_parser("inspect", parents=[known], help="describe region features")
-    command.add_argument("path", type=Path)
-    command = commands.add_parser("verify", parents=[known], help="read everything and list damaged images")
-    command.add_argument("path", type=Path)
-    command = commands.add_parser("compare", help="measure how two collections differ (exit 1 when they do)")
-    command.add_argument("first", type=Path)
-    command.add_argument("second", type=Path)
-    command.add_argument(
+    for name, parents, paths, text in (
+        ("convert", [known, target], ("source", "destination"), "convert any format to a packed store"),
+        ("subset", [known, target], ("source", "destination"), "convert some images to a packed store"),
+        ("inspect", [known], ("path",), "describe region features"),
+        ("verify", [known], ("path",), "read everything and list damaged images"),
+        ("compare", [], ("first", "second"), "measure the differences of two collections (exit 1 if there are any)"),
+    ):
+        command = commands.add_parser(name, parents=parents, help=text)
+        for path in paths:
+            command.add_argument(path, type=Path)
+    commands.choices["subset"].add_argument(
+        "--keys", type=Path, required=True, help="text file with one image key per line"
+    )
+    commands.choices["compare"].add_argument(
         "--tolerance",
         type=float,
-        help="difference of values that counts as equal (default: rounding of features to the coarser of both types)",
+        help="largest absolute difference to accept (default: rounding to the coarser of both types)",
     )
     return parser
 
@@ -55,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted; what was written so far is kept, run the same command to resume", file=sys.stderr)
+        print("interrupted; written images are kept, run the same command to resume", file=sys.stderr)
         return 130
 
 
@@ -65,9 +64,7 @@ def _convert(options: argparse.Namespace) -> int:
     keys = _read_keys(options.keys) if options.command == "subset" else None
     same = isinstance(source, PackedRegions) and options.command == "subset"
     dtype = options.dtype or (source.spec.dtype if same else "float16")
-    added = operations.convert(
-        source, options.destination, dtype, options.detector, options.provenance, keys, progress=True
-    )
+    added = operations.convert_features(source, options.destination, dtype, options.detector, options.provenance, keys)
     store = open_regions(options.destination)
     kept = "" if added else "; all of them existed already and were kept"
     print(f"{added} images added, {len(store)} in {options.destination}{kept}")
@@ -75,12 +72,11 @@ def _convert(options: argparse.Namespace) -> int:
 
 
 def _read_keys(path: Path) -> list[str]:
-    """Keys of a text file, one a line."""
-    if not path.is_file():
-        raise InputError(f"{path} does not exist: give a text file with one image key a line")
-    keys = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    """Read the keys of a text file, one per line."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    keys = [line.strip() for line in lines if line.strip()]
     if not keys:
-        raise InputError(f"{path} names no image: write one key a line")
+        raise InputError(f"{path}: expected a text file with one image key per line")
     return keys
 
 
@@ -93,7 +89,7 @@ def _inspect(options: argparse.Namespace) -> int:
 def _verify(options: argparse.Namespace) -> int:
     """`verify`."""
     source = open_regions(options.path, options.format)
-    damaged = operations.find_damage(source, progress=True)
+    damaged = operations.find_damage(source)
     if not damaged:
         print(f"{len(source)} images in {options.path}, all intact")
         return 0
@@ -104,7 +100,7 @@ def _verify(options: argparse.Namespace) -> int:
 
 def _compare(options: argparse.Namespace) -> int:
     """`compare`."""
-    result = operations.compare(open_regions(options.first), open_regions(options.second), progress=True)
+    result = operations.compare(open_regions(options.first), open_regions(options.second))
     rows = [
         ("images in both", result.common),
         (f"only in {options.first}", result.only_first),
@@ -125,7 +121,7 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 def table(head: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
-    """A Markdown table."""
+    """Format a Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
 

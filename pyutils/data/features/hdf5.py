@@ -13,49 +13,45 @@ from __future__ import annotations
 
 import os
 from functools import cached_property, partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pyutils.data.features.keys import KeyIndex
 from pyutils.data.features.source import Entry, RegionSource
-from pyutils.data.features.spec import FeatureSpec, RegionFeatures
+from pyutils.data.features.spec import RegionFeatures
 from pyutils.errors import InputError
 from pyutils.formats.safe_pickle import load
 
 
 class Hdf5Regions(RegionSource):
-    """Region features in one HDF5 file, opened once a process."""
+    """Region features in one HDF5 file, opened once per process."""
 
     format = "hdf5"
 
-    def __init__(self, path: str | Path, spec: FeatureSpec | None = None) -> None:
-        super().__init__(path, spec)
-        self._handle: tuple[int, Any] | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_handle": None}
+    @cached_property
+    def _handles(self) -> dict[int, Any]:
+        """{process id: open file}: a forked process opens its own."""
+        return {}
 
     @property
     def _file(self) -> Any:
         """The open file of this process."""
-        if self._handle is None or self._handle[0] != os.getpid():
+        if os.getpid() not in self._handles:
             try:
                 import h5py
+
+                self._handles[os.getpid()] = h5py.File(self.path, "r")
             except ImportError:
                 raise InputError(f"{self.path} is HDF5: install the 'h5py' package to read it") from None
-            try:
-                self._handle = os.getpid(), h5py.File(self.path, "r")
             except OSError as error:
-                raise InputError(f"{self.path} is not a whole HDF5 file: {error}") from error
-        return self._handle[1]
+                raise InputError(f"{self.path} is not an intact HDF5 file: {error}") from error
+        return self._handles[os.getpid()]
 
     @cached_property
     def _rows(self) -> tuple[KeyIndex, np.ndarray]:
         """(index, row of each key in the file's own order)."""
-        keys = self._stored_keys()
-        return KeyIndex.sort(keys, str(self.path))
+        return KeyIndex.sort(self._stored_keys(), str(self.path))
 
     def _load_index(self) -> KeyIndex:
         return self._rows[0]
@@ -109,7 +105,7 @@ class Hdf5Regions(RegionSource):
 
 
 def _member(group: Any, name: str) -> Any:
-    """`group[name]`, None when either is not there."""
+    """`group[name]`, None when either is missing."""
     return group[name] if group is not None and name in group else None
 
 

@@ -40,15 +40,16 @@ class RegionConfig(RegionSourceConfig):
 
 
 class RegionInputs:
-    """Reads the regions of batches of images as the model takes them.
+    """Read the regions of batches of images as model input.
 
     Args:
         config: see `RegionConfig`; the source is opened and checked at once.
         dimension: feature dimension the model expects.
         multiple: round the number of regions of a batch up to a multiple (8 on GPUs).
-        recipes: dimension -> the configuration that is for features of it, for the message about a wrong one.
+        recipes: dimension -> name of the configuration for such features, for messages.
+
     Raises:
-        InputError: no features there, another dimension or detector than expected.
+        InputError: no features at the path, or another dimension or detector than expected.
     """
 
     def __init__(
@@ -66,9 +67,11 @@ class RegionInputs:
         self.source.check(dimension, config.detector or None)
 
     def available(self, records: RecordTable, *fields: str, section: str = "regions") -> RecordTable:
-        """The records whose images, named by `fields`, have features; what is missing goes by `config.missing`, which
-        messages call a setting of `section`."""
-        from pyutils.console import say
+        """Select the records whose images, named by `fields`, have features.
+
+        `config.missing` decides about the others; messages name it as a setting of `section`.
+        """
+        from pyutils.console import say  # loads Paddle, which configurations do without
 
         columns = [records.column(name) for name in fields]
         kept = keep_available(self.source, *columns, policy=self.config.missing, option=f"{section}.missing")
@@ -78,8 +81,7 @@ class RegionInputs:
         return records.select(kept.indices)
 
     def shown(self, records: RecordTable, *fields: str, seed: int = 0) -> Sequence[Any]:
-        """`records` as they are, or, where the configuration says `shuffled`, with images shuffled
-        among records.
+        """Return `records`, with images shuffled among them if the configuration says so.
 
         `fields` name the records' images, default `image`.
         """
@@ -88,7 +90,7 @@ class RegionInputs:
         return ShuffledImages(records, fields or ("image",), seed)
 
     def read(self, keys: Sequence[str]) -> RegionBatch:
-        """The regions of images `keys`: features `[batch, r, dimension]` float32, mask `[batch, r]` int64, …"""
+        """Read the regions of images `keys`: features `[batch, r, dimension]` float32, mask `[batch, r]` int64, …"""
         if self.config.picture == "withheld":
             batch = len(keys)
             features = np.zeros((batch, 1, self.dimension), dtype=np.float32)
@@ -98,18 +100,18 @@ class RegionInputs:
 
 
 class ShuffledImages(Sequence):
-    """Records whose images `fields` are those of other records: each image replaces the one before it in a random
-    order, so that no record keeps its own."""
+    """Records with the images `fields` of other records: each image replaces the one before it in a random order, so
+    no record keeps its own."""
 
     def __init__(self, records: RecordTable, fields: Sequence[str], seed: int):
         images = np.unique(np.concatenate([records.column(field).astype(str) for field in fields]))
         order = np.random.default_rng(seed).permutation(images)
         self._records, self._fields = records, tuple(fields)
-        self._instead = dict(zip(order.tolist(), np.roll(order, 1).tolist()))
+        self._replacements = dict(zip(order.tolist(), np.roll(order, 1).tolist()))
 
     def __len__(self) -> int:
         return len(self._records)
 
     def __getitem__(self, index):
         record = self._records[index]
-        return replace(record, **{field: self._instead[getattr(record, field)] for field in self._fields})
+        return replace(record, **{field: self._replacements[getattr(record, field)] for field in self._fields})

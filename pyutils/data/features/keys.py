@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from pathlib import PurePosixPath
 
 import numpy as np
@@ -15,9 +16,9 @@ _SUFFIX = re.compile(r"\.(?:jpg|jpeg|png|bmp|gif|webp|npy|npz)$", re.IGNORECASE)
 
 
 def stem_of(key: str) -> str:
-    """The key without folders and image or array suffixes: `train2014/COCO_x.jpg.npz` → `COCO_x`.
+    """Remove folders and image or array suffixes from a key: `train2014/COCO_x.jpg.npz` → `COCO_x`.
 
-    Only known suffixes are cut, because image names may hold dots of their own.
+    Only known suffixes are removed, because image names may contain dots.
     """
     name = PurePosixPath(key.replace("\\", "/")).name
     while True:
@@ -36,7 +37,7 @@ def numeric_id(key: str) -> int:
 class KeyIndex:
     """Positions of keys in a source.
 
-    A key is found as it is, else by its stem, else by its COCO number, so that `COCO_val2014_000000262148`,
+    A key is found by its exact text, else by its stem, else by its COCO number, so that `COCO_val2014_000000262148`,
     `val2014/COCO_val2014_000000262148.jpg` and `262148` all find the same entry.
 
     Args:
@@ -47,21 +48,22 @@ class KeyIndex:
     def __init__(self, keys: np.ndarray, where: str) -> None:
         self.keys = keys
         self.where = where
-        self._stems: tuple[np.ndarray, np.ndarray] | None = None
-        self._numbers: tuple[np.ndarray, np.ndarray] | None = None
 
     @staticmethod
     def sort(keys: Sequence[str] | Sequence[bytes], where: str) -> tuple[KeyIndex, np.ndarray]:
-        """An index of unsorted keys, and `order` with `keys[order[i]]` = the i-th key of the index.
+        """Index unsorted keys; returns it and `order`, where `keys[order[i]]` is the i-th key of the index.
 
-        Raises InputError when a key occurs twice.
+        Raises:
+            InputError: a key occurs twice.
         """
         array = as_bytes(keys)
         order = np.argsort(array, kind="stable")
         array = array[order]
         repeated = np.flatnonzero(array[1:] == array[:-1])
         if len(repeated):
-            raise InputError(f"{where}: key '{array[repeated[0]].decode()}' occurs twice")
+            raise InputError(
+                f"{where}: key '{array[repeated[0]].decode()}' occurs twice; open the folder or file of one feature set"
+            )
         return KeyIndex(array, where), order
 
     def __len__(self) -> int:
@@ -75,45 +77,46 @@ class KeyIndex:
         return self.keys[position].decode()
 
     def find(self, keys: Iterable[str | int]) -> np.ndarray:
-        """[keys] int64 positions, -1 for a key that is not there.
+        """Find the positions of keys: [keys] int64, -1 for a missing key.
 
-        Raises InputError when a stem or a number fits several entries.
+        Raises:
+            InputError: a stem or a number matches several entries.
         """
         wanted = [str(key) for key in keys]
         found = _search(self.keys, as_bytes(wanted))
-        for place in np.flatnonzero(found < 0):
-            found[place] = self._find_loosely(wanted[place])
+        for row in np.flatnonzero(found < 0):
+            found[row] = self._find_loosely(wanted[row])
         return found
+
+    @cached_property
+    def _stems(self) -> tuple[np.ndarray, np.ndarray]:
+        """(sorted stems, their positions in the index)."""
+        stems = as_bytes([stem_of(stored) for stored in self])
+        order = np.argsort(stems, kind="stable")
+        return stems[order], order
+
+    @cached_property
+    def _numbers(self) -> tuple[np.ndarray, np.ndarray]:
+        """(sorted COCO numbers, their positions in the index)."""
+        numbers = np.fromiter((numeric_id(stored) for stored in self), dtype=np.int64, count=len(self.keys))
+        order = np.argsort(numbers, kind="stable")
+        return numbers[order], order
 
     def _find_loosely(self, key: str) -> int:
         """The position of the entry with the same stem or the same COCO number, or -1."""
-        if not len(self.keys):
-            return -1
-        if self._stems is None:
-            stems = as_bytes([stem_of(stored) for stored in self])
-            order = np.argsort(stems, kind="stable")
-            self._stems = stems[order], order
         position = self._only(self._stems, as_bytes([stem_of(key)])[0], key)
-        if position >= 0:
-            return position
         number = numeric_id(key)
-        if number < 0:
-            return -1
-        if self._numbers is None:
-            numbers = np.fromiter((numeric_id(stored) for stored in self), dtype=np.int64, count=len(self.keys))
-            order = np.argsort(numbers, kind="stable")
-            self._numbers = numbers[order], order
-        return self._only(self._numbers, number, key)
+        return self._only(self._numbers, number, key) if position < 0 <= number else position
 
     def _only(self, ordered: tuple[np.ndarray, np.ndarray], value: bytes | int, key: str) -> int:
-        """The one position whose value is `value`, -1 when none; InputError when there are several."""
+        """The only position whose value is `value`, -1 when there is none; InputError when there are several."""
         values, order = ordered
         if isinstance(value, bytes) and len(value) > values.dtype.itemsize:
             return -1
         first, last = np.searchsorted(values, value, "left"), np.searchsorted(values, value, "right")
         if last - first > 1:
             fitting = ", ".join(self.name(position) for position in order[first:last][:3])
-            raise InputError(f"{self.where}: '{key}' fits {last - first} entries ({fitting}): use their full keys")
+            raise InputError(f"{self.where}: '{key}' matches {last - first} entries ({fitting}): use their full keys")
         return int(order[first]) if last > first else -1
 
 

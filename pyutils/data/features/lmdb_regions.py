@@ -4,9 +4,8 @@ A value is a pickled dict with `features` and `boxes` (base64 of float32, or flo
 `image_h` (numbers or text), optionally `cls_prob`. The entry `keys`, a pickled list, is not needed: images are found by
 their key.
 
-LMDB refuses to open one path twice in a process and must not carry an open environment over a fork. Environments are
-therefore kept in one table, opened when first used, and closed right before a fork: parent and child each open their
-own again when they next read.
+LMDB refuses to open one path twice in a process, and an open environment must not be used after a fork. So environments
+are kept in one table, opened on first use, and closed right before a fork; parent and child open their own again.
 """
 
 from __future__ import annotations
@@ -24,8 +23,8 @@ import numpy as np
 
 from pyutils.data.features.keys import KeyIndex
 from pyutils.data.features.source import Entry, RegionSource
-from pyutils.data.features.spec import RegionFeatures
-from pyutils.data.features.tsv import decode_floats, decoded_length
+from pyutils.data.features.spec import RegionFeatures, make_regions, read_number
+from pyutils.data.features.tsv import decode_floats
 from pyutils.errors import InputError
 from pyutils.formats.safe_pickle import load
 
@@ -50,11 +49,6 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_before_fork, after_in_parent=_LOCK.release, after_in_child=_LOCK.release)
 
 
-def data_file(path: Path) -> Path:
-    """The file that holds an LMDB: `path/data.mdb`, or `path` itself."""
-    return path / "data.mdb" if path.is_dir() else path
-
-
 @contextmanager
 def transaction(path: Path) -> Iterator[Any]:
     """A read transaction whose values are views of the file, valid inside the `with` block only.
@@ -65,33 +59,26 @@ def transaction(path: Path) -> Iterator[Any]:
         yield reading
 
 
-def close(path: Path) -> None:
-    """Close the environment of `path` in this process."""
-    with _LOCK:
-        _, environment = _OPEN.pop(path.resolve(), (None, None))
-        if environment is not None:
-            environment.close()
-
-
 def _environment(path: Path) -> Any:
-    """The open environment of `path`; a file that was replaced since is opened again."""
+    """The open environment of `path`; reopened if the file was replaced."""
     real = path.resolve()
-    file = data_file(real)
+    file = real / "data.mdb" if real.is_dir() else real
     try:
         status = file.stat()
     except FileNotFoundError:
-        raise InputError(f"{path} is no LMDB: {file.name} is not there") from None
+        raise InputError(f"{path} is no LMDB: {file.name} is missing") from None
     stamp = (status.st_ino, status.st_size, status.st_mtime_ns)
-    if real in _OPEN and _OPEN[real][0] == stamp:
-        return _OPEN[real][1]
-    close(real)
-    environment = _open(real, file.stat().st_size)
-    _OPEN[real] = stamp, environment
-    return environment
+    if real in _OPEN:
+        previous, environment = _OPEN[real]
+        if previous == stamp:
+            return environment
+        _OPEN.pop(real)[1].close()
+    _OPEN[real] = stamp, _open(real, status.st_size)
+    return _OPEN[real][1]
 
 
 def _open(path: Path, size: int) -> Any:
-    """Open and check the length: reading past the end of a truncated file would kill the process."""
+    """Open and check the length: reading beyond the end of a truncated file would kill the process."""
     try:
         import lmdb
     except ImportError:
@@ -109,14 +96,14 @@ def _open(path: Path, size: int) -> Any:
 
 _KEY_LIST = b"keys"
 _TEXT = (str, bytes, memoryview)
-_GLANCE = 2048  # bytes of a value that are searched at either end
+_SEARCHED = 2048  # bytes searched at either end of a value
 _NUM_BOXES = re.compile(
-    rb"num_boxes(?:q.|r.{4}|\x94)?"  # the key and its place in the pickle's memo
+    rb"num_boxes(?:q.|r.{4}|\x94)?"  # the key and its position in the pickle's memo
     rb"(?:(?:X.{4}|\x8c.|U.)(?P<text>\d{1,5})(?=q|r|\x94|[^\d])|(?P<number>K.|M..|J.{3}\x00))",
     re.DOTALL,
 )
 _FEATURES = re.compile(rb"features(?:q.|r.{4}|\x94)?[XBT](?P<length>.{4})", re.DOTALL)
-_FEATURES_WITHIN = 64 * 1024  # base64 of the boxes usually stands before the features
+_FEATURES_WITHIN = 64 * 1024  # the base64 boxes usually precede the features
 
 
 class LmdbRegions(RegionSource):
@@ -136,8 +123,6 @@ class LmdbRegions(RegionSource):
         where = f"{self.path}, image '{key.decode()}'"
         with transaction(self.path) as reading:
             value = reading.get(key)
-            if value is None:
-                raise InputError(f"{where}: the entry has gone since the file was opened")
             count = _announced(value)
             if count is not None:
                 return Entry(count, partial(self._decode_entry, key, where))
@@ -149,18 +134,14 @@ class LmdbRegions(RegionSource):
         with transaction(self.path) as reading:
             return _decode(_load_item(reading.get(key), where), where)
 
-    def close(self) -> None:
-        """Close the file in this process; it opens again when read."""
-        close(self.path)
-
 
 def _announced(value: memoryview) -> int | None:
-    """`num_boxes` of a pickled dict, found without unpickling; None when it is not near the start or the end.
+    """Find `num_boxes` of a pickled dict without unpickling; None when it is not near the start or the end.
 
-    A batch is sized by the numbers of its regions. Unpickling all its values for that would keep 64 long texts in
-    memory, out of the processor's cache, and make reading half as fast.
+    A batch array is allocated from the region counts. Unpickling all values for that would push 64 long texts through
+    the processor's cache and halve the reading speed.
     """
-    match = _NUM_BOXES.search(value[:_GLANCE]) or _NUM_BOXES.search(value[-_GLANCE:])
+    match = _NUM_BOXES.search(value[:_SEARCHED]) or _NUM_BOXES.search(value[-_SEARCHED:])
     if match is None:
         return None
     text, number = match.group("text"), match.group("number")
@@ -168,17 +149,17 @@ def _announced(value: memoryview) -> int | None:
 
 
 def _load_item(value: memoryview, where: str) -> dict[str, Any]:
-    """The dict of one value; long base64 features stay a view of the mapped file.
+    """Unpickle the dict of one value; long base64 features stay a view of the mapped file.
 
-    The text is a megabyte an image. Cutting it out before unpickling, and decoding it where it lies, saves two copies
-    of it, which is half of the reading time.
+    The text is a megabyte per image. Cutting it out before unpickling, and decoding it in place, saves two copies of
+    it, which is half of the reading time.
     """
     match = _FEATURES.search(value[:_FEATURES_WITHIN])
     item = None
     if match is not None:
         start = match.end()
         stop = start + int.from_bytes(match.group("length"), "little")
-        # A pickle that counts its own bytes (protocol 4 frames around a short text) cannot be cut and is read whole.
+        # A pickle that counts its own bytes (protocol 4 frames around a short text) cannot be cut.
         with suppress(InputError):
             item = load(b"".join((value[: start - 4], bytes(4), value[stop:])), where)
             if isinstance(item, dict):
@@ -190,46 +171,16 @@ def _load_item(value: memoryview, where: str) -> dict[str, Any]:
     return item
 
 
-def _count(item: dict[str, Any], where: str) -> int:
-    """Number of regions, checked against the length of the features before these are decoded."""
-    features = item["features"]
-    try:
-        count = int(item["num_boxes"]) if "num_boxes" in item else len(features)
-    except (TypeError, ValueError):
-        raise InputError(f"{where}: num_boxes is {item['num_boxes']!r}") from None
-    if isinstance(features, _TEXT):
-        if "num_boxes" not in item:
-            raise InputError(f"{where}: num_boxes is missing")
-        length = decoded_length(features)
-        if count < 0 or length % (4 * max(1, count)) or (count == 0) != (length == 0):
-            raise InputError(f"{where}: {length} bytes of features do not divide into {count} regions")
-    elif not isinstance(features, np.ndarray) or features.ndim != 2 or len(features) < count:
-        shape = getattr(features, "shape", type(features).__name__)
-        raise InputError(f"{where}: expected features [{count}, dimension], found {shape}")
-    return count
-
-
 def _decode(item: dict[str, Any], where: str) -> RegionFeatures:
     """The arrays of one value."""
-    count = _count(item, where)
     features, boxes, probs = item["features"], item.get("boxes"), item.get("cls_prob")
+    count = read_number(item, "num_boxes", where, len(features) if isinstance(features, np.ndarray) else None)
+    rows = (count, -1) if count else (0, 0)
     if isinstance(features, _TEXT):
-        features = decode_floats(features, decoded_length(features) // 4 // count if count else None, where)
+        features = decode_floats(features, rows, where)
     if isinstance(boxes, _TEXT):
-        boxes = decode_floats(boxes, 4, where)
+        boxes = decode_floats(boxes, (-1, 4), where)
     if isinstance(probs, _TEXT):
-        probs = decode_floats(probs, decoded_length(probs) // 4 // max(1, count), where)
-    for name, array in (("boxes", boxes), ("cls_prob", probs)):
-        if array is not None and len(array) < count:
-            raise InputError(f"{where}: {count} regions, but {len(array)} rows of {name}")
-    try:
-        width, height = int(item.get("image_w", 0)), int(item.get("image_h", 0))
-    except (TypeError, ValueError):
-        raise InputError(f"{where}: image_w and image_h must be numbers") from None
-    return RegionFeatures(
-        features[:count],
-        None if boxes is None else boxes[:count, :4],
-        width,
-        height,
-        None if probs is None else probs[:count],
-    )
+        probs = decode_floats(probs, rows, where)
+    size = read_number(item, "image_w", where, 0), read_number(item, "image_h", where, 0)
+    return make_regions(where, features, boxes, size, probs, count)

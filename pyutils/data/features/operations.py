@@ -1,4 +1,4 @@
-"""Converting, checking and comparing collections of region features."""
+"""Convert, check and compare collections of region features."""
 
 from __future__ import annotations
 
@@ -7,47 +7,44 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
-from pyutils.data.features.packed import DTYPES, PackedRegions, PackedWriter, is_packed
+from pyutils.data.features.packed import PackedRegions, PackedWriter, is_packed
 from pyutils.data.features.source import RegionSource
 from pyutils.data.features.spec import FeatureSpec, RegionFeatures, read_spec
 from pyutils.errors import InputError
 
-MISSING_NAMED = 5
-IMAGES_COMPARED = 5
+_MISSING_NAMED = 5
+_IMAGES_COMPARED = 5
 
 
-def convert(
+def convert_features(
     source: RegionSource,
     destination: str | Path,
     dtype: str = "float16",
     detector: str | None = None,
     provenance: str | None = None,
     keys: Sequence[str] | None = None,
-    progress: bool = False,
 ) -> int:
-    """Write the images of `source` to the packed store `destination`; images that it holds already are kept.
+    """Write the images of `source` to the packed store `destination`; images that it already has are kept.
 
     An interrupted conversion resumes when called again.
 
     Args:
         dtype: how features are stored; float16 halves the store and keeps three significant digits.
-        detector, provenance: replace what the source says about itself.
-        keys: the images to take; all when None.
-        progress: show a progress bar.
+        detector, provenance: replace those of the source.
+        keys: the images to convert; all when None.
 
     Returns:
         Number of images added.
 
     Raises:
-        InputError: a key is missing, an entry is broken, or a destination that holds something else: other kinds of
-            features, or other values for images of `source`, of which a few are compared.
+        InputError: a key is missing, an entry is damaged, or the destination has other features: another layout, or
+            other values for images of `source`, of which a few are compared.
     """
-    if dtype not in DTYPES:
-        raise InputError(f"--dtype is '{dtype}', expected {' or '.join(DTYPES)}")
     if is_packed(Path(destination)) and Path(destination).resolve() == source.path.resolve():
         raise InputError(f"{destination} is the source itself: choose another folder")
-    wanted = list(source.keys()) if keys is None else _present(source, keys)
+    wanted = list(source) if keys is None else _present(source, keys)
     first = source[wanted[0]] if wanted else None
     spec = replace(
         source.spec,
@@ -60,27 +57,26 @@ def convert(
     _check_same_source(source, Path(destination), wanted, spec)
     with PackedWriter(destination, spec, classes) as writer:
         todo = [key for key in wanted if key not in writer]
-        for key in _bar(todo, "convert", progress):
+        for key in _bar(todo, "convert"):
             writer.add(key, source[key])
     return len(todo)
 
 
 def _check_same_source(source: RegionSource, destination: Path, keys: Sequence[str], spec: FeatureSpec) -> None:
-    """InputError when a store at `destination` holds images of `source` with other values: they would stay as they are.
+    """Raise InputError when a store at `destination` has other values for images of `source`, since it would keep them.
 
-    Looks at the first, the last and some images between them, which tells one detector's features from
-    another's.
+    Compares the first, the last and some images between them, which is enough to tell two detectors apart.
     """
     if not is_packed(destination):
         return
     store = PackedRegions(destination)
-    names = set(store.keys())
+    names = set(store)
     both = [key for key in keys if key in names]
-    places = np.unique(np.linspace(0, len(both) - 1, min(len(both), IMAGES_COMPARED)).astype(int))
-    for key in (both[place] for place in places):
+    compared = np.unique(np.linspace(0, len(both) - 1, min(len(both), _IMAGES_COMPARED)).astype(int))
+    for key in (both[position] for position in compared):
         result = Comparison(rounding=max(rounding_of(spec.dtype), rounding_of(store.spec.dtype)))
         _compare_one(result, key, source[key], store[key])
-        if not result.same():
+        if result.reasons():
             raise InputError(
                 f"{destination} was made from another source ('{store.spec.provenance}', now '{spec.provenance}'): "
                 f"image '{key}' has other values there, and {len(both)} of {len(keys)} images would keep theirs. Name "
@@ -90,14 +86,13 @@ def _check_same_source(source: RegionSource, destination: Path, keys: Sequence[s
 
 def _present(source: RegionSource, keys: Sequence[str]) -> list[str]:
     """The source's own names of `keys`, each once. Raises InputError for absent ones."""
-    positions = source.index.find(keys)
-    absent = [key for key, position in zip(keys, positions) if position < 0]
+    absent = source.missing(keys)
     if absent:
         raise InputError(
             f"{source.path} has no features for {len(absent)} of {len(keys)} keys, among them "
-            f"{', '.join(absent[:MISSING_NAMED])}"
+            f"{', '.join(absent[:_MISSING_NAMED])}"
         )
-    return [source.index.name(position) for position in dict.fromkeys(positions.tolist())]
+    return [source.index.name(position) for position in dict.fromkeys(source.index.find(keys).tolist())]
 
 
 @dataclass
@@ -105,7 +100,7 @@ class Comparison:
     """How two collections differ."""
 
     rounding: float = 0.0
-    """Difference of features that rounding to the coarser of their types explains, as a share of the value."""
+    """Relative difference of features that rounding to the coarser of their types explains."""
     common: int = 0
     """Images in both."""
     only_first: int = 0
@@ -122,10 +117,6 @@ class Comparison:
     """Images whose width or height differs."""
     worst: str = ""
     """Key of the image with the largest feature difference."""
-
-    def same(self, tolerance: float | None = None) -> bool:
-        """True when `reasons` finds none."""
-        return not self.reasons(tolerance)
 
     def reasons(self, tolerance: float | None = None) -> list[str]:
         """List the reasons why the collections differ.
@@ -158,15 +149,15 @@ def rounding_of(dtype: str) -> float:
     return 2.0**-11 if dtype == "float16" else 2.0**-24
 
 
-def compare(first: RegionSource, second: RegionSource, progress: bool = False) -> Comparison:
-    """Read both collections and measure where they differ; images are matched as `KeyIndex` finds them."""
-    names = list(first.keys())
+def compare(first: RegionSource, second: RegionSource) -> Comparison:
+    """Read both collections and measure their differences; images are matched as `KeyIndex` finds them."""
+    names = list(first)
     positions = second.index.find(names)
     result = Comparison(max(rounding_of(source.spec.dtype) for source in (first, second)))
     result.only_first = int((positions < 0).sum())
     result.common = len(names) - result.only_first
     result.only_second = len(second) - len(np.unique(positions[positions >= 0]))
-    for name, position in _bar(list(zip(names, positions.tolist())), "compare", progress):
+    for name, position in _bar(list(zip(names, positions.tolist())), "compare"):
         if position >= 0:
             _compare_one(result, name, first[name], second[second.index.name(position)])
     return result
@@ -191,15 +182,13 @@ def _compare_one(result: Comparison, key: str, left: RegionFeatures, right: Regi
         result.box_difference = max(result.box_difference, float(np.abs(left.boxes - right.boxes).max(initial=0.0)))
 
 
-def find_damage(source: RegionSource, progress: bool = False) -> list[tuple[str, str]]:
-    """(key, what is wrong) of every image that cannot be read, does not fit the spec, fails its checksum, or holds
-    values that are not finite in float32.
-
-    Only packed stores carry checksums; the entries of other formats are decoded, their shapes and values checked.
+def find_damage(source: RegionSource) -> list[tuple[str, str]]:
+    """List (key, problem) of every image that cannot be read, has another shape than the spec, fails its checksum, or
+    has values that are not finite in float32. Only packed stores have checksums.
     """
     found = []
     dimension = _dimension(source)
-    for key in _bar(list(source.keys()), "verify", progress):
+    for key in _bar(list(source), "verify"):
         try:
             if isinstance(source, PackedRegions):
                 source.check_record(key)
@@ -213,7 +202,7 @@ def find_damage(source: RegionSource, progress: bool = False) -> list[tuple[str,
 
 
 def _dimension(source: RegionSource) -> int | None:
-    """The dimension that all entries should have; None when it stands in the first entry alone and that is damaged."""
+    """The dimension that all entries should have; None when only the first entry defines it and is damaged."""
     read_spec(source.path)  # a damaged header or spec is an error of its own, not one of every image
     try:
         return source.spec.dimension
@@ -264,10 +253,6 @@ def summary(source: RegionSource) -> list[tuple[str, str]]:
     return rows
 
 
-def _bar(items: Sequence, what: str, show: bool) -> Iterable:
-    """`items`, with a progress bar when asked for and on a terminal."""
-    if not show:
-        return items
-    from tqdm import tqdm
-
-    return tqdm(items, desc=what, unit=" images", disable=None)
+def _bar(items: Sequence, title: str) -> Iterable:
+    """Show a progress bar on a terminal. `pyutils.console` would load Paddle, which takes seconds."""
+    return tqdm(items, desc=title, unit=" images", disable=None)

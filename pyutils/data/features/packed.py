@@ -1,10 +1,10 @@
-"""The packed region store: two files, mapped into memory, shared by all processes of a machine.
+"""The packed region store: two memory-mapped files, shared by all processes of a machine.
 
 docs/features.md describes the layout byte by byte.
 
-Records are appended to `regions.bin`; none of them counts until `commit` has renamed a new `index.bin` into place. A
-writer that is killed, or that finds the disk full, leaves the store as it was at the last commit: the next writer
-truncates what was appended after it.
+Records are appended to `regions.bin` and become part of the store when `commit` renames a new `index.bin` into place. A
+writer that is killed, or fills the disk, leaves the store as it was at the last commit: the next writer truncates what
+was appended after it.
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ from __future__ import annotations
 import json
 import os
 import zlib
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -83,31 +82,28 @@ class Index:
 
 
 def read_header(path: Path) -> tuple[FeatureSpec, Layout]:
-    """The description at the start of `regions.bin`. Raises InputError when it is damaged or of another version."""
+    """Read the description at the start of `regions.bin`. Raises InputError when it is damaged or something else."""
     file = path / DATA_FILE
     with file.open("rb") as stream:
-        header = stream.read(HEADER_BYTES)
-    if len(header) < HEADER_BYTES or header[:8] != DATA_MAGIC:
-        raise InputError(f"{file} is not a packed region store, or its header is damaged")
+        header = stream.read(HEADER_BYTES).ljust(16)
     length, crc = (int(number) for number in np.frombuffer(header, dtype="<u4", count=2, offset=8))
     text = header[16 : 16 + length]
-    if len(text) != length or zlib.crc32(text) != crc:
-        raise InputError(f"{file}: the header does not match its checksum; copy or convert the store again")
+    if header[:8] != DATA_MAGIC or len(header) < HEADER_BYTES or zlib.crc32(text) != crc:
+        raise InputError(f"{file}: not a packed region store, or its header is damaged; copy or convert it again")
     values = json.loads(text)
-    spec = FeatureSpec.from_json(values["spec"], file)
+    spec = FeatureSpec(**values["spec"])
     return spec, Layout(spec.dimension, spec.dtype, spec.box_format != "none", int(values["classes"]))
 
 
 def read_index(path: Path) -> Index:
-    """The index, mapped into memory. Raises InputError when it is damaged or `regions.bin` is shorter than it says."""
+    """Map the index into memory. Raises InputError when it is damaged or `regions.bin` is shorter than it says."""
     file = path / INDEX_FILE
-    raw = np.memmap(file, dtype=np.uint8, mode="r") if file.stat().st_size else np.empty(0, dtype=np.uint8)
-    if len(raw) < ALIGNMENT or bytes(raw[:8]) != INDEX_MAGIC:
-        raise InputError(f"{file} is not the index of a packed region store; copy or convert the store again")
+    raw = np.memmap(file, dtype=np.uint8, mode="r") if file.stat().st_size >= ALIGNMENT else np.zeros(ALIGNMENT, "u1")
     count, width, data_bytes, complete, crc = (int(number) for number in raw[8:48].view("<u8"))
     end_of_keys = ALIGNMENT + aligned(count * width)
-    if len(raw) != end_of_keys + count * NUMBERS.itemsize or zlib.crc32(raw[ALIGNMENT:].data) != crc:
-        raise InputError(f"{file} does not match its checksum; copy or convert the store again")
+    fits = bytes(raw[:8]) == INDEX_MAGIC and len(raw) == end_of_keys + count * NUMBERS.itemsize
+    if not fits or zlib.crc32(raw[ALIGNMENT:].data) != crc:
+        raise InputError(f"{file}: not the index of a packed region store, or damaged; copy or convert the store again")
     present = (path / DATA_FILE).stat().st_size
     if present < data_bytes:
         raise InputError(
@@ -125,23 +121,12 @@ def is_packed(path: Path) -> bool:
 class PackedRegions(RegionSource):
     """Region features in a packed store.
 
-    Batches are copied straight from the mapped file; float16 features become float32 on the way. The store as it was
-    when first read stays readable while another process appends to it.
+    Batches are copied from the mapped file; float16 features become float32 in the same pass. The state that was first
+    read stays readable while another process appends.
     """
 
     format = "packed"
-    checks_values = False  # the writer refuses what is not finite, and `verify` finds what changed since
-
-    def __init__(self, path: str | Path, spec: FeatureSpec | None = None) -> None:
-        super().__init__(path, spec)
-        self._map: np.ndarray | None = None
-        self._committed: Index | None = None
-        self._layout: Layout | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Mappings are opened again on the other side."""
-        kept = {name: value for name, value in self.__dict__.items() if name not in ("index", "spec")}
-        return {**kept, "_map": None, "_committed": None, "_layout": None}
+    checks_values = False  # the writer refuses values that are not finite, and `verify` finds later damage
 
     def _load_index(self) -> KeyIndex:
         return KeyIndex(self.committed.keys, str(self.path))
@@ -150,24 +135,22 @@ class PackedRegions(RegionSource):
         largest = int(self.committed.numbers["regions"].max(initial=0))
         return replace(read_header(self.path)[0], max_regions=largest)
 
-    @property
+    @cached_property
     def committed(self) -> Index:
         """The index as it was when first read."""
-        if self._committed is None:
-            self._committed = read_index(self.path)
-        return self._committed
+        return read_index(self.path)
 
-    @property
+    @cached_property
     def layout(self) -> Layout:
         """Offsets of the parts of a record."""
-        if self._layout is None:
-            self._layout = read_header(self.path)[1]
-        return self._layout
+        return read_header(self.path)[1]
+
+    @cached_property
+    def _map(self) -> np.ndarray:
+        return np.memmap(self.path / DATA_FILE, dtype=np.uint8, mode="r").view(np.ndarray)
 
     def record(self, position: int) -> np.ndarray:
         """[bytes] uint8, a view of one record with its padding."""
-        if self._map is None:
-            self._map = np.memmap(self.path / DATA_FILE, dtype=np.uint8, mode="r").view(np.ndarray)
         numbers = self.committed.numbers[position]
         start, length = int(numbers["offset"]), self.layout.sections(int(numbers["regions"]))[2]
         return self._map[start : start + length]
@@ -222,11 +205,11 @@ class PackedWriter:
         self._stream.seek(self._end)
 
     def _create(self) -> None:
-        """An empty store. The index comes last: a folder without it is no store yet."""
+        """Create an empty store. The index comes last: a folder without it is not a store."""
         taken = self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir()))
         if taken and not (self.path / DATA_FILE).is_file():
             raise InputError(f"{self.path} exists and is not a packed region store: choose another folder")
-        text = json.dumps({"spec": self.spec.to_json(), "classes": self._layout.classes}).encode()
+        text = json.dumps({"spec": asdict(self.spec), "classes": self._layout.classes}).encode()
         header = DATA_MAGIC + np.array([len(text), zlib.crc32(text)], dtype="<u4").tobytes() + text
         if len(header) > HEADER_BYTES:
             raise InputError(f"the provenance of the features is too long by {len(header) - HEADER_BYTES} bytes")
@@ -235,30 +218,27 @@ class PackedWriter:
         write_index(self.path, np.empty(0, "S1"), np.empty(0, NUMBERS), HEADER_BYTES, complete=False)
 
     def _check_same(self) -> None:
-        """An existing store must hold what is going to be added."""
+        """Raise InputError when the store holds other features than those to be added."""
         spec, layout = read_header(self.path)
         if layout != self._layout:
-            raise InputError(f"{self.path} holds records of {layout}, which {self._layout} cannot be added to")
+            raise InputError(f"{self.path} has records of {layout}; {self._layout} cannot be added")
         self.spec.check(self.path, detector=spec.detector)
 
     def __contains__(self, key: str) -> bool:
         return key.encode() in self._known
 
-    def __len__(self) -> int:
-        return len(self._known)
-
     def add(self, key: str, regions: RegionFeatures) -> None:
         """Append one image. Raises InputError when the key exists, or the arrays do not fit the store."""
         name = key.encode()
-        if name in self._known or b"\0" in name or not name:
-            raise InputError(f"{self.path}: key '{key}' is there already" if name else f"{self.path}: empty key")
+        if name in self._known:
+            raise InputError(f"{self.path}: key '{key}' exists already")
         record = self._record(key, regions)
         self._stream.write(record.data)
         numbers = (self._end, len(regions), regions.width, regions.height, zlib.crc32(record.data))
         self._pending.append((name, numbers))
         self._known.add(name)
         self._end += len(record)
-        # Committing rewrites the index: doing it when the store has grown by a tenth keeps the whole cost linear.
+        # Committing rewrites the index: doing it when the store has grown by a tenth keeps the total cost linear.
         if len(self._pending) >= max(_COMMIT_EVERY, len(self._keys) // 10):
             self.commit()
 
@@ -278,9 +258,9 @@ class PackedWriter:
                 target[...] = given
             if not np.isfinite(target).all():
                 wider = target.dtype.itemsize < 4 and name == "features" and bool(np.isfinite(given).all())
-                remedy = "store them as float32, or mend the source" if wider else "mend the source, or leave it out"
+                remedy = "store them as float32" if wider else "repair the source, or leave it out"
                 raise InputError(
-                    f"image '{key}': {name} hold values that are not finite in {target.dtype.name} (largest "
+                    f"image '{key}': {name} has values that are not finite in {target.dtype.name} (largest "
                     f"{np.abs(given).max()}): {remedy}"
                 )
         return record
@@ -299,9 +279,7 @@ class PackedWriter:
     def __enter__(self) -> PackedWriter:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             self.commit(complete=kind is None)
         finally:
@@ -320,7 +298,7 @@ def write_index(path: Path, keys: np.ndarray, numbers: np.ndarray, data_bytes: i
 
 
 def _lock(stream: Any, path: Path) -> None:
-    """Keep other writers out until the file is closed; systems without file locks go without."""
+    """Lock out other writers until the file is closed, on systems with file locks."""
     try:
         import fcntl
     except ImportError:

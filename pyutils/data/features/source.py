@@ -1,4 +1,4 @@
-"""`RegionSource`: the interface of every reader of region features; it assembles the batches."""
+"""`RegionSource`: the interface of all readers of region features; it assembles batches."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -16,19 +16,19 @@ from pyutils.errors import InputError
 
 
 class Entry(NamedTuple):
-    """One image found but not decoded yet, so that a batch can be sized first and each image decoded into place."""
+    """An image found but not decoded yet, so that a batch can be allocated first and each image decoded in place."""
 
     regions: int
     """Number of regions."""
     decode: Callable[[], RegionFeatures]
-    """Gives the arrays as stored (any float type, possibly views of a file); `features` has `regions` rows."""
+    """Returns the arrays as stored (any float type, possibly views of a file); `features` has `regions` rows."""
 
 
 class RegionSource(ABC):
-    """Region features of many images, found by key (`KeyIndex` says how).
+    """Region features of many images, found by key (see `KeyIndex`).
 
-    Sources open their files lazily, once a process, and can be pickled and forked. Reading a broken entry, or one with
-    values that are not finite in float32, raises InputError naming file and key.
+    Sources open their files lazily, once per process, and can be pickled and forked. Reading a damaged entry, or one
+    with values that are not finite in float32, raises InputError naming file and key.
     """
 
     format: ClassVar[str]
@@ -36,9 +36,17 @@ class RegionSource(ABC):
     checks_values: ClassVar[bool] = True
     """Check that values are finite when they are read; False for formats that store only finite ones."""
 
-    def __init__(self, path: str | Path, spec: FeatureSpec | None = None) -> None:
+    def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self._given_spec = spec
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything that was read from files is read again by the receiver."""
+        kind = type(self)
+        return {
+            name: value
+            for name, value in self.__dict__.items()
+            if not isinstance(getattr(kind, name, None), cached_property)
+        }
 
     @abstractmethod
     def _load_index(self) -> KeyIndex:
@@ -55,11 +63,11 @@ class RegionSource(ABC):
 
     @cached_property
     def spec(self) -> FeatureSpec:
-        """Description of the features: as given, as written in `spec.json` or the store, else from the first entry."""
-        return self._given_spec or read_spec(self.path) or self._infer_spec()
+        """Description of the features: of `spec.json` or the store, else inferred from the first entry."""
+        return read_spec(self.path) or self._infer_spec()
 
     def _infer_spec(self) -> FeatureSpec:
-        """A spec from the first entry; detector and largest number of regions stay unknown."""
+        """Infer a spec from the first entry; detector and largest number of regions stay unknown."""
         if not len(self):
             raise InputError(f"{self.path} holds no region features")
         first = self._locate(0).decode()
@@ -80,14 +88,10 @@ class RegionSource(ABC):
         """All keys, sorted as bytes."""
         return iter(self.index)
 
-    def keys(self) -> Iterator[str]:
-        """All keys, sorted as bytes."""
-        return iter(self.index)
-
     def missing(self, keys: Iterable[str | int]) -> list[str]:
         """List those of `keys` that are missing, in their order, each once."""
         wanted = list(dict.fromkeys(str(key) for key in keys))
-        return [wanted[place] for place in np.flatnonzero(self.index.find(wanted) < 0)]
+        return [key for key, position in zip(wanted, self.index.find(wanted)) if position < 0]
 
     def check(
         self,
@@ -100,13 +104,11 @@ class RegionSource(ABC):
         self.spec.check(self.path, dimension, detector, boxes, class_probs)
 
     def _positions(self, keys: Sequence[str | int]) -> np.ndarray:
-        """Positions of keys; raises InputError for a missing one."""
+        """Find the positions of keys. Raises InputError for a missing one."""
         positions = self.index.find(keys)
         absent = np.flatnonzero(positions < 0)
         if len(absent):
-            raise InputError(
-                f"{self.path} holds no features for image '{keys[absent[0]]}' ({len(self)} images are there)"
-            )
+            raise InputError(f"{self.path} has no features for image '{keys[absent[0]]}' (it has {len(self)} images)")
         return positions
 
     def _entries(self, keys: Sequence[str | int]) -> list[Entry]:
@@ -114,20 +116,22 @@ class RegionSource(ABC):
         return [self._locate(position) for position in self._positions(keys)]
 
     def __getitem__(self, key: str | int) -> RegionFeatures:
-        """The regions of one image as float32 arrays of their own. Raises InputError when it is missing."""
-        stored = self._entries([key])[0].decode()
+        """Read one image as new float32 arrays. Raises InputError when it is missing or damaged."""
+        stored = self.stored(key)
         self._check_width(stored, key)
-        with np.errstate(over="ignore", invalid="ignore"):
-            own = {
-                name: None if array is None else np.array(array, dtype=np.float32)
-                for name, array in (("boxes", stored.boxes), ("class_probs", stored.class_probs))
-            }
-        features = np.empty((len(stored), self.spec.dimension), dtype=np.float32)
-        if len(stored):
-            copy_as_float32(features, stored.features)
-        for name, array in (("features", features), *own.items()):
-            self._check_finite(array, key, name)
-        return RegionFeatures(features, own["boxes"], stored.width, stored.height, own["class_probs"])
+
+        def copied(array: np.ndarray | None, name: str) -> np.ndarray | None:
+            if array is None:
+                return None
+            with np.errstate(over="ignore", invalid="ignore"):
+                values = np.array(array, dtype=np.float32)
+            self._check_finite(values, key, name)
+            return values
+
+        features = copied(stored.features if len(stored) else np.empty((0, self.spec.dimension)), "features")
+        assert features is not None
+        probs = copied(stored.class_probs, "class probabilities")
+        return RegionFeatures(features, copied(stored.boxes, "boxes"), stored.width, stored.height, probs)
 
     def read_batch(
         self,
@@ -137,29 +141,26 @@ class RegionSource(ABC):
         global_region: bool = False,
         class_probs: bool = False,
     ) -> RegionBatch:
-        """Read several images straight into one zero-padded array.
+        """Read several images into one zero-padded array.
 
         Args:
-            keys: one a row; a key may repeat.
+            keys: one per row; a key may repeat.
             max_regions: keep an image's first `max_regions` regions.
             multiple: round the number of rows up to a multiple, for tensor cores.
-            global_region: put one more region first, the mean of all regions of the image (before cutting) with the
-                whole image as its box (ViLBERT, arXiv 1908.02265, section 3.1). It comes on top of `max_regions`.
+            global_region: prepend the mean of all regions of the image (before cutting) with the whole image as its
+                box (ViLBERT, arXiv 1908.02265, section 3.1). It does not count towards `max_regions`.
             class_probs: fill `RegionBatch.class_probs` too.
 
-        Returns:
-            A RegionBatch with as many rows as the longest image of this batch needs.
-
         Raises:
-            InputError: a key is missing, an entry is broken, holds features that are not finite in float32, or its
-                width is not that of the spec.
+            InputError: a key is missing, or an entry is damaged, has features that are not finite in float32, or has
+                another dimension than the spec.
         """
         entries = self._entries(keys)
         lead = int(global_region)
         counts = [entry.regions if max_regions is None else min(entry.regions, max_regions) for entry in entries]
         longest = lead + max(counts, default=0)
         rows = max(1, -(-longest // multiple) * multiple)
-        # Not zeroed as a whole: every image writes its own rows and clears only the rest.
+        # Not zeroed: every image writes its own rows and clears the rest.
         features = np.empty((len(entries), rows, self.spec.dimension), dtype=np.float32)
         boxes = np.zeros((len(entries), rows, 4), dtype=np.float32)
         sizes = np.zeros((len(entries), 2), dtype=np.int64)
@@ -175,7 +176,7 @@ class RegionSource(ABC):
             sizes[row] = stored.width, stored.height
             _write_features(features[row], stored.features, count, lead)
             _write_boxes(boxes[row], stored, count, lead)
-            # The mean region is the sum of all: it is finite only where they are, and far shorter to look at.
+            # The mean is finite only if all regions are, and it is much shorter to check.
             self._check_finite(features[row, : lead or count], key, "features")
             probs.append(stored.class_probs)
         mask = (np.arange(rows) < np.array(counts, dtype=np.int64)[:, None] + lead).astype(np.int64)
@@ -183,30 +184,28 @@ class RegionSource(ABC):
         return RegionBatch(features, mask, boxes, sizes, stacked)
 
     def _check_width(self, stored: RegionFeatures, key: str | int) -> None:
-        """Every entry must have the spec's dimension; one without regions may not know it (base64 text of nothing)."""
-        if not len(stored):
-            return
-        if stored.features.ndim != 2 or stored.features.shape[1] != self.spec.dimension:
+        """Raise InputError when an entry has another dimension than the spec; without regions it has none."""
+        if len(stored) and (stored.features.ndim != 2 or stored.features.shape[1] != self.spec.dimension):
             raise InputError(
                 f"{self.path}, image '{key}': expected [regions, {self.spec.dimension}] features, found "
                 f"{list(stored.features.shape)}"
             )
 
-    def _check_finite(self, values: np.ndarray | None, key: str | int, name: str) -> None:
-        """InputError when one of `values`, any shape, float32, is NaN or infinite. Costs one sum."""
-        if not self.checks_values or values is None:
+    def _check_finite(self, values: np.ndarray, key: str | int, name: str) -> None:
+        """Raise InputError when one of `values` (float32, any shape) is NaN or infinite. Costs one sum."""
+        if not self.checks_values:
             return
         with np.errstate(over="ignore", invalid="ignore"):
             if np.isfinite(values.sum()) or np.isfinite(values).all():
                 return
         raise InputError(
             f"{self.path}, image '{key}': the {name} hold NaN, infinity or numbers too large for float32. `python -m "
-            f"pyutils.data.features verify {self.path}` names all such images: make their features again, or leave "
+            f"pyutils.data.features verify {self.path}` lists all such images: extract their features again, or leave "
             "them out"
         )
 
     def stored(self, key: str | int) -> RegionFeatures:
-        """The regions of one image in the types and with the values they are stored in, unchecked."""
+        """Read one image as stored: original types, unchecked values."""
         return self._entries([key])[0].decode()
 
     def _stack_probs(
@@ -215,7 +214,7 @@ class RegionSource(ABC):
         """[batch, rows, classes] float32 class probabilities, the global region's row zero."""
         for key, own in zip(keys, probs):
             if own is None:
-                raise InputError(f"{self.path}, image '{key}': there are no class probabilities")
+                raise InputError(f"{self.path}, image '{key}': class probabilities are missing")
         given = [own for own in probs if own is not None]
         stacked = np.zeros((len(given), rows, given[0].shape[1] if given else 0), dtype=np.float32)
         for row, (key, rows_of_key, count) in enumerate(zip(keys, given, counts)):
@@ -249,16 +248,16 @@ def _write_boxes(out: np.ndarray, stored: RegionFeatures, count: int, lead: int)
 _BLOCK = 32 * 1024  # values converted together: the block stays in the processor's cache over all passes
 _WIDEN = np.float32(2.0**112)
 _DROP_SIGN_COPIES = np.int32(-0x70000001)  # 0x8FFFFFFF
-_SIGN, _INFINITY, _NEGATIVE_INFINITY = 0x8000, 0x7C00, 0xFC00  # bit patterns of a half; NaN lies above its infinity
+_SIGN, _INFINITY, _NEGATIVE_INFINITY = 0x8000, 0x7C00, 0xFC00  # bit patterns of a half; NaN is above its infinity
 
 
 def copy_as_float32(out: np.ndarray, stored: np.ndarray) -> None:
     """Copy `stored` [rows, dimension] of any float type into `out` [rows, dimension] float32.
 
     float16 is widened bit by bit: shifting the 15 lower bits of a half into place gives its value times 2^-112 as a
-    float, subnormals included, so one exact multiplication finishes. NumPy's own conversion handles infinities and
-    NaN as well and takes six to ten times as long; a block with one of those is left to it. A float64 beyond the
-    range of float32 becomes infinite, which `RegionSource` refuses.
+    float, subnormals included, so one exact multiplication finishes. NumPy's own conversion also handles infinities and
+    NaN, but takes six to ten times as long; it converts the blocks that have them. A float64 beyond the range of
+    float32 becomes infinite, which `RegionSource` refuses.
     """
     if stored.dtype != np.float16 or not (out.flags.c_contiguous and stored.flags.c_contiguous) or not stored.size:
         with np.errstate(over="ignore", invalid="ignore"):
@@ -271,7 +270,7 @@ def copy_as_float32(out: np.ndarray, stored: np.ndarray) -> None:
 
 def _widen(floats: np.ndarray, halves: np.ndarray) -> None:
     """Convert one block."""
-    largest = int(halves.view(np.uint16).max())  # as unsigned numbers, negative halves lie above the positive ones
+    largest = int(halves.view(np.uint16).max())  # as unsigned numbers, negative halves are above the positive ones
     signed = largest >= _SIGN
     finite = largest < (_NEGATIVE_INFINITY if signed else _INFINITY)
     if not finite or (signed and int(halves.view(np.int16).max()) >= _INFINITY):
@@ -286,9 +285,9 @@ def _widen(floats: np.ndarray, halves: np.ndarray) -> None:
 
 
 class HeldRegions(RegionSource):
-    """Regions that are already in memory, one entry per image; `places` are their keys.
+    """Regions that are already in memory, one entry per image; `keys` lists their keys.
 
-    An image may occur twice. `names` (one per image) name the images in error messages.
+    An image may occur twice. `names` (one per image) are for messages.
     """
 
     format = "held"
@@ -297,11 +296,11 @@ class HeldRegions(RegionSource):
         super().__init__(f"pairs {', '.join(names[:3])}{', …' if len(names) > 3 else ''}")
         self._images = list(images)
         width = len(str(len(self._images)))
-        # Keys are numbers of one width, so that their order as text is their order here.
-        self.places = [f"#{number:0{width}d}" for number in range(len(self._images))]
+        # Keys are numbers of one width, so that sorting them as text keeps the order.
+        self.keys = [f"#{number:0{width}d}" for number in range(len(self._images))]
 
     def _load_index(self) -> KeyIndex:
-        return KeyIndex.sort(self.places, str(self.path))[0]
+        return KeyIndex.sort(self.keys, str(self.path))[0]
 
     def _locate(self, position: int) -> Entry:
         image = self._images[position]

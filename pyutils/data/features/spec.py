@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal, Optional
 
 import numpy as np
 
-from pyutils.errors import InputError, nearest
+from pyutils.config import load_config
+from pyutils.config.checks import at_least
+from pyutils.errors import InputError
 
 UNKNOWN_DETECTOR = "unknown"
-BOX_FORMATS = ("xyxy_pixels", "none")
 
 
 @dataclass(frozen=True)
@@ -22,22 +24,19 @@ class FeatureSpec:
     """Length of one region's feature vector."""
     detector: str = UNKNOWN_DETECTOR
     """Name of the detector that made the features, e.g. `bottom-up-resnet101-vg`; `unknown` when not recorded."""
-    max_regions: int | None = None
+    max_regions: Optional[int] = None
     """Largest number of regions of an image; None when it is not known without reading everything."""
-    box_format: str = "xyxy_pixels"
+    box_format: Literal["xyxy_pixels", "none"] = "xyxy_pixels"
     """`xyxy_pixels` (left, top, right, bottom in pixels of the original image) or `none`."""
     has_class_probs: bool = False
-    """True when each region carries its detector's class probabilities."""
+    """True when each region has its detector's class probabilities."""
     dtype: str = "float32"
-    """Type of the stored features; arrays handed out are float32 whatever it is."""
+    """Type of the stored features; readers always return float32."""
     provenance: str = ""
     """Where the features come from, in free text."""
 
     def __post_init__(self) -> None:
-        if self.box_format not in BOX_FORMATS:
-            raise InputError(f"box_format is '{self.box_format}', expected one of {', '.join(BOX_FORMATS)}")
-        if self.dimension < 1:
-            raise InputError(f"a feature dimension of {self.dimension} is not positive")
+        at_least(self, 1, "dimension")
 
     def check(
         self,
@@ -49,60 +48,36 @@ class FeatureSpec:
     ) -> None:
         """Compare with what a model expects; None and False skip a check.
 
-        A detector is compared only when both sides name one. Raises InputError naming `where`, the expected and the
-        found value.
+        A detector is compared only when both sides name one.
+
+        Raises:
+            InputError: names `where`, the expected and the found value.
         """
-        if dimension is not None and dimension != self.dimension:
-            raise InputError(
-                f"expected {dimension}-d regions, {where} holds {self.dimension}-d: give the features the model was "
-                f"trained on, or set its visual dimension to {self.dimension}"
-            )
-        known = UNKNOWN_DETECTOR not in (detector, self.detector)
-        if detector is not None and known and detector != self.detector:
-            raise InputError(
-                f"expected regions of detector '{detector}', {where} holds those of '{self.detector}': give the "
-                "features the model was trained on, or change the expected detector in the config"
-            )
-        if boxes and self.box_format == "none":
-            raise InputError(f"{where} holds features without boxes, and the model needs boxes")
-        if class_probs and not self.has_class_probs:
-            raise InputError(f"{where} holds no class probabilities, and the task needs them")
-
-    def to_json(self) -> dict:
-        """A dict of plain values, the inverse of `from_json`."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, values: dict, where: str | Path) -> FeatureSpec:
-        """The spec written in `where`. Raises InputError for unknown or missing fields."""
-        known = [field.name for field in fields(cls)]
-        for name in values:
-            if name not in known:
-                raise InputError(f"{where}: unknown field '{name}': {nearest(name, known)}")
-        if not isinstance(values.get("dimension"), int):
-            raise InputError(
-                f"{where}: 'dimension' must be the length of a feature vector, found {values.get('dimension')!r}"
-            )
-        return cls(**values)
-
-
-def spec_file(path: Path) -> Path:
-    """Where the spec of features at `path` is written: inside a folder, beside a file."""
-    return path / "spec.json" if path.is_dir() else path.with_name(path.name + ".spec.json")
+        known = detector is not None and UNKNOWN_DETECTOR not in (detector, self.detector)
+        trained = "give the features the model was trained on, or"
+        checks = (
+            (
+                dimension in (None, self.dimension),
+                f"expected {dimension}-d regions, {where} holds {self.dimension}-d: {trained} set its visual dimension "
+                f"to {self.dimension}",
+            ),
+            (
+                not known or detector == self.detector,
+                f"expected regions of detector '{detector}', {where} holds those of '{self.detector}': {trained} "
+                "change the expected detector in the config",
+            ),
+            (not boxes or self.box_format != "none", f"{where} holds features without boxes; the model needs boxes"),
+            (not class_probs or self.has_class_probs, f"{where} holds no class probabilities; the task needs them"),
+        )
+        for passed, message in checks:
+            if not passed:
+                raise InputError(message)
 
 
 def read_spec(path: Path) -> FeatureSpec | None:
-    """The spec written by hand or by a tool for the features at `path`, None if there is none."""
-    file = spec_file(path)
-    if not file.is_file():
-        return None
-    try:
-        values = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{file} is not JSON: {error}") from error
-    if not isinstance(values, dict):
-        raise InputError(f"{file} must hold a JSON object with the fields of FeatureSpec")
-    return FeatureSpec.from_json(values, file)
+    """Read the `spec.json` in the folder `path`, or `FILE.spec.json` beside the file `path`; None if there is none."""
+    file = path / "spec.json" if path.is_dir() else path.with_name(path.name + ".spec.json")
+    return load_config(FeatureSpec, file) if file.is_file() else None  # JSON is YAML
 
 
 @dataclass(frozen=True)
@@ -114,14 +89,56 @@ class RegionFeatures:
     boxes: np.ndarray | None
     """[regions, 4] float32, left, top, right, bottom in pixels; None when the source has no boxes."""
     width: int = 0
-    """Width of the image in pixels, 0 when the source does not say."""
+    """Width of the image in pixels, 0 when unknown."""
     height: int = 0
-    """Height of the image in pixels, 0 when the source does not say."""
+    """Height of the image in pixels, 0 when unknown."""
     class_probs: np.ndarray | None = None
     """[regions, classes] float32, None when the source has none."""
 
     def __len__(self) -> int:
         return len(self.features)
+
+
+def make_regions(
+    where: object,
+    features: Any,
+    boxes: Any,
+    size: tuple[int, int],
+    class_probs: Any = None,
+    count: int | None = None,
+) -> RegionFeatures:
+    """Build the regions of one image from stored arrays: their first `count` rows (default: all).
+
+    Args:
+        where: file and entry, for messages.
+        size: (width, height) of the image in pixels.
+
+    Raises:
+        InputError: an array is not [at least `count`, columns] numbers.
+    """
+    count = len(features) if count is None and isinstance(features, np.ndarray) else count or 0
+    for name, array in (("features", features), ("boxes", boxes), ("class probabilities", class_probs)):
+        if array is None and name != "features":
+            continue
+        kinds = "f" if name == "features" else "fiu"
+        fits = isinstance(array, np.ndarray) and array.ndim == 2 and array.dtype.kind in kinds
+        if not fits or not 0 <= count <= len(array):
+            found = f"{getattr(array, 'dtype', type(array).__name__)} {np.shape(array)}"
+            raise InputError(f"{where}: expected {name} [regions, columns] of {count} regions, found {found}")
+    return RegionFeatures(
+        features[:count],
+        None if boxes is None else boxes[:count, :4],
+        *size,
+        None if class_probs is None else class_probs[:count],
+    )
+
+
+def read_number(values: Mapping[str, Any], name: str, where: object, default: int | None = None) -> int:
+    """Read the whole number `values[name]`, which may be text. Raises InputError when it is anything else."""
+    try:
+        return int(values.get(name, default))  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        raise InputError(f"{where}: {name} must be a number, found {values.get(name)!r}") from None
 
 
 @dataclass(frozen=True)
@@ -135,12 +152,12 @@ class RegionBatch:
     boxes: np.ndarray
     """[batch, regions, 4] float32, left, top, right, bottom in pixels; zeros when the source has no boxes."""
     sizes: np.ndarray
-    """[batch, 2] int64, (width, height) in pixels; 0 when the source does not say."""
+    """[batch, 2] int64, (width, height) in pixels; 0 when unknown."""
     class_probs: np.ndarray | None = None
     """[batch, regions, classes] float32 when asked for; the global region's row is zero."""
 
     def locations(self) -> np.ndarray:
-        """Boxes as the models read them: [batch, regions, 5], see `normalise_boxes`; zeros where the mask is 0."""
+        """Normalised boxes, [batch, regions, 5], see `normalise_boxes`; zeros where the mask is 0."""
         return normalise_boxes(self.boxes, self.sizes)
 
 
@@ -155,12 +172,12 @@ def normalise_boxes(boxes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
         [batch, regions, 5] float32: left / width, top / height, right / width, bottom / height, area fraction.
 
     Raises:
-        InputError: a size is 0, which is how a source says that it does not know it.
+        InputError: a size is 0 (unknown).
     """
     if sizes.size and sizes.min() <= 0:
         raise InputError(
-            "the region source does not say how large the images are, so boxes cannot be made relative to them: use "
-            "features that carry image_width and image_height"
+            "the region features have no image sizes, so boxes cannot be normalised: use features with image_width and "
+            "image_height"
         )
     extent = np.concatenate([sizes, sizes], axis=1).astype(np.float32)[:, None, :]  # [batch, 1, 4]
     boxes = boxes.astype(np.float32, copy=False)

@@ -1,4 +1,4 @@
-"""Pairs in Arrow files (IPC file or stream format), mapped: columns `key`, `caption`, and `image` or `regions`.
+"""Pairs in memory-mapped Arrow files (IPC file or stream format): columns `key`, `caption`, and `image` or `regions`.
 
 `caption` is text or a list of texts, `image` the bytes of an image file, `regions` the bytes of an npz of region
 features (`pyutils.data.pairs.pair.decode_regions`).
@@ -6,7 +6,6 @@ features (`pyutils.data.pairs.pair.decode_regions`).
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -20,8 +19,11 @@ from pyutils.errors import InputError
 
 
 class ArrowPairs(PairSource):
-    """The pairs of Arrow files, in their order. Raises InputError, naming the file, when one is no Arrow file or lacks
-    a column (at once), and for a pair without caption (when it is read)."""
+    """The pairs of Arrow files, in the order of the files.
+
+    Raises:
+        InputError: a file is not an Arrow file or lacks a column; when it is read, a pair without caption.
+    """
 
     def __init__(self, files: Sequence[Path]) -> None:
         self.files = [Path(file) for file in files]
@@ -34,16 +36,10 @@ class ArrowPairs(PairSource):
     def _tables(self) -> list[pa.Table]:
         return [_open(file) for file in self.files]
 
-    @property
-    def shard_starts(self) -> np.ndarray:
-        """See PairSource."""
-        return self._starts
-
     def __len__(self) -> int:
         return int(self._starts[-1])
 
     def __getitem__(self, index):
-        """The pair at `index` (IndexError outside)."""
         where, row = self._row(index, ("key", "caption", "image", "regions"))
         regions = row.get("regions")
         return Pair(
@@ -54,17 +50,14 @@ class ArrowPairs(PairSource):
         )
 
     def captions(self, index: int) -> tuple[str, ...]:
-        """See PairSource."""
         where, row = self._row(index, ("caption",))
         return _captions(row, where)
 
     def _row(self, index: int, columns: Sequence[str]) -> tuple[str, dict[str, Any]]:
-        place = operator.index(index)
-        if not -len(self) <= place < len(self):
-            raise IndexError(f"pair {index} of {len(self)}")
-        place %= len(self)
-        number = int(np.searchsorted(self._starts, place, side="right") - 1)
-        table, row = self._tables[number], place - int(self._starts[number])
+        """(file and row for messages, {column: value}) of a pair."""
+        position = range(len(self))[index]
+        number = int(np.searchsorted(self._starts, position, side="right") - 1)
+        table, row = self._tables[number], position - int(self._starts[number])
         present = [name for name in columns if name in table.column_names]
         return f"{self.files[number]}, row {row}", {name: table[name][row].as_py() for name in present}
 

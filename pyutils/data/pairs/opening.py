@@ -1,13 +1,11 @@
-"""Open a collection of pairs by its files."""
+"""Open a collection of pairs from its files."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Union
-
-import numpy as np
 
 from pyutils.data.annotations.albef import read_pretrain
 from pyutils.data.pairs.arrow_pairs import ArrowPairs
@@ -19,37 +17,36 @@ _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
 
 class ListPairs(PairSource):
-    """JSON lists of `{"image", "caption"}`: small sets, held in memory; the image files stay where their keys say."""
+    """JSON lists of `{"image", "caption"}`, held in memory, for small sets; `image` is the path of an image file."""
 
     def __init__(self, files: Sequence[Path]) -> None:
         self._table = read_pretrain(files)
-
-    @property
-    def shard_starts(self) -> np.ndarray:
-        """See PairSource; a list is one shard."""
-        return np.array([0, len(self)], dtype=np.int64)
 
     def __len__(self) -> int:
         return len(self._table)
 
     def __getitem__(self, index):
-        """The pair at `index` (IndexError outside)."""
         record = self._table[index]
         return Pair(record.image, record.captions)
 
     def captions(self, index: int) -> tuple[str, ...]:
-        """See PairSource."""
         return self._table[index].captions
 
 
-_KINDS = {".json": ListPairs, ".tar": TarShards, ".arrow": ArrowPairs}
+_KINDS: dict[str, Callable[[Sequence[Path]], PairSource]] = {
+    ".json": ListPairs,
+    ".tar": TarShards,
+    ".arrow": ArrowPairs,
+}
 
 
 def open_pairs(paths: Union[str, Path, Sequence[Union[str, Path]]]) -> PairSource:
-    """The pairs of `.json` lists, `.tar` shards or `.arrow` files, all of one kind.
+    """Open the pairs of `.json` lists, `.tar` shards or `.arrow` files, all of one kind.
 
-    A path may be a folder (all shards in it), have `*`, or a range: `cc-{000..331}.tar`. Raises InputError when nothing
-    is found, kinds are mixed, or a file is damaged.
+    A path may be a folder (all shards in it), contain `*`, or contain a range: `cc-{000..331}.tar`.
+
+    Raises:
+        InputError: nothing is found, kinds are mixed, or a file is damaged.
     """
     given = [paths] if isinstance(paths, (str, Path)) else list(paths)
     files = [file for path in given for file in _files(str(path))]
@@ -63,7 +60,7 @@ def open_pairs(paths: Union[str, Path, Sequence[Union[str, Path]]]) -> PairSourc
 
 
 class Captions(Sequence[str]):
-    """The first caption of each pair, read when asked for: the pool that wrong captions are drawn from."""
+    """The first caption of each pair, read on access: the pool from which false captions are drawn."""
 
     def __init__(self, pairs: PairSource) -> None:
         self._pairs = pairs
@@ -76,7 +73,7 @@ class Captions(Sequence[str]):
 
 
 def _files(path: str) -> Iterator[Path]:
-    for name in _spelt_out(path):
+    for name in _expand_range(path):
         file = Path(name).expanduser()
         if file.is_dir():
             yield from sorted(entry for entry in file.iterdir() if entry.suffix in _KINDS)
@@ -85,11 +82,11 @@ def _files(path: str) -> Iterator[Path]:
         elif file.is_file():
             yield file
         else:
-            raise InputError(f"{file}: no such file; are all shards there?")
+            raise InputError(f"{file}: no such file; check that all shards were downloaded")
 
 
-def _spelt_out(path: str) -> list[str]:
-    """`a-{08..10}.tar` as a-08.tar, a-09.tar, a-10.tar."""
+def _expand_range(path: str) -> list[str]:
+    """Expand `a-{08..10}.tar` to a-08.tar, a-09.tar, a-10.tar."""
     match = _RANGE.search(path)
     if match is None:
         return [path]

@@ -9,16 +9,14 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import operator
 import os
 import tarfile
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import groupby, islice
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from pyutils.data.pairs.pair import Pair, PairSource, captions_of_json, decode_regions, encode_regions
@@ -30,15 +28,16 @@ _IMAGES = ("jpg", "jpeg", "png", "webp")
 
 
 class TarShards(PairSource):
-    """The pairs of `shards`, in the order of the files. `cache` is the folder of the index.
+    """The pairs of `shards`, in the order of the files.
 
-    Reading a pair opens its shard and reads its bytes only; nothing is kept, so any number of workers may share one.
-    Raises InputError for a shard that cannot be read (at once), and for a sample without caption (when it is read).
+    Reading a pair opens its shard and reads only its own bytes; nothing is kept, so workers can share one object.
+
+    Raises:
+        InputError: a shard cannot be read; when it is read, a sample without caption.
     """
 
-    def __init__(self, shards: Sequence[Path], cache: Optional[Path] = None) -> None:
+    def __init__(self, shards: Sequence[Path]) -> None:
         self.shards = [Path(shard) for shard in shards]
-        self.cache = cache or default_folder()
         self._length = self._index.num_rows
 
     def __getstate__(self) -> dict[str, Any]:
@@ -46,37 +45,24 @@ class TarShards(PairSource):
 
     @cached_property
     def _index(self) -> pa.Table:
-        return load_index(self.shards, self.cache)
-
-    @cached_property
-    def shard_starts(self) -> np.ndarray:
-        """See PairSource."""
-        counts = np.zeros(len(self.shards), dtype=np.int64)
-        for chunk in self._index.column("shard").chunks:
-            counts += np.bincount(chunk.to_numpy(), minlength=len(self.shards))
-        return np.concatenate([[0], np.cumsum(counts)])
+        return load_index(self.shards)
 
     def __len__(self) -> int:
         return self._length
 
     def __getitem__(self, index):
-        """The pair at `index` (IndexError outside)."""
         where, key, found = self._read(index, texts_only=False)
         image = next((found[extension] for extension in _IMAGES if extension in found), None)
         regions = decode_regions(found["npz"], f"{where}, {key}.npz") if "npz" in found else None
         return Pair(key, _captions(found, f"{where}, sample {key}"), image, regions)
 
     def captions(self, index: int) -> tuple[str, ...]:
-        """See PairSource."""
         where, key, found = self._read(index, texts_only=True)
         return _captions(found, f"{where}, sample {key}")
 
     def _read(self, index: int, texts_only: bool) -> tuple[str, str, dict[str, bytes]]:
         """(shard, key, {extension: content}) of a sample."""
-        place = operator.index(index)
-        if not -len(self) <= place < len(self):
-            raise IndexError(f"pair {index} of {len(self)}")
-        row = self._index.slice(place % len(self), 1).to_pylist()[0]
+        row = self._index.slice(range(len(self))[index], 1).to_pylist()[0]
         shard = self.shards[row["shard"]]
         wanted = ("txt", "json") if texts_only else ("txt", "json", "npz", *_IMAGES)
         found = {}
@@ -103,21 +89,18 @@ _MEMBER = pa.struct([("extension", pa.string()), ("offset", pa.int64()), ("size"
 _SCHEMA = pa.schema([("shard", pa.int32()), ("key", pa.string()), ("members", pa.list_(_MEMBER))])
 
 
-def default_folder() -> Path:
-    """Directory of the indexes: $XDG_CACHE_HOME (else ~/.cache) / pyutils / pairs."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pyutils" / "pairs"
+def load_index(shards: Sequence[Path]) -> pa.Table:
+    """Load the memory-mapped index of `shards`, built first if missing or if a shard changed (size or time).
 
+    It is in $XDG_CACHE_HOME (else ~/.cache) / pyutils / pairs. Columns: shard int32 (position in `shards`), key text,
+    members list of (extension, offset, size in bytes).
 
-def load_index(shards: Sequence[Path], cache: Path) -> pa.Table:
-    """The index of `shards`: from the file in the folder `cache`, made first when it is not there or a shard was
-    changed (size or time). Mapped, so that its memory is shared and need not be there at once.
-
-    Columns: shard int32 (place in `shards`), key text, members list of (extension, offset, size in bytes).
-    Raises InputError, naming it, for a shard that is missing, no tar, or cut off.
+    Raises:
+        InputError: a shard is missing, not a tar file, or truncated.
     """
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "pyutils" / "pairs"
     file = cache / f"{_fingerprint(shards)}.arrow"
     if not file.is_file():
-        file.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(file, "wb") as stream, pa.ipc.new_file(stream, _SCHEMA) as writer:
             for batch in _batches(shards):
                 writer.write_batch(batch)
@@ -125,37 +108,31 @@ def load_index(shards: Sequence[Path], cache: Path) -> pa.Table:
 
 
 def _fingerprint(shards: Sequence[Path]) -> str:
+    """A digest of the paths, sizes and times of `shards`."""
     digest = hashlib.sha256()
     for shard in shards:
-        try:
-            status = shard.stat()
-        except OSError as error:
-            raise InputError(f"{shard}: cannot be read: {error.strerror}") from error
+        status = shard.stat()
         digest.update(f"{shard.resolve()}\n{status.st_size}\n{status.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:32]
 
 
 def _batches(shards: Sequence[Path]) -> Iterator[pa.RecordBatch]:
-    rows: list[dict[str, Any]] = []
-    for number, shard in enumerate(shards):
-        for row in _samples(shard, number):
-            rows.append(row)
-            if len(rows) == _CHUNK:
-                yield pa.RecordBatch.from_pylist(rows, _SCHEMA)
-                rows = []
-    if rows:
-        yield pa.RecordBatch.from_pylist(rows, _SCHEMA)
-
-
-def _samples(shard: Path, number: int) -> Iterator[dict[str, Any]]:
-    """Samples of one shard: files that stand together and share their path up to the first dot of the name."""
-    for key, group in groupby(_members(shard), key=lambda member: member[0]):
-        members = [{"extension": ext, "offset": offset, "size": size} for _, ext, offset, size in group]
-        yield {"shard": number, "key": key, "members": members}
+    """Yield the rows of the index; files of a shard that follow each other and share their key make one row."""
+    rows = (
+        {
+            "shard": number,
+            "key": key,
+            "members": [{"extension": ext, "offset": offset, "size": size} for _, ext, offset, size in members],
+        }
+        for number, shard in enumerate(shards)
+        for key, members in groupby(_members(shard), key=lambda member: member[0])
+    )
+    while chunk := list(islice(rows, _CHUNK)):
+        yield pa.RecordBatch.from_pylist(chunk, _SCHEMA)
 
 
 def _members(shard: Path) -> Iterator[tuple[str, str, int, int]]:
-    """(key, extension, offset, size) of each file of a shard; only headers are read."""
+    """Yield (key, extension, offset, size) of each file of a shard; only headers are read."""
     end = shard.stat().st_size
     try:
         with tarfile.open(shard, "r:") as archive:
@@ -163,7 +140,7 @@ def _members(shard: Path) -> Iterator[tuple[str, str, int, int]]:
                 if not member.isfile():
                     continue
                 if member.offset_data + member.size > end:
-                    raise InputError(f"{shard} is cut off within {member.name}: copy or download it again")
+                    raise InputError(f"{shard} is truncated within {member.name}: copy or download it again")
                 folder, _, name = member.name.rpartition("/")
                 stem, _, extension = name.partition(".")
                 key = f"{folder}/{stem}" if folder else stem
@@ -178,11 +155,13 @@ def write_tar_shards(
 ) -> list[Path]:
     """Write `pairs` as `folder/pairs-000000.tar`, …, each atomically; returns the files.
 
-    Captions become JSON, images `.jpg` (as they are, whatever their format), regions `.npz` with features of
-    `dtype`. One pair is held in memory at a time. Raises InputError for a key with a dot, which would be cut there.
+    Captions become JSON, images `.jpg` (unchanged, whatever their format), regions `.npz` with features of `dtype`.
+    One pair is held in memory at a time.
+
+    Raises:
+        InputError: a key contains a dot, where readers would cut it.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     iterator = iter(pairs)
     written: list[Path] = []
     for first in iterator:

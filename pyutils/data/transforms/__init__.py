@@ -1,24 +1,6 @@
-"""What is done to pixels between a file and a model: NumPy and Pillow only, every random number from the caller."""
+"""Image transforms from a decoded file to a model's input: NumPy and Pillow only, random numbers from the caller."""
 
-from pyutils.data.transforms.pipeline import (
-    ALBEF_MEAN,
-    ALBEF_STD,
-    Crop,
-    ImageTransform,
-    Normalise,
-    albef_transform,
-    random_crop,
-)
-from pyutils.data.transforms.randaugment import ALBEF_OPERATIONS, RandomAugment
+from pyutils.data.transforms.pipeline import Crop, ImageTransform, albef_transform, normalise, random_crop
+from pyutils.data.transforms.randaugment import RandomAugment
 
-__all__ = [
-    "ALBEF_MEAN",
-    "ALBEF_OPERATIONS",
-    "ALBEF_STD",
-    "Crop",
-    "ImageTransform",
-    "Normalise",
-    "RandomAugment",
-    "albef_transform",
-    "random_crop",
-]
+__all__ = ["Crop", "ImageTransform", "RandomAugment", "albef_transform", "normalise", "random_crop"]

@@ -6,17 +6,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
-# Coordinates carry 10 fractional bits while they are summed and 5 when a pixel is looked up: 32 x 32 sub-pixel places.
+# Coordinates carry 10 fractional bits while they are summed and 5 when a pixel is looked up: 32 x 32 sub-pixels.
 _COORDINATE_BITS, _SUBPIXEL_BITS = 10, 5
 _SUBPIXELS = 1 << _SUBPIXEL_BITS
-# A pixel's three channels ride in one 64-bit word, 20 bits each: 255 x 32 x 32 plus rounding needs 18.
+# A pixel's three channels share one 64-bit word, 20 bits each: 255 x 32 x 32 plus rounding needs 18.
 _LANES = np.array([0, 20, 40], dtype=np.uint64)
 _BORDER = 2
 _HALF = np.uint64(sum((_SUBPIXELS * _SUBPIXELS // 2) << int(lane) for lane in _LANES))
 
 
 def warp_affine(image: np.ndarray, matrix: np.ndarray, fill: Sequence[int]) -> np.ndarray:
-    """Warp `image` by the forward `matrix`, interpolating linearly; outside it lies the colour `fill`.
+    """Warp `image` by the forward `matrix`, interpolating linearly; outside it the colour is `fill`.
 
     Args:
         image: [height, width, 3] uint8.
@@ -31,13 +31,13 @@ def warp_affine(image: np.ndarray, matrix: np.ndarray, fill: Sequence[int]) -> n
     across, down = x & (_SUBPIXELS - 1), y & (_SUBPIXELS - 1)
     words = _packed_with_border(image, fill)
     stride = width + 2 * _BORDER
-    # Whatever lies further out than the border reads the same colour.
-    place = np.clip(y >> _SUBPIXEL_BITS, -_BORDER, height) + _BORDER
-    place *= stride
-    place += np.clip(x >> _SUBPIXEL_BITS, -_BORDER, width) + _BORDER
-    upper = _blend_columns(words, place, across)
+    # Coordinates beyond the border read the border, which has the same colour.
+    position = np.clip(y >> _SUBPIXEL_BITS, -_BORDER, height) + _BORDER
+    position *= stride
+    position += np.clip(x >> _SUBPIXEL_BITS, -_BORDER, width) + _BORDER
+    upper = _blend_columns(words, position, across)
     if down.any():
-        lower = _blend_columns(words[stride:], place, across)
+        lower = _blend_columns(words[stride:], position, across)
         blended = _blend(upper, lower, down)
     else:
         blended = upper << np.uint64(_SUBPIXEL_BITS)
@@ -101,12 +101,12 @@ def _unpacked(blended: np.ndarray) -> np.ndarray:
     return result
 
 
-def _blend_columns(words: np.ndarray, place: np.ndarray, across: np.ndarray) -> np.ndarray:
-    """32 times the value between the pixels at `place` and the ones to their right."""
-    left = np.take(words, place, mode="clip")
+def _blend_columns(words: np.ndarray, position: np.ndarray, across: np.ndarray) -> np.ndarray:
+    """32 times the value between the pixels at `position` and the ones to their right."""
+    left = np.take(words, position, mode="clip")
     if not across.any():
         return left << np.uint64(_SUBPIXEL_BITS)
-    return _blend(left, np.take(words[1:], place, mode="clip"), across)
+    return _blend(left, np.take(words[1:], position, mode="clip"), across)
 
 
 def _blend(first: np.ndarray, second: np.ndarray, share: np.ndarray) -> np.ndarray:

@@ -1,8 +1,8 @@
 """The fourteen image operations of RandAugment (Cubuk et al., CVPR Workshops 2020) as ALBEF trains with them.
 
-Every function takes and returns `[height, width, 3]` uint8 in RGB order and leaves its input alone. Two habits of the
-original decide published numbers and are kept: grey is weighted as if the channels came in BGR order, and an image that
-is moved leaves mid-grey behind.
+Every function takes and returns `[height, width, 3]` uint8 in RGB order and leaves its input alone. Two quirks of the
+original affect published numbers and are kept: grey is weighted as if the channels were in BGR order, and the area that
+a moved image uncovers is mid-grey.
 """
 
 from __future__ import annotations
@@ -55,10 +55,10 @@ def equalize(image: np.ndarray) -> np.ndarray:
     return _look_up(image, tables)
 
 
-def rotate(image: np.ndarray, degrees: float, fill: Sequence[int] = FILL) -> np.ndarray:
+def rotate(image: np.ndarray, degrees: float) -> np.ndarray:
     """Turn by `degrees` counter-clockwise around the middle."""
     height, width = image.shape[:2]
-    return warp_affine(image, rotation_matrix((width / 2, height / 2), degrees), fill)
+    return warp_affine(image, rotation_matrix((width / 2, height / 2), degrees), FILL)
 
 
 def solarize(image: np.ndarray, threshold: int) -> np.ndarray:
@@ -68,7 +68,7 @@ def solarize(image: np.ndarray, threshold: int) -> np.ndarray:
 
 
 def color(image: np.ndarray, factor: float) -> np.ndarray:
-    """Blend with the grey image: 0 is grey, 1 the image, more is gaudier."""
+    """Blend with the grey image: 0 is grey, 1 the image, above 1 more saturated."""
     grey = np.repeat(_GREY_WEIGHTS[:, None], 3, axis=1).astype(np.float32)
     blend = (np.eye(3, dtype=np.float32) - grey) * np.float32(factor) + grey
     return _to_bytes(np.matmul(image.astype(np.float32), blend))
@@ -103,28 +103,28 @@ def sharpness(image: np.ndarray, factor: float) -> np.ndarray:
     return result
 
 
-def shear_x(image: np.ndarray, factor: float, fill: Sequence[int] = FILL) -> np.ndarray:
+def shear_x(image: np.ndarray, factor: float) -> np.ndarray:
     """Move each row by `factor` times its number to the right."""
-    return warp_affine(image, np.array([[1, np.float32(factor), 0], [0, 1, 0]], dtype=np.float32), fill)
+    return warp_affine(image, np.array([[1, np.float32(factor), 0], [0, 1, 0]], dtype=np.float32), FILL)
 
 
-def shear_y(image: np.ndarray, factor: float, fill: Sequence[int] = FILL) -> np.ndarray:
+def shear_y(image: np.ndarray, factor: float) -> np.ndarray:
     """Move each column by `factor` times its number downwards."""
-    return warp_affine(image, np.array([[1, 0, 0], [np.float32(factor), 1, 0]], dtype=np.float32), fill)
+    return warp_affine(image, np.array([[1, 0, 0], [np.float32(factor), 1, 0]], dtype=np.float32), FILL)
 
 
-def translate_x(image: np.ndarray, pixels: float, fill: Sequence[int] = FILL) -> np.ndarray:
+def translate_x(image: np.ndarray, pixels: float) -> np.ndarray:
     """Move by `pixels` to the left."""
     if pixels == int(pixels):
-        return _shifted(image, int(pixels), fill)
-    return warp_affine(image, np.array([[1, 0, -pixels], [0, 1, 0]], dtype=np.float32), fill)
+        return _shifted(image, int(pixels))
+    return warp_affine(image, np.array([[1, 0, -pixels], [0, 1, 0]], dtype=np.float32), FILL)
 
 
-def translate_y(image: np.ndarray, pixels: float, fill: Sequence[int] = FILL) -> np.ndarray:
+def translate_y(image: np.ndarray, pixels: float) -> np.ndarray:
     """Move by `pixels` upwards."""
     if pixels == int(pixels):
-        return _shifted(image.transpose(1, 0, 2), int(pixels), fill).transpose(1, 0, 2)
-    return warp_affine(image, np.array([[1, 0, 0], [0, 1, -pixels]], dtype=np.float32), fill)
+        return _shifted(image.transpose(1, 0, 2), int(pixels)).transpose(1, 0, 2)
+    return warp_affine(image, np.array([[1, 0, 0], [0, 1, -pixels]], dtype=np.float32), FILL)
 
 
 def posterize(image: np.ndarray, bits: int) -> np.ndarray:
@@ -132,10 +132,10 @@ def posterize(image: np.ndarray, bits: int) -> np.ndarray:
     return image & np.uint8((255 << (8 - bits)) & 255)
 
 
-def _shifted(image: np.ndarray, pixels: int, fill: Sequence[int]) -> np.ndarray:
+def _shifted(image: np.ndarray, pixels: int) -> np.ndarray:
     """The image moved by whole `pixels` against its second axis."""
     result = np.empty_like(image)
-    result[...] = np.asarray(fill, dtype=np.uint8)
+    result[...] = np.array(FILL, dtype=np.uint8)
     width = image.shape[1]
     kept = max(0, width - abs(pixels))
     source, target = max(pixels, 0), max(-pixels, 0)

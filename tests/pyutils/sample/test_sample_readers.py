@@ -79,7 +79,7 @@ def test_all_stores_hold_the_same_regions(world):
     for path in sorted((world / "lmdb").iterdir()):
         source = open_regions(path)
         assert len(source) > 0
-        assert source[next(iter(source.keys()))].features.shape[1] == 64
+        assert source[next(iter(source))].features.shape[1] == 64
 
 
 def test_entities_point_at_their_boxes(world):

@@ -30,7 +30,7 @@ def test_without_keys_entry_and_with_both_value_formats(tmp_path):
 
 def test_a_missing_picture_is_named(tmp_path):
     reader = opened(write_lmdb(tmp_path / "some", {"7": picture(7, 3)}))
-    with pytest.raises(InputError, match=r"some holds no features for image '8'"):
+    with pytest.raises(InputError, match=r"some has no features for image '8'"):
         reader.read(["7", "8"])
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from pyutils.data.features import FeatureSpec, PackedWriter, RegionFeatures, open_regions
 from pyutils.data.features.__main__ import main
-from pyutils.data.features.operations import convert
+from pyutils.data.features.operations import convert_features
 from pyutils.data.features.packed import DATA_FILE, HEADER_BYTES, INDEX_FILE
 from pyutils.errors import InputError
 from tests.support import golden
@@ -67,7 +67,7 @@ def test_what_is_written_is_read(tmp_path):
 def test_conversion_keeps_recorded_features(tmp_path, dtype):
     for name, path in (("lmdb", LMDB), ("folder", FIX100)):
         source = open_regions(path)
-        assert convert(source, tmp_path / name, dtype, detector="butd") == len(source)
+        assert convert_features(source, tmp_path / name, dtype, detector="butd") == len(source)
         store = open_regions(tmp_path / name)
         assert store.spec.detector == "butd" and store.spec.dtype == dtype
         assert store.spec.has_class_probs == (name == "folder")
@@ -86,12 +86,12 @@ def test_appending_and_resuming(tmp_path):
     write(store, range(5))
     write(store, range(5, 9))
     assert_holds(store, range(9))
-    with pytest.raises(InputError, match="'image3' is there already"):
+    with pytest.raises(InputError, match="'image3' exists already"):
         write(store, [3])
     assert_holds(store, range(9))
     source = open_regions(store)
-    assert convert(source, tmp_path / "copy", "float32", keys=["image1", "image2"]) == 2
-    assert convert(source, tmp_path / "copy", "float32") == 7
+    assert convert_features(source, tmp_path / "copy", "float32", keys=["image1", "image2"]) == 2
+    assert convert_features(source, tmp_path / "copy", "float32") == 7
     assert_holds(tmp_path / "copy", range(9))
 
 
@@ -178,10 +178,10 @@ def test_damaged_headers_and_truncation_are_named(tmp_path, capsys):
         assert main(["verify", str(tmp_path / name)]) == 2
         return capsys.readouterr().err
 
-    assert "header does not match" in broken("a", lambda store: flip(store / DATA_FILE, 40))
-    assert "is not a packed region store" in broken("b", lambda store: flip(store / DATA_FILE, 0))
-    assert "index.bin does not match" in broken("c", lambda store: flip(store / INDEX_FILE, 70))
-    assert "is not the index" in broken("d", lambda store: (store / INDEX_FILE).write_bytes(b""))
+    assert "header is damaged" in broken("a", lambda store: flip(store / DATA_FILE, 40))
+    assert "not a packed region store" in broken("b", lambda store: flip(store / DATA_FILE, 0))
+    assert "index.bin: not the index" in broken("c", lambda store: flip(store / INDEX_FILE, 70))
+    assert "index.bin: not the index" in broken("d", lambda store: (store / INDEX_FILE).write_bytes(b""))
     message = broken("e", lambda store: os.truncate(store / DATA_FILE, HEADER_BYTES + 10))
     assert "regions.bin is truncated: 4106 bytes, expected" in message
     assert "without its index" in broken("f", lambda store: (store / INDEX_FILE).unlink())
@@ -222,7 +222,7 @@ def test_command_line(tmp_path, capsys):
     assert "absent" in capsys.readouterr().err
     assert main(["convert", str(full), str(full)]) == 2
     assert main(["subset", str(full), str(part), "--keys", str(tmp_path / "none.txt")]) == 2
-    assert "none.txt does not exist" in capsys.readouterr().err
+    assert "none.txt" in capsys.readouterr().err
 
 
 def test_compare_measures_differences(tmp_path, capsys):

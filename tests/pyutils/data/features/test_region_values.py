@@ -63,7 +63,7 @@ def test_the_remedy_of_the_writer_fits_its_type(tmp_path, folder):
     spec = open_regions(folder).spec
     regions = RegionFeatures(np.full((1, 4), np.nan, np.float32), np.ones((1, 4), np.float32))
     with (
-        pytest.raises(InputError, match="mend the source, or leave it out$"),
+        pytest.raises(InputError, match="repair the source, or leave it out$"),
         PackedWriter(tmp_path / "a", spec) as out,
     ):
         out.add("x", regions)

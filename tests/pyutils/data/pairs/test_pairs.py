@@ -1,7 +1,8 @@
-"""Image-text pairs in lists, tar shards and Arrow files: contents, memory, sharding, resuming, damage."""
+"""Image-text pairs in lists, tar shards and Arrow files: contents, memory, damage."""
 
 from __future__ import annotations
 
+import gc
 import io
 import json
 import pickle
@@ -13,7 +14,7 @@ import pyarrow as pa
 import pytest
 
 from pyutils.data.features import RegionFeatures
-from pyutils.data.pairs import Captions, Pair, PairStream, open_pairs, write_tar_shards
+from pyutils.data.pairs import Captions, Pair, open_pairs, write_tar_shards
 from pyutils.data.pairs.pair import encode_regions
 from pyutils.errors import InputError
 
@@ -70,7 +71,7 @@ def test_what_is_written_is_read(tmp_path, kind):
         for number, start in enumerate((0, 4, 8)):
             write_arrow(tmp_path / "shards" / f"{number}.arrow", made[start : start + 4], stream=number == 1)
     found = open_pairs(tmp_path / "shards")
-    assert len(found) == 10 and found.shard_starts.tolist() == [0, 4, 8, 10]
+    assert len(found) == 10
     for expected, pair in zip(made, found):
         same(pair, expected)
     same(found[-1], made[-1])
@@ -85,7 +86,7 @@ def test_lists(tmp_path):
     path.write_text(json.dumps([{"image": "a/b.jpg", "caption": "x"}, {"image": "c.jpg", "caption": ["y", "z"]}]))
     found = open_pairs(path)
     assert list(found) == [Pair("a/b.jpg", ("x",)), Pair("c.jpg", ("y", "z"))]
-    assert found.shard_starts.tolist() == [0, 2] and Captions(found)[1] == "y"
+    assert Captions(found)[1] == "y"
 
 
 def test_ranges_stars_and_folders_name_the_same_shards(tmp_path):
@@ -118,7 +119,7 @@ def test_other_peoples_shards(tmp_path):
         ({"a.txt": b"\xff\xfe"}, r"sample a: the caption is not UTF-8 text"),
         ({"a.json": b"{"}, r"sample a: not valid JSON"),
         ({"a.json": b'{"caption": [1]}'}, r'sample a: expected an object with "caption"'),
-        ({"a.txt": b"x", "a.npz": b"no"}, r"s.tar, a.npz: cannot be read as an npz"),
+        ({"a.txt": b"x", "a.npz": b"no"}, r"s.tar, a.npz .*\.npz file"),
     ],
 )
 def test_damaged_samples(tmp_path, files, message):
@@ -135,9 +136,9 @@ def test_regions_with_code_or_wrong_shapes(tmp_path):
 
     size = {"image_w": 5, "image_h": 5}
     for arrays, message in (
-        ({"features": np.array([{}], dtype=object)}, "cannot be read as an npz"),
+        ({"features": np.array([{}], dtype=object)}, "a.npz .*Object arrays"),
         ({"features": np.zeros((2, 3))}, "lacks 'boxes'"),
-        ({"features": np.zeros((2, 3)), "boxes": np.zeros((1, 4)), **size}, "do not fit together"),
+        ({"features": np.zeros((2, 3)), "boxes": np.zeros((1, 4)), **size}, r"a.npz: .*\(2, 3\).*\(1, 4\)"),
     ):
         path = write_tar(tmp_path / "s.tar", {"a.txt": b"x", "a.npz": packed(**arrays)})
         with pytest.raises(InputError, match=message):
@@ -175,50 +176,24 @@ def test_a_changed_shard_is_indexed_anew(tmp_path):
     assert len(open_pairs(tmp_path)) == 7
 
 
+def kept_by_reading(found, positions):
+    """Bytes still allocated after reading `positions` of `found`, beyond those before."""
+    gc.collect()
+    before, _ = tracemalloc.get_traced_memory()
+    for position in positions:
+        _ = found[position]
+    del _
+    gc.collect()
+    return tracemalloc.get_traced_memory()[0] - before
+
+
 def test_memory_does_not_grow_with_the_set(tmp_path):
     write_tar_shards(tmp_path, pairs(600), pairs_per_shard=100)
     found = open_pairs(tmp_path)
-    _ = found[0]
     tracemalloc.start()
-    for place in range(len(found)):
-        _ = found[place]
-    _, peak = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert peak < 200_000
-
-
-@pytest.fixture
-def stored(tmp_path):
-    write_tar_shards(tmp_path, pairs(43), pairs_per_shard=5)
-    return open_pairs(tmp_path)
-
-
-def test_readers_together_meet_each_pair_once(stored):
-    for epoch in range(2):
-        readers = [
-            PairStream(stored, 1, epoch, rank, 2, worker, 3, window=4) for rank in range(2) for worker in range(3)
-        ]
-        read = [position for reader in readers for position in reader.positions()]
-        assert sorted(read) == list(range(43)) and sum(map(len, readers)) == 43
-    assert list(PairStream(stored, 1, 0).positions()) != list(PairStream(stored, 1, 1).positions())
-
-
-def test_reading_goes_on_at_any_place(stored):
-    stream = PairStream(stored, 3, window=8)
-    everything = list(stream.read())
-    assert [place for place, _ in everything] == list(range(43))
-    for start in (0, 1, 7, 8, 30, 42, 43):
-        assert [pair.image for _, pair in stream.read(start)] == [pair.image for _, pair in everything[start:]]
-
-
-def test_shards_are_read_in_turn_and_mixed_within_a_window(stored):
-    positions = np.array(list(PairStream(stored, 3, window=10).positions()))
-    shards = np.searchsorted(stored.shard_starts, positions, side="right") - 1
-    for start in range(0, 43, 10):
-        assert len(set(shards[start : start + 10].tolist())) <= 3
-    assert not (np.diff(positions) == 1).all()
-
-
-def test_fewer_shards_than_readers(stored):
-    with pytest.raises(InputError, match=r"9 shards for 5 process\(es\) x 2 worker"):
-        PairStream(stored, world=5, workers=2)
+    try:
+        kept_by_reading(found, range(50))  # imports and caches of the libraries
+        kept = kept_by_reading(found, range(50, 600))
+    finally:
+        tracemalloc.stop()
+    assert kept < 550 * 40  # a kept pair is some hundred bytes of objects and arrays
