@@ -17,6 +17,7 @@ from pyutils.regions.boxes import cell_anchors, clip_boxes, decode_boxes, grid_a
 from pyutils.regions.convolution import fold_norms
 from pyutils.regions.resnet import BLOCKS, ResNetC4, stage_blocks
 
+_REGIONS = 50
 STRIDE = 16
 """Pixels of the image per cell of res4."""
 
@@ -228,7 +229,12 @@ class BottomUpDetector(nn.Layer):
         counts = paddle.to_tensor([len(each) for each in boxes], dtype="int32")
         every, size = paddle.concat(list(boxes)), self.config.pooled_size
         pooled = paddle.vision.ops.roi_pool(maps, every, counts, size, 1.0 / STRIDE)
-        return self.res5(pooled).mean(axis=[2, 3])
+        if not self.backbone.folded:
+            return self.res5(pooled).mean(axis=[2, 3])
+        # A few regions at a time: the maps of 300 would take gigabytes.
+        parts = [pooled[start : start + _REGIONS] for start in range(0, len(pooled), _REGIONS)]
+        found = [self.res5(part.transpose([0, 2, 3, 1])).mean(axis=[1, 2]) for part in parts]
+        return paddle.concat(found) if found else paddle.zeros([0, self.config.dimension])
 
     @paddle.no_grad()
     def detect(
@@ -257,9 +263,11 @@ class BottomUpDetector(nn.Layer):
         return select_detections(self.config, proposals, features, output, sizes, scales, given=boxes is not None)
 
     def fold_norms(self) -> None:
-        """Prepare for inference: evaluation mode, batch norms folded into the convolutions."""
+        """Prepare for inference: evaluation mode, batch norms folded into the convolutions (`ConvNorm.fold`)."""
         self.eval()
-        fold_norms(self.sublayers())
+        if not self.backbone.folded:
+            self.backbone.fold()
+            fold_norms(self.res5.sublayers())
 
 
 def select_detections(

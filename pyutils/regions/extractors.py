@@ -25,7 +25,6 @@ from pyutils.data.features.spec import FeatureSpec, RegionFeatures
 from pyutils.download import fetch
 from pyutils.download.verify import file_sum
 from pyutils.errors import InputError, nearest
-from pyutils.regions.convolution import fold_norms
 from pyutils.regions.detector import BottomUpDetector, DetectorConfig
 from pyutils.regions.efficientnet_lite import EfficientNetLite0, convert_efficientnet_weights
 from pyutils.regions.names import convert_detector_weights
@@ -243,7 +242,6 @@ def _lite0(weights: str | None) -> Backbone:
         arrays = convert_efficientnet_weights(arrays, str(file)).tensors
     load_arrays(model, arrays, str(file))
     model.eval()
-    fold_norms(model.sublayers())
     return Backbone(LITE0, _runner(model.features), 1280, f"{LITE0}, weights {checksum(file)}")
 
 

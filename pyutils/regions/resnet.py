@@ -6,7 +6,7 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
-from pyutils.regions.convolution import ConvNorm
+from pyutils.regions.convolution import ConvNorm, fold_norms
 
 BLOCKS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
 """Blocks of res2, res3, res4, res5 by depth."""
@@ -57,7 +57,7 @@ class ResNetC4(nn.Layer):
         stride_in_1x1: bool = True,
     ):
         super().__init__()
-        self.caffe_pool = caffe_pool
+        self.caffe_pool, self.folded = caffe_pool, False
         self.stem = ConvNorm(3, stem, 7, 2)
         inputs = stem
         for stage, blocks in enumerate(BLOCKS[depth][:3]):
@@ -68,7 +68,17 @@ class ResNetC4(nn.Layer):
 
     def forward(self, images: paddle.Tensor) -> paddle.Tensor:
         """`[n, 3, h, w]` → `[n, 4 res2, h / 16, w / 16]`, rounded up."""
-        return self.res4(self.res3(self.res2(self.pooled_stem(images))))
+        maps = self.pooled_stem(images)
+        if self.folded:
+            maps = maps.transpose([0, 2, 3, 1])
+        maps = self.res4(self.res3(self.res2(maps)))
+        return maps.transpose([0, 3, 1, 2]) if self.folded else maps
+
+    def fold(self) -> None:
+        """Prepare the stages for inference, see `ConvNorm.fold`; the stem stays."""
+        self.folded = True
+        for stage in (self.res2, self.res3, self.res4):
+            fold_norms(stage.sublayers())
 
     def pooled_stem(self, images: paddle.Tensor) -> paddle.Tensor:
         """`[n, 3, h, w]` → `[n, stem, h / 4, w / 4]`."""

@@ -75,11 +75,19 @@ def test_preprocess_a_batch_and_floats(config):
     np.testing.assert_allclose(found.images.numpy(), outputs["tensor.landscape.images"], atol=2e-2)
 
 
-@pytest.mark.parametrize("folded", [False, True])
-def test_backbone(config, folded):
+@pytest.mark.parametrize("change", [{}, {"caffe_pool": False}, {"stride_in_1x1": False}])
+def test_a_folded_network_gives_the_same_maps_and_features(config, change):
+    case, model = golden("detector/backbone"), build(replace(config, **change))
+    images = paddle.to_tensor(case.inputs["images"])
+    maps, boxes = model.backbone(images), [paddle.to_tensor([[5.0, 6, 70, 80], [1, 1, 30, 20]])] * 2
+    features = model.region_features(maps, boxes)
+    model.fold_norms()
+    np.testing.assert_allclose(model.backbone(images).numpy(), maps.numpy(), **MAPS)
+    np.testing.assert_allclose(model.region_features(maps, boxes).numpy(), features.numpy(), **MAPS)
+
+
+def test_backbone(config):
     case, model = golden("detector/backbone"), build(config)
-    if folded:
-        model.fold_norms()
     images, outputs = paddle.to_tensor(case.inputs["images"]), case.outputs
     found = {"stem": model.backbone.pooled_stem(images)}
     for before, stage in zip(("stem", "res2", "res3"), ("res2", "res3", "res4")):
@@ -225,12 +233,15 @@ def test_the_published_network_has_every_recorded_name_and_shape():
     }
 
 
+@pytest.mark.parametrize("folded", [False, True])
 @pytest.mark.parametrize("boxes", ["free", "fixed"])
 @pytest.mark.parametrize("name", ["batch", "grey", "landscape", "portrait", "wide"])
-def test_detect(config, name, boxes):
+def test_detect(config, name, boxes, folded):
     case = golden("detector/detect")
     inputs, outputs = case.inputs, case.outputs
     model = build(replace(config, min_boxes=10 if boxes == "free" else 36, max_boxes=36))
+    if folded:
+        model.fold_norms()
     images = paddle.to_tensor(inputs[f"{name}.images"])
     found = model.detect(images, inputs[f"{name}.sizes"], inputs[f"{name}.scales_yx"])
     wanted = {key.split(".", 2)[2]: value for key, value in outputs.items() if key.startswith(f"{name}.{boxes}.")}

@@ -10,7 +10,6 @@ import paddle
 import pytest
 
 from pyutils.errors import InputError
-from pyutils.regions.convolution import fold_norms
 from pyutils.regions.efficientnet_lite import NAMES, EfficientNetLite0, convert_efficientnet_weights
 from pyutils.weights import read
 from pyutils.weights.loading import load_arrays
@@ -46,11 +45,8 @@ def random_weights():
     return arrays
 
 
-@pytest.mark.parametrize("folded", [False, True])
-def test_random_weights(folded):
+def test_random_weights():
     model, outputs = network(random_weights()), CASE.outputs
-    if folded:
-        fold_norms(model.sublayers())
     images = paddle.to_tensor(outputs["images"])
     maps = paddle.nn.functional.relu6(model.stem(images))
     for place, block in enumerate(model.blocks):
