@@ -34,6 +34,10 @@ class ImageListing:
                     if first[0] == number and first[1] != relative:
                         self._twice.setdefault(short, (first[1], relative))
 
+    def __iter__(self) -> Iterator[str]:
+        """Yield the relative paths, root by root, in name order."""
+        return iter(self._paths)
+
     def _lookup(self, image: str) -> tuple[int, str] | None:
         if image in self._paths:
             return self._paths[image], image
