@@ -36,13 +36,18 @@ class Expected:
             return f"expected {self.size} bytes, found {size}"
         for name, wanted in (("sha256", self.sha256), ("md5", self.md5)):
             if wanted:
-                digest = hashlib.new(name, usedforsecurity=False)
-                with path.open("rb") as stream:
-                    while chunk := stream.read(_CHUNK):
-                        digest.update(chunk)
-                found = digest.hexdigest()
+                found = file_sum(path, name)
                 return "" if found == wanted.lower() else f"expected {name} {wanted.lower()}, found {found}"
         return ""
+
+
+def file_sum(path: Path, name: str) -> str:
+    """Return the hexadecimal checksum `name` ("sha256" or "md5") of a file."""
+    digest = hashlib.new(name, usedforsecurity=False)
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def check_opens(path: Path, name: str) -> None:

@@ -15,7 +15,7 @@ from paddle import nn
 
 from pyutils.errors import InputError
 from pyutils.regions.convolution import ConvNorm
-from pyutils.weights.names import LINEAR, TENSOR, Converted, NameMap, Rule
+from pyutils.weights.names import LINEAR, TENSOR, Converted, NameMap, NameRule
 
 DIMENSION = 1280
 STEM = 32
@@ -81,7 +81,7 @@ class EfficientNetLite0(nn.Layer):
         return self.classifier(self.features(images).mean(axis=[2, 3]))
 
 
-def _rules() -> list[Rule]:
+def _rules() -> list[NameRule]:
     pairs = [("_conv_stem", "_bn0", "stem"), ("_conv_head", "_bn1", "head")]
     pairs += [
         ("_blocks.{}._expand_conv", "_blocks.{}._bn0", "blocks.{}.expand"),
@@ -89,10 +89,10 @@ def _rules() -> list[Rule]:
         ("_blocks.{}._project_conv", "_blocks.{}._bn2", "blocks.{}.project"),
     ]
     parts = {"weight": "weight", "bias": "bias", "running_mean": "_mean", "running_var": "_variance"}
-    rules = [Rule("_fc", "classifier", LINEAR)]
+    rules = [NameRule("_fc", "classifier", LINEAR)]
     for conv, norm, ours in pairs:
-        rules.append(Rule(f"{conv}.weight", f"{ours}.conv.weight", TENSOR))
-        rules += [Rule(f"{norm}.{theirs}", f"{ours}.norm.{own}", TENSOR) for theirs, own in parts.items()]
+        rules.append(NameRule(f"{conv}.weight", f"{ours}.conv.weight", TENSOR))
+        rules += [NameRule(f"{norm}.{theirs}", f"{ours}.norm.{own}", TENSOR) for theirs, own in parts.items()]
     return rules
 
 

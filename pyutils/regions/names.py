@@ -8,20 +8,20 @@ from collections.abc import Mapping
 import numpy as np
 
 from pyutils.errors import InputError
-from pyutils.weights.names import LINEAR, NORM, TENSOR, Converted, NameMap, Rule
+from pyutils.weights.names import LINEAR, NORM, TENSOR, Converted, NameMap, NameRule
 
 # num_batches_tracked is a counter of PyTorch's batch norms; pixel statistics are settings here.
 _DROP = (r"\.num_batches_tracked$", r"^(pixel_mean|pixel_std)$")
 _PARTS = {"weight": "weight", "bias": "bias", "running_mean": "_mean", "running_var": "_variance"}
 
 
-def _conv_norm(theirs: str, ours: str) -> list[Rule]:
+def _conv_norm(theirs: str, ours: str) -> list[NameRule]:
     """A convolution with its batch norm, which the originals keep inside the convolution."""
-    norms = [Rule(f"{theirs}.norm.{name}", f"{ours}.norm.{own}", TENSOR) for name, own in _PARTS.items()]
-    return [Rule(f"{theirs}.weight", f"{ours}.conv.weight", TENSOR), *norms]
+    norms = [NameRule(f"{theirs}.norm.{name}", f"{ours}.norm.{own}", TENSOR) for name, own in _PARTS.items()]
+    return [NameRule(f"{theirs}.weight", f"{ours}.conv.weight", TENSOR), *norms]
 
 
-def _rules(embedding: str, hidden: str, attributes: str) -> list[Rule]:
+def _rules(embedding: str, hidden: str, attributes: str) -> list[NameRule]:
     """The rules of a code base by its names of the attribute head."""
     rules = _conv_norm("backbone.stem.conv1", "backbone.stem")
     for part in ("shortcut", "conv1", "conv2", "conv3"):
@@ -31,15 +31,15 @@ def _rules(embedding: str, hidden: str, attributes: str) -> list[Rule]:
     head, predictor = "proposal_generator.rpn_head", "roi_heads.box_predictor"
     return [
         *rules,
-        Rule(f"{head}.conv", "rpn.conv", NORM),  # NORM: weight and bias as they are
-        Rule(f"{head}.objectness_logits", "rpn.objectness", NORM),
-        Rule(f"{head}.anchor_deltas", "rpn.deltas", NORM),
-        Rule("proposal_generator.anchor_generator.cell_anchors.0", "rpn.cell_anchors", TENSOR),
-        Rule(f"{predictor}.cls_score", "heads.classes", LINEAR),
-        Rule(f"{predictor}.bbox_pred", "heads.boxes", LINEAR),
-        Rule(f"{predictor}.{embedding}.weight", "heads.class_embedding.weight", TENSOR),
-        Rule(f"{predictor}.{hidden}", "heads.attribute_hidden", LINEAR),
-        Rule(f"{predictor}.{attributes}", "heads.attributes", LINEAR),
+        NameRule(f"{head}.conv", "rpn.conv", NORM),  # NORM: weight and bias as they are
+        NameRule(f"{head}.objectness_logits", "rpn.objectness", NORM),
+        NameRule(f"{head}.anchor_deltas", "rpn.deltas", NORM),
+        NameRule("proposal_generator.anchor_generator.cell_anchors.0", "rpn.cell_anchors", TENSOR),
+        NameRule(f"{predictor}.cls_score", "heads.classes", LINEAR),
+        NameRule(f"{predictor}.bbox_pred", "heads.boxes", LINEAR),
+        NameRule(f"{predictor}.{embedding}.weight", "heads.class_embedding.weight", TENSOR),
+        NameRule(f"{predictor}.{hidden}", "heads.attribute_hidden", LINEAR),
+        NameRule(f"{predictor}.{attributes}", "heads.attributes", LINEAR),
     ]
 
 
