@@ -211,6 +211,39 @@ def test_selection(config, call):
     np.testing.assert_array_equal(joined["features"], outputs[f"{call}.roi_features"])
 
 
+def test_a_short_image_keeps_its_own_boxes(config):
+    """In the recorded call `stale` the second image has fewer boxes than wanted. The original then returns the first
+    image's again and scales the boxes of both a second time; the first image is compared without that, and the second
+    has its own boxes here."""
+    case = golden("detector/select")
+    inputs, outputs = case.inputs, case.outputs
+    order, counts, scales = inputs["stale.order"].tolist(), inputs["proposals_per_image"], inputs["scales_yx"]
+    assert order == [0, 1]
+    rows = int(counts[:2].sum())
+    settings = replace(config, min_boxes=36, max_boxes=36, nms_thresholds=(float(inputs["stale.threshold"]),))
+    proposals = [paddle.to_tensor(part) for part in np.split(inputs["proposals"][:rows], [int(counts[0])])]
+    heads = HeadOutput(*(paddle.to_tensor(inputs[name][:rows]) for name in ("obj_logits", "attr_logits", "box_deltas")))
+    features = paddle.to_tensor(inputs["regions"][:rows])
+    first, second = select_detections(settings, proposals, features, heads, inputs["sizes"][:2], scales[:2])
+    stale = {key[6:]: value for key, value in outputs.items() if key.startswith("stale.")}
+    np.testing.assert_array_equal(first.class_ids, stale["obj_ids"][0])
+    np.testing.assert_array_equal(first.attribute_ids, stale["attr_ids"][0])
+    np.testing.assert_array_equal(first.features, stale["roi_features"][0])
+    np.testing.assert_allclose(first.class_scores, stale["obj_probs"][0], atol=1e-5)
+    np.testing.assert_allclose(first.attribute_scores, stale["attr_probs"][0], atol=1e-5)
+    np.testing.assert_allclose(first.boxes * scales[1][[1, 0, 1, 0]], stale["boxes"][0], atol=1e-3)
+    assert 1 <= len(second.boxes) < 36
+    (own,) = select_detections(
+        settings,
+        proposals[1:],
+        features[int(counts[0]) :],
+        HeadOutput(*(each[int(counts[0]) :] for each in heads)),
+        inputs["sizes"][1:2],
+        scales[1:2],
+    )
+    np.testing.assert_array_equal(second.boxes, own.boxes)
+
+
 def test_decoded_boxes_and_probabilities_of_the_selection(config):
     case = golden("detector/select")
     inputs, outputs = case.inputs, case.outputs
@@ -257,6 +290,24 @@ def test_detect(config, name, boxes, folded):
         sides = np.float32(inputs[f"{name}.sizes"][image] * inputs[f"{name}.scales_yx"][image])[[1, 0, 1, 0]]
         key = "normalized_boxes_each" if "normalized_boxes_each" in wanted else "normalized_boxes"
         np.testing.assert_allclose(detections.boxes / sides, wanted[key][image, :count], atol=1e-3)
+
+
+@pytest.mark.parametrize("name, pad", [("np_max_detections", -1), ("np_max_batch", None)])
+def test_detections_of_padded_calls(config, name, pad):
+    """The original pads its arrays to one length; only the rows of real detections are compared."""
+    case = golden("detector/detect")
+    inputs = case.inputs
+    wanted = {key.split(".")[2]: value[0] for key, value in case.outputs.items() if key.startswith(f"wide.{name}.")}
+    model = build(replace(config, min_boxes=10, max_boxes=36))
+    (found,) = model.detect(paddle.to_tensor(inputs["wide.images"]), inputs["wide.sizes"], inputs["wide.scales_yx"])
+    count = len(found.boxes)
+    np.testing.assert_array_equal(found.class_ids, wanted["obj_ids"][:count])
+    np.testing.assert_allclose(found.boxes, wanted["boxes"][:count], atol=2e-2)
+    np.testing.assert_allclose(found.features, wanted["roi_features"][:count], atol=1e-3)
+    width, height = np.float32(inputs["wide.sizes"][0] * inputs["wide.scales_yx"][0])[::-1]
+    normalized = found.boxes / [width, height, width, height]
+    np.testing.assert_allclose(normalized, wanted["normalized_boxes"][:count], atol=1e-3)
+    assert len(wanted["boxes"]) == count if pad is None else (wanted["boxes"][count:] == pad).all()
 
 
 @pytest.mark.parametrize("name", ["random", "exact", "ties", "flat"])
