@@ -14,6 +14,7 @@ from pyutils.config.command_line import Flag, Run
 from pyutils.engine.commands import Command, Package, Parts
 from pyutils.errors import InputError, nearest
 from pyutils.formats.yaml_text import parse_yaml
+from pyutils.regions.choice import REGION_FLAGS
 from vilbert_paddle.config import CONFIGS
 
 ACCUMULATION = "--gradient_accumulation_steps"
@@ -227,6 +228,7 @@ PREDICT_FLAGS = [
     Flag("--member", None, help="the task of a multi-task checkpoint"),
     Flag("--rationale_checkpoint", None, help="VCR: the QA→R model beside the Q→A one; leaderboard.csv and Q→AR"),
     Flag(("--regions", "--features"), "regions.path", help="region features, where not those of the configuration"),
+    *REGION_FLAGS,
 ]
 
 COMMANDS = Package(

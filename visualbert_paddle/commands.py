@@ -11,6 +11,7 @@ from pyutils.config import Override
 from pyutils.config.command_line import Flag, Run
 from pyutils.engine.commands import Command, Package, Parts
 from pyutils.errors import InputError
+from pyutils.regions.choice import REGION_FLAGS
 
 DEFAULT_CONFIGS = Path(__file__).resolve().parents[1] / "configs" / "visualbert"
 
@@ -149,6 +150,7 @@ FLICKR_FLAGS = [
 ]
 PREDICT_FLAGS = [
     Flag(("--regions", "--features"), "regions.path", help="region features, where not those of the configuration"),
+    *REGION_FLAGS,
     Flag("--phrase", None, help="Flickr30k Entities: words of --text to find in --image"),
     Flag("--annot_id", None, help="VCR: the question of --of_split to answer"),
     Flag("--of_split", None, help="VCR: split of --annot_id (default val)"),

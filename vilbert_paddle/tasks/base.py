@@ -14,6 +14,7 @@ from pyutils.compat import has_gpu
 from pyutils.config import setting
 from pyutils.config.checks import at_least
 from pyutils.data.features.inputs import RegionConfig, RegionSourceConfig
+from pyutils.data.features.spec import FeatureSpec
 from pyutils.data.table import RecordTable
 from pyutils.engine.evaluation import evaluating
 from pyutils.engine.run import RunConfig
@@ -97,6 +98,10 @@ class VilbertTask(SplitTask):
     def open_regions(self, annotated: RegionSourceConfig | None) -> Any:
         """Open the task's region features."""
         return RegionReader(self.config.regions, self.config.model.region_dim, self.multiple, annotated)
+
+    def region_spec(self) -> FeatureSpec | None:
+        """See `SplitTask.region_spec`."""
+        return None if self.reader is None else self.reader.inputs.source.spec
 
     def with_regions(self, records: RecordTable, *fields: str, annotated: bool = False) -> Any:
         """Select `records` whose images, named by `fields`, have features (see `RegionReader.available`); images are

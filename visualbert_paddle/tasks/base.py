@@ -14,6 +14,7 @@ from pyutils.compat import has_gpu
 from pyutils.config import setting
 from pyutils.data.features import RegionBatch
 from pyutils.data.features.inputs import RegionConfig, RegionInputs
+from pyutils.data.features.spec import FeatureSpec
 from pyutils.engine.evaluation import evaluating
 from pyutils.engine.run import RunConfig
 from pyutils.engine.split_task import SplitTask, vocabulary_size
@@ -56,6 +57,10 @@ class VisualBertTask(SplitTask):
         super().__init__(replace(config, model=replace(config.model, vocab_size=words)), tokenizer)
         self.multiple = 8 if has_gpu() else 1  # tensor cores
         self.regions = RegionInputs(config.regions, dimension or config.model.visual_dim, self.multiple, RECIPES)
+
+    def region_spec(self) -> FeatureSpec:
+        """See `SplitTask.region_spec`."""
+        return self.regions.source.spec
 
     @abstractmethod
     def scores(self, batch: Batch) -> Any:

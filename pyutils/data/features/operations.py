@@ -246,6 +246,7 @@ def summary(source: RegionSource) -> list[tuple[str, str]]:
         ("detector", spec.detector),
         ("largest number of regions", "unknown" if spec.max_regions is None else str(spec.max_regions)),
         ("provenance", spec.provenance or "unknown"),
+        ("extractor", spec.extractor or "unknown"),
     ]
     if isinstance(source, PackedRegions):
         regions = source.committed.numbers["regions"]

@@ -19,6 +19,7 @@ from pyutils.config.loading import to_yaml
 from pyutils.data.features import open_regions
 from pyutils.data.features.operations import compare
 from pyutils.errors import InputError
+from pyutils.regions import extract as extract_module
 from pyutils.regions.__main__ import run
 from pyutils.regions.detector import DetectorConfig
 from pyutils.regions.efficientnet_lite import EfficientNetLite0
@@ -43,6 +44,7 @@ def detector(tmp_path_factory):
     save_file(case.weights, str(folder / "pytorch_model.safetensors"))
     settings = case.config
     settings["input"].update(min_size_test=64, max_size_test=96)
+    settings["roi_box_head"].update(pooler_resolution=7)  # a quarter of the time
     (folder / "config.yaml").write_text(json.dumps(settings))
     return folder / "pytorch_model.safetensors"
 
@@ -123,6 +125,28 @@ def test_a_killed_run_resumes_to_the_same_bytes(tmp_path, whole, images, detecto
         process.wait()
     assert subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True).returncode == 0
     assert store_bytes(out) == store_bytes(whole)
+
+
+def test_the_main_process_waits_for_the_others(tmp_path, images, detector, monkeypatch):
+    """However late they are: a collective would give up after seconds."""
+    from threading import Timer
+
+    extractor, files = open_detector(str(detector), (10, 36)), dict(list(list_images(images).items())[:2])
+    out = tmp_path / "store"
+    monkeypatch.setattr(extract_module, "CHUNK", 1)
+    monkeypatch.setattr(extract_module.distributed, "world_size", lambda: 2)
+    monkeypatch.setattr(extract_module.distributed, "rank", lambda: 1)
+    later = extract_module.extract(files, out, extractor)
+    mark = tmp_path / "store.rank1.done"
+    assert later.stored == 1 and not out.exists() and json.loads(mark.read_text()) == []
+    mark.rename(tmp_path / "late")
+    monkeypatch.setattr(extract_module.distributed, "rank", lambda: 0)
+    waiting = Timer(1.0, lambda: (tmp_path / "late").write_text('[["x", "why"]]') and (tmp_path / "late").rename(mark))
+    waiting.start()
+    joined = extract_module.extract(files, out, extractor)
+    assert not waiting.is_alive()
+    assert joined.stored == 2 and joined.bad == [("x", "why")]
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["store"]
 
 
 def test_odd_images(tmp_path, detector, capfd):
