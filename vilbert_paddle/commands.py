@@ -254,6 +254,8 @@ COMMANDS = Package(
   run_predict.py --checkpoint output/vilbert_vqa --split test
   run_predict.py --checkpoint output/refcoco+ --image COCO_train2014_000000581857 \\
       --text "the lady with the blue shirt"
+  run_predict.py --checkpoint output/vilbert_vqa --image dog.jpg --question "What is it?" \\
+      --detector frcnn-vg-finetuned --boxes 10:100 --draw_regions regions.png
   run_predict.py --checkpoint output/vilbert_nlvr2 --image dev-0-0-img0 --second_image dev-0-0-img1 \\
       --text "Both images contain a dog."
   run_predict.py --checkpoint output/vilbert_vcr_qa --rationale_checkpoint output/vilbert_vcr_qar --split test

@@ -178,6 +178,8 @@ COMMANDS = Package(
   run_predict.py --checkpoint output/vqa2 --split test                  writes output/vqa2/test/result.json
   run_predict.py --checkpoint output/vqa2 --regions X_COCO/data/detectron_fix_100 \\
       --image COCO_val2014_000000262148 --question "Where is he looking?" --top 5
+  run_predict.py --checkpoint output/vqa2 --image dog.jpg --question "What is it?" \\
+      --detector frcnn-vg-finetuned --boxes 100 --draw_regions regions.png
   run_predict.py --checkpoint output/nlvr2 --split test1                writes predictions.csv
   run_predict.py --checkpoint output/nlvr2 --image dev-0-0-img0 --second_image dev-0-0-img1 \\
       --sentence "Both images contain a dog."

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +23,13 @@ from pyutils.data.features.operations import compare
 from pyutils.errors import InputError
 from pyutils.regions import extract as extract_module
 from pyutils.regions.__main__ import run
+from pyutils.regions.choice import open_extractor, parse_extractor
 from pyutils.regions.detector import DetectorConfig
 from pyutils.regions.efficientnet_lite import EfficientNetLite0
 from pyutils.regions.extract import MOST_PIXELS, list_images, read_boxes, read_image
 from pyutils.regions.extractors import cell_boxes, open_backbone, open_detector, pool_cells
-from tests.support import golden
+from pyutils.regions.preprocess import preprocess
+from tests.support import write_small_detector
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -39,14 +43,7 @@ def photo(path, width, height, seed=0, mode="RGB", **options):
 
 @pytest.fixture(scope="module")
 def detector(tmp_path_factory):
-    """The small recorded detector, as a user finds it: weights with the original's configuration beside them."""
-    folder, case = tmp_path_factory.mktemp("detector"), golden("detector")
-    save_file(case.weights, str(folder / "pytorch_model.safetensors"))
-    settings = case.config
-    settings["input"].update(min_size_test=64, max_size_test=96)
-    settings["roi_box_head"].update(pooler_resolution=7)  # a quarter of the time
-    (folder / "config.yaml").write_text(json.dumps(settings))
-    return folder / "pytorch_model.safetensors"
+    return write_small_detector(tmp_path_factory.mktemp("detector"))
 
 
 @pytest.fixture(scope="module")
@@ -212,6 +209,41 @@ def test_other_weights_are_refused(tmp_path, detector):
         open_detector(str(detector), config=_wider(tmp_path))
     with pytest.raises(InputError, match="minimum"):
         open_detector(str(detector), (10, 1000))
+
+
+def test_the_description_of_a_store_opens_its_extractor(whole, detector, lite0, tmp_path):
+    store = open_regions(whole)
+    assert store.spec.extractor == f"--detector {detector} --boxes 10:36"
+    again = open_extractor(parse_extractor(store.spec.extractor, "store"))
+    assert replace(again.spec, dtype="float16", max_regions=36) == store.spec
+    words = f"--backbone efficientnet-lite0 --weights {lite0} --cells 2 --size 64 --global-region"
+    assert open_extractor(parse_extractor(words, "here")).spec.extractor == words
+    for wrong, named in (
+        ("--boxes 3", "here.*--detector"),
+        (f"--detector {detector} --cells 3", "--cells is for --backbone"),
+        (f"--backbone efficientnet-lite0 --weights {lite0} --boxes 3", "--boxes is for --detector"),
+        ("--detector a --backbone b", "here.*--backbone"),
+        ("--detector a --unknown", "here.*--unknown"),
+    ):
+        with pytest.raises(InputError, match=named):
+            open_extractor(parse_extractor(wrong, "here"))
+
+
+def test_regions_are_labelled_with_the_names_beside_the_weights(detector, images, tmp_path):
+    pixels = read_image(next(iter(list_images(images).values())))
+    extractor = open_detector(str(detector), (10, 36))
+    regions, labels = extractor.labelled(pixels)
+    assert len(labels) == len(regions) and all(re.fullmatch(r"kind\d thing\d+ 0\.\d\d", label) for label in labels)
+    given = preprocess([pixels], extractor.config)
+    (found,) = extractor.model.detect(given.images, given.sizes, given.scales)
+    first = f"kind{found.attribute_ids[0]} thing{found.class_ids[0]} {found.class_scores[0]:.2f}"
+    assert labels[0] == first
+    other = write_small_detector(tmp_path / "other")
+    other.with_name("attributes_vocab.txt").unlink()
+    assert open_detector(str(other), (10, 36)).labelled(pixels)[1][0].startswith(f"attribute {found.attribute_ids[0]} ")
+    other.with_name("objects_vocab.txt").write_text("one\ntwo\n")
+    with pytest.raises(InputError, match="objects_vocab.txt.*2 names.*25"):
+        open_detector(str(other))
 
 
 def _wider(folder):
