@@ -158,15 +158,22 @@ class ProposalNetwork(nn.Layer):
         hidden = F.relu(self.conv(maps))
         return self.objectness(hidden), self.deltas(hidden)
 
-    def decoded(self, maps: paddle.Tensor) -> tuple[paddle.Tensor, paddle.Tensor]:
-        """Return the logits `[n, h x w x anchors]` and boxes `[n, h x w x anchors, 4]` before clipping."""
+    def flat(self, maps: paddle.Tensor) -> tuple[paddle.Tensor, paddle.Tensor]:
+        """Return the logits `[n, h x w x anchors]` and deltas `[n, h x w x anchors, 4]` in the order of the anchors."""
         logits, deltas = self(maps)
         batch, count, rows, columns = logits.shape
-        anchors = grid_anchors(self.cell_anchors, rows, columns, STRIDE, self.config.anchor_offset)
         logits = logits.transpose([0, 2, 3, 1]).reshape([batch, -1])
-        deltas = deltas.reshape([batch, count, 4, rows, columns]).transpose([0, 3, 4, 1, 2]).reshape([-1, 4])
+        deltas = deltas.reshape([batch, count, 4, rows, columns]).transpose([0, 3, 4, 1, 2])
+        return logits, deltas.reshape([batch, -1, 4])
+
+    def decoded(self, maps: paddle.Tensor) -> tuple[paddle.Tensor, paddle.Tensor]:
+        """Return the logits `[n, h x w x anchors]` and boxes `[n, h x w x anchors, 4]` before clipping."""
+        logits, deltas = self.flat(maps)
+        batch = len(logits)
+        anchors = grid_anchors(self.cell_anchors, *maps.shape[2:], STRIDE, self.config.anchor_offset)
         every = anchors.unsqueeze(0).expand([batch, -1, -1]).reshape([-1, 4])
-        return logits, decode_boxes(every, deltas, self.config.rpn_box_weights).reshape([batch, -1, 4])
+        boxes = decode_boxes(every, deltas.reshape([-1, 4]), self.config.rpn_box_weights)
+        return logits, boxes.reshape([batch, -1, 4])
 
     def proposals(self, maps: paddle.Tensor, sizes: np.ndarray) -> list[paddle.Tensor]:
         """Return each image's proposals `[<= rpn_after_nms, 4]` by falling logit.
@@ -174,7 +181,10 @@ class ProposalNetwork(nn.Layer):
         `sizes` `[n, 2]`: height and width of each image without padding. Anchors are cut to the best before boxes are
         clipped and NMS is done, so anchors in the padding of a batch take places, as in the original.
         """
-        logits, boxes = self.decoded(maps)
+        return self.best(*self.decoded(maps), sizes)
+
+    def best(self, logits: paddle.Tensor, boxes: paddle.Tensor, sizes: np.ndarray) -> list[paddle.Tensor]:
+        """Return the proposals of `decoded` logits and boxes, see `proposals`."""
         # Ordered in NumPy: a stable order of equal logits is the same in every Paddle version.
         order = np.argsort(-logits.numpy(), axis=1, kind="stable")[:, : self.config.rpn_before_nms]
         return [self._best(boxes[i], order[i], sizes[i]) for i in range(len(sizes))]
@@ -199,10 +209,11 @@ class RegionHeads(nn.Layer):
         self.attribute_hidden = nn.Linear(size + embedding, config.attribute_channels)
         self.attributes = nn.Linear(config.attribute_channels, config.attributes + 1)
 
-    def forward(self, features: paddle.Tensor) -> HeadOutput:
-        """`[r, dimension]` region features → their heads' outputs."""
+    def forward(self, features: paddle.Tensor, known: paddle.Tensor | None = None) -> HeadOutput:
+        """`[r, dimension]` region features → their heads' outputs; `known` `[r]`: true classes, in training."""
         logits = self.classes(features)
-        embedded = self.class_embedding(logits.argmax(axis=-1))  # background counts as a class here
+        # Background counts as a class here.
+        embedded = self.class_embedding(logits.argmax(axis=-1) if known is None else known)
         hidden = F.relu(self.attribute_hidden(paddle.concat([features, embedded], axis=-1)))
         return HeadOutput(logits, self.attributes(hidden), self.boxes(features))
 
