@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from pyutils.config.command_line import Flag, run_main, standard_parser
 from pyutils.engine.commands import DEVICE_FLAG
@@ -31,8 +32,9 @@ def run(arguments: Sequence[str] | None = None) -> None:
     from pyutils.detection.task import DetectorRunConfig, DetectorTask, load_initial
     from pyutils.engine.run import choose_device, run_task
 
+    build: Any = DetectorTask  # takes its own configuration
     choose_device(parsed)
-    run_task(parsed, parsed.load(DetectorRunConfig), DetectorTask, load_initial)
+    run_task(parsed, parsed.load(DetectorRunConfig), build, load_initial)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from pyutils.engine.run import RunConfig
 from pyutils.engine.task import Batch, Task
 from pyutils.errors import InputError
 from pyutils.metrics.predictions import MetricsOnly
-from pyutils.regions.detector import BottomUpDetector, DetectorConfig, Detections
+from pyutils.regions.detector import STRIDE, BottomUpDetector, Detections, DetectorConfig
 from pyutils.regions.extract import read_image
 from pyutils.regions.extractors import ATTRIBUTE_NAMES, CLASS_NAMES
 from pyutils.regions.names import convert_detector_weights
@@ -42,8 +42,8 @@ class DetectorRunConfig(RunConfig):
 
 class DetectorTask(Task):
     """Batches: `pixels` `[b, h, w, 3]` uint8 RGB, zeros where padded; `sizes` `[b, 2]` int64 height, width; `boxes`
-    `[b, g, 4]` float32 pixels, `classes`, `attributes` `[b, g]` int64, `counts` `[b]` int64 objects; `seeds` `[b]` int64
-    of the random choices in the loss."""
+    `[b, g, 4]` float32 pixels, `classes`, `attributes` `[b, g]` int64, `counts` `[b]` int64 objects; `seeds` `[b]`
+    int64 of the random choices in the loss."""
 
     name = "detector"
     best_metric = "recognised"
@@ -110,10 +110,10 @@ class DetectorTask(Task):
             scale = given.scales[row][[1, 0, 1, 0]]  # of the original over the resized image
             targets.append(truth._replace(boxes=truth.boxes / scale))
             draws.append(np.random.default_rng(int(batch["seeds"][row])))
-        model, cells = self.config.model, int(np.prod(np.ceil(np.array(given.images.shape[2:]) / 16) + 1))
+        model, cells = self.config.model, int(np.prod(np.ceil(np.array(given.images.shape[2:]) / STRIDE) + 1))
         anchors = cells * len(model.anchor_sizes) * len(model.anchor_ratios)
         regions = model.rpn_after_nms + batch["boxes"].shape[1]
-        random = tuple(np.stack([draw.random(count) for draw in draws]) for count in (anchors, regions))
+        random = [np.stack([draw.random(count) for draw in draws]) for count in (anchors, regions)]
         losses = detector_losses(self.model, given.images, given.sizes, targets, random, self.config.losses)
         total = sum(losses.values(), paddle.zeros([]))
         return total, {name: value.detach() for name, value in losses.items()}

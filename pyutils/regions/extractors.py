@@ -19,8 +19,8 @@ import numpy as np
 import paddle
 from PIL import Image
 
-from pyutils.config import load_config, parse_config, to_yaml
-from pyutils.config.loading import read_tree
+from pyutils.config import load_config, to_yaml
+from pyutils.config.loading import parse_config, read_tree
 from pyutils.data.features.spec import FeatureSpec, RegionFeatures
 from pyutils.download import fetch
 from pyutils.download.verify import file_sum

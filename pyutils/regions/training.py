@@ -188,7 +188,7 @@ def detector_losses(
     images: paddle.Tensor,
     sizes: np.ndarray,
     targets: Sequence[Targets],
-    draws: tuple[np.ndarray, np.ndarray],
+    draws: Sequence[np.ndarray],
     config: DetectorLossConfig,
 ) -> dict[str, paddle.Tensor]:
     """Return the five losses of a batch by name.
