@@ -64,6 +64,23 @@ def golden(case: str) -> Golden:
     return Golden(folder)
 
 
+def write_small_detector(folder: Path) -> Path:
+    """Write the small recorded detector as a user finds it, weights with the original's configuration beside them, and
+    vocabularies. Returns the weight file."""
+    from safetensors.numpy import save_file
+
+    case = golden("detector")
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(case.weights, str(folder / "pytorch_model.safetensors"))
+    settings = case.config
+    settings["input"].update(min_size_test=64, max_size_test=96)
+    settings["roi_box_head"].update(pooler_resolution=7)  # a quarter of the time
+    (folder / "config.yaml").write_text(json.dumps(settings))
+    (folder / "objects_vocab.txt").write_text("".join(f"thing{n},synonym\n" for n in range(25)))
+    (folder / "attributes_vocab.txt").write_text("".join(f"kind{n}\n" for n in range(10)))
+    return folder / "pytorch_model.safetensors"
+
+
 @cache
 def golden_names(module: Path) -> frozenset[str]:
     """Find the top-level names of a test module whose code reads golden cases, directly or through other such names."""

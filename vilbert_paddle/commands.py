@@ -14,6 +14,7 @@ from pyutils.config.command_line import Flag, Run
 from pyutils.engine.commands import Command, Package, Parts
 from pyutils.errors import InputError, nearest
 from pyutils.formats.yaml_text import parse_yaml
+from pyutils.regions.choice import REGION_FLAGS
 from vilbert_paddle.config import CONFIGS
 
 ACCUMULATION = "--gradient_accumulation_steps"
@@ -227,6 +228,7 @@ PREDICT_FLAGS = [
     Flag("--member", None, help="the task of a multi-task checkpoint"),
     Flag("--rationale_checkpoint", None, help="VCR: the QA→R model beside the Q→A one; leaderboard.csv and Q→AR"),
     Flag(("--regions", "--features"), "regions.path", help="region features, where not those of the configuration"),
+    *REGION_FLAGS,
 ]
 
 COMMANDS = Package(
@@ -252,6 +254,8 @@ COMMANDS = Package(
   run_predict.py --checkpoint output/vilbert_vqa --split test
   run_predict.py --checkpoint output/refcoco+ --image COCO_train2014_000000581857 \\
       --text "the lady with the blue shirt"
+  run_predict.py --checkpoint output/vilbert_vqa --image dog.jpg --question "What is it?" \\
+      --detector frcnn-vg-finetuned --boxes 10:100 --draw_regions regions.png
   run_predict.py --checkpoint output/vilbert_nlvr2 --image dev-0-0-img0 --second_image dev-0-0-img1 \\
       --text "Both images contain a dog."
   run_predict.py --checkpoint output/vilbert_vcr_qa --rationale_checkpoint output/vilbert_vcr_qar --split test

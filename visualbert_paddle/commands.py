@@ -12,6 +12,7 @@ from pyutils.config.command_line import Flag, Run
 from pyutils.config.recipes import recipe_folder
 from pyutils.engine.commands import Command, Package, Parts
 from pyutils.errors import InputError
+from pyutils.regions.choice import REGION_FLAGS
 
 DEFAULT_CONFIGS = recipe_folder(Path(__file__).resolve().parent)
 
@@ -155,6 +156,7 @@ FLICKR_FLAGS = [
 ]
 PREDICT_FLAGS = [
     Flag(("--regions", "--features"), "regions.path", help="region features, where not those of the configuration"),
+    *REGION_FLAGS,
     Flag("--phrase", None, help="Flickr30k Entities: words of --text to find in --image"),
     Flag("--annot_id", None, help="VCR: the question of --of_split to answer"),
     Flag("--of_split", None, help="VCR: split of --annot_id (default val)"),
@@ -182,6 +184,8 @@ COMMANDS = Package(
   run_predict.py --checkpoint output/vqa2 --split test                  writes output/vqa2/test/result.json
   run_predict.py --checkpoint output/vqa2 --regions X_COCO/data/detectron_fix_100 \\
       --image COCO_val2014_000000262148 --question "Where is he looking?" --top 5
+  run_predict.py --checkpoint output/vqa2 --image dog.jpg --question "What is it?" \\
+      --detector frcnn-vg-finetuned --boxes 100 --draw_regions regions.png
   run_predict.py --checkpoint output/nlvr2 --split test1                writes predictions.csv
   run_predict.py --checkpoint output/nlvr2 --image dev-0-0-img0 --second_image dev-0-0-img1 \\
       --sentence "Both images contain a dog."

@@ -35,7 +35,7 @@ class ImageListing:
                         self._twice.setdefault(short, (first[1], relative))
 
     def __iter__(self) -> Iterator[str]:
-        """The relative paths, in the order of roots and names."""
+        """Yield the relative paths, root by root, in name order."""
         return iter(self._paths)
 
     def _lookup(self, image: str) -> tuple[int, str] | None:

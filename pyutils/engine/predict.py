@@ -11,8 +11,10 @@ from pyutils.config import load_config
 from pyutils.config.command_line import Flag, Run, positive
 from pyutils.config.loading import read_tree
 from pyutils.console import markdown_table, say
+from pyutils.engine.image_regions import extracted_regions
 from pyutils.engine.opening import has_model_only, open_weights, published_task
 from pyutils.errors import InputError
+from pyutils.regions.choice import REGION_NAMES
 from pyutils.text.cleaning import has_words
 from pyutils.weights.checkpoint import CONFIG_FILE
 from pyutils.weights.pretrained import with_fields
@@ -76,17 +78,18 @@ def predict(
     output = output_folder(run.extra, config, file)
     distributed.initialize()
     build: Callable[[Any], SplitTask] = task_class  # every task's own constructor takes its configuration
-    task = build(task_class.with_saved_files(config, file.parent))
-    if "split" in run.extra:
-        check_output_dir(output)
-        task.eval_records(run.extra["split"])  # before the weights, so that a wrong name fails fast
-    else:
-        task.check_example(run.extra, output)
-    say(str(initialise(task.model, str(file), [])))
-    if "split" in run.extra:
-        write_split(task, run.extra["split"], output, run.extra, file)
-        return
-    say(markdown_table(task.answer_example(run.extra, output)))
+    with extracted_regions(config, run.extra, file.parent) as config:
+        task = build(task_class.with_saved_files(config, file.parent))
+        if "split" in run.extra:
+            check_output_dir(output)
+            task.eval_records(run.extra["split"])  # before the weights, so that a wrong name fails fast
+        else:
+            task.check_example(run.extra, output)
+        say(str(initialise(task.model, str(file), [])))
+        if "split" in run.extra:
+            write_split(task, run.extra["split"], output, run.extra, file)
+        else:
+            say(markdown_table(task.answer_example(run.extra, output)))
 
 
 def trained_config(run: Run, path: Path, task_named: Callable[[str], type[SplitTask]]) -> Trained:
@@ -108,7 +111,8 @@ def check_flags(task_class: type[SplitTask], extra: Mapping[str, Any], file: Pat
     """Raise InputError unless the flags are of the task and describe either a split or one example."""
     wanted = task_class.example_flags
     takes = (*_COMMON, *wanted, *task_class.predict_flags)
-    foreign = [name for name in extra if name not in takes]
+    source = [name for name in REGION_NAMES if name in extra]
+    foreign = [name for name in extra if name not in takes and not (name in source and "image" in wanted)]
     example = [name for name in wanted if name in extra]
     complete = bool(wanted) and all(str(extra.get(name, "")).strip() for name in wanted)
     one = f", or {' '.join('--' + name for name in wanted)} for one example" if wanted else ""
@@ -117,6 +121,8 @@ def check_flags(task_class: type[SplitTask], extra: Mapping[str, Any], file: Pat
         problem = f"--{foreign[0]} is not for {task_class.name}, the task of {file}; it takes --{' --'.join(takes)}"
     elif "split" in extra and example:
         problem = f"--split and --{example[0]} exclude each other: a whole split, or one example"
+    elif "split" in extra and source:
+        problem = f"--split and --{source[0]} exclude each other: images of a split have stored features"
     elif "split" not in extra and not complete:
         problem = f"{task_class.name}: give --split for result files{one}"
     elif "split" not in extra and "text" in wanted and not has_words(extra["text"]):

@@ -6,14 +6,16 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Optional
 
 import numpy as np
 import paddle
 
 from pyutils.config import to_yaml
+from pyutils.data.features.spec import FeatureSpec, spec_text
 from pyutils.engine.answers import Example
 from pyutils.engine.evaluation import evaluating, predict_split
+from pyutils.engine.image_regions import SPEC_FILE
 from pyutils.engine.task import Batch, Rows, Task
 from pyutils.errors import InputError
 from pyutils.metrics.predictions import Predictions
@@ -115,6 +117,15 @@ class SplitTask(Task):
     def checkpoint_files(self) -> Sequence[Path]:
         """Return the vocabulary."""
         return (self.tokenizer.path,)
+
+    def region_spec(self) -> Optional[FeatureSpec]:
+        """Return the description of the region features that the task reads; None if it reads none, or several."""
+        return None
+
+    def checkpoint_texts(self) -> Mapping[str, str]:
+        """Return the description of the region features, with which `run_predict.py` describes other images."""
+        spec = self.region_spec()
+        return {} if spec is None else {SPEC_FILE: spec_text(spec)}
 
 
 def vocabulary_size(own: int, tokenizer: WordPiece, key: str = "model.vocab_size") -> int:

@@ -97,3 +97,7 @@ class Task(ABC):
     def checkpoint_files(self) -> Sequence[Path]:
         """Return files saved with the weights, so that a checkpoint is complete: `vocab.txt`, answer lists."""
         return ()
+
+    def checkpoint_texts(self) -> Mapping[str, str]:
+        """Return further texts saved with the weights: file name → content."""
+        return {}

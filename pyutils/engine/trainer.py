@@ -291,7 +291,8 @@ class Trainer:
 
     def _save(self, folder: Path, metrics: dict[str, float], state: RunState | None = None) -> None:
         task, files = self.task, self.task.checkpoint_files()
-        save_checkpoint(folder, task.model, task.config_text, files, metrics, state, self.cfg.checkpoint_format)
+        kind, texts = self.cfg.checkpoint_format, task.checkpoint_texts()
+        save_checkpoint(folder, task.model, task.config_text, files, metrics, state, kind, texts)
 
     def _leave(self) -> None:
         """Exit with the status of the signal; `last` has been written."""

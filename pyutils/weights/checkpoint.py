@@ -2,6 +2,7 @@
 
     model.safetensors (or model.pdparams)   parameters and buffers under their structured names
     config.yaml, vocab.txt, …               the configuration and other files of the task
+    regions.json                            description of the region features of a model that reads them
     metrics.json                            metrics known when it was written
     state.safetensors, state.json           optimizer, task and position in the run; in `last` only
 
@@ -50,8 +51,11 @@ def save_checkpoint(
     metrics: Mapping[str, float] | None = None,
     state: RunState | None = None,
     weights_format: str = "safetensors",
+    texts: Mapping[str, str] | None = None,
 ) -> None:
     """Write a checkpoint folder; a previous one at `folder` is replaced atomically.
+
+    `files` are copied; `texts` are written: file name → content.
 
     Raises:
         InputError: it cannot be written (disk full, no permission); the previous one is intact.
@@ -63,6 +67,8 @@ def save_checkpoint(
                 (building / CONFIG_FILE).write_text(config_text, encoding="utf-8")
             for path in files:
                 shutil.copyfile(path, building / Path(path).name)
+            for name, text in (texts or {}).items():
+                (building / name).write_text(text, encoding="utf-8")
             write_json(building / METRICS_FILE, dict(metrics or {}))
             if state is not None:
                 write_safetensors(building / STATE_ARRAYS, state.arrays)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from pyutils.config import load_config
 from pyutils.config.command_line import Run
@@ -18,6 +20,8 @@ from pyutils.engine.evaluation import evaluate
 from pyutils.engine.run import run_task
 from pyutils.errors import InputError
 from pyutils.metrics.nlvr2_results import PairPredictions, nlvr2_scores
+from pyutils.regions.__main__ import run as extract
+from pyutils.regions.efficientnet_lite import EfficientNetLite0
 from tests.support import golden
 from tests.visualbert_paddle.support import DIMENSION, tiny_yaml
 from visualbert_paddle.checkpoints.weights import load_initial
@@ -184,3 +188,26 @@ def test_hidden_labels(nlvr2_config, whole_world, tmp_path):
         task.collate([task.records("train")[0]], np.random.default_rng(0), True)
     with pytest.raises(InputError, match=r"no split 'tset1': did you mean \"test1\""):
         task.records("tset1")
+
+
+def test_two_image_files_are_described_by_grid_features(nlvr2_config, whole_world, tmp_path, capfd):
+    """The checkpoint records the grid, so the files are enough."""
+    lite0 = tmp_path / "lite0.safetensors"
+    save_file({name: value.numpy() for name, value in EfficientNetLite0().state_dict().items()}, str(lite0))
+    grid = ["--backbone", "efficientnet-lite0", "--weights", str(lite0), "--cells", "2", "--size", "64"]
+    extract(["--images", str(whole_world / "images/nlvr2"), "--out", str(tmp_path / "grid"), *grid])
+    config = nlvr2_config("train.max_steps=1", f"regions.path={tmp_path}/grid", "model.visual_dim=1280")
+    run_task(Run(None), config, VisualBertNLVR2, load_initial)
+    record = VisualBertNLVR2(config).records("dev")[0]
+    one = ["--checkpoint", str(tmp_path / "run"), "--sentence", record.sentence]
+    capfd.readouterr()
+    COMMANDS.run_prediction([*one, "--left", record.left, "--right", record.right])
+    stored = [line for line in capfd.readouterr().err.splitlines() if line.startswith("| ")]
+    shutil.rmtree(tmp_path / "grid")
+    left, right = (str(next((whole_world / "images").rglob(f"{key}.*"))) for key in (record.left, record.right))
+    COMMANDS.run_prediction([*one, "--left", left, "--right", right])
+    said = capfd.readouterr().err
+    assert [line for line in said.splitlines() if line.startswith("| ")] == stored
+    assert said.count("4 regions of efficientnet-lite0-grid2") == 2
+    with pytest.raises(InputError, match=r"efficientnet-lite0-grid2.*efficientnet-lite0-grid3"):
+        COMMANDS.run_prediction([*one, "--left", left, "--right", right, *grid[:4], "--cells", "3"])

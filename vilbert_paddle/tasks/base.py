@@ -15,6 +15,7 @@ from pyutils.config import setting
 from pyutils.config.checks import at_least
 from pyutils.config.renamed import Renamed
 from pyutils.data.features.inputs import RegionConfig, RegionSourceConfig
+from pyutils.data.features.spec import FeatureSpec
 from pyutils.data.table import RecordTable
 from pyutils.engine.answers import Example, Features, both_given, feature_rows
 from pyutils.engine.evaluation import evaluating
@@ -105,6 +106,10 @@ class VilbertTask(SplitTask):
         config = self.config
         size, shown = config.model.region_dim, config.image_input
         return RegionReader(config.regions, size, self.multiple, annotated, image_input=shown)
+
+    def region_spec(self) -> FeatureSpec | None:
+        """See `SplitTask.region_spec`."""
+        return None if self.reader is None else self.reader.inputs.source.spec
 
     def with_regions(self, records: RecordTable, *fields: str, annotated: bool = False) -> Any:
         """Select `records` whose images, named by `fields`, have features (see `RegionReader.available`); images are

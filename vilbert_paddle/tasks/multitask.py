@@ -18,6 +18,7 @@ from paddle import nn
 from pyutils.config import Override, load_config, setting, to_yaml
 from pyutils.config.recipes import find_recipe
 from pyutils.console import say
+from pyutils.data.features.spec import FeatureSpec
 from pyutils.engine.evaluation import split_loader
 from pyutils.engine.task import Batch, State, Task
 from pyutils.errors import InputError, nearest
@@ -240,6 +241,11 @@ class MultitaskTask(Task):
     def checkpoint_files(self) -> Sequence[Path]:
         """The files of all tasks."""
         return tuple(dict.fromkeys(path for part in self.parts.values() for path in part.task.checkpoint_files()))
+
+    def region_spec(self) -> FeatureSpec | None:
+        """The description that all tasks share; None if they read different features."""
+        specs = {part.task.region_spec() for part in self.parts.values()}
+        return specs.pop() if len(specs) == 1 else None
 
 
 def member_config(config: MultitaskRunConfig, name: str, member: Member) -> VilbertRunConfig:

@@ -15,6 +15,7 @@ from pyutils.config import setting
 from pyutils.config.renamed import Renamed
 from pyutils.data.features import RegionBatch
 from pyutils.data.features.inputs import RegionConfig, RegionInputs
+from pyutils.data.features.spec import FeatureSpec
 from pyutils.engine.answers import Example, Features, both_given, feature_rows
 from pyutils.engine.evaluation import evaluating
 from pyutils.engine.run import RunConfig
@@ -63,6 +64,10 @@ class VisualBertTask(SplitTask):
         self.multiple = 8 if has_gpu() else 1  # tensor cores
         size = dimension or config.model.visual_dim
         self.regions = RegionInputs(config.regions, size, self.multiple, RECIPES, config.image_input)
+
+    def region_spec(self) -> FeatureSpec:
+        """See `SplitTask.region_spec`."""
+        return self.regions.source.spec
 
     @abstractmethod
     def scores(self, batch: Batch) -> Any:

@@ -109,6 +109,7 @@ def _compare(options: argparse.Namespace) -> int:
         ("other image size", result.other_size),
         ("largest difference of a feature", f"{result.feature_difference:.3g} {result.worst}".strip()),
         ("largest difference of a box, pixels", f"{result.box_difference:.3g}"),
+        *result.matches.rows(),
     ]
     print(table(("", "value"), rows))
     reasons = result.reasons(options.tolerance)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
+from pyutils.data.features.matching import Matches
 from pyutils.data.features.packed import PackedRegions, PackedWriter, is_packed
 from pyutils.data.features.source import RegionSource
 from pyutils.data.features.spec import FeatureSpec, RegionFeatures, read_spec
@@ -117,6 +118,8 @@ class Comparison:
     """Images whose width or height differs."""
     worst: str = ""
     """Key of the image with the largest feature difference."""
+    matches: Matches = field(default_factory=Matches)
+    """Regions matched by their boxes: what two detectors or two settings have in common."""
 
     def reasons(self, tolerance: float | None = None) -> list[str]:
         """List the reasons why the collections differ.
@@ -166,6 +169,7 @@ def compare(first: RegionSource, second: RegionSource) -> Comparison:
 def _compare_one(result: Comparison, key: str, left: RegionFeatures, right: RegionFeatures) -> None:
     """Add one image to the result."""
     result.other_size += (left.width, left.height) != (right.width, right.height)
+    result.matches.add(key, left, right)
     if left.features.shape != right.features.shape:
         result.other_shape += 1
         return
@@ -242,6 +246,7 @@ def summary(source: RegionSource) -> list[tuple[str, str]]:
         ("detector", spec.detector),
         ("largest number of regions", "unknown" if spec.max_regions is None else str(spec.max_regions)),
         ("provenance", spec.provenance or "unknown"),
+        ("extractor", spec.extractor or "unknown"),
     ]
     if isinstance(source, PackedRegions):
         regions = source.committed.numbers["regions"]

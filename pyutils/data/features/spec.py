@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Optional
 
@@ -34,6 +35,8 @@ class FeatureSpec:
     """Type of the stored features; readers always return float32."""
     provenance: str = ""
     """Where the features come from, in free text."""
+    extractor: str = ""
+    """Flags of `python -m pyutils.regions` that describe other images the same way; empty: made by another program."""
 
     def __post_init__(self) -> None:
         at_least(self, 1, "dimension")
@@ -78,6 +81,11 @@ def read_spec(path: Path) -> FeatureSpec | None:
     """Read the `spec.json` in the folder `path`, or `FILE.spec.json` beside the file `path`; None if there is none."""
     file = path / "spec.json" if path.is_dir() else path.with_name(path.name + ".spec.json")
     return load_config(FeatureSpec, file) if file.is_file() else None  # JSON is YAML
+
+
+def spec_text(spec: FeatureSpec) -> str:
+    """Return the JSON that `read_spec` reads."""
+    return json.dumps(asdict(spec), indent=1) + "\n"
 
 
 @dataclass(frozen=True)

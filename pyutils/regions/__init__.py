@@ -1,0 +1,1 @@
+"""Region features from images: the bottom-up detector, grid backbones, and the extraction that writes a store."""
