@@ -10,7 +10,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-NO_CONFIG = {"env", "launch", "recipe", "test", "albef-recipe", "vilbert", "quickstart", "albef-quickstart"}
+NO_CONFIG = {
+    "env",
+    "launch",
+    "recipe",
+    "test",
+    "albef-recipe",
+    "vilbert",
+    "quickstart",
+    "albef-quickstart",
+    "bundle-checkpoints",
+}
 NO_CONFIG |= {"visualbert-chain"}  # calls the other scripts
 SCRIPTS = sorted(path.stem for path in (ROOT / "shell").glob("*.sh") if path.stem not in NO_CONFIG)
 VARIABLES = (
