@@ -92,7 +92,8 @@ def test_answers(task: VisualBertVQA, trainer: Trainer) -> SplitAnswers:
     """The answers to the test split, written with their metrics to the run's folder `test`."""
     answered = predict_split(task, trainer.cfg, TEST)
     answered.write(trainer.output_dir / TEST)
-    write_metrics(task, trainer.output_dir, TEST, answered.metrics(), trainer.output_dir / "best")
+    found = {**answered.metrics(), **answered.conditions()}
+    write_metrics(task, trainer.output_dir, TEST, found, trainer.output_dir / "best")
     return answered
 
 

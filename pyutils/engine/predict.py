@@ -135,6 +135,6 @@ def write_split(task: SplitTask, split: str, output: Path, extra: Mapping[str, A
         written = predictions.write(output)
         say(f"{len(task.eval_records(split))} predictions of {split!r} written to {', '.join(map(str, written))}")
         if metrics:
-            write_metrics(task, output, split, metrics, file)
+            write_metrics(task, output, split, {**metrics, **predictions.conditions()}, file)
             say(markdown_table([{"split": split, **metrics}]))
     distributed.barrier()

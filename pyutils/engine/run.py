@@ -93,14 +93,14 @@ def _evaluate(run: Run, config: RunConfig, trainer: Trainer, initialise: Initial
     source, report = load_for_use(trainer.task, config, initialise, typed)
     say(str(report))
     split = config.eval_split
-    metrics = trainer.evaluate(split)
+    metrics, predictions = trainer.evaluate(split)
     if distributed.is_main():
-        write_metrics(trainer.task, Path(config.output_dir), split, metrics, source)
+        write_metrics(trainer.task, Path(config.output_dir), split, {**metrics, **predictions.conditions()}, source)
     say(markdown_table([{"split": split, **metrics}]))
 
 
-def write_metrics(task: Task, folder: Path, split: str, metrics: dict[str, float], checkpoint: PathLike) -> None:
-    """Write `metrics_<split>.json`: the metrics with task, checkpoint, split and image resolution."""
+def write_metrics(task: Task, folder: Path, split: str, metrics: dict[str, Any], checkpoint: PathLike) -> None:
+    """Write `metrics_<split>.json`: metrics (and `Predictions.conditions`), task, checkpoint, split, image size."""
     size = _model_settings(task.config_text, "the task's configuration").get("vision.image_size")
     resolution = {} if size is None else {"image_size": size}
     of = {"task": task.name, "checkpoint": str(checkpoint), "split": split, **resolution}

@@ -29,6 +29,7 @@ from pyutils.engine.stop_signals import Stopped, StopSignals
 from pyutils.engine.task import Batch, Task
 from pyutils.errors import InputError
 from pyutils.formats.atomic import atomic_write, write_json
+from pyutils.metrics.predictions import Predictions
 from pyutils.optim import build_optimizer
 from pyutils.schedule import build_schedule
 from pyutils.weights.checkpoint import CONFIG_FILE, METRICS_FILE, RunState, load_weights, save_checkpoint
@@ -76,14 +77,15 @@ class Trainer:
                 self._log.close()
         return self.progress.best_metrics
 
-    def evaluate(self, split: str) -> dict[str, float]:
-        """Return the metrics of `split` with the current weights; write result files to `<output_dir>/<split>`."""
+    def evaluate(self, split: str) -> tuple[dict[str, float], Predictions]:
+        """Return metrics and predictions of `split` with the current weights; write result files to
+        `<output_dir>/<split>`."""
         distributed.broadcast_state(self.task.model)
         metrics, predictions = evaluation.evaluate(self.task, self.cfg, split)
         if distributed.is_main():
             predictions.write(self.output_dir / split)
         distributed.barrier()
-        return metrics
+        return metrics, predictions
 
     def _prepare(self, resume: str | None) -> None:
         """Build all parts of the run and restore a saved state."""
@@ -255,7 +257,7 @@ class Trainer:
             if best:
                 self._save(self.output_dir / BEST, metrics)
                 predictions.write(self.output_dir / split)
-            summary = {"split": split, "last": {"step": now.step, **metrics}}
+            summary = {"split": split, **predictions.conditions(), "last": {"step": now.step, **metrics}}
             write_json(self.output_dir / METRICS_FILE, {**summary, "best": {"step": now.best_step, **now.best_metrics}})
         if now.step and now.step % self.order.steps_per_epoch == 0:
             self.schedule.observe(metrics[task.best_metric])

@@ -238,7 +238,7 @@ def test_an_unknown_split_names_the_known_ones(build):
         ("pretrain", "mlm_probability=1.5", "mlm_probability: expected 0 or more and less than 1, found 1.5"),
         ("pretrain", "mlm_probability=0", "mlm_probability: expected more than 0"),
         ("retrieval", "max_tokens=0", "max_tokens: expected at least 2, found 0"),
-        ("retrieval", "k_test=0", "k_test: expected at least 1, found 0"),
+        ("retrieval", "k_test=-1", "k_test: expected at least 0, found -1"),
         ("vqa", "max_tokens=1", "max_tokens: expected at least 2, found 1"),
     ],
 )

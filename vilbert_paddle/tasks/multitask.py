@@ -112,6 +112,10 @@ class MultitaskPredictions(Predictions):
         every = {f"{name}/{key}": value for name, found in self._metrics.items() for key, value in found.items()}
         return {**every, "mean": float(np.mean(list(self.scores.values())))}
 
+    def conditions(self) -> dict[str, Any]:
+        """Return the conditions of every task that has some, by its name."""
+        return {name: found for name, part in self.parts.items() if (found := part.conditions())}
+
     def write(self, directory: Path) -> list[Path]:
         """Write every task's result files into a directory of its name."""
         return [file for name, part in self.parts.items() for file in part.write(directory / name)]

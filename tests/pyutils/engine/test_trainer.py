@@ -222,7 +222,7 @@ def test_a_second_ctrl_c_gets_out_and_handlers_are_put_back():
 
 
 def test_evaluation_alone_writes_results_of_the_split(tmp_path):
-    metrics = Trainer(ToyTask(), settings(), tmp_path).evaluate("val")
+    metrics, _ = Trainer(ToyTask(), settings(), tmp_path).evaluate("val")
     assert metrics["counted"] == 21 and (tmp_path / "val/result.txt").read_text() == "21"
 
 
