@@ -90,3 +90,13 @@ def golden_names(module: Path) -> frozenset[str]:
 def _assigned(statement: ast.stmt) -> set[str]:
     """Return the names that a top-level statement assigns."""
     return {n.id for n in ast.walk(statement) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+
+
+def real_data(name: str) -> Path:
+    """Path of a file or folder of public data below `$REAL_DATA`; the test is skipped without it."""
+    import pytest
+
+    path = Path(os.environ.get("REAL_DATA") or "real_data") / name
+    if not path.exists():
+        pytest.skip(f"{path} is missing; set REAL_DATA to the folder that has {name}")
+    return path

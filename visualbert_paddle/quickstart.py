@@ -119,7 +119,8 @@ def most_frequent(task: VisualBertVQA) -> SplitAnswers:
     fallback = overall.most_common(1)[0][0]
     records = task.records(TEST)
     texts = [counts[r.question].most_common(1)[0][0] if r.question in counts else fallback for r in records]
-    return SplitAnswers(records, np.array([task.answers.class_of(text) for text in texts]), task.answers)
+    chosen = np.array([task.answers.class_of(text) for text in texts])
+    return SplitAnswers(records, chosen, task.answers, task.config.vqa.evaluation)
 
 
 def row(name: str, answered: SplitAnswers) -> dict[str, str]:

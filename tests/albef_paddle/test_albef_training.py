@@ -14,9 +14,10 @@ from albef_paddle.tasks.grounding import AlbefGrounding, AlbefGroundingConfig
 from albef_paddle.tasks.nlvr2 import AlbefNLVR2, AlbefTextAssignment
 from albef_paddle.tasks.pretraining import AlbefPretraining, AlbefPretrainingConfig
 from albef_paddle.tasks.retrieval import AlbefRetrieval, AlbefRetrievalConfig
-from albef_paddle.tasks.vqa import AlbefAnswers, AlbefVQA, AlbefVQAConfig
+from albef_paddle.tasks.vqa import AlbefVQA, AlbefVQAConfig
 from pyutils.config import load_config
 from pyutils.data.records import WeightedVQARecord
+from pyutils.data.vqa.results import SplitAnswers
 from pyutils.engine.determinism import seed_initial
 from pyutils.engine.evaluation import evaluating
 from pyutils.engine.run import out_of_memory
@@ -123,7 +124,7 @@ def test_answers_weigh_their_share(build):
 
 def test_accuracy_is_that_of_the_human_answers():
     agreed = WeightedVQARecord(1, "a", "?", ("yes",) * 2 + ("no",) * 8)
-    answers = AlbefAnswers([agreed, WeightedVQARecord(2, "a", "?", ("red",))], np.array([0, 1]), ("yes", "red"))
+    answers = SplitAnswers([agreed, WeightedVQARecord(2, "a", "?", ("red",))], np.array([0, 1]), ("yes", "red"))
     assert answers.metrics() == {"accuracy": 80.0}  # 2 / 3 but for the two who gave it, 1 / 3; and 1
 
 

@@ -66,7 +66,8 @@ class VQATask(VilbertTask):
             scores: paddle.Tensor = self.scores(batch)
             return {"chosen": best_answers(scores.astype("float32").numpy(), self.answers.unknown)}
 
-        return SplitAnswers(self.records(split), predict_all(best, loader)["chosen"], self.answers)
+        chosen = predict_all(best, loader)["chosen"]
+        return SplitAnswers(self.records(split), chosen, self.answers, self.config.vqa.evaluation)
 
     def labelled(self, split: str) -> bool:
         records = self.records(split)

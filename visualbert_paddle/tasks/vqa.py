@@ -98,7 +98,7 @@ class VisualBertVQA(VisualBertTask):
             return {"chosen": scores.argmax(axis=1)}
 
         chosen = predict_all(best, loader)["chosen"]
-        return SplitAnswers(self.records(split), chosen, self.answers)
+        return SplitAnswers(self.records(split), chosen, self.answers, self.config.vqa.evaluation)
 
     def predict_with(self, flags: Mapping[str, Any], split: str) -> SplitAnswers:
         """Predictions for `split`; with `allow_unk` also `<unk>` where it wins, as the authors' code does."""

@@ -17,12 +17,11 @@ from pyutils.errors import InputError
 from pyutils.formats.atomic import atomic_write
 from pyutils.formats.json_files import entries_of, read_json
 from pyutils.metrics.answer_text import normalise_answer, normalise_prediction
+from pyutils.metrics.vqa import agreement
 
 PathLike = Union[str, Path]
 UNKNOWN = "<unk>"
 _HUMANS = 10
-_AGREEING = 3
-
 
 SCORE_RULES = ("authors", "mmf", "official")
 """Rules of `AnswerVocabulary.soft_scores`."""
@@ -103,9 +102,9 @@ class AnswerVocabulary(Sequence[str]):
     def soft_scores(self, answers: Sequence[str], rule: str = "official") -> tuple[np.ndarray, np.ndarray]:
         """Return the classes [k] int64, ascending, and scores [k] float32 of one question's human answers.
 
-        `rule`: "authors" is VisualBERT's min(1, 0.3 n) for an answer given n times. "official" is the evaluation's mean
-        over the human answers of min(1, matches among the others / 3); answers that are no class count as disagreement.
-        "mmf" is the same after repeating the answers cyclically until there are ten.
+        `rule`: "official" is the evaluation's `agreement`, for any number of answers; those that are no class count as
+        disagreement. "mmf" is the same after repeating the answers cyclically until there are ten. "authors" is
+        VisualBERT's min(1, 0.3 n) for an answer given n times.
         """
         if rule == "mmf" and 0 < len(answers) < _HUMANS:
             answers = [answers[number % len(answers)] for number in range(_HUMANS)]
@@ -114,9 +113,7 @@ class AnswerVocabulary(Sequence[str]):
         counts = np.array([found[number] for number in classes.tolist()], dtype=np.float64)
         if rule == "authors":
             return classes, np.minimum(1.0, 0.3 * counts).astype(np.float32)
-        own = counts * np.minimum(1.0, (counts - 1) / _AGREEING)
-        others = (len(answers) - counts) * np.minimum(1.0, counts / _AGREEING)
-        return classes, ((own + others) / max(1, len(answers))).astype(np.float32)
+        return classes, agreement(counts, len(answers)).astype(np.float32)
 
     def valid(self, answers: Iterable[str]) -> list[str]:
         """Return the `answers` that are classes, `["<unk>"]` when none is (`valid_answers` of an imdb, used by MMF)."""
