@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 import numpy as np
+import numpy.typing as npt
 
 from pyutils.errors import InputError
 from pyutils.metrics.answer_text import clean_space, normalise_prediction, strip_human_answer
@@ -37,16 +38,16 @@ class VQAAccuracy:
         return {"accuracy": self.overall, **by_type}
 
 
-def agreement(matches: np.ndarray, answers: int) -> np.ndarray:
+def agreement(matches: npt.ArrayLike, answers: int) -> np.ndarray:
     """Return the score, 0 to 1, of a prediction that `matches` [...] of so many human `answers` give.
 
     The leave-one-out formula: the mean over the human answers of min(1, matches among the others / 3). Where all human
     answers are equal, one alone included, an exact match scores 1, as it does by the formula from four answers on.
     """
-    matches = np.asarray(matches, dtype=np.float64)
-    own = matches * np.minimum(1.0, (matches - 1) / _AGREEING)
-    others = (answers - matches) * np.minimum(1.0, matches / _AGREEING)
-    return np.where(matches == answers, 1.0, (own + others) / max(1, answers))
+    count = np.asarray(matches, dtype=np.float64)
+    own = count * np.minimum(1.0, (count - 1) / _AGREEING)
+    others = (answers - count) * np.minimum(1.0, count / _AGREEING)
+    return np.where(count == answers, 1.0, (own + others) / max(1, answers))
 
 
 def official_score(answers: Sequence[Mapping[str, Any]], prediction: str, version: int = CURRENT_VERSION) -> float:
