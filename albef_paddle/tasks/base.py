@@ -130,8 +130,7 @@ class AlbefTask(SplitTask):
     def before_training(self) -> None:
         """Fail fast on problems that would otherwise surface mid-training: missing labels or images, a small batch."""
         data, size = self.config.data, self.config.train.batch_size
-        if not self.labelled("train"):
-            raise InputError("split 'train' has records without labels; train on lists with labels")
+        super().before_training()
         if size < self.least_batch:
             raise InputError(
                 f"train.batch_size: expected at least {self.least_batch} on every process (for negatives), found {size}"
@@ -139,6 +138,10 @@ class AlbefTask(SplitTask):
         if data.check_images and not data.blind:
             for split in dict.fromkeys(filter(None, ("train", self.held_out))):
                 check_images(self.images(split == "train"), self.records(split), self.image_fields, split)
+
+    def is_cut(self, text: str, pieces: int) -> bool:
+        words = len(clean_caption(text).split(" "))
+        return words > self.config.max_words or pieces + len(("[CLS]",)) > self.config.model.text.max_positions
 
     @property
     def held_out(self) -> str:

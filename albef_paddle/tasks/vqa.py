@@ -16,6 +16,7 @@ from pyutils.config import setting
 from pyutils.config.checks import at_least
 from pyutils.data.annotations import albef
 from pyutils.data.records import WeightedVQARecord
+from pyutils.data.vqa.answers import AnswerVocabulary, describe_answers
 from pyutils.data.vqa.results import SplitAnswers
 from pyutils.engine.evaluation import evaluating, predict_all
 from pyutils.engine.task import Batch, Rows
@@ -45,6 +46,7 @@ class AlbefVQA(AlbefTask):
 
     name = "albef_vqa"
     best_metric = "accuracy"
+    needs_labels = True
     config_class = AlbefVQAConfig
     example_flags = ("image", "text")
     predict_flags = ("top",)
@@ -96,8 +98,9 @@ class AlbefVQA(AlbefTask):
         arrays = self.tensors(self.text_arrays([self.answer_ids(text) for text in self.answers]))
         return arrays["input_ids"], arrays["text_mask"]
 
-    def labelled(self, split: str) -> bool:
-        return all(record.answers for record in self.records(split))
+    def describe(self, split: str) -> list[str]:
+        answers = describe_answers(self.records(split), AnswerVocabulary(self.answers), self.config.answer_list, split)
+        return [*super().describe(split), *answers]
 
     def predict(self, loader: Iterable[Batch], split: str) -> SplitAnswers:
         """Choose the best answer of the list to every question of `split`."""

@@ -139,6 +139,34 @@ def test_unlabelled_records_are_refused_before_training(build, world, tmp_path):
             build(name, f"data.splits.train=[{file}]").before_training()
 
 
+def test_an_answer_list_of_other_data_is_refused_before_training(build, tmp_path):
+    (tmp_path / "answers.json").write_text(json.dumps(["thing0", "thing1"]))
+    with pytest.raises(InputError, match=r"answers\.json.*'train'"):
+        build("vqa", f"answer_list={tmp_path / 'answers.json'}").before_training()
+
+
+@pytest.mark.parametrize(("without", "message"), [("box", '"box"'), ("image_id", '"image_id"')])
+def test_a_grounding_list_that_cannot_be_evaluated_is_refused_before_training(build, tmp_path, without, message):
+    files = build("grounding").config.data.splits["val"]
+    entries = json.loads(Path(files[0]).read_text())
+    bad = tmp_path / "bad.json"
+    bad.write_text(json.dumps([*entries[:3], {key: value for key, value in entries[3].items() if key != without}]))
+    detections = tmp_path / "dets.json"
+    detections.write_text(json.dumps({entry["image_id"]: [[0, 0, 9, 9]] for entry in entries}))
+    task = build("grounding", f"data.splits.val=[{bad}]", f"detections={detections}")
+    with pytest.raises(InputError, match=rf"bad\.json: expression {entries[3]['ref_id']}.*{message}"):
+        Trainer(task, task.config.train, tmp_path / "run").run()
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_report_stands_before_the_first_step(build, tmp_path, capsys):
+    task = build("vqa")
+    Trainer(task, task.config.train, tmp_path / "run").run()
+    said = "".join(capsys.readouterr())
+    for text in ("split 'train': 0.0% of the word pieces", "questions have a human answer", "distinct images"):
+        assert 0 <= said.index(text) < said.index("step 2/2")
+
+
 def test_the_server_file_has_every_question(build, tmp_path):
     task = build("vqa")
     Trainer(task, task.config.train, tmp_path).evaluate("val")

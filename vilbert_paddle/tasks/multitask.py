@@ -199,7 +199,9 @@ class MultitaskTask(Task):
         return not part.rule.stopped or self._step % every == 0 or all(p.rule.stopped for p in self.parts.values())
 
     def before_training(self) -> None:
-        """Let evaluations decide which tasks rest from now on."""
+        """Check the data of every task; let evaluations decide which tasks rest from now on."""
+        for part in self.parts.values():
+            part.task.check_training_data()
         self._training = True
 
     def after_step(self, step: int) -> None:

@@ -90,7 +90,8 @@ class ReferTask(VilbertTask):
         return loss, logs
 
     def before_training(self) -> None:
-        """Report an epoch at every evaluation from now on."""
+        """Check the data, and report an epoch at every evaluation from now on."""
+        super().before_training()
         self._training = True
 
     def predict(self, loader: Iterable[Batch], split: str) -> ReferPredictions:

@@ -14,7 +14,7 @@ from pyutils.config import setting
 from pyutils.config.checks import at_least
 from pyutils.console import say
 from pyutils.data.records import VQARecord
-from pyutils.data.vqa.answers import AnswerVocabulary
+from pyutils.data.vqa.answers import AnswerVocabulary, describe_answers
 from pyutils.data.vqa.results import SplitAnswers
 from pyutils.data.vqa.splits import SplitOverlaps, VQAConfig, answer_list, read_split, with_saved_answers
 from pyutils.engine.evaluation import evaluating, predict_all, split_loader
@@ -49,6 +49,7 @@ class VisualBertVQA(VisualBertTask):
 
     name = "visualbert_vqa"
     best_metric = "accuracy"
+    needs_labels = True
     config_class = VisualBertVQAConfig
     example_flags = ("image", "text")
     predict_flags = ("top", "picture", "allow_unk")
@@ -82,10 +83,9 @@ class VisualBertVQA(VisualBertTask):
     def loss(self, batch: Batch) -> tuple[paddle.Tensor, dict[str, paddle.Tensor]]:
         return LOSSES[self.config.loss](self.scores(batch), batch["labels"]), {}
 
-    def labelled(self, split: str) -> bool:
-        """True when the first question has answers, as every or no question of a split has."""
-        records = self.records(split)
-        return not len(records) or bool(records[0].answers)  # an empty split has an error of its own
+    def describe(self, split: str) -> list[str]:
+        answers = describe_answers(self.records(split), self.answers, answer_list(self.config.vqa), split)
+        return [*super().describe(split), *answers]
 
     def predict(self, loader: Iterable[Batch], split: str, allow_unknown: bool = False) -> SplitAnswers:
         """The best answer to every question of `split`, without `<unk>` unless allowed."""

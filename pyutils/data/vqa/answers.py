@@ -12,6 +12,7 @@ from typing import Optional, Union
 
 import numpy as np
 
+from pyutils.data.records import VQARecord
 from pyutils.data.vqa.annotations import read_imdb
 from pyutils.errors import InputError
 from pyutils.formats.atomic import atomic_write
@@ -22,6 +23,7 @@ from pyutils.metrics.vqa import agreement
 PathLike = Union[str, Path]
 UNKNOWN = "<unk>"
 _HUMANS = 10
+_FEW_COVERED = 0.5
 
 SCORE_RULES = ("authors", "mmf", "official")
 """Rules of `AnswerVocabulary.soft_scores`."""
@@ -131,6 +133,39 @@ class AnswerVocabulary(Sequence[str]):
     def real_answers(self) -> int:
         """Number of answers without `<unk>`."""
         return len(self) - (self.unknown is not None)
+
+
+def describe_answers(
+    records: Iterable[VQARecord], vocabulary: AnswerVocabulary, source: PathLike, split: str
+) -> list[str]:
+    """Return lines on how much of the human answers of `split` the answer list `source` covers.
+
+    Raises InputError if it covers none: it is of another data set.
+    """
+    classes: dict[str, bool] = {}
+    questions = covered = others = 0
+    for record in records:
+        known = [classes.setdefault(answer, vocabulary.class_of(answer) is not None) for answer in record.answers]
+        questions += bool(known)
+        covered += any(known)
+        others += len(known) not in (0, _HUMANS)
+    if not questions:
+        return []
+    if not covered:
+        example = next(iter(classes))
+        raise InputError(
+            f"{source}: has none of the answers to the {questions} questions of split {split!r}, e.g. {example!r}; "
+            "give the answer list of this data set, or build one with `python -m pyutils.data.vqa answers build`"
+        )
+    share = covered / questions
+    line = f"split {split!r}: {share:.1%} of {questions} questions have a human answer in the list {source}"
+    lines = [f"warning: {line}" if share < _FEW_COVERED else line]
+    if others:
+        lines.append(
+            f"split {split!r}: {others} questions have other than {_HUMANS} human answers; they score by the "
+            "leave-one-out formula over those given, a match with all of them 100 %"
+        )
+    return lines
 
 
 def count_answers(paths: Iterable[PathLike]) -> Counter[str]:

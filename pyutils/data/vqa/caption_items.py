@@ -68,6 +68,11 @@ class CaptionItem:
     index: int
     items: CaptionItems = field(repr=False, compare=False)
 
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The caption."""
+        return (self.caption,)
+
 
 class CaptionItems(Sequence):
     """Every caption of `records` as a `CaptionItem`; `shown`, if given, are the same records with other images."""
