@@ -47,6 +47,7 @@ class AlbefVQA(AlbefTask):
     name = "albef_vqa"
     best_metric = "accuracy"
     needs_labels = True
+    file_keys = ("tokenizer", "answer_list")
     config_class = AlbefVQAConfig
     example_flags = ("image", "text")
     predict_flags = ("top",)

@@ -50,6 +50,7 @@ def predict(
     Raises:
         InputError: flags that exclude each other or that the task does not take; raised before weights are read.
     """
+    from pyutils.engine.match import check_match
     from pyutils.engine.run import check_output_dir, choose_device
 
     if not run.extra.get("checkpoint"):
@@ -72,6 +73,7 @@ def predict(
         task.eval_records(run.extra["split"])  # before the weights, so that a wrong name fails fast
     else:
         task.check_example(run.extra, output)
+    check_match(task, file.parent)
     say(str(initialise(task.model, str(file), [])))
     if "split" in run.extra:
         write_split(task, run.extra["split"], output, run.extra, file)

@@ -13,21 +13,19 @@ import paddle
 from pyutils import distributed
 from pyutils.config import setting
 from pyutils.config.command_line import Run, print_config
-from pyutils.config.loading import parse_mapping
 from pyutils.console import markdown_table, say
 from pyutils.engine.determinism import seed_initial
-from pyutils.engine.identity import flat
+from pyutils.engine.match import check_match, model_settings, warn_match
 from pyutils.engine.settings import TrainConfig
 from pyutils.engine.task import Task
 from pyutils.engine.trainer import Trainer
 from pyutils.errors import InputError
 from pyutils.formats.atomic import PathLike, write_json
-from pyutils.weights.checkpoint import CONFIG_FILE, load_weights
+from pyutils.weights.checkpoint import load_weights
 from pyutils.weights.loading import LoadReport
-from pyutils.weights.places import find_checkpoint
+from pyutils.weights.places import find_checkpoint, resolve_weights
 
 _OUT_OF_MEMORY = re.compile(r"out of memory|ResourceExhausted|cannot allocate", re.IGNORECASE)
-_TRAINING_ONLY = re.compile(r"dropout|drop_path|init_std|momentum|distill")
 
 
 @dataclass(frozen=True)
@@ -81,6 +79,7 @@ def run_task(
 def _train(run: Run, config: RunConfig, trainer: Trainer, initialise: Initialise, start: Any) -> None:
     if config.init:
         say(str(initialise(trainer.task.model, config.init, list(config.init_may_miss))))
+        warn_match(trainer.task, resolve_weights(config.init).parent)
     elif start is not None:
         start(trainer.task)
     best = trainer.run(run.resume)
@@ -101,7 +100,7 @@ def _evaluate(run: Run, config: RunConfig, trainer: Trainer, initialise: Initial
 
 def write_metrics(task: Task, folder: Path, split: str, metrics: dict[str, Any], checkpoint: PathLike) -> None:
     """Write `metrics_<split>.json`: metrics (and `Predictions.conditions`), task, checkpoint, split, image size."""
-    size = _model_settings(task.config_text, "the task's configuration").get("vision.image_size")
+    size = model_settings(task.config_text, "the task's configuration").get("vision.image_size")
     resolution = {} if size is None else {"image_size": size}
     of = {"task": task.name, "checkpoint": str(checkpoint), "split": split, **resolution}
     write_json(folder / f"metrics_{split}.json", {**metrics, **of})
@@ -145,44 +144,23 @@ def load_for_use(task: Task, config: RunConfig, initialise: Initialise, typed: b
     `config.init` if it was `typed`, else the best (else last) checkpoint in the output folder, else `config.init`.
 
     Raises:
-        InputError: no weights, or a checkpoint in the output folder with other model settings.
+        InputError: no weights, or weights trained with other model settings, vocabulary or answers (`check_match`).
     """
     if config.init and typed:
         say(f"evaluating {config.init}, named on the command line")
-        return config.init, initialise(task.model, config.init, [])
+        return _checked(task, config.init, initialise)
     try:
         folder = find_checkpoint(Path(config.output_dir))
     except InputError as error:
         if not config.init:
             raise InputError(f"nothing to evaluate: {error}; give weights by --set init=PATH") from error
         say(f"evaluating {config.init}, the configuration's init: {config.output_dir} has no checkpoint")
-        return config.init, initialise(task.model, config.init, [])
+        return _checked(task, config.init, initialise)
     say(f"evaluating {folder}, the checkpoint in the output folder")
-    check_model(task, folder)
+    check_match(task, folder)
     return folder, load_weights(task.model, folder)
 
 
-def check_model(task: Task, folder: Path) -> None:
-    """Check that the `model` section is that of the checkpoint, up to dropout, initial values and the EMA teacher.
-
-    Raises:
-        InputError: other settings, each with both values.
-    """
-    file = folder / CONFIG_FILE
-    if not file.is_file() or not task.config_text:
-        return
-    saved, now = (_model_settings(text, str(file)) for text in (file.read_text(encoding="utf-8"), task.config_text))
-    changed = [
-        f"model.{name}: {saved[name]} there, {now[name]} now"
-        for name in sorted(saved.keys() & now.keys())
-        if saved[name] != now[name] and not _TRAINING_ONLY.search(name)
-    ]
-    if changed:
-        raise InputError(
-            f"{file}: this checkpoint was saved with different model settings:\n  " + "\n  ".join(changed) + "\n"
-            f"Evaluate it with its own configuration (--config {file}), or give other weights by --set init=PATH."
-        )
-
-
-def _model_settings(config_text: str, name: str) -> dict[str, Any]:
-    return flat(parse_mapping(config_text, name).get("model") or {})
+def _checked(task: Task, source: str, initialise: Initialise) -> tuple[PathLike, LoadReport]:
+    check_match(task, resolve_weights(source).parent)
+    return source, initialise(task.model, source, [])

@@ -31,6 +31,7 @@ class SplitTask(Task):
 
     config_class: ClassVar[type]
     needs_labels: ClassVar[bool] = False
+    file_keys: tuple[str, ...] = ("tokenizer",)
     example_flags: ClassVar[tuple[str, ...]] = ()
     predict_flags: ClassVar[tuple[str, ...]] = ()
 

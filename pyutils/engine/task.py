@@ -32,6 +32,7 @@ class Task(ABC):
         best_metric: key of the metrics that selects `best`; higher is better.
         find_unused_parameters: True if some trainable parameter gets no gradient in some step (a head that the batch
             does not use); costs time in each step of data parallel training.
+        file_keys: configuration keys that name `checkpoint_files`, in their order.
         config_text: the resolved configuration as YAML; `config.yaml` in every checkpoint.
     """
 
@@ -39,6 +40,7 @@ class Task(ABC):
     model: paddle.nn.Layer
     best_metric: str
     find_unused_parameters: bool = False
+    file_keys: tuple[str, ...] = ()
     config_text: str = ""
 
     @abstractmethod

@@ -19,7 +19,8 @@ from pyutils.data.loader import train_loader
 from pyutils.data.order import TrainOrder
 from pyutils.engine import evaluation
 from pyutils.engine.determinism import seed_step
-from pyutils.engine.identity import check_files, check_identity, run_identity
+from pyutils.engine.identity import check_identity, run_identity
+from pyutils.engine.match import check_match
 from pyutils.engine.meter import Meter
 from pyutils.engine.resume import LAST, Progress, capture, load_run, resume_folder, unpack
 from pyutils.engine.run_log import RunLog
@@ -109,7 +110,7 @@ class Trainer:
         state = load_run(folder) if folder else None
         if folder and state:
             check_identity(state.values["identity"], self._identity, folder)
-            check_files(task.checkpoint_files(), folder)
+            check_match(task, folder)
             load_weights(task.model, folder)
         distributed.broadcast_state(task.model)
         self.stepper = Stepper(task, cfg, self.optimizer)

@@ -37,6 +37,7 @@ class VQATask(VilbertTask):
     name = "vilbert_vqa"
     best_metric = "accuracy"
     needs_labels = True
+    file_keys = ("tokenizer", "vqa.answers")
     objective = "vqa"
     task_number = 1
     config_class = VQARunConfig

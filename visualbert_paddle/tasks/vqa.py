@@ -50,6 +50,7 @@ class VisualBertVQA(VisualBertTask):
     name = "visualbert_vqa"
     best_metric = "accuracy"
     needs_labels = True
+    file_keys = ("tokenizer", "vqa.answers")
     config_class = VisualBertVQAConfig
     example_flags = ("image", "text")
     predict_flags = ("top", "picture", "allow_unk")
