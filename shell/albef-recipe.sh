@@ -18,7 +18,7 @@ albef_sample_data() {
     "$PYTHON" -m albef_paddle.sample --world "$SAMPLE_WORLD"
 }
 
-# Trains what the tiny recipe NAME starts from, unless it is there.
+# Trains what the tiny recipe NAME starts from; a run that was cut short is resumed, a finished one takes no step.
 albef_sample_start() {
     case $1 in
     pretrain) return 0 ;;
@@ -28,9 +28,8 @@ albef_sample_start() {
         set -- ve
         ;;
     esac
-    [ ! -e "output/tiny_$1/last" ] || return 0
-    echo "$recipe: output/tiny_$1 is not there: training it first (minutes)"
-    launch "albef_paddle/run_$1.py" --config "configs/albef/tiny/$1.yaml"
+    [ -e "output/tiny_$1/last" ] || echo "$recipe: output/tiny_$1 is not there: training it first (minutes)"
+    launch "albef_paddle/run_$1.py" --config "configs/albef/tiny/$1.yaml" --resume auto
 }
 
 albef_recipe() {

@@ -16,6 +16,7 @@ from pyutils.config.command_line import Run, print_config
 from pyutils.console import markdown_table, say
 from pyutils.engine.determinism import seed_initial
 from pyutils.engine.match import check_match, model_settings, warn_match
+from pyutils.engine.output import check_owner
 from pyutils.engine.settings import TrainConfig
 from pyutils.engine.task import Task
 from pyutils.engine.trainer import Trainer
@@ -149,6 +150,7 @@ def load_for_use(task: Task, config: RunConfig, initialise: Initialise, typed: b
     if config.init and typed:
         say(f"evaluating {config.init}, named on the command line")
         return _checked(task, config.init, initialise)
+    check_owner(Path(config.output_dir), task.name)
     try:
         folder = find_checkpoint(Path(config.output_dir))
     except InputError as error:

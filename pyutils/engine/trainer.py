@@ -22,6 +22,7 @@ from pyutils.engine.determinism import seed_step
 from pyutils.engine.identity import check_identity, run_identity
 from pyutils.engine.match import check_match
 from pyutils.engine.meter import Meter
+from pyutils.engine.output import BEST, check_owner, run_name, set_aside
 from pyutils.engine.resume import LAST, Progress, capture, load_run, resume_folder, unpack
 from pyutils.engine.run_log import RunLog
 from pyutils.engine.settings import TrainConfig
@@ -35,7 +36,6 @@ from pyutils.optim import build_optimizer
 from pyutils.schedule import build_schedule
 from pyutils.weights.checkpoint import CONFIG_FILE, METRICS_FILE, RunState, load_weights, save_checkpoint
 
-BEST = "best"
 _STEPS_BETWEEN_STOP_CHECKS_ON_GPU = 10
 
 
@@ -65,11 +65,13 @@ class Trainer:
             SystemExit: 130 or 143 after Ctrl-C or SIGTERM, after the step is finished and `last` is written.
         """
         self._prepare(resume)
+        self.task.before_training()
+        if not self._in_place:
+            set_aside(self.output_dir)
         self._log = RunLog(self.output_dir, self.total_steps, self.progress.step, self.cfg.scalars)
         self._announce()
         with StopSignals() as self._stop:
             try:
-                self.task.before_training()
                 self._loop()
             except Stopped:
                 self._save_last()
@@ -106,6 +108,8 @@ class Trainer:
         steps_per_epoch = self.order.steps_per_epoch
         self.schedule = build_schedule(cfg.schedule, self.total_steps, steps_per_epoch, cfg.optimizer.lr or 1.0)
         self._identity = run_identity(cfg, self.order, task, self._records)
+        self._identity["run"] = run_name(self._identity)
+        check_owner(self.output_dir, task.name, one_run=bool(resume))
         folder = resume_folder(resume, self.output_dir)
         state = load_run(folder) if folder else None
         if folder and state:
@@ -116,8 +120,7 @@ class Trainer:
         self.stepper = Stepper(task, cfg, self.optimizer)
         if folder and state:
             self._restore(folder, state)
-        elif (self.output_dir / LAST).is_dir():
-            say(f"{self.output_dir} has an earlier run, which this one replaces; --resume auto would resume it")
+        self._in_place = folder is not None and folder.resolve() == (self.output_dir / LAST).resolve()
 
     def _adjust_model(self) -> None:
         """Stop gradients that the optimizer would not clear; set recomputation in layers that support it."""
@@ -135,6 +138,7 @@ class Trainer:
         self.stepper.scaler.load_state_dict(unpack("scaler", state))
         self.task.load_state_dict(unpack("task", state))
         self.progress = Progress(**state.values["progress"])
+        self._identity["run"] = state.values["identity"].get("run", self._identity["run"])
         say(f"resuming from {folder} at step {self.progress.step}/{self.total_steps}")
 
     def _announce(self) -> None:
@@ -284,7 +288,8 @@ class Trainer:
 
     def _save(self, folder: Path, metrics: dict[str, float], state: RunState | None = None) -> None:
         task, files = self.task, self.task.checkpoint_files()
-        save_checkpoint(folder, task.model, task.config_text, files, metrics, state, self.cfg.checkpoint_format)
+        own = self._identity["run"]
+        save_checkpoint(folder, task.model, task.config_text, files, metrics, state, self.cfg.checkpoint_format, own)
 
     def _leave(self) -> None:
         """Exit with the status of the signal; `last` has been written."""

@@ -3,6 +3,7 @@
     model.safetensors (or model.pdparams)   parameters and buffers under their structured names
     config.yaml, vocab.txt, …               the configuration and other files of the task
     metrics.json                            metrics known when it was written
+    run.json                                the name of the run that wrote it
     state.safetensors, state.json           optimizer, task and position in the run; in `last` only
 
 Written atomically; if the disk fills up or the process dies, the previous checkpoint is intact.
@@ -29,6 +30,7 @@ from pyutils.weights.places import resolve_weights
 
 CONFIG_FILE = "config.yaml"
 METRICS_FILE = "metrics.json"
+RUN_FILE = "run.json"
 STATE_ARRAYS = "state.safetensors"
 STATE_VALUES = "state.json"
 _STATE_VERSION = 1
@@ -50,8 +52,9 @@ def save_checkpoint(
     metrics: Mapping[str, float] | None = None,
     state: RunState | None = None,
     weights_format: str = "safetensors",
+    run: str = "",
 ) -> None:
-    """Write a checkpoint folder; a previous one at `folder` is replaced atomically.
+    """Write a checkpoint folder of the run named `run`; a previous one at `folder` is replaced atomically.
 
     Raises:
         InputError: it cannot be written (disk full, no permission); the previous one is intact.
@@ -64,6 +67,8 @@ def save_checkpoint(
             for path in files:
                 shutil.copyfile(path, building / Path(path).name)
             write_json(building / METRICS_FILE, dict(metrics or {}))
+            if run:
+                write_json(building / RUN_FILE, {"run": run})
             if state is not None:
                 write_safetensors(building / STATE_ARRAYS, state.arrays)
                 write_json(building / STATE_VALUES, {"version": _STATE_VERSION, **state.values})
