@@ -69,8 +69,8 @@ class AlbefRunConfig(RunConfig):
 
     model: AlbefConfig = setting(AlbefConfig, "The networks.")
     init_may_miss: list[str] = setting(list(NEW_HEADS), "Regular expressions of names that `init` may lack.")
-    init_text: str = setting("", "BERT weights to initialise the text encoder if `init` is empty.")
-    init_vision: str = setting("", "ViT or DeiT weights to initialise the vision encoder if `init` is empty.")
+    init_text: str = setting("", "BERT weights of the text encoder, loaded over `init`.")
+    init_vision: str = setting("", "ViT or DeiT weights of the vision encoder, loaded over `init`.")
     tokenizer: str = setting("bert-base-uncased", "vocab.txt, a directory with one, or a name known to paddlenlp.")
     data: DataConfig = setting(DataConfig, "Lists and images.")
     max_words: int = setting(30, "Maximum words of a text.")

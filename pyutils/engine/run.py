@@ -54,9 +54,9 @@ def run_task(
 ) -> None:
     """Train (or, with `--evaluate`, evaluate) the task that `build` returns.
 
-    `initialise(model, source, may_miss)` loads weights of the originals or of this suite into a model; `start` sets the
-    initial weights of a new task without `config.init`. Evaluates the weights named on the command line, else those of
-    the run in the output folder, else `config.init`.
+    `initialise(model, source, may_miss)` loads weights of the originals or of this suite into a model; `start` sets
+    initial weights of parts of a new task, after `config.init`. Evaluates the weights named on the command line, else
+    those of the run in the output folder, else `config.init`.
 
     Raises:
         InputError: as `Trainer.run`, and out of memory, with the settings to lower.
@@ -81,7 +81,7 @@ def _train(run: Run, config: RunConfig, trainer: Trainer, initialise: Initialise
     if config.init:
         say(str(initialise(trainer.task.model, config.init, list(config.init_may_miss))))
         warn_match(trainer.task, resolve_weights(config.init).parent)
-    elif start is not None:
+    if start is not None:
         start(trainer.task)
     best = trainer.run(run.resume)
     if best:
