@@ -12,7 +12,7 @@ from pyutils.data.annotations.fields import Types, check_types, shown, whole_num
 from pyutils.data.records import VQARecord
 from pyutils.data.table import RecordTable
 from pyutils.errors import InputError
-from pyutils.formats.json_files import check_fields, entries_of, image_key, read_json
+from pyutils.formats.json_files import check_fields, entries_of, path_key, read_json
 from pyutils.formats.safe_pickle import load_npy
 
 PathLike = Union[str, Path]
@@ -153,7 +153,7 @@ def _imdb_records(rows: np.ndarray, path: Path) -> Iterator[VQARecord]:
         field = next((field for field in _IMDB_ANSWERS if field in row), None)
         yield VQARecord(
             question_id=whole_number(row, "question_id", where),
-            image=image_key(name[:-4] if name.endswith(".npy") else name),
+            image=path_key(name[:-4] if name.endswith(".npy") else name),
             question=question,
             answers=() if field is None else _texts(row, field, where),
         )
