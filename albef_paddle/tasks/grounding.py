@@ -18,6 +18,7 @@ from albef_paddle.tasks.base import AlbefRunConfig
 from albef_paddle.tasks.retrieval import IdentifiedPairs
 from pyutils.config import setting
 from pyutils.data.annotations import albef
+from pyutils.data.boxes import box_problem
 from pyutils.data.records import ExpressionRecord
 from pyutils.engine.evaluation import predict_all
 from pyutils.engine.task import Batch
@@ -95,6 +96,7 @@ class AlbefGrounding(IdentifiedPairs):
 
     def _check_boxes(self, records: Sequence[ExpressionRecord], split: str) -> None:
         """Raise InputError for an expression without its box, or whose image has no detection."""
+        sizes: dict[str, tuple[int, int]] = {}
         for record in records:
             where = f"{', '.join(self.config.data.files(split))}: expression {record.ref_id} ({record.image})"
             if record.box is None:
@@ -105,6 +107,11 @@ class AlbefGrounding(IdentifiedPairs):
                     f"{where} has {found}, for which {self.config.detections} has no boxes; run the detector on every "
                     "image of the list, or leave detections empty"
                 )
+            if not self.config.data.blind and record.image not in sizes:
+                sizes[record.image] = self._size_of(record.image)
+            problem = box_problem(xyxy(np.array([record.box])), *sizes.get(record.image, (0, 0)))
+            if problem:
+                raise InputError(f"{where}: {problem} (x, y, width, height in the list)")
 
     @cached_property
     def detections(self) -> dict[int, np.ndarray]:
@@ -122,6 +129,11 @@ class AlbefGrounding(IdentifiedPairs):
             return {**batch, **self.pair_arrays(texts, names)}
         sizes = np.array([_size(source.path(name)) for name in names], dtype=np.int64)
         return {**batch, **self.text_arrays([self.caption(text) for text in texts]), "sizes": sizes}
+
+    def _size_of(self, image: str) -> tuple[int, int]:
+        """The size of an image, (0, 0) if it is missing, which has an error of its own."""
+        source = self.images(False)
+        return (0, 0) if source.missing([image]) else _size(source.path(image))
 
     def maps(self, batch: Batch) -> np.ndarray:
         """Compute heat maps `[b, grid, grid]` float32."""

@@ -101,9 +101,19 @@ class ReferTask(VilbertTask):
             scores = self.scores(batch).astype("float32").numpy()
             chosen = best_regions(scores, batch["region_mask"].numpy())
             overlaps = batch["labels"].numpy()
-            return {"chosen": chosen, "iou": np.take_along_axis(overlaps, chosen[:, None], axis=1)[:, 0]}
+            reached = np.where(batch["region_mask"].numpy() > 0, overlaps, 0.0).max(axis=1)
+            return {
+                "chosen": chosen,
+                "iou": np.take_along_axis(overlaps, chosen[:, None], axis=1)[:, 0],
+                "best": reached,
+            }
 
         found = predict_all(choose, loader)
+        bound = 100.0 * accuracy_at(found["best"])
+        say(
+            f"{'' if bound else 'warning: '}{bound:.2f} % of the expressions of {split!r} have a region that overlaps "
+            "their box by more than half: the upper bound of the accuracy"
+        )
         identifiers = [record.sentence_id for record in self.records(split)]
         predictions = ReferPredictions(identifiers, found["chosen"], found["iou"])
         if self._training:

@@ -65,6 +65,7 @@ class RegionInputs:
                 f"train new weights for them with --set model.visual_dim={found.dimension}"
             )
         self.source.check(dimension, config.detector or None)
+        self.source.check_boxes()
 
     def available(self, records: RecordTable, *fields: str, section: str = "regions") -> RecordTable:
         """Select the records whose images, named by `fields`, have features.
