@@ -25,12 +25,17 @@ def configure(run: Run, command: Command, config_class: Any) -> Any:
     if path is not None and is_original(path):
         overrides = (*as_overrides(path, config_class), *run.overrides)
         run = replace(run, config_path=CONFIGS / command.recipe, overrides=overrides)
-    return with_decay(run.load(config_class))
+    config, typed = run.load(config_class), {override.key for override in run.overrides if override.value}
+    if "init" in typed:
+        # A recipe's encoders would replace those of the checkpoint that the user names.
+        config = replace(config, **{part: "" for part in ("init_text", "init_vision") if part not in typed})
+    return with_decay(config)
 
 
 def load_parts() -> Parts:
     """Import the tasks, and with them Paddle."""
-    from albef_paddle.checkpoints.weights import load_initial, start_parts
+    from albef_paddle.checkpoints.parts import start_parts
+    from albef_paddle.checkpoints.weights import load_initial
     from albef_paddle.tasks.base import AlbefRunConfig
     from albef_paddle.tasks.entailment import AlbefEntailment
     from albef_paddle.tasks.grounding import AlbefGrounding

@@ -15,11 +15,22 @@ import numpy as np
 import paddle
 import paddle.distributed as dist
 
+from pyutils.errors import InputError
+
 _PIECE_BYTES = 64 << 20
 
 
 def initialize() -> None:
-    """Join the processes of `paddle.distributed.launch`, each on its own device; repeated calls have no effect."""
+    """Join the processes of `paddle.distributed.launch`, each on its own device; repeated calls have no effect.
+
+    Raises InputError in processes of another launcher: each would train alone and overwrite the others' files.
+    """
+    others = os.environ.get("WORLD_SIZE", "1")
+    if "PADDLE_TRAINERS_NUM" not in os.environ and "RANK" in os.environ and others.isdecimal() and int(others) > 1:
+        raise InputError(
+            f"this is process {os.environ['RANK']} of {others} (RANK, WORLD_SIZE) of a launcher that Paddle does not "
+            "know, such as torchrun; start them with python -m paddle.distributed.launch --nproc_per_node N SCRIPT …"
+        )
     if world_size() > 1 and not dist.is_initialized():
         dist.init_parallel_env()
 

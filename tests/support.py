@@ -123,3 +123,13 @@ class SmallEasyVQA:
             return {number: path for number, path in content.items() if number < self._pictures}
         rows = [row for row in zip(*content) if row[2] < self._pictures]
         return tuple(zip(*rows))
+
+
+def real_data(name: str) -> Path:
+    """Path of a file or folder of public data below `$REAL_DATA`; the test is skipped without it."""
+    import pytest
+
+    path = Path(os.environ.get("REAL_DATA") or "real_data") / name
+    if not path.exists():
+        pytest.skip(f"{path} is missing; set REAL_DATA to the folder that has {name}")
+    return path

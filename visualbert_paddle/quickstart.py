@@ -93,7 +93,8 @@ def test_answers(task: VisualBertVQA, trainer: Trainer) -> SplitAnswers:
     """The answers to the test split, written with their metrics to the run's folder `test`."""
     answered = predict_split(task, trainer.cfg, TEST)
     answered.write(trainer.output_dir / TEST)
-    write_metrics(task, trainer.output_dir, TEST, answered.metrics(), trainer.output_dir / "best")
+    found = {**answered.metrics(), **answered.conditions()}
+    write_metrics(task, trainer.output_dir, TEST, found, trainer.output_dir / "best")
     return answered
 
 
@@ -119,7 +120,8 @@ def most_frequent(task: VisualBertVQA) -> SplitAnswers:
     fallback = overall.most_common(1)[0][0]
     records = task.records(TEST)
     texts = [counts[r.question].most_common(1)[0][0] if r.question in counts else fallback for r in records]
-    return SplitAnswers(records, np.array([task.answers.class_of(text) for text in texts]), task.answers)
+    chosen = np.array([task.answers.class_of(text) for text in texts])
+    return SplitAnswers(records, chosen, task.answers, task.config.vqa.evaluation)
 
 
 def row(name: str, answered: SplitAnswers) -> dict[str, str]:

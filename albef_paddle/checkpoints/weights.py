@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import paddle
@@ -20,18 +19,14 @@ from albef_paddle.checkpoints.names import (
     layout_of,
     layout_of_ours,
     layout_of_theirs,
-    text_rules,
     torchmultimodal_kind,
 )
 from albef_paddle.config import AlbefConfig
-from pyutils.console import say
 from pyutils.errors import InputError, nearest
 from pyutils.layers.vit import adapt_positions
-from pyutils.weights import read, vision_names
-from pyutils.weights.bert_names import masked_language_rules
+from pyutils.weights import read
 from pyutils.weights.loading import LoadReport, load_arrays
-from pyutils.weights.names import Converted, NameMap
-from pyutils.weights.paddlenlp_names import bert_as_hugging_face
+from pyutils.weights.names import Converted
 from pyutils.weights.places import resolve_weights
 
 Arrays = dict[str, np.ndarray]
@@ -193,26 +188,6 @@ def for_model(tensors: Mapping[str, np.ndarray], names: Iterable[str]) -> Arrays
     return result
 
 
-def from_bert(tensors: Mapping[str, np.ndarray], config: AlbefConfig) -> Arrays:
-    """Convert a BERT checkpoint of Hugging Face (also with `gamma`, `beta`) or paddlenlp to the text encoder, the MLM
-    head, and the answer decoder, which takes BERT's first layers."""
-    plain = {}
-    for name, value in bert_as_hugging_face(unwrap(tensors)).items():
-        name = re.sub(r"^(module\.)?(bert\.)?(?=embeddings\.|encoder\.)", "bert.", name)
-        plain[name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")] = value
-    layout, result = layout_of(config), {}
-    for prefix, layers in (("", (layout.text, layout.fusion)), ("decoder.", (0, config.decoder_layers))):
-        rules = text_rules("bert", f"{prefix}text", *layers)
-        rules += masked_language_rules("cls.predictions", f"{prefix}words")
-        result.update(NameMap(rules).to_ours(plain).tensors)
-    return result
-
-
-def from_vit(tensors: Mapping[str, np.ndarray]) -> Arrays:
-    """Convert a ViT checkpoint with timm's names (also DeiT's files) to the vision encoder."""
-    return NameMap(vision_names.timm_rules("", "vision."), vision_names.HEADS).to_ours(unwrap(tensors)).tensors
-
-
 def load_initial(
     model: paddle.nn.Layer, source: str, config: AlbefConfig, may_miss: Iterable[str] = NEW_HEADS
 ) -> LoadReport:
@@ -274,21 +249,6 @@ def _of_another_head(name: str, value: np.ndarray, state: Mapping[str, paddle.Te
     return other and any(re.search(pattern, name) for pattern in heads)
 
 
-def load_parts(model: paddle.nn.Layer, tensors: Mapping[str, np.ndarray], origin: str) -> LoadReport:
-    """Load the output of `from_bert` or `from_vit` into the parts of `model` that it covers, and into the teacher.
-
-    Tensors of the model that the file lacks (cross-attention) keep their initial values; parts that `model` lacks are
-    ignored.
-    """
-    names = model.state_dict()
-    tensors = for_model(tensors, names)
-    wanted = {name: value for name, value in tensors.items() if name in names}
-    report = load_arrays(model, wanted, origin, may_miss=[""], adapt=adapt_positions)
-    if hasattr(model, "teacher"):
-        model.teacher.copy_from(model)
-    return report
-
-
 def _plain_name(name: str) -> str:
     name = re.sub(r"^module\.", "", name)
     return re.sub(r"^(text_encoder(?:_m)?)\.bert\.", r"\1.", name)
@@ -334,13 +294,3 @@ def _in_pairs(tensors: Mapping[str, np.ndarray], prefix: str, wanted: set[str]) 
 
 def _teacher_of(patterns: Iterable[str]) -> list[str]:
     return [pattern.replace("^", r"^teacher\.", 1) for pattern in patterns]
-
-
-def start_parts(model: paddle.nn.Layer, config: Any) -> None:
-    """Initialise the encoders of a new model with `config.init_text`, a BERT, and `config.init_vision`, a ViT."""
-    if config.init_text:
-        file = resolve_weights(config.init_text)
-        say(str(load_parts(model, from_bert(read(file), config.model), str(file))))
-    if config.init_vision:
-        file = resolve_weights(config.init_vision)
-        say(str(load_parts(model, from_vit(read(file)), str(file))))

@@ -74,8 +74,8 @@ class AlbefRunConfig(RunConfig):
 
     model: AlbefConfig = setting(AlbefConfig, "The networks.")
     init_may_miss: list[str] = setting(list(NEW_HEADS), "Regular expressions of names that `init` may lack.")
-    init_text: str = setting("", "BERT weights to initialise the text encoder if `init` is empty.")
-    init_vision: str = setting("", "ViT or DeiT weights to initialise the vision encoder if `init` is empty.")
+    init_text: str = setting("", "BERT weights of the text encoder, loaded over `init`.")
+    init_vision: str = setting("", "ViT or DeiT weights of the vision encoder, loaded over `init`.")
     tokenizer: str = setting("bert-base-uncased", "vocab.txt, a directory with one, or a name known to paddlenlp.")
     data: DataConfig = setting(DataConfig, "Lists and images.")
     max_words: int = setting(30, "Maximum words of a text.")
@@ -138,8 +138,7 @@ class AlbefTask(SplitTask):
     def before_training(self) -> None:
         """Fail fast on problems that would otherwise surface mid-training: missing labels or images, a small batch."""
         data, size = self.config.data, self.config.train.batch_size
-        if not self.labelled("train"):
-            raise InputError("split 'train' has records without labels; train on lists with labels")
+        super().before_training()
         if size < self.least_batch:
             raise InputError(
                 f"train.batch_size: expected at least {self.least_batch} on every process (for negatives), found {size}"
@@ -147,6 +146,10 @@ class AlbefTask(SplitTask):
         if data.check_images and self.config.image_input != "withheld":
             for split in dict.fromkeys(filter(None, ("train", self.held_out))):
                 check_images(self.images(split == "train"), self.records(split), self.image_fields, split)
+
+    def is_cut(self, text: str, pieces: int) -> bool:
+        words = len(clean_caption(text).split(" "))
+        return words > self.config.max_words or pieces + len(("[CLS]",)) > self.config.model.text.max_positions
 
     @property
     def held_out(self) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import paddle
 
-from albef_paddle.tasks.reranking import RerankingStates, best_items, itm_scores, queries_by_item
+from albef_paddle.tasks.reranking import RerankingStates, itm_scores, queries_by_item, similar_items
 from pyutils.engine.evaluation import evaluating
 from pyutils.engine.gallery import Chunks, Gallery
 from pyutils.engine.task import Batch
@@ -40,9 +40,9 @@ class AlbefGallery(Gallery):
             features = states.image_features, states.text_features
             found = np.full((len(texts), len(features[0])), -np.inf, dtype=np.float32)
             if for_images:
-                wanted = list(best_items(*features, k))
+                wanted = list(similar_items(*features, k))
             else:
-                wanted = [rows for rows, _ in queries_by_item(best_items(*features[::-1], k), len(features[0]))]
+                wanted = [rows for rows, _ in queries_by_item(similar_items(*features[::-1], k), len(features[0]))]
             for image, numbers in enumerate(wanted):
                 if len(numbers):
                     found[numbers, image] = itm_scores(states, image, numbers)

@@ -18,6 +18,7 @@ from albef_paddle.tasks.base import AlbefRunConfig
 from albef_paddle.tasks.retrieval import IdentifiedPairs
 from pyutils.config import setting
 from pyutils.data.annotations import albef
+from pyutils.data.boxes import box_problem
 from pyutils.data.records import ExpressionRecord
 from pyutils.engine.evaluation import predict_all
 from pyutils.engine.task import Batch
@@ -88,7 +89,29 @@ class AlbefGrounding(IdentifiedPairs):
         """Read a split; "val" is only the validation part of its list, if the list has parts."""
         records = albef.read_grounding(self.config.data.files(split))
         part = np.flatnonzero(np.asarray(records.column("split")) == split)
-        return records.select(part) if split == "val" and len(part) else records
+        records = records.select(part) if split == "val" and len(part) else records
+        if split != "train":
+            self._check_boxes(records, split)
+        return records
+
+    def _check_boxes(self, records: Sequence[ExpressionRecord], split: str) -> None:
+        """Raise InputError for an expression without its box, or whose image has no detection."""
+        sizes: dict[str, tuple[int, int]] = {}
+        for record in records:
+            where = f"{', '.join(self.config.data.files(split))}: expression {record.ref_id} ({record.image})"
+            if record.box is None:
+                raise InputError(f'{where} has no "box" to compare with; make the list with pyutils.data.prepare')
+            if self.config.detections and record.image_id not in self.detections:
+                found = f"image_id {record.image_id}" if record.image_id >= 0 else 'no "image_id"'
+                raise InputError(
+                    f"{where} has {found}, for which {self.config.detections} has no boxes; run the detector on every "
+                    "image of the list, or leave detections empty"
+                )
+            if self.config.image_input != "withheld" and record.image not in sizes:
+                sizes[record.image] = self._size_of(record.image)
+            problem = box_problem(xyxy(np.array([record.box])), *sizes.get(record.image, (0, 0)))
+            if problem:
+                raise InputError(f"{where}: {problem} (x, y, width, height in the list)")
 
     @cached_property
     def detections(self) -> dict[int, np.ndarray]:
@@ -106,6 +129,11 @@ class AlbefGrounding(IdentifiedPairs):
             return {**batch, **self.pair_arrays(texts, names)}
         sizes = np.array([source.size(name) for name in names], dtype=np.int64)
         return {**batch, **self.text_arrays([self.caption(text) for text in texts]), "sizes": sizes}
+
+    def _size_of(self, image: str) -> tuple[int, int]:
+        """The size of an image, (0, 0) if it is missing, which has an error of its own."""
+        source = self.images(False)
+        return (0, 0) if source.missing([image]) else source.size(image)
 
     def maps(self, batch: Batch) -> np.ndarray:
         """Compute heat maps `[b, grid, grid]` float32."""
@@ -134,11 +162,8 @@ class AlbefGrounding(IdentifiedPairs):
     ) -> dict[str, np.ndarray]:
         """Compute `iou` of the chosen detection and `hit` of the map's peak, `[b]` each.
 
-        Raises InputError for a record without its box, or an image without detections.
+        Raises InputError for an image without detections.
         """
-        without_box = [record.ref_id for record in records if record.box is None]
-        if without_box:
-            raise InputError(f"expression {without_box[0]} has no box; make the list with pyutils.data.prepare")
         truth = np.array([record.box for record in records])
         points = peaks(maps, sizes[:, 0], sizes[:, 1])
         found = {"hit": pointing_hits(points, xyxy(truth)).astype(np.float32)}

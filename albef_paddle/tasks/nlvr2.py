@@ -44,6 +44,7 @@ class AlbefNLVR2(AlbefTask):
     `[b]` int64, 1 = True."""
 
     name = "albef_nlvr2"
+    needs_labels = True
     image_fields = ("left", "right")
     best_metric = "accuracy"
     example_flags = ("image", "second_image", "text")
@@ -67,9 +68,6 @@ class AlbefNLVR2(AlbefTask):
     def training_loss(self, batch: Batch, alpha: float) -> tuple[paddle.Tensor, dict[str, paddle.Tensor]]:
         inputs = (batch[name] for name in ("images", "input_ids", "text_mask", "labels"))
         return self.model.loss(*inputs, alpha), {}
-
-    def labelled(self, split: str) -> bool:
-        return all(record.label is not None for record in self.records(split))
 
     def predict(self, loader: Iterable[Batch], split: str) -> AlbefPairPredictions:
         """Predict whether each sentence of `split` is true of its images."""

@@ -1,4 +1,4 @@
-"""Retrieval evaluation: top-k ITC candidates re-ranked by ITM (arXiv 2107.07651, section 4.1).
+"""Retrieval evaluation: top-k ITC candidates re-ranked by ITM, the others by ITC (arXiv 2107.07651, section 4.1).
 
 Every image and text is encoded once. The candidates of both directions are merged and grouped by image: keys and values
 of an image are projected once and shared by its texts, which are batched by length, and the last layer computes only
@@ -19,7 +19,7 @@ from albef_paddle.tasks.state_store import StateStore
 from pyutils import distributed
 from pyutils.compat import has_gpu
 from pyutils.engine.task import Batch
-from pyutils.metrics.retrieval import Positives, RankPredictions, ranks_of_candidates, top_items
+from pyutils.metrics.retrieval import Positives, RankCounter, RankPredictions, ranks_of_candidates, top_items
 from pyutils.text.sequences import pad
 
 _TEXT_BATCH = 256
@@ -30,25 +30,33 @@ _SIMILARITIES_AT_ONCE = 1 << 24
 
 @dataclass(frozen=True)
 class Candidates:
-    """The top `k` candidates of each query: `items` `[queries, k]` int64 and their ITM scores `scores` float32."""
+    """The top `k` items of each query by ITC.
+
+    items: `[queries, k]` int64, best first. scores: their ITM scores `[queries, k]` float32. itc_ranks: ranks
+    `[queries]` int64 of the best right item of the whole gallery by ITC.
+    """
 
     items: np.ndarray
     scores: np.ndarray
+    itc_ranks: np.ndarray
 
 
 @dataclass(frozen=True)
 class Reranked:
-    """Candidate `texts` of each image, candidate `images` of each text."""
+    """Candidate `texts` of each image, candidate `images` of each text, and the right ones among them."""
 
     texts: Candidates
     images: Candidates
+    right_texts: Positives
+    right_images: Positives
 
-    def ranks(self, owners: np.ndarray) -> RankPredictions:
-        """Ranks of both directions; `owners` `[texts]`: the image of each text."""
-        of_images, of_texts = Positives.of_captions(owners, len(self.texts.items))
-        text_ranks = ranks_of_candidates(self.texts.items, self.texts.scores, of_images)
-        image_ranks = ranks_of_candidates(self.images.items, self.images.scores, of_texts)
-        return RankPredictions(text_ranks, image_ranks)
+    def ranks(self) -> RankPredictions:
+        """Return the ranks of both directions: by ITM among the candidates, by ITC beyond them."""
+        texts, images = self.texts, self.images
+        text_ranks = ranks_of_candidates(texts.items, texts.scores, self.right_texts, texts.itc_ranks)
+        image_ranks = ranks_of_candidates(images.items, images.scores, self.right_images, images.itc_ranks)
+        counts = {"texts_per_image": texts.items.shape[1], "images_per_text": images.items.shape[1]}
+        return RankPredictions(text_ranks, image_ranks, {"reranked_by_itm": counts, "beyond": "ITC similarity"})
 
 
 class RerankingStates:
@@ -99,14 +107,18 @@ class RerankingStates:
         self.image_features = np.stack([gathered[number] for number in range(len(gathered))])
 
 
-def rerank(states: RerankingStates, k: int) -> Reranked:
-    """Compute the ITM scores of the top `k` candidates (fewer if there are not as many) in both directions."""
-    texts = best_items(states.image_features, states.text_features, k)
-    images = best_items(states.text_features, states.image_features, k)
+def rerank(states: RerankingStates, k: int, owners: np.ndarray) -> Reranked:
+    """Compute the ITM scores of the top `k` candidates (fewer if there are not as many) in both directions.
+
+    `owners` `[texts]`: the image of each text. `k` 0 leaves the order to ITC.
+    """
+    right_texts, right_images = Positives.of_captions(owners, len(states.image_features))
+    texts, text_itc = best_items(states.image_features, states.text_features, k, right_texts)
+    images, image_itc = best_items(states.text_features, states.image_features, k, right_images)
     text_scores, image_scores = np.empty(texts.shape, np.float32), np.empty(images.shape, np.float32)
-    queries = queries_by_item(images, len(texts))
+    queries = queries_by_item(images, len(texts)) if k else []
     found = []
-    for image in states.own_images:
+    for image in states.own_images if k else ():
         askers, _ = queries[image]
         wanted = np.union1d(texts[image], askers)
         scores = itm_scores(states, image, wanted)
@@ -115,7 +127,8 @@ def rerank(states: RerankingStates, k: int) -> Reranked:
         for image, of_candidates, of_askers in part:
             text_scores[image] = of_candidates
             image_scores[queries[image]] = of_askers
-    return Reranked(Candidates(texts, text_scores), Candidates(images, image_scores))
+    of_images, of_texts = Candidates(texts, text_scores, text_itc), Candidates(images, image_scores, image_itc)
+    return Reranked(of_images, of_texts, right_texts, right_images)
 
 
 def queries_by_item(candidates: np.ndarray, items: int) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -151,19 +164,34 @@ def length_groups(lengths: np.ndarray, tokens: int) -> Iterator[np.ndarray]:
         start = stop
 
 
-def best_items(queries: np.ndarray, items: np.ndarray, k: int) -> np.ndarray:
-    """Find the `k` items most similar to each query, `[queries, min(k, items)]` int64; processes share the queries.
+def best_items(queries: np.ndarray, items: np.ndarray, k: int, positives: Positives) -> tuple[np.ndarray, np.ndarray]:
+    """Find the `k` items most similar to each query, `[queries, min(k, items)]` int64, and the rank `[queries]` int64
+    of the best right one among all items; processes share the queries.
 
     `queries` and `items` are unit features, `[n, embed_dim]` float32 each.
     """
     step = max(1, _SIMILARITIES_AT_ONCE // max(1, len(items)))
     starts = range(0, len(queries), step)
-    own = {
-        start: top_items(queries[start : start + step] @ items.T, k)
-        for start in starts[distributed.rank() :: distributed.world_size()]
-    }
+    counter, everything = RankCounter(positives), np.arange(len(items))
+    own = {}
+    for start in starts[distributed.rank() :: distributed.world_size()]:
+        block = np.arange(start, min(start + step, len(queries)))
+        # Candidates and ranks come from one product: computed twice, nearly equal similarities might change places.
+        similarities = queries[block] @ items.T
+        rows, right = positives.pairs(block)
+        counter.set_best(block[rows], right, similarities[rows, right])
+        counter.count(block, everything, similarities)
+        own[start] = top_items(similarities, k), counter.ahead[block]
     blocks = {start: block for part in distributed.all_gather_objects(own) for start, block in part.items()}
-    return np.concatenate([blocks[start] for start in starts])
+    candidates, ranks = zip(*(blocks[start] for start in starts))
+    return np.concatenate(candidates), np.concatenate(ranks)
+
+
+def similar_items(queries: np.ndarray, items: np.ndarray, k: int) -> np.ndarray:
+    """Find the `k` items most similar to each query as `best_items` does, without ranks and in this process alone."""
+    step = max(1, _SIMILARITIES_AT_ONCE // max(1, len(items)))
+    blocks = [top_items(queries[start : start + step] @ items.T, k) for start in range(0, len(queries), step)]
+    return np.concatenate(blocks)
 
 
 def _mask(lengths: Sequence[int]) -> paddle.Tensor | None:

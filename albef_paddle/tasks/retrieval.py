@@ -28,7 +28,9 @@ from pyutils.metrics.retrieval import RankPredictions
 class AlbefRetrievalConfig(AlbefRunConfig):
     """Configuration of run_retrieval.py."""
 
-    k_test: int = setting(128, "Top-k ITC candidates re-ranked by ITM, per image and per text.")
+    k_test: int = setting(
+        128, "Top-k ITC candidates re-ranked by ITM, per image and per text; the others keep ITC's order. 0: ITC alone."
+    )
     max_tokens: int = setting(
         30, "Maximum tokens of a text in evaluation, including [CLS]; training does not truncate."
     )
@@ -36,7 +38,7 @@ class AlbefRetrievalConfig(AlbefRunConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least(self, 1, "k_test")
+        at_least(self, 0, "k_test")
         at_least(self, 2, "max_tokens")
 
 
@@ -100,9 +102,8 @@ class AlbefRetrieval(IdentifiedPairs):
         with RerankingStates(self.model, self.config.scratch) as states:
             states.add_texts([self.caption(text, self.config.max_tokens) for text in captions])
             states.add_images(loader)
-            reranked = rerank(states, k)
-        counts = [len(record.captions) for record in self.records(split)]
-        return reranked.ranks(np.repeat(np.arange(len(counts)), counts))
+            counts = [len(record.captions) for record in self.records(split)]
+            return rerank(states, k, np.repeat(np.arange(len(counts)), counts)).ranks()
 
     def open_gallery(self, chunks: Chunks) -> AlbefGallery:
         """Encode images to search."""

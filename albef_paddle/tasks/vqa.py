@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import paddle
@@ -16,12 +16,13 @@ from pyutils.config import setting
 from pyutils.config.checks import at_least
 from pyutils.data.annotations import albef
 from pyutils.data.records import WeightedVQARecord
-from pyutils.data.vqa.results import SplitAnswers, as_annotations
+from pyutils.data.vqa.answers import AnswerVocabulary, describe_answers
+from pyutils.data.vqa.results import SplitAnswers
 from pyutils.engine.answers import Choices, Example, ranked_choices
 from pyutils.engine.evaluation import evaluating, predict_all
 from pyutils.engine.split_task import USUAL_TOP
 from pyutils.engine.task import Batch
-from pyutils.metrics.vqa import VQAAccuracy, evaluate_answers
+from pyutils.metrics.vqa import CURRENT_VERSION, EVALUATION_HELP
 from pyutils.text.cleaning import clean_question
 
 
@@ -32,22 +33,12 @@ class AlbefVQAConfig(AlbefRunConfig):
     answer_list: str = setting("data/albef/answer_list.json", "JSON list of the answers to rank.")
     k_test: int = setting(128, "Answers ranked per question, those with the most probable first word.")
     max_tokens: int = setting(25, "Maximum tokens of a question, including [CLS].")
+    evaluation: Literal[2021, 2017] = setting(CURRENT_VERSION, EVALUATION_HELP)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         at_least(self, 1, "k_test")
         at_least(self, 2, "max_tokens")
-
-
-class AlbefAnswers(SplitAnswers):
-    """The chosen answer of the list to every question of a split."""
-
-    def accuracy(self) -> VQAAccuracy:
-        """Compute the official accuracy; a question's only answer counts as ten equal ones."""
-        ids = [record.question_id for record in self.records]
-        # The official score compares each human answer with the others, so that one alone could never match.
-        several = (r if len(r.answers) > 1 else replace(r, answers=r.answers * 10) for r in self.records)
-        return evaluate_answers(as_annotations(several), dict(zip(ids, self.texts)))
 
 
 class AlbefVQA(AlbefTask):
@@ -57,6 +48,8 @@ class AlbefVQA(AlbefTask):
 
     name = "albef_vqa"
     best_metric = "accuracy"
+    needs_labels = True
+    file_keys = ("tokenizer", "answer_list")
     config_class = AlbefVQAConfig
     example_flags = ("image", "text")
     predict_flags = ("top",)
@@ -108,10 +101,11 @@ class AlbefVQA(AlbefTask):
         arrays = self.tensors(self.text_arrays([self.answer_ids(text) for text in self.answers]))
         return arrays["input_ids"], arrays["text_mask"]
 
-    def labelled(self, split: str) -> bool:
-        return all(record.answers for record in self.records(split))
+    def describe(self, split: str) -> list[str]:
+        answers = describe_answers(self.records(split), AnswerVocabulary(self.answers), self.config.answer_list, split)
+        return [*super().describe(split), *answers]
 
-    def predict(self, loader: Iterable[Batch], split: str) -> AlbefAnswers:
+    def predict(self, loader: Iterable[Batch], split: str) -> SplitAnswers:
         """Choose the best answer of the list to every question of `split`."""
         ids, mask = self.candidates()
 
@@ -119,7 +113,8 @@ class AlbefVQA(AlbefTask):
             inputs = (batch[name] for name in ("images", "question_ids", "question_mask"))
             return {"chosen": self.model.rank(*inputs, ids, mask, self.config.k_test).answers[:, 0]}
 
-        return AlbefAnswers(self.records(split), predict_all(best, loader)["chosen"], self.answers)
+        chosen = predict_all(best, loader)["chosen"]
+        return SplitAnswers(self.records(split), chosen, self.answers, self.config.evaluation)
 
     def answer_questions(self, examples: Sequence[Example], top: int = USUAL_TOP) -> list[Choices]:
         """Rank the `top` answers of the list to each example's `text`; probabilities are among the `k_test` ranked."""

@@ -16,8 +16,9 @@ PathLike = Union[str, "os.PathLike[str]"]
 class ImageListing:
     """The images below one or several folders, found by relative path, by file name, or by file name without suffix.
 
-    Annotation files disagree on where their paths start, so a path that does not exist is looked up by its name.
-    Earlier roots take precedence; within one root, a name that is in two folders finds nothing.
+    Annotation files disagree on where their paths start, so a path that does not exist is looked up without its first
+    folders, then by its name. Folders must agree as far as both paths have them: a missing "b/1.jpg" is never replaced
+    by "a/1.jpg". Earlier roots take precedence; within one root, a name that is in two folders finds nothing.
     """
 
     def __init__(self, roots: Iterable[PathLike]) -> None:
@@ -39,10 +40,14 @@ class ImageListing:
         return iter(self._paths)
 
     def _lookup(self, image: str) -> tuple[int, str] | None:
-        if image in self._paths:
-            return self._paths[image], image
-        name = image.replace("\\", "/").rpartition("/")[2]
-        return None if name in self._twice else self._names.get(name)
+        path = rest = image.replace("\\", "/")
+        while rest:
+            if rest in self._paths and (rest == path or "/" in rest):
+                return self._paths[rest], rest
+            rest = rest.partition("/")[2]
+        name = path.rpartition("/")[2]
+        found = None if name in self._twice else self._names.get(name)
+        return found if found is not None and same_folders(image, found[1]) else None
 
     def relative(self, image: str) -> str | None:
         """Find the path of an image below its root, with forward slashes; None when it is missing."""
@@ -55,7 +60,7 @@ class ImageListing:
         if found is not None:
             return self.roots[found[0]] / found[1]
         name = image.replace("\\", "/").rpartition("/")[2]
-        if name in self._twice:
+        if name in self._twice and any(same_folders(image, path) for path in self._twice[name]):
             raise InputError(
                 f"image {image!r} may be {' or '.join(self._twice[name])}: write its path from the image folder in the "
                 "annotations, or point data.images at the right folder"
@@ -65,6 +70,12 @@ class ImageListing:
     def missing(self, images: Iterable[str]) -> list[str]:
         """List those of `images` that are missing, in their order, each once."""
         return [image for image in dict.fromkeys(images) if self._lookup(image) is None]
+
+
+def same_folders(first: str, second: str) -> bool:
+    """Return True if the folders of two paths agree, compared from the file upwards as far as both have folders."""
+    folders = [path.replace("\\", "/").split("/")[-2::-1] for path in (first, second)]
+    return all(one == other for one, other in zip(*folders))
 
 
 def file_names(folder: PathLike) -> frozenset[str]:

@@ -80,7 +80,7 @@ class Images:
         """Find the file of an image. Raises InputError when it is missing, or when two files have that name."""
         for folder in self.roots:
             path = folder / key
-            if path.suffix and path.is_file():
+            if path.is_file():
                 return path
         found = self.listing.path(key)
         if found is None:
@@ -100,7 +100,7 @@ class Images:
 
         def is_path(key: str) -> bool:
             paths = (root / key for root in self.roots)
-            return any(path.suffix and path.name in names_in(path.parent) for path in paths)
+            return any(path.name in names_in(path.parent) for path in paths)
 
         others = [key for key in keys if not is_path(key)]
         return self.listing.missing(others) if others else []

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Optional, Union
+from typing import ClassVar, Optional, Union
 
 # x, y of the upper left corner, then width and height, in pixels (COCO's convention).
 BoxXYWH = tuple[float, float, float, float]
@@ -17,8 +17,33 @@ BoxXYXY = tuple[float, float, float, float]
 VISUAL_GENOME_WEIGHT = 0.5
 
 
+class Record:
+    """What checks of a data set need to know of every record.
+
+    image_fields, text_fields: names of the fields that hold image keys and texts.
+    """
+
+    image_fields: ClassVar[tuple[str, ...]] = ("image",)
+    text_fields: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The texts that a model reads."""
+        return tuple(getattr(self, name) for name in self.text_fields)
+
+    @property
+    def labelled(self) -> bool:
+        """True if there is something to learn or to measure with."""
+        return True
+
+    @property
+    def identity(self) -> str:
+        """The record in messages."""
+        return str(getattr(self, self.image_fields[0]))
+
+
 @dataclass(frozen=True)
-class VQARecord:
+class VQARecord(Record):
     """A question about an image.
 
     `answers` are the human answers (ten in VQA v2), as the annotation spells them, repeated as often as given; empty
@@ -31,10 +56,19 @@ class VQARecord:
     answers: tuple[str, ...] = ()
     question_type: str = ""
     answer_type: str = ""
+    text_fields = ("question",)
+
+    @property
+    def labelled(self) -> bool:
+        return bool(self.answers)
+
+    @property
+    def identity(self) -> str:
+        return f"question {self.question_id}"
 
 
 @dataclass(frozen=True)
-class CaptionRecord:
+class CaptionRecord(Record):
     """An image with all its captions. `caption_ids` are COCO's annotation ids in the order of `captions`, or empty."""
 
     image: str
@@ -42,9 +76,13 @@ class CaptionRecord:
     image_id: Union[int, str]
     caption_ids: tuple[int, ...] = ()
 
+    @property
+    def texts(self) -> tuple[str, ...]:
+        return self.captions
+
 
 @dataclass(frozen=True)
-class PairRecord:
+class PairRecord(Record):
     """Two images and a sentence about both (NLVR2). `label`: is the sentence true; None when not published."""
 
     identifier: str
@@ -52,10 +90,20 @@ class PairRecord:
     right: str
     sentence: str
     label: Optional[bool]
+    image_fields = ("left", "right")
+    text_fields = ("sentence",)
+
+    @property
+    def labelled(self) -> bool:
+        return self.label is not None
+
+    @property
+    def identity(self) -> str:
+        return f"example {self.identifier}"
 
 
 @dataclass(frozen=True)
-class EntailmentRecord:
+class EntailmentRecord(Record):
     """An image as premise and a sentence as hypothesis (SNLI-VE).
 
     `label` is "entailment", "neutral" or "contradiction"; None when the annotators agreed on none or it is hidden.
@@ -65,10 +113,19 @@ class EntailmentRecord:
     sentence: str
     label: Optional[str]
     identifier: str
+    text_fields = ("sentence",)
+
+    @property
+    def labelled(self) -> bool:
+        return self.label is not None
+
+    @property
+    def identity(self) -> str:
+        return f"example {self.identifier}"
 
 
 @dataclass(frozen=True)
-class ReferRecord:
+class ReferRecord(Record):
     """A referring expression and the box of what it refers to (RefCOCO, RefCOCO+, RefCOCOg)."""
 
     ref_id: int
@@ -79,6 +136,7 @@ class ReferRecord:
     box: BoxXYWH
     ann_id: int
     category_id: int
+    text_fields = ("expression",)
 
 
 @dataclass(frozen=True)
@@ -99,7 +157,7 @@ class WeightedVQARecord(VQARecord):
 
 
 @dataclass(frozen=True)
-class ExpressionRecord:
+class ExpressionRecord(Record):
     """A referring expression whose box may be unknown: weakly supervised grounding trains without boxes (ALBEF).
 
     `image` is the path that the list gives. `image_id` is -1, `split` "" and `box` None where the list does not say.
@@ -111,6 +169,7 @@ class ExpressionRecord:
     image_id: int = -1
     split: str = ""
     box: Optional[BoxXYWH] = None
+    text_fields = ("expression",)
 
 
 @dataclass(frozen=True)
@@ -125,7 +184,7 @@ class TaggedText:
 
 
 @dataclass(frozen=True)
-class VCRRecord:
+class VCRRecord(Record):
     """A question, four answers and four rationales about an image with numbered objects (VCR).
 
     `object_names[k]` and `object_boxes[k]` (pixels of a `width` x `height` image) describe object `k`. Labels are the
@@ -143,6 +202,18 @@ class VCRRecord:
     object_boxes: tuple[BoxXYXY, ...] = ()
     width: int = 0
     height: int = 0
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        return tuple(" ".join((*self.question.words, *answer.words)) for answer in self.answer_choices)
+
+    @property
+    def labelled(self) -> bool:
+        return self.answer_label is not None and self.rationale_label is not None
+
+    @property
+    def identity(self) -> str:
+        return f"question {self.annot_id}"
 
 
 @dataclass(frozen=True)
@@ -162,7 +233,7 @@ class Phrase:
 
 
 @dataclass(frozen=True)
-class PhraseRecord:
+class PhraseRecord(Record):
     """One caption of an image with its marked phrases (Flickr30k Entities). Boxes are pixels of `width` x `height`."""
 
     image: str
@@ -171,3 +242,4 @@ class PhraseRecord:
     sentence_id: int = 0
     width: int = 0
     height: int = 0
+    text_fields = ("sentence",)

@@ -30,7 +30,7 @@ class Parts:
 
     tasks: training script → task class. run_config: the configuration that all tasks of the package share.
     initialise: loads initial weights (`pyutils.engine.run.Initialise`).
-    start: called with a new task before training where the configuration names no `init`.
+    start: called with a new task before training, after `init` was loaded.
     """
 
     tasks: Mapping[str, type[SplitTask]]

@@ -113,17 +113,6 @@ def check_identity(saved: Mapping[str, Any], now: Mapping[str, Any], folder: Pat
         )
 
 
-def check_files(files: Iterable[Path], folder: Path) -> None:
-    """Raise InputError if a file saved with the checkpoint (vocabulary, answer list) has other content now."""
-    for path in map(Path, files):
-        saved = folder / path.name
-        if saved.is_file() and saved.read_bytes() != path.read_bytes():
-            raise InputError(
-                f"{path}: differs from {saved}, which this run was trained with: its tokens or answers would mean "
-                "something else. Use the file of that run, or start a new run in another --output_dir."
-            )
-
-
 def _changed_data(saved: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     found = [
         f"{name}: {saved[name]} there, {now[name]} now"

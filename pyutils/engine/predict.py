@@ -54,6 +54,7 @@ def predict(
     Raises:
         InputError: flags that exclude each other or that the task does not take; raised before weights are read.
     """
+    from pyutils.engine.match import check_match
     from pyutils.engine.run import check_output_dir, choose_device
 
     if not run.extra.get("checkpoint"):
@@ -85,6 +86,7 @@ def predict(
             task.eval_records(run.extra["split"])  # before the weights, so that a wrong name fails fast
         else:
             task.check_example(run.extra, output)
+        check_match(task, file.parent)
         say(str(initialise(task.model, str(file), [])))
         if "split" in run.extra:
             write_split(task, run.extra["split"], output, run.extra, file)
@@ -151,6 +153,6 @@ def write_split(task: SplitTask, split: str, output: Path, extra: Mapping[str, A
         written = predictions.write(output)
         say(f"{len(task.eval_records(split))} predictions of {split!r} written to {', '.join(map(str, written))}")
         if metrics:
-            write_metrics(task, output, split, metrics, file)
+            write_metrics(task, output, split, {**metrics, **predictions.conditions()}, file)
             say(markdown_table([{"split": split, **metrics}]))
     distributed.barrier()

@@ -16,7 +16,8 @@ from pyutils.config.command_line import Run, print_config
 from pyutils.config.loading import parse_mapping
 from pyutils.console import markdown_table, say
 from pyutils.engine.determinism import seed_initial
-from pyutils.engine.identity import flat
+from pyutils.engine.match import check_match, model_settings, warn_match
+from pyutils.engine.output import check_owner
 from pyutils.engine.resume import unfinished
 from pyutils.engine.settings import TrainConfig
 from pyutils.engine.task import Task
@@ -25,10 +26,9 @@ from pyutils.errors import InputError
 from pyutils.formats.atomic import PathLike, write_json
 from pyutils.weights.checkpoint import CONFIG_FILE, load_weights
 from pyutils.weights.loading import LoadReport
-from pyutils.weights.places import find_checkpoint
+from pyutils.weights.places import find_checkpoint, resolve_weights
 
 _OUT_OF_MEMORY = re.compile(r"out of memory|ResourceExhausted|cannot allocate", re.IGNORECASE)
-_TRAINING_ONLY = re.compile(r"dropout|drop_path|init_std|momentum|distill")
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,9 @@ def run_task(
 ) -> None:
     """Train (or, with `--evaluate`, evaluate) the task that `build` returns.
 
-    `initialise(model, source, may_miss)` loads weights of the originals or of this suite into a model; `start` sets the
-    initial weights of a new task without `config.init`. Evaluates the weights named on the command line, else those of
-    the run in the output folder, else `config.init`.
+    `initialise(model, source, may_miss)` loads weights of the originals or of this suite into a model; `start` sets
+    initial weights of parts of a new task, after `config.init`. Evaluates the weights named on the command line, else
+    those of the run in the output folder, else `config.init`.
 
     Raises:
         InputError: as `Trainer.run`, and out of memory, with the settings to lower.
@@ -92,10 +92,11 @@ def _train(run: Run, config: RunConfig, trainer: Trainer, initialise: Initialise
 
 
 def load_start(task: Task, config: RunConfig, initialise: Initialise, start: Any = None) -> None:
-    """Load the weights that training starts from: `config.init`, else what `start` gives the task."""
+    """Load the weights that training starts from: `config.init`, then the parts that `start` gives the task."""
     if config.init:
         say(str(initialise(task.model, config.init, list(config.init_may_miss))))
-    elif start is not None:
+        warn_match(task, resolve_weights(config.init).parent)
+    if start is not None:
         start(task)
 
 
@@ -104,15 +105,15 @@ def _evaluate(run: Run, config: RunConfig, trainer: Trainer, initialise: Initial
     source, report = load_for_use(trainer.task, config, initialise, typed)
     say(str(report))
     split = config.eval_split
-    metrics = trainer.evaluate(split)
+    metrics, predictions = trainer.evaluate(split)
     if distributed.is_main():
-        write_metrics(trainer.task, Path(config.output_dir), split, metrics, source)
+        write_metrics(trainer.task, Path(config.output_dir), split, {**metrics, **predictions.conditions()}, source)
     say(markdown_table([{"split": split, **metrics}]))
 
 
-def write_metrics(task: Task, folder: Path, split: str, metrics: dict[str, float], checkpoint: PathLike) -> None:
-    """Write `metrics_<split>.json`: the metrics with task, checkpoint, split and image resolution."""
-    size = _model_settings(task.config_text, "the task's configuration").get("vision.image_size")
+def write_metrics(task: Task, folder: Path, split: str, metrics: dict[str, Any], checkpoint: PathLike) -> None:
+    """Write `metrics_<split>.json`: metrics (and `Predictions.conditions`), task, checkpoint, split, image size."""
+    size = model_settings(task.config_text, "the task's configuration").get("vision.image_size")
     resolution = {} if size is None else {"image_size": size}
     of = {"task": task.name, "checkpoint": str(checkpoint), "split": split, **resolution}
     write_json(folder / f"metrics_{split}.json", {**metrics, **of})
@@ -156,24 +157,30 @@ def load_for_use(task: Task, config: RunConfig, initialise: Initialise, typed: b
     `config.init` if it was `typed`, else the best (else last) checkpoint in the output folder, else `config.init`.
 
     Raises:
-        InputError: no weights, a checkpoint in the output folder with other model settings, or one that was trained
-            from the very `init` that was typed.
+        InputError: no weights, weights trained with other model settings, vocabulary or answers (`check_match`), or a
+            checkpoint in the output folder that was trained from the very `init` that was typed.
     """
     if config.init and typed:
         _refuse_start_of_run(config)
         say(f"evaluating {config.init}, named on the command line")
-        return config.init, initialise(task.model, config.init, [])
+        return _checked(task, config.init, initialise)
+    check_owner(Path(config.output_dir), task.name)
     try:
         folder = find_checkpoint(Path(config.output_dir))
     except InputError as error:
         if not config.init:
             raise InputError(f"nothing to evaluate: {error}; give weights by --set init=PATH") from error
         say(f"evaluating {config.init}, the configuration's init: {config.output_dir} has no checkpoint")
-        return config.init, initialise(task.model, config.init, [])
+        return _checked(task, config.init, initialise)
     say(f"evaluating {folder}, the checkpoint in the output folder")
     _report_unfinished(folder)
-    check_model(task, folder)
+    check_match(task, folder)
     return folder, load_weights(task.model, folder)
+
+
+def _checked(task: Task, source: str, initialise: Initialise) -> tuple[PathLike, LoadReport]:
+    check_match(task, resolve_weights(source).parent)
+    return source, initialise(task.model, source, [])
 
 
 def _report_unfinished(source: PathLike) -> None:
@@ -209,29 +216,3 @@ def _refuse_start_of_run(config: RunConfig) -> None:
 def _same_source(first: str, second: str) -> bool:
     """True for equal names, and for two spellings of one path."""
     return first == second or Path(first).expanduser().resolve() == Path(second).expanduser().resolve()
-
-
-def check_model(task: Task, folder: Path) -> None:
-    """Check that the `model` section is that of the checkpoint, up to dropout, initial values and the EMA teacher.
-
-    Raises:
-        InputError: other settings, each with both values.
-    """
-    file = folder / CONFIG_FILE
-    if not file.is_file() or not task.config_text:
-        return
-    saved, now = (_model_settings(text, str(file)) for text in (file.read_text(encoding="utf-8"), task.config_text))
-    changed = [
-        f"model.{name}: {saved[name]} there, {now[name]} now"
-        for name in sorted(saved.keys() & now.keys())
-        if saved[name] != now[name] and not _TRAINING_ONLY.search(name)
-    ]
-    if changed:
-        raise InputError(
-            f"{file}: this checkpoint was saved with different model settings:\n  " + "\n  ".join(changed) + "\n"
-            f"Evaluate it with its own configuration (--config {file}), or give other weights by --set init=PATH."
-        )
-
-
-def _model_settings(config_text: str, name: str) -> dict[str, Any]:
-    return flat(parse_mapping(config_text, name).get("model") or {})

@@ -12,7 +12,9 @@ import numpy as np
 import paddle
 
 from pyutils.config import to_yaml
+from pyutils.console import say
 from pyutils.data.features.spec import FeatureSpec, spec_text
+from pyutils.data.report import describe_images, describe_texts, first_unlabelled
 from pyutils.engine.answers import Example
 from pyutils.engine.evaluation import evaluating, predict_split
 from pyutils.engine.image_regions import SPEC_FILE
@@ -31,13 +33,16 @@ class SplitTask(Task):
     A subclass implements `read`, `collate`, `loss` and `predict` and sets `model`. `config` is the resolved
     configuration, saved with every checkpoint.
 
-    config_class: the dataclass of its configuration. example_flags: flags of `run_predict.py` that describe one
+    config_class: the dataclass of its configuration. needs_labels: nothing can be learned from a record without label.
+    example_flags: flags of `run_predict.py` that describe one
     example, () if only splits are predicted. predict_flags: further flags of `run_predict.py`.
     visual_input: what `hold` takes: "images" (paths, Pillow images) or "regions" (`RegionFeatures`).
     """
 
     config_class: ClassVar[type]
     visual_input: ClassVar[Literal["images", "regions"]]
+    needs_labels: ClassVar[bool] = False
+    file_keys: tuple[str, ...] = ("tokenizer",)
     example_flags: ClassVar[tuple[str, ...]] = ()
     predict_flags: ClassVar[tuple[str, ...]] = ()
 
@@ -47,6 +52,35 @@ class SplitTask(Task):
         self.config, self.tokenizer = replace(config, task=self.name), tokenizer
         self.config_text = to_yaml(self.config)
         self._splits: dict[str, Any] = {}
+
+    def labelled(self, split: str) -> bool:
+        """Return True if every record of `split` has a label, for tasks that need one."""
+        return not self.needs_labels or not first_unlabelled(self.records(split))
+
+    def before_training(self) -> None:
+        self.check_training_data()
+
+    def check_training_data(self) -> None:
+        """Log what the splits of a training contain. Raises InputError if nothing can be learned from them."""
+        records = self.records("train")
+        missing = first_unlabelled(records) if self.needs_labels else ""
+        if missing:
+            raise InputError(
+                f"split 'train' has records without labels, e.g. {missing}: give its annotations, or take them out"
+            )
+        train = self.config.train
+        for split in dict.fromkeys(("train", train.eval_split) if train.evaluates else ("train",)):
+            for line in self.describe(split):
+                say(line)
+
+    def describe(self, split: str) -> list[str]:
+        """Return lines about the records of `split`. Raises InputError if nothing can be learned from them."""
+        records = self.records(split)
+        return [*describe_images(records, split), *describe_texts(records, self.tokenizer, self.is_cut, split)]
+
+    def is_cut(self, text: str, pieces: int) -> bool:
+        """Return True if the model does not read the end of a text of so many word pieces."""
+        return pieces + len(("[CLS]", "[SEP]")) > self.config.max_text
 
     @classmethod
     def with_saved_files(cls, config: Any, folder: Path) -> Any:

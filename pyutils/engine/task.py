@@ -34,6 +34,7 @@ class Task(ABC):
             does not use); costs time in each step of data parallel training.
         pipelines: name of a pipeline (`pyutils.pipeline`) → method that answers its examples, called as
             `method(task, examples, top)` (retrieval: `method(task, chunks)`); `run_predict.py` answers with the first.
+        file_keys: configuration keys that name `checkpoint_files`, in their order.
         config_text: the resolved configuration as YAML; `config.yaml` in every checkpoint.
     """
 
@@ -42,6 +43,7 @@ class Task(ABC):
     best_metric: str
     find_unused_parameters: bool = False
     pipelines: ClassVar[Mapping[str, Callable[..., Any]]] = {}
+    file_keys: tuple[str, ...] = ()
     config_text: str = ""
 
     @abstractmethod

@@ -5,7 +5,6 @@ schedule -> micro-batches -> finite check -> clip and update -> log -> (evaluate
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,8 +19,10 @@ from pyutils.data.loader import train_loader
 from pyutils.data.order import TrainOrder
 from pyutils.engine import evaluation
 from pyutils.engine.determinism import seed_step
-from pyutils.engine.identity import check_files, check_identity, run_identity
+from pyutils.engine.identity import check_identity, run_identity
+from pyutils.engine.match import check_match
 from pyutils.engine.meter import Meter
+from pyutils.engine.output import BEST, check_owner, run_name, set_aside
 from pyutils.engine.resume import LAST, Progress, capture, load_run, resume_folder, unpack
 from pyutils.engine.run_log import RunLog
 from pyutils.engine.settings import TrainConfig
@@ -30,11 +31,11 @@ from pyutils.engine.stop_signals import Stopped, StopSignals
 from pyutils.engine.task import Batch, Task
 from pyutils.errors import InputError
 from pyutils.formats.atomic import atomic_write, write_json
+from pyutils.metrics.predictions import Predictions
 from pyutils.optim import build_optimizer
 from pyutils.schedule import build_schedule
 from pyutils.weights.checkpoint import CONFIG_FILE, METRICS_FILE, RunState, load_weights, save_checkpoint
 
-BEST = "best"
 _STEPS_BETWEEN_STOP_CHECKS_ON_GPU = 10
 
 
@@ -64,12 +65,14 @@ class Trainer:
             SystemExit: 130 or 143 after Ctrl-C or SIGTERM, after the step is finished and `last` is written.
         """
         self._prepare(resume)
+        self.task.before_training()
+        if not self._in_place:
+            set_aside(self.output_dir)
         boards = self.cfg.boards if self.cfg.scalars else ()
         self._log = RunLog(self.output_dir, self.total_steps, self.progress.step, boards, self.task.config_text)
         self._announce()
         with StopSignals() as self._stop:
             try:
-                self.task.before_training()
                 self._loop()
             except Stopped:
                 self._save_last()
@@ -78,14 +81,15 @@ class Trainer:
                 self._log.close()
         return self.progress.best_metrics
 
-    def evaluate(self, split: str) -> dict[str, float]:
-        """Return the metrics of `split` with the current weights; write result files to `<output_dir>/<split>`."""
+    def evaluate(self, split: str) -> tuple[dict[str, float], Predictions]:
+        """Return metrics and predictions of `split` with the current weights; write result files to
+        `<output_dir>/<split>`."""
         distributed.broadcast_state(self.task.model)
         metrics, predictions = evaluation.evaluate(self.task, self.cfg, split)
         if distributed.is_main():
             predictions.write(self.output_dir / split)
         distributed.barrier()
-        return metrics
+        return metrics, predictions
 
     def _prepare(self, resume: str | None) -> None:
         """Build all parts of the run and restore a saved state."""
@@ -105,18 +109,19 @@ class Trainer:
         steps_per_epoch = self.order.steps_per_epoch
         self.schedule = build_schedule(cfg.schedule, self.total_steps, steps_per_epoch, cfg.optimizer.lr or 1.0)
         self._identity = run_identity(cfg, self.order, task, self._records)
+        self._identity["run"] = run_name(self._identity)
+        check_owner(self.output_dir, task.name, one_run=bool(resume))
         folder = resume_folder(resume, self.output_dir)
         state = load_run(folder) if folder else None
         if folder and state:
             check_identity(state.values["identity"], self._identity, folder)
-            check_files(task.checkpoint_files(), folder)
+            check_match(task, folder)
             load_weights(task.model, folder)
         distributed.broadcast_state(task.model)
         self.stepper = Stepper(task, cfg, self.optimizer)
         if folder and state:
             self._restore(folder, state)
-        elif (self.output_dir / LAST).is_dir():
-            say(f"{self.output_dir} has an earlier run, which this one replaces; --resume auto would resume it")
+        self._in_place = folder is not None and folder.resolve() == (self.output_dir / LAST).resolve()
 
     def _adjust_model(self) -> None:
         """Stop gradients that the optimizer would not clear; set recomputation in layers that support it."""
@@ -134,6 +139,7 @@ class Trainer:
         self.stepper.scaler.load_state_dict(unpack("scaler", state))
         self.task.load_state_dict(unpack("task", state))
         self.progress = Progress(**state.values["progress"])
+        self._identity["run"] = state.values["identity"].get("run", self._identity["run"])
         say(f"resuming from {folder} at step {self.progress.step}/{self.total_steps}")
 
     def _announce(self) -> None:
@@ -257,7 +263,7 @@ class Trainer:
             if best:
                 self._save(self.output_dir / BEST, metrics)
                 predictions.write(self.output_dir / split)
-            summary = {"split": split, "last": {"step": now.step, **metrics}}
+            summary = {"split": split, **predictions.conditions(), "last": {"step": now.step, **metrics}}
             write_json(self.output_dir / METRICS_FILE, {**summary, "best": {"step": now.best_step, **now.best_metrics}})
         if now.step and now.step % self.order.steps_per_epoch == 0:
             self.schedule.observe(metrics[task.best_metric])
@@ -277,13 +283,6 @@ class Trainer:
         """Write `last` with the state of the run, in the main process; states are equal in all."""
         if not distributed.is_main():
             return
-        best = self.output_dir / BEST
-        if self.progress.best_step < 0 and best.is_dir():
-            # Of an earlier run in this folder: it would be evaluated in place of what this run trains.
-            earlier = self.output_dir / f"{BEST}_of_earlier_run"
-            shutil.rmtree(earlier, ignore_errors=True)
-            best.rename(earlier)
-            say(f"{best} was of an earlier run; it is kept as {earlier}")
         states: dict[str, Any] = {"optimizer": self.optimizer, "schedule": self.schedule, "scaler": self.stepper.scaler}
         groups = {name: part.state_dict() for name, part in {**states, "task": self.task}.items()}
         state = capture(self.progress, self.total_steps, self._identity, groups)
@@ -291,8 +290,8 @@ class Trainer:
 
     def _save(self, folder: Path, metrics: dict[str, float], state: RunState | None = None) -> None:
         task, files = self.task, self.task.checkpoint_files()
-        kind, texts = self.cfg.checkpoint_format, task.checkpoint_texts()
-        save_checkpoint(folder, task.model, task.config_text, files, metrics, state, kind, texts)
+        own, kind, texts = self._identity["run"], self.cfg.checkpoint_format, task.checkpoint_texts()
+        save_checkpoint(folder, task.model, task.config_text, files, metrics, state, kind, own, texts)
 
     def _leave(self) -> None:
         """Exit with the status of the signal; `last` has been written."""

@@ -33,13 +33,11 @@ class VCRSplitTask(SplitTask):
     """
 
     predict_flags: ClassVar[tuple[str, ...]] = ("rationale_checkpoint",)
+    needs_labels: ClassVar[bool] = True
 
     @abstractmethod
     def data_settings(self) -> dict[str, Any]:
         """Return the settings of the questions and features, for a QA→R model on the data of this task."""
-
-    def labelled(self, split: str) -> bool:
-        return not any(None in (r.answer_label, r.rationale_label) for r in self.records(split))
 
     def predict_with(self, flags: Mapping[str, Any], split: str) -> Predictions:
         """Predict `split`; with `rationale_checkpoint` by both models together."""

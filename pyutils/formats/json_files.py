@@ -72,6 +72,11 @@ def check_fields(entry: Any, needed: tuple[str, ...], where: str) -> None:
 
 def image_key(file_name: str) -> str:
     """Return a file name without folders and image suffix ("train2014/a.jpg" gives "a"): its image key."""
-    name = file_name.replace("\\", "/").rsplit("/", 1)[-1]
+    return path_key(file_name).rsplit("/", 1)[-1]
+
+
+def path_key(file_name: str) -> str:
+    """Return a file name without image suffix ("cat/001.jpg" gives "cat/001"): a key that keeps its folders."""
+    name = file_name.replace("\\", "/")
     suffix = Path(name).suffix
     return name[: -len(suffix)] if suffix.lower() in _IMAGE_SUFFIXES else name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from pathlib import Path
+from typing import Any
 
 
 class Predictions(ABC):
@@ -12,6 +13,10 @@ class Predictions(ABC):
     @abstractmethod
     def metrics(self) -> dict[str, float]:
         """Return the metrics of the split, the same on every process; {} where the records carry no labels."""
+
+    def conditions(self) -> dict[str, Any]:
+        """Return how the metrics were computed (version, candidates re-ranked), as JSON values for the result files."""
+        return {}
 
     def write(self, directory: Path) -> list[Path]:
         """Write the result files (server format) into `directory` and return their paths; on the main process only."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 
@@ -100,19 +100,21 @@ class RankCounter:
         return self.ahead.copy()
 
 
-def ranks_of_candidates(candidates: np.ndarray, scores: np.ndarray, positives: Positives) -> np.ndarray:
-    """Return the ranks [queries] int64 where only some items were scored.
+def ranks_of_candidates(
+    candidates: np.ndarray, scores: np.ndarray, positives: Positives, first_ranks: np.ndarray
+) -> np.ndarray:
+    """Return the ranks [queries] int64 after re-ranking the first `k` items of an ordering.
 
-    `candidates` [queries, k] are distinct items with their `scores` [queries, k]; the other items of the gallery come
-    after these, in the order of the gallery. Raises InputError for a score that is not a number.
+    `candidates` [queries, k] are the first items of each query in that ordering, `scores` [queries, k] their new
+    scores; `first_ranks` [queries] int64 are the ranks by the ordering alone, which items beyond `k` keep. Raises
+    InputError for a score that is not a number.
     """
-    ranks = np.empty(len(positives), dtype=np.int64)
+    ranks = first_ranks.copy()
     for query, (items, own) in enumerate(zip(candidates, _without_nan(scores))):
         right = positives.items[positives.starts[query] : positives.starts[query + 1]]
-        order = items[np.lexsort((items, -own))]
-        hits = np.flatnonzero(np.isin(order, right))
-        first = int(right.min())
-        ranks[query] = hits[0] if hits.size else len(order) + first - int((items < first).sum())
+        hits = np.flatnonzero(np.isin(items[np.lexsort((items, -own))], right))
+        if hits.size:
+            ranks[query] = hits[0]
     return ranks
 
 
@@ -157,10 +159,18 @@ def _without_nan(scores: np.ndarray) -> np.ndarray:
 
 
 class RankPredictions(Predictions):
-    """Ranks from 0: `text_ranks` `[images]` of the best right caption, `image_ranks` `[captions]` of the own image."""
+    """Ranks from 0: `text_ranks` `[images]` of the best right caption, `image_ranks` `[captions]` of the own image.
 
-    def __init__(self, text_ranks: np.ndarray, image_ranks: np.ndarray):
+    `conditions`: how they were computed, for the result files.
+    """
+
+    def __init__(self, text_ranks: np.ndarray, image_ranks: np.ndarray, conditions: Optional[dict[str, Any]] = None):
         self.text_ranks, self.image_ranks = text_ranks, image_ranks
+        self._conditions = conditions or {}
+
+    def conditions(self) -> dict[str, Any]:
+        """Return the conditions given to the constructor."""
+        return self._conditions
 
     def metrics(self) -> dict[str, float]:
         """Return the metrics of both directions in percent (`retrieval_metrics`)."""
@@ -168,6 +178,6 @@ class RankPredictions(Predictions):
 
     def write(self, directory: Path) -> list[Path]:
         """Write `ranks.json`."""
-        ranks = {"text_ranks": self.text_ranks.tolist(), "image_ranks": self.image_ranks.tolist()}
+        ranks = {**self._conditions, "text_ranks": self.text_ranks.tolist(), "image_ranks": self.image_ranks.tolist()}
         write_json(directory / RANKS_FILE, ranks)
         return [directory / RANKS_FILE]

@@ -7,11 +7,17 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 import numpy as np
+import numpy.typing as npt
 
 from pyutils.errors import InputError
 from pyutils.metrics.answer_text import clean_space, normalise_prediction, strip_human_answer
 
+VERSIONS = (2021, 2017)
+"""Years of the official evaluation code, the current one first."""
+CURRENT_VERSION = VERSIONS[0]
+EVALUATION_HELP = "Version of the official VQA evaluation: 2021 (current) or 2017 (of most published numbers)."
 _AGREEING = 3
+_OFFICIAL_ANSWERS = 10
 
 
 @dataclass(frozen=True)
@@ -32,18 +38,38 @@ class VQAAccuracy:
         return {"accuracy": self.overall, **by_type}
 
 
-def official_score(answers: Sequence[Mapping[str, Any]], prediction: str) -> float:
-    """Return the accuracy of one prediction, 0 to 1, as the VQA v2 evaluation server scores it.
+def agreement(matches: npt.ArrayLike, answers: int) -> np.ndarray:
+    """Return the score, 0 to 1, of a prediction that `matches` [...] of so many human `answers` give.
 
-    `answers`, at least one, are an annotation's dicts with "answer" and usually "answer_id". The score is the mean over
-    the human answers of min(1, matches among the others / 3). Kept from the original: a prediction is always fully
-    normalised; a human answer only loses its punctuation, and only when the humans disagree, so that a human "Yes"
-    never matches a predicted "yes".
+    The leave-one-out formula: the mean over the human answers of min(1, matches among the others / 3). Where all human
+    answers are equal, one alone included, an exact match scores 1, as it does by the formula from four answers on.
+    """
+    count = np.asarray(matches, dtype=np.float64)
+    own = count * np.minimum(1.0, (count - 1) / _AGREEING)
+    others = (answers - count) * np.minimum(1.0, count / _AGREEING)
+    return np.where(count == answers, 1.0, (own + others) / max(1, answers))
+
+
+def official_score(answers: Sequence[Mapping[str, Any]], prediction: str, version: int = CURRENT_VERSION) -> float:
+    """Return the accuracy of one prediction, 0 to 1, as the official VQA v2 evaluation scores it.
+
+    `answers`, at least one, are an annotation's dicts with "answer" and usually "answer_id". Ten answers are scored
+    exactly as by the official code of `version`, any other number by `agreement` of fully normalised answers.
+
+    Versions, which differ in what is normalised before strings are compared:
+        2021 (of March 2021, the current one): prediction and human answers alike, and only if the humans disagree; if
+            all agree, the prediction must be spelled as they do.
+        2017: a prediction always; a human answer only loses its punctuation, and only if the humans disagree, so that
+            a human "Yes" never matches a predicted "yes".
     """
     human = [clean_space(entry["answer"]) for entry in answers]
-    predicted = normalise_prediction(prediction)
-    if len(set(human)) > 1:
-        human = [strip_human_answer(answer) for answer in human]
+    if len(answers) != _OFFICIAL_ANSWERS:
+        predicted = normalise_prediction(prediction)
+        return float(agreement(sum(normalise_prediction(answer) == predicted for answer in human), len(human)))
+    disagree = len(set(human)) > 1
+    predicted = normalise_prediction(prediction) if disagree or version == 2017 else clean_space(prediction)
+    if disagree:
+        human = [(strip_human_answer if version == 2017 else normalise_prediction)(answer) for answer in human]
     entries = [{**entry, "answer": answer} for entry, answer in zip(answers, human)]
     matching = [entry for entry in entries if entry["answer"] == predicted]
     # "The others" are the entries that differ in any field, so two equal entries leave each other out as well.
@@ -51,8 +77,10 @@ def official_score(answers: Sequence[Mapping[str, Any]], prediction: str) -> flo
     return sum(shares) / len(shares)
 
 
-def evaluate_answers(annotations: Iterable[Mapping[str, Any]], predictions: Mapping[int, str]) -> VQAAccuracy:
-    """Run the official evaluation of `predictions` {question id: answer} against the official `annotations`.
+def evaluate_answers(
+    annotations: Iterable[Mapping[str, Any]], predictions: Mapping[int, str], version: int = CURRENT_VERSION
+) -> VQAAccuracy:
+    """Evaluate `predictions` {question id: answer} against the official `annotations` (`official_score`).
 
     `predictions` has an answer for every annotated question. Raises InputError when a question has no human answer, or
     there is no question at all.
@@ -65,7 +93,7 @@ def evaluate_answers(annotations: Iterable[Mapping[str, Any]], predictions: Mapp
             raise InputError(
                 f"question {question} has no human answers to compare with; leave it out of the evaluation"
             )
-        score = official_score(annotation["answers"], predictions[question])
+        score = official_score(annotation["answers"], predictions[question], version)
         scores[question] = score
         for field, members in types.items():
             members.setdefault(annotation.get(field, ""), []).append(score)

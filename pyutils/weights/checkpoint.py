@@ -4,6 +4,7 @@
     config.yaml, vocab.txt, …               the configuration and other files of the task
     regions.json                            description of the region features of a model that reads them
     metrics.json                            metrics known when it was written
+    run.json                                the name of the run that wrote it
     state.safetensors, state.json           optimizer, task and position in the run; in `last` only
 
 Written atomically; if the disk fills up or the process dies, the previous checkpoint is intact.
@@ -30,6 +31,7 @@ from pyutils.weights.places import resolve_weights
 
 CONFIG_FILE = "config.yaml"
 METRICS_FILE = "metrics.json"
+RUN_FILE = "run.json"
 STATE_ARRAYS = "state.safetensors"
 STATE_VALUES = "state.json"
 _STATE_VERSION = 1
@@ -51,9 +53,10 @@ def save_checkpoint(
     metrics: Mapping[str, float] | None = None,
     state: RunState | None = None,
     weights_format: str = "safetensors",
+    run: str = "",
     texts: Mapping[str, str] | None = None,
 ) -> None:
-    """Write a checkpoint folder; a previous one at `folder` is replaced atomically.
+    """Write a checkpoint folder of the run named `run`; a previous one at `folder` is replaced atomically.
 
     `files` are copied; `texts` are written: file name → content.
 
@@ -70,6 +73,8 @@ def save_checkpoint(
             for name, text in (texts or {}).items():
                 (building / name).write_text(text, encoding="utf-8")
             write_json(building / METRICS_FILE, dict(metrics or {}))
+            if run:
+                write_json(building / RUN_FILE, {"run": run})
             if state is not None:
                 write_safetensors(building / STATE_ARRAYS, state.arrays)
                 write_json(building / STATE_VALUES, {"version": _STATE_VERSION, **state.values})

@@ -2,10 +2,27 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+
+import numpy as np
+
 from pyutils.weights.names import MATRIX, NORM, TENSOR, NameRule
 
-HEADS = (r"(^|\.)(head|head_dist)\.(weight|bias)$",)
+HEADS = (r"(^|\.)(head|head_dist|heads\.head)\.(weight|bias)$",)
 """Classifiers of ImageNet checkpoints, which have no counterpart here."""
+# Hugging Face's ViT → timm's.
+_TIMM_NAMES = (
+    ("embeddings.cls_token", "cls_token"),
+    ("embeddings.position_embeddings", "pos_embed"),
+    ("embeddings.patch_embeddings.projection.", "patch_embed.proj."),
+    ("encoder.layer.", "blocks."),
+    (".layernorm_before.", ".norm1."),
+    (".layernorm_after.", ".norm2."),
+    (".attention.output.dense.", ".attn.proj."),
+    (".intermediate.dense.", ".mlp.fc1."),
+    (".output.dense.", ".mlp.fc2."),
+)
 _FEED_FORWARD = (("0", "expand"), ("3", "contract"), ("linear_1", "expand"), ("linear_2", "contract"))
 
 
@@ -47,3 +64,22 @@ def torchvision_rules(theirs: str, ours: str) -> list[NameRule]:
         *(NameRule(f"{block}.mlp.{part}", f"{own}.{mine}") for part, mine in _FEED_FORWARD),
         NameRule(f"{theirs}encoder.ln", f"{ours}norm", NORM),
     ]
+
+
+def timm_of_hugging_face(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Rename the vision transformer of Hugging Face (without `vit.`) to timm's names; query, key and value become one
+    matrix."""
+    found: dict[str, np.ndarray] = {}
+    for name, value in tensors.items():
+        if ".attention.attention." in name:
+            start, _, end = name.partition(".attention.attention.")
+            projection, _, kind = end.partition(".")
+            if projection == "query":
+                parts = [tensors[f"{start}.attention.attention.{own}.{kind}"] for own in ("query", "key", "value")]
+                found[f"{start.replace('encoder.layer.', 'blocks.')}.attn.qkv.{kind}"] = np.concatenate(parts)
+            continue
+        new = re.sub(r"^layernorm\.", "norm.", name)
+        for theirs, timms in _TIMM_NAMES:
+            new = new.replace(theirs, timms)
+        found[new] = value
+    return found

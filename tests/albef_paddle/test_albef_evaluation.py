@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from unittest import mock
+
 import numpy as np
 import paddle
 import pytest
 
-from albef_paddle.tasks.reranking import Candidates, RerankingStates, length_groups, queries_by_item, rerank
+from albef_paddle.network.itc import unit_features
+from albef_paddle.tasks.reranking import Candidates, RerankingStates, best_items, length_groups, queries_by_item, rerank
 from albef_paddle.tasks.state_store import StateStore
 from pyutils.engine.evaluation import evaluating
 from pyutils.errors import InputError
+from pyutils.metrics.retrieval import Positives
 from tests.albef_paddle.support import retrieval_model, tensors
 from tests.support import golden
 
@@ -41,12 +45,69 @@ def filled_states(recorded, model, sizes=None) -> RerankingStates:
     return states
 
 
+def owners_of(recorded) -> np.ndarray:
+    """The image of each recorded text."""
+    return np.array(recorded.json("inputs.json")["txt2img"])
+
+
+def all_pairs(recorded, model) -> tuple[np.ndarray, np.ndarray]:
+    """ITC similarities and ITM scores `[images, texts]` of every pair, computed pair by pair."""
+    images, ids, mask = tensors(recorded.inputs, "eval_image", "eval_input_ids", "eval_attention_mask")
+    states, tokens = model.text.encode(ids, mask), model.vision(images)
+    image_features = unit_features(model.vision_projection, tokens)
+    similarities = paddle.matmul(image_features, unit_features(model.text_projection, states), transpose_y=True)
+    rows = [model.itm_logits(states, mask, model.text.memories(tokens[row : row + 1])) for row in range(len(tokens))]
+    return similarities.numpy(), np.stack([logits[:, 1].numpy() for logits in rows])
+
+
+def expected_ranks(similarities: np.ndarray, scores: np.ndarray, right: np.ndarray, k: int) -> list[int]:
+    """Ranks by sorting every row: the first `k` by similarity once more by score."""
+    ranks = []
+    for row, own, marks in zip(similarities, scores, right):
+        order = np.argsort(-row, kind="stable")
+        first = np.sort(order[:k])
+        order = np.concatenate([first[np.argsort(-own[first], kind="stable")], order[k:]])
+        ranks.append(int(np.flatnonzero(marks[order])[0]))
+    return ranks
+
+
+@pytest.mark.parametrize("k", [0, 1, 3, 6, 1000])
+def test_ranks_beyond_the_candidates_follow_itc(k):
+    recorded, model = recorded_model()
+    owners = owners_of(recorded)
+    with evaluating(model), filled_states(recorded, model) as stored:
+        predicted = rerank(stored, k, owners).ranks()
+        similarities, scores = all_pairs(recorded, model)
+    right = owners[None, :] == np.arange(len(similarities))[:, None]
+    assert predicted.text_ranks.tolist() == expected_ranks(similarities, scores, right, k)
+    assert predicted.image_ranks.tolist() == expected_ranks(similarities.T, scores.T, right.T, k)
+    images, texts = similarities.shape
+    counts = {"texts_per_image": min(k, texts), "images_per_text": min(k, images)}
+    assert predicted.conditions()["reranked_by_itm"] == counts
+
+
+def test_ranks_of_a_large_gallery_do_not_follow_its_order():
+    """Features alone, in blocks: the median rank is that of the similarities, wherever the right item stands."""
+    rng = np.random.default_rng(5)
+    images = rng.standard_normal((300, 8)).astype(np.float32)
+    owners = rng.permutation(np.arange(1500) % 300)
+    texts = images[owners] + 2 * rng.standard_normal((1500, 8)).astype(np.float32)
+    right_texts, right_images = Positives.of_captions(owners, 300)
+    with mock.patch("albef_paddle.tasks.reranking._SIMILARITIES_AT_ONCE", 7 * 1500):
+        candidates, ranks = best_items(images, texts, 16, right_texts)
+        _, image_ranks = best_items(texts, images, 16, right_images)
+    similarities, right = images @ texts.T, owners[None, :] == np.arange(300)[:, None]
+    assert ranks.tolist() == expected_ranks(similarities, similarities, right, 0)
+    assert image_ranks.tolist() == expected_ranks(similarities.T, similarities.T, right.T, 0)
+    np.testing.assert_array_equal(candidates, np.argsort(-similarities, axis=1, kind="stable")[:, :16])
+
+
 def test_scores_and_metrics_equal_the_recorded_evaluation():
     recorded, model = recorded_model()
     expected, texts = recorded.outputs, recorded.json("inputs.json")
     with evaluating(model), filled_states(recorded, model) as stored:
         similarities = stored.image_features @ stored.text_features.T
-        found = rerank(stored, texts["k_test"])
+        found = rerank(stored, texts["k_test"], np.array(texts["txt2img"]))
     np.testing.assert_allclose(similarities, expected["eval_sims"], rtol=0, atol=5e-5)
     np.testing.assert_allclose(
         matrix(found.texts, expected["score_matrix_i2t"].shape[1]), expected["score_matrix_i2t"], rtol=0, atol=5e-5
@@ -54,7 +115,7 @@ def test_scores_and_metrics_equal_the_recorded_evaluation():
     np.testing.assert_allclose(
         matrix(found.images, expected["score_matrix_i2t"].shape[0]), expected["score_matrix_t2i"], rtol=0, atol=5e-5
     )
-    metrics = found.ranks(np.array(texts["txt2img"])).metrics()
+    metrics = found.ranks().metrics()
     for name, value in recorded.json("outputs.json")["itm_eval"].items():
         assert metrics[name] == pytest.approx(value, abs=1e-9), name
 
@@ -64,7 +125,7 @@ def test_k_beyond_the_gallery_ranks_all_of_it():
     arrays = recorded.inputs
     image_count, captions = len(arrays["eval_image"]), len(arrays["eval_input_ids"])
     with evaluating(model), filled_states(recorded, model) as stored:
-        found = rerank(stored, 1000)
+        found = rerank(stored, 1000, owners_of(recorded))
         images, ids, mask = tensors(arrays, "eval_image", "eval_input_ids", "eval_attention_mask")
         states = model.text.encode(ids, mask)
         for image in range(image_count):
@@ -78,9 +139,9 @@ def test_the_split_into_batches_changes_nothing():
     recorded, model = recorded_model()
     with evaluating(model):
         with filled_states(recorded, model) as stored:
-            first = rerank(stored, 6)
+            first = rerank(stored, 6, owners_of(recorded))
         with filled_states(recorded, model, (1,) * len(recorded.inputs["eval_image"])) as stored:
-            second = rerank(stored, 6)
+            second = rerank(stored, 6, owners_of(recorded))
     np.testing.assert_array_equal(first.texts.items, second.texts.items)
     np.testing.assert_allclose(first.images.scores, second.images.scores, rtol=0, atol=1e-5)
 

@@ -8,7 +8,8 @@ import numpy as np
 import paddle
 import pytest
 
-from albef_paddle.checkpoints.weights import load_initial, start_parts
+from albef_paddle.checkpoints.parts import start_parts
+from albef_paddle.checkpoints.weights import load_initial
 from albef_paddle.network.classification import AlbefForEntailment, AlbefForReasoning
 from albef_paddle.network.pretraining import AlbefForPretraining
 from albef_paddle.network.question_answering import AlbefForQuestionAnswering

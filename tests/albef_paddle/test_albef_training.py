@@ -14,9 +14,10 @@ from albef_paddle.tasks.grounding import AlbefGrounding, AlbefGroundingConfig
 from albef_paddle.tasks.nlvr2 import AlbefNLVR2, AlbefTextAssignment
 from albef_paddle.tasks.pretraining import AlbefPretraining, AlbefPretrainingConfig
 from albef_paddle.tasks.retrieval import AlbefRetrieval, AlbefRetrievalConfig
-from albef_paddle.tasks.vqa import AlbefAnswers, AlbefVQA, AlbefVQAConfig
+from albef_paddle.tasks.vqa import AlbefVQA, AlbefVQAConfig
 from pyutils.config import load_config
 from pyutils.data.records import WeightedVQARecord
+from pyutils.data.vqa.results import SplitAnswers
 from pyutils.engine.determinism import seed_initial
 from pyutils.engine.evaluation import evaluating
 from pyutils.engine.run import out_of_memory
@@ -123,7 +124,7 @@ def test_answers_weigh_their_share(build):
 
 def test_accuracy_is_that_of_the_human_answers():
     agreed = WeightedVQARecord(1, "a", "?", ("yes",) * 2 + ("no",) * 8)
-    answers = AlbefAnswers([agreed, WeightedVQARecord(2, "a", "?", ("red",))], np.array([0, 1]), ("yes", "red"))
+    answers = SplitAnswers([agreed, WeightedVQARecord(2, "a", "?", ("red",))], np.array([0, 1]), ("yes", "red"))
     assert answers.metrics() == {"accuracy": 80.0}  # 2 / 3 but for the two who gave it, 1 / 3; and 1
 
 
@@ -136,6 +137,34 @@ def test_unlabelled_records_are_refused_before_training(build, world, tmp_path):
         task.before_training()
         with pytest.raises(InputError, match="'train'.*without labels"):
             build(name, f"data.splits.train=[{file}]").before_training()
+
+
+def test_an_answer_list_of_other_data_is_refused_before_training(build, tmp_path):
+    (tmp_path / "answers.json").write_text(json.dumps(["thing0", "thing1"]))
+    with pytest.raises(InputError, match=r"answers\.json.*'train'"):
+        build("vqa", f"answer_list={tmp_path / 'answers.json'}").before_training()
+
+
+@pytest.mark.parametrize(("without", "message"), [("box", '"box"'), ("image_id", '"image_id"')])
+def test_a_grounding_list_that_cannot_be_evaluated_is_refused_before_training(build, tmp_path, without, message):
+    files = build("grounding").config.data.splits["val"]
+    entries = json.loads(Path(files[0]).read_text())
+    bad = tmp_path / "bad.json"
+    bad.write_text(json.dumps([*entries[:3], {key: value for key, value in entries[3].items() if key != without}]))
+    detections = tmp_path / "dets.json"
+    detections.write_text(json.dumps({entry["image_id"]: [[0, 0, 9, 9]] for entry in entries}))
+    task = build("grounding", f"data.splits.val=[{bad}]", f"detections={detections}")
+    with pytest.raises(InputError, match=rf"bad\.json: expression {entries[3]['ref_id']}.*{message}"):
+        Trainer(task, task.config.train, tmp_path / "run").run()
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_report_stands_before_the_first_step(build, tmp_path, capsys):
+    task = build("vqa")
+    Trainer(task, task.config.train, tmp_path / "run").run()
+    said = "".join(capsys.readouterr())
+    for text in ("split 'train': 0.0% of the word pieces", "questions have a human answer", "distinct images"):
+        assert 0 <= said.index(text) < said.index("step 2/2")
 
 
 def test_the_server_file_has_every_question(build, tmp_path):
@@ -238,7 +267,7 @@ def test_an_unknown_split_names_the_known_ones(build):
         ("pretrain", "mlm_probability=1.5", "mlm_probability: expected 0 or more and less than 1, found 1.5"),
         ("pretrain", "mlm_probability=0", "mlm_probability: expected more than 0"),
         ("retrieval", "max_tokens=0", "max_tokens: expected at least 2, found 0"),
-        ("retrieval", "k_test=0", "k_test: expected at least 1, found 0"),
+        ("retrieval", "k_test=-1", "k_test: expected at least 0, found -1"),
         ("vqa", "max_tokens=1", "max_tokens: expected at least 2, found 1"),
     ],
 )

@@ -8,13 +8,11 @@ import numpy as np
 import paddle
 import pytest
 
+from albef_paddle.checkpoints.parts import from_bert, from_vit, load_part
 from albef_paddle.checkpoints.weights import (
     convert_albef_weights,
     for_model,
-    from_bert,
-    from_vit,
     load_initial,
-    load_parts,
     load_tensors,
     to_original,
 )
@@ -214,7 +212,7 @@ def test_bert_and_vit_start_the_encoders():
     settings = config("pretrain")
     bert, recorded = bert_checkpoint(settings), golden("albef/pretrain").weights
     model = AlbefForQuestionAnswering(settings)
-    load_parts(model, from_bert(bert, settings), "bert")
+    load_part(model, from_bert(bert, settings), "bert")
     last = settings.text.num_layers - 1
     place = last - settings.text.fusion_layer
     layer = f"bert.encoder.layer.{last}.intermediate.dense.weight"
@@ -227,7 +225,7 @@ def test_bert_and_vit_start_the_encoders():
     np.testing.assert_array_equal(model.text.embeddings.norm.bias.numpy(), bert["bert.embeddings.LayerNorm.beta"])
     np.testing.assert_array_equal(model.teacher.decoder.words.bias.numpy(), bert["cls.predictions.bias"])
     deit = {n[len("visual_encoder.") :]: v for n, v in recorded.items() if n.startswith("visual_encoder.")}
-    load_parts(model, from_vit({"model": {**deit, "head.weight": np.zeros([5, settings.vision.width])}}), "deit")
+    load_part(model, from_vit({"model": {**deit, "head.weight": np.zeros([5, settings.vision.width])}}), "deit")
     for part in (model, model.teacher):
         np.testing.assert_array_equal(
             part.vision.blocks[1].attention.qkv.weight.numpy(), deit["blocks.1.attn.qkv.weight"].T
@@ -248,7 +246,7 @@ def test_a_bert_of_paddlenlp_starts_what_one_of_hugging_face_starts(prefix):
         *bert_names.masked_language_rules("cls.predictions", "words"),
     ]).to_ours(hub).tensors)  # fmt: skip
     assert written.unmapped == []
-    found, expected = from_bert(written.tensors, settings), from_bert(hub, settings)
+    found, expected = from_bert(written.tensors, settings).tensors, from_bert(hub, settings).tensors
     assert set(found) == set(expected)
     for name, value in expected.items():
         np.testing.assert_array_equal(found[name], value, err_msg=name)

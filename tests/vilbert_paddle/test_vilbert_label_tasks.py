@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import paddle
@@ -12,6 +14,7 @@ from pyutils.config import load_config
 from pyutils.config.command_line import Run
 from pyutils.engine.evaluation import evaluate, evaluating
 from pyutils.engine.run import run_task
+from pyutils.engine.trainer import Trainer
 from pyutils.errors import InputError
 from pyutils.losses import vqa_bce
 from vilbert_paddle.checkpoints.weights import load_initial
@@ -99,3 +102,30 @@ def test_undecided_pairs_are_not_trained_on(build, world, tmp_path):
     (tmp_path / "train.jsonl").write_text("\n".join(map(json.dumps, entries)) + "\n")
     task = build(EntailmentTask, "ve", f"snli_ve.root={tmp_path}", "snli_ve.splits.train=train.jsonl")
     assert len(task.train_records()) == len(entries) - 3
+
+
+def test_questions_without_annotations_are_refused_before_training(yaml_of):
+    config = load_config(VQATask.config_class, yaml_of("vqa"))
+    parts = [replace(part, annotations="") for part in config.vqa.splits["train"]]
+    splits = {**config.vqa.splits, "train": parts}
+    task = VQATask(replace(config, vqa=replace(config.vqa, splits=splits)))
+    with pytest.raises(InputError, match=r"'train'.*question \d+ \(\d+ of \d+\)"):
+        Trainer(task, config.train, config.output_dir).run()
+
+
+def test_examples_without_label_are_refused_before_training(yaml_of, world, tmp_path):
+    config = load_config(NLVR2Task.config_class, yaml_of("nlvr2"))
+    hidden = replace(config.nlvr2, splits={**config.nlvr2.splits, "train": unlabelled(config, tmp_path)})
+    task = NLVR2Task(replace(config, nlvr2=hidden))
+    with pytest.raises(InputError, match=r"'train'.*example .*\(1 of \d+\)"):
+        Trainer(task, config.train, config.output_dir).run()
+
+
+def unlabelled(config, tmp_path):
+    """The training file of `config` with its last label taken out."""
+    path = Path(config.nlvr2.root) / config.nlvr2.splits["train"]
+    *lines, last = path.read_text().splitlines()
+    entry = json.loads(last)
+    del entry["label"]
+    (tmp_path / "hidden.json").write_text("\n".join([*lines, json.dumps(entry)]))
+    return str(tmp_path / "hidden.json")

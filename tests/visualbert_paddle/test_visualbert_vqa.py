@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import paddle
@@ -11,6 +13,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from pyutils.config.command_line import Run
+from pyutils.config.loading import Override
 from pyutils.data.features import FeatureSpec, open_regions
 from pyutils.data.features.packed import PackedWriter
 from pyutils.data.vqa import annotations as vqa_annotations
@@ -183,6 +186,21 @@ def test_missing_features_are_refused_or_skipped(vqa_config, vqa_world, tmp_path
     kept = task_of(vqa_config(f"regions.path={store}", "regions.missing=skip")).records("train")
     assert 0 < len(kept) < len(task_of(vqa_config()).records("train"))
     assert "skipped: 1 images" in capfd.readouterr().err
+
+
+def test_answers_in_another_order_than_those_of_the_weights(vqa_config, tmp_path, capsys):
+    config = vqa_config("train.max_steps=1")
+    run_task(Run(None), config, VisualBertVQA, load_initial)
+    lines = Path(config.vqa.root, config.vqa.answers).read_text().splitlines()
+    (tmp_path / "sorted.txt").write_text("\n".join(sorted(lines, reverse=True)))
+    init = tmp_path / "run/best"
+    other = (f"vqa.answers={tmp_path / 'sorted.txt'}", f"init={init}", f"output_dir={tmp_path / 'other'}")
+    given = Run(None, overrides=[Override("init", str(init), "--set")], evaluate=True)
+    with pytest.raises(InputError, match=r"sorted\.txt: differs from .*best/"):
+        run_task(given, vqa_config(*other), VisualBertVQA, load_initial)
+    capsys.readouterr()
+    run_task(Run(None), vqa_config("train.max_steps=1", *other), VisualBertVQA, load_initial)
+    assert re.search(r"warning: .*sorted\.txt: differs from", "".join(capsys.readouterr()))
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from pyutils.data.records import EntailmentRecord
 from pyutils.engine.answers import Choices, Example, ranked_choices
 from pyutils.engine.evaluation import predict_all
 from pyutils.engine.task import Batch
+from pyutils.errors import InputError
 from pyutils.metrics.entailment_results import EntailmentPredictions
 from vilbert_paddle.data.classification import ENTAILMENT_CLASSES, entailment_batch
 from vilbert_paddle.tasks.base import VilbertRunConfig, VilbertTask, sigmoid, split_entry
@@ -47,9 +48,15 @@ class EntailmentTask(VilbertTask):
 
     def read(self, split: str) -> Sequence[EntailmentRecord]:
         section = self.config.snli_ve
-        records = snli_ve.read(Path(section.root).expanduser() / split_entry(section.splits, split, "snli_ve"))
+        path = Path(section.root).expanduser() / split_entry(section.splits, split, "snli_ve")
+        records = snli_ve.read(path)
         if split == "train":
-            records = records.select([row for row, label in enumerate(records.column("label")) if label is not None])
+            rows = [row for row, label in enumerate(records.column("label")) if label is not None]
+            if not rows:
+                raise InputError(
+                    f"{path}: none of its {len(records)} examples has a label; train on a split with labels"
+                )
+            records = records.select(rows)
         return self.with_regions(records, "image")
 
     def collate(

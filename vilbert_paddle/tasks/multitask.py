@@ -113,6 +113,10 @@ class MultitaskPredictions(Predictions):
         every = {f"{name}/{key}": value for name, found in self._metrics.items() for key, value in found.items()}
         return {**every, "mean": float(np.mean(list(self.scores.values())))}
 
+    def conditions(self) -> dict[str, Any]:
+        """Return the conditions of every task that has some, by its name."""
+        return {name: found for name, part in self.parts.items() if (found := part.conditions())}
+
     def write(self, directory: Path) -> list[Path]:
         """Write every task's result files into a directory of its name."""
         return [file for name, part in self.parts.items() for file in part.write(directory / name)]
@@ -196,7 +200,9 @@ class MultitaskTask(Task):
         return not part.rule.stopped or self._step % every == 0 or all(p.rule.stopped for p in self.parts.values())
 
     def before_training(self) -> None:
-        """Let evaluations decide which tasks rest from now on."""
+        """Check the data of every task; let evaluations decide which tasks rest from now on."""
+        for part in self.parts.values():
+            part.task.check_training_data()
         self._training = True
 
     def after_step(self, step: int) -> None:

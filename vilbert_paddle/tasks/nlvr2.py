@@ -31,6 +31,7 @@ class NLVR2Task(VilbertTask):
 
     name = "vilbert_nlvr2"
     best_metric = "accuracy"
+    needs_labels = True
     objective = "pair"
     task_number = 12
     config_class = NLVR2RunConfig
@@ -45,9 +46,6 @@ class NLVR2Task(VilbertTask):
             if hidden:
                 raise InputError(f"example {hidden[0]} has no label; train on a split with labels")
         return self.with_task(pair_batch(records, self.tokenizer, self.reader, self.config.max_text))
-
-    def labelled(self, split: str) -> bool:
-        return all(record.label is not None for record in self.records(split))
 
     def predict(self, loader: Iterable[Batch], split: str) -> PairPredictions:
         """Decide if each sentence of `split` is true of its images."""

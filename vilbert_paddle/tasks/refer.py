@@ -92,7 +92,8 @@ class ReferTask(VilbertTask):
         return loss, logs
 
     def before_training(self) -> None:
-        """Report an epoch at every evaluation from now on."""
+        """Check the data, and report an epoch at every evaluation from now on."""
+        super().before_training()
         self._training = True
 
     def predict(self, loader: Iterable[Batch], split: str) -> ReferPredictions:
@@ -102,9 +103,19 @@ class ReferTask(VilbertTask):
             scores = self.scores(batch).astype("float32").numpy()
             chosen = best_regions(scores, batch["region_mask"].numpy())
             overlaps = batch["labels"].numpy()
-            return {"chosen": chosen, "iou": np.take_along_axis(overlaps, chosen[:, None], axis=1)[:, 0]}
+            reached = np.where(batch["region_mask"].numpy() > 0, overlaps, 0.0).max(axis=1)
+            return {
+                "chosen": chosen,
+                "iou": np.take_along_axis(overlaps, chosen[:, None], axis=1)[:, 0],
+                "best": reached,
+            }
 
         found = predict_all(choose, loader)
+        bound = 100.0 * accuracy_at(found["best"])
+        say(
+            f"{'' if bound else 'warning: '}{bound:.2f} % of the expressions of {split!r} have a region that overlaps "
+            "their box by more than half: the upper bound of the accuracy"
+        )
         identifiers = [record.sentence_id for record in self.records(split)]
         predictions = ReferPredictions(identifiers, found["chosen"], found["iou"])
         if self._training:

@@ -14,7 +14,7 @@ from paddle import nn
 from pyutils.config import setting
 from pyutils.console import say
 from pyutils.data.records import VQARecord
-from pyutils.data.vqa.answers import AnswerVocabulary
+from pyutils.data.vqa.answers import AnswerVocabulary, describe_answers
 from pyutils.data.vqa.results import SplitAnswers
 from pyutils.data.vqa.splits import SplitOverlaps, VQAConfig, answer_list, read_split, with_saved_answers
 from pyutils.engine.answers import Choices, Example, ranked_choices
@@ -38,6 +38,8 @@ class VQATask(VilbertTask):
 
     name = "vilbert_vqa"
     best_metric = "accuracy"
+    needs_labels = True
+    file_keys = ("tokenizer", "vqa.answers")
     objective = "vqa"
     task_number = 1
     config_class = VQARunConfig
@@ -61,6 +63,10 @@ class VQATask(VilbertTask):
         limit, rule = self.config.max_text, self.config.vqa.soft_scores
         return self.with_task(vqa_batch(records, self.tokenizer, self.reader, limit, self.answers, rule, training))
 
+    def describe(self, split: str) -> list[str]:
+        answers = describe_answers(self.records(split), self.answers, answer_list(self.config.vqa), split)
+        return [*super().describe(split), *answers]
+
     def predict(self, loader: Iterable[Batch], split: str) -> SplitAnswers:
         """Choose the best answer to every question of `split`; `<unk>` is never one."""
 
@@ -68,11 +74,8 @@ class VQATask(VilbertTask):
             scores: paddle.Tensor = self.scores(batch)
             return {"chosen": best_answers(scores.astype("float32").numpy(), self.answers.unknown)}
 
-        return SplitAnswers(self.records(split), predict_all(best, loader)["chosen"], self.answers)
-
-    def labelled(self, split: str) -> bool:
-        records = self.records(split)
-        return not len(records) or bool(records[0].answers)  # an empty split has an error of its own
+        chosen = predict_all(best, loader)["chosen"]
+        return SplitAnswers(self.records(split), chosen, self.answers, self.config.vqa.evaluation)
 
     def answer_questions(self, examples: Sequence[Example], top: int = USUAL_TOP) -> list[Choices]:
         """List the `top` answers to each example's `text`, with the sigmoid of their scores, as in training."""

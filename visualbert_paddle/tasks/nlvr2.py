@@ -38,6 +38,7 @@ class VisualBertNLVR2(VisualBertTask):
 
     name = "visualbert_nlvr2"
     best_metric = "accuracy"
+    needs_labels = True
     config_class = VisualBertNLVR2Config
     example_flags = ("image", "second_image", "text")
 
@@ -64,10 +65,6 @@ class VisualBertNLVR2(VisualBertTask):
 
     def loss(self, batch: Batch) -> tuple[paddle.Tensor, dict[str, paddle.Tensor]]:
         return masked_cross_entropy(self.scores(batch), batch["labels"]), {}
-
-    def labelled(self, split: str) -> bool:
-        """True when every pair has a label."""
-        return all(record.label is not None for record in self.records(split))
 
     def predict(self, loader: Iterable[Batch], split: str) -> PairPredictions:
         """Judge each sentence of `split`."""

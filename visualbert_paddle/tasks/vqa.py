@@ -14,7 +14,7 @@ from pyutils.config import setting
 from pyutils.config.checks import at_least
 from pyutils.console import say
 from pyutils.data.records import VQARecord
-from pyutils.data.vqa.answers import AnswerVocabulary
+from pyutils.data.vqa.answers import AnswerVocabulary, describe_answers
 from pyutils.data.vqa.results import SplitAnswers
 from pyutils.data.vqa.splits import SplitOverlaps, VQAConfig, answer_list, read_split, with_saved_answers
 from pyutils.engine.answers import Choices, Example, ranked_choices
@@ -51,6 +51,8 @@ class VisualBertVQA(VisualBertTask):
 
     name = "visualbert_vqa"
     best_metric = "accuracy"
+    needs_labels = True
+    file_keys = ("tokenizer", "vqa.answers")
     config_class = VisualBertVQAConfig
     example_flags = ("image", "text")
     predict_flags = ("top", "picture", "allow_unk")
@@ -84,10 +86,9 @@ class VisualBertVQA(VisualBertTask):
     def loss(self, batch: Batch) -> tuple[paddle.Tensor, dict[str, paddle.Tensor]]:
         return LOSSES[self.config.loss](self.scores(batch), batch["labels"]), {}
 
-    def labelled(self, split: str) -> bool:
-        """True when the first question has answers, as every or no question of a split has."""
-        records = self.records(split)
-        return not len(records) or bool(records[0].answers)  # an empty split has an error of its own
+    def describe(self, split: str) -> list[str]:
+        answers = describe_answers(self.records(split), self.answers, answer_list(self.config.vqa), split)
+        return [*super().describe(split), *answers]
 
     def predict(self, loader: Iterable[Batch], split: str, allow_unknown: bool = False) -> SplitAnswers:
         """The best answer to every question of `split`, without `<unk>` unless allowed."""
@@ -100,7 +101,7 @@ class VisualBertVQA(VisualBertTask):
             return {"chosen": scores.argmax(axis=1)}
 
         chosen = predict_all(best, loader)["chosen"]
-        return SplitAnswers(self.records(split), chosen, self.answers)
+        return SplitAnswers(self.records(split), chosen, self.answers, self.config.vqa.evaluation)
 
     def predict_with(self, flags: Mapping[str, Any], split: str) -> SplitAnswers:
         """Predictions for `split`; with `allow_unk` also `<unk>` where it wins, as the authors' code does."""

@@ -210,9 +210,16 @@ def read_detections(path: Union[str, Path]) -> dict[int, np.ndarray]:
 def _boxes(boxes: Any, where: str) -> np.ndarray:
     """Convert boxes of at least four numbers to [n, 4] float64. Raises InputError at `where` for anything else."""
     try:
-        return np.array([(x, y, width, height) for x, y, width, height, *_ in boxes], dtype=np.float64).reshape(-1, 4)
+        found = np.array([(x, y, width, height) for x, y, width, height, *_ in boxes], dtype=np.float64).reshape(-1, 4)
     except (TypeError, ValueError) as error:
         raise InputError(f"{where}: expected boxes of x, y, width, height ({error})") from error
+    bad = np.flatnonzero(~(np.isfinite(found).all(axis=1) & (found[:, 2:] > 0).all(axis=1)))
+    if len(bad):
+        raise InputError(
+            f"{where}: box {bad[0]} is {found[bad[0]].tolist()}; expected x, y, width, height in pixels, with a width "
+            "and a height above 0"
+        )
+    return found
 
 
 def _entries(paths: Paths, needed: tuple[str, ...]) -> Iterator[tuple[str, dict[str, Any]]]:

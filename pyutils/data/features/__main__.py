@@ -91,6 +91,7 @@ def _verify(options: argparse.Namespace) -> int:
     source = open_regions(options.path, options.format)
     damaged = operations.find_damage(source)
     if not damaged:
+        source.check_boxes()
         print(f"{len(source)} images in {options.path}, all intact")
         return 0
     print(table(("image", "damage"), damaged))

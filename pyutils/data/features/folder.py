@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 import zipfile
+from collections import Counter
 from collections.abc import Iterator
 from functools import cached_property, partial
 from pathlib import Path
@@ -21,7 +22,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from pyutils.data.features.keys import KeyIndex, stem_of
+from pyutils.data.features.keys import KeyIndex, as_bytes, stem_of
 from pyutils.data.features.source import Entry, RegionSource
 from pyutils.data.features.spec import RegionFeatures, make_regions, read_number
 from pyutils.errors import InputError
@@ -53,7 +54,11 @@ class FolderRegions(RegionSource):
         if not files:
             raise InputError(f"{self.path} holds no .npy or .npz files")
         stems = [stem_of(name) for _, name in files]
-        index, order = KeyIndex.sort(stems, str(self.path))
+        # Equal names in two folders are two images: their folders become part of their keys.
+        counts = Counter(stems)
+        keys = [folder + stem if counts[stem] > 1 else stem for (folder, _), stem in zip(files, stems)]
+        index, order = KeyIndex.sort(keys, str(self.path))
+        index.paths = as_bytes([folder + stem for (folder, _), stem in zip(files, stems)])[order]
         described = [(folder, stem) in infos for (folder, _), stem in zip(files, stems)]
         paths = np.array([os.fsencode(folder + name) for folder, name in files])
         return index, paths[order], np.array(described)[order]
@@ -67,7 +72,9 @@ class FolderRegions(RegionSource):
         if file.suffix == ".npz":
             regions = regions_of_arrays(load_npz(file, file), file)
         else:
-            regions = _read_npy(file, file.with_name(index.name(position) + _INFO) if described[position] else None)
+            regions = _read_npy(
+                file, file.with_name(stem_of(index.name(position)) + _INFO) if described[position] else None
+            )
         return Entry(len(regions), lambda: regions)
 
 

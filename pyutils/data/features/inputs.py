@@ -76,6 +76,7 @@ class RegionInputs:
                 f"train new weights for them with --set model.visual_dim={found.dimension}"
             )
         source.check(dimension, config.detector or None)
+        source.check_boxes()
         self.source = source
 
     def require(self, boxes: bool = False, class_probs: bool = False) -> None:

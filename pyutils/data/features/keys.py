@@ -6,12 +6,15 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import PurePosixPath
+from typing import Optional
 
 import numpy as np
 
+from pyutils.data.image_listing import same_folders
 from pyutils.errors import InputError
 
-_NUMERIC = re.compile(r"^(?:COCO_[A-Za-z0-9]+_)?0*(\d{1,18})$")
+# A plain number with leading zeros is a text of its own ("007" is not "7"), unless it has COCO's twelve digits.
+_NUMERIC = re.compile(r"^(?:COCO_[A-Za-z0-9]+_0*|(?=\d{12}$)0*|(?=0$|[1-9]))(\d{1,18})$")
 _SUFFIX = re.compile(r"\.(?:jpg|jpeg|png|bmp|gif|webp|npy|npz)$", re.IGNORECASE)
 
 
@@ -38,16 +41,19 @@ class KeyIndex:
     """Positions of keys in a source.
 
     A key is found by its exact text, else by its stem, else by its COCO number, so that `COCO_val2014_000000262148`,
-    `val2014/COCO_val2014_000000262148.jpg` and `262148` all find the same entry.
+    `val2014/COCO_val2014_000000262148.jpg` and `262148` all find the same entry. Folders must agree as far as both keys
+    have them: `dog/001` never finds `cat/001`.
 
     Args:
         keys: [entries] fixed-width bytes, sorted, without repetition (UTF-8).
         where: what to name in errors.
+        paths: [entries] bytes, the keys with their folders, where the keys are without.
     """
 
-    def __init__(self, keys: np.ndarray, where: str) -> None:
+    def __init__(self, keys: np.ndarray, where: str, paths: Optional[np.ndarray] = None) -> None:
         self.keys = keys
         self.where = where
+        self.paths = keys if paths is None else paths
 
     @staticmethod
     def sort(keys: Sequence[str] | Sequence[bytes], where: str) -> tuple[KeyIndex, np.ndarray]:
@@ -114,10 +120,11 @@ class KeyIndex:
         if isinstance(value, bytes) and len(value) > values.dtype.itemsize:
             return -1
         first, last = np.searchsorted(values, value, "left"), np.searchsorted(values, value, "right")
-        if last - first > 1:
-            fitting = ", ".join(self.name(position) for position in order[first:last][:3])
-            raise InputError(f"{self.where}: '{key}' matches {last - first} entries ({fitting}): use their full keys")
-        return int(order[first]) if last > first else -1
+        fitting = [int(position) for position in order[first:last] if same_folders(key, self.paths[position].decode())]
+        if len(fitting) > 1:
+            names = ", ".join(map(self.name, fitting[:3]))
+            raise InputError(f"{self.where}: '{key}' matches {len(fitting)} entries ({names}): use their full keys")
+        return fitting[0] if fitting else -1
 
 
 def as_bytes(keys: Sequence[str] | Sequence[bytes]) -> np.ndarray:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from pyutils.data.boxes import box_problem
 from pyutils.data.features.keys import KeyIndex
 from pyutils.data.features.spec import FeatureSpec, RegionBatch, RegionFeatures, read_spec
 from pyutils.errors import InputError
+
+_SAMPLED = 8
 
 
 class Entry(NamedTuple):
@@ -102,6 +106,22 @@ class RegionSource(ABC):
     ) -> None:
         """Raise InputError when these are not the features a model expects, see `FeatureSpec.check`."""
         self.spec.check(self.path, dimension, detector, boxes, class_probs)
+
+    def check_boxes(self) -> None:
+        """Raise InputError if the boxes of most of a few evenly spaced images are not pixels of the image."""
+        rows = np.unique(np.linspace(0, len(self) - 1, min(len(self), _SAMPLED)).round().astype(int)).tolist()
+        found = []
+        for row in rows:
+            with suppress(InputError):  # a damaged entry is an error when its image is needed
+                stored = self._locate(row).decode()
+                if stored.boxes is not None:
+                    found.append((self.index.name(row), box_problem(stored.boxes, stored.width, stored.height)))
+        wrong = [(key, problem) for key, problem in found if problem]
+        if 2 * len(wrong) > len(found):
+            raise InputError(
+                f"{self.path}, image '{wrong[0][0]}' and {len(wrong) - 1} of {len(found) - 1} others looked at: "
+                f"{wrong[0][1]}; write left, top, right, bottom in pixels beside the size of the image"
+            )
 
     def _positions(self, keys: Sequence[str | int]) -> np.ndarray:
         """Find the positions of keys. Raises InputError for a missing one."""

@@ -29,6 +29,11 @@ class Pair:
     content: Optional[bytes] = None
     regions: Optional[RegionFeatures] = None
 
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The captions."""
+        return self.captions
+
 
 class PairSource(Sequence[Pair]):
     """A sequence of pairs, cheap to send to a data worker. `pairs[i]` reads one pair from disk."""

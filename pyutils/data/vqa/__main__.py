@@ -16,7 +16,7 @@ from pyutils.data.vqa.annotations import official_entries
 from pyutils.data.vqa.answers import UNKNOWN, AnswerVocabulary, count_answers
 from pyutils.data.vqa.results import read_results
 from pyutils.formats.atomic import write_json
-from pyutils.metrics.vqa import VQAAccuracy, evaluate_answers
+from pyutils.metrics.vqa import CURRENT_VERSION, EVALUATION_HELP, VERSIONS, VQAAccuracy, evaluate_answers
 
 
 def table(result: VQAAccuracy) -> str:
@@ -31,9 +31,10 @@ def table(result: VQAAccuracy) -> str:
 def evaluate(options: argparse.Namespace) -> None:
     """Print the accuracies of a result file, and write all of them to `options.output` if given."""
     _, _, annotations = official_entries(options.questions, options.annotations)
-    result = evaluate_answers(annotations.values(), read_results(options.results, annotations))
+    result = evaluate_answers(annotations.values(), read_results(options.results, annotations), options.version)
     if options.output:
-        write_json(options.output, asdict(result))
+        write_json(options.output, {"vqa_evaluation": options.version, **asdict(result)})
+    print(f"official VQA evaluation, version {options.version}")
     print(table(result))
 
 
@@ -61,6 +62,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     score.add_argument("--questions", required=True, help="official questions JSON of the split")
     score.add_argument("--annotations", required=True, help="official annotations JSON of the split")
     score.add_argument("--results", required=True, help='result.json: a list of {"question_id", "answer"}')
+    score.add_argument("--version", type=int, choices=VERSIONS, default=CURRENT_VERSION, help=EVALUATION_HELP)
     score.add_argument("--output", help="also write all accuracies, by question too, to this JSON file")
     score.set_defaults(run=evaluate)
 

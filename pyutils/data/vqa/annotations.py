@@ -12,11 +12,12 @@ from pyutils.data.annotations.fields import Types, check_types, shown, whole_num
 from pyutils.data.records import VQARecord
 from pyutils.data.table import RecordTable
 from pyutils.errors import InputError
-from pyutils.formats.json_files import check_fields, entries_of, image_key, read_json
+from pyutils.formats.json_files import check_fields, entries_of, path_key, read_json
 from pyutils.formats.safe_pickle import load_npy
 
 PathLike = Union[str, Path]
 Entries = dict[int, dict[str, Any]]
+_IMDB_ANSWERS = ("all_answers", "answers", "valid_answers")
 COCO_PATTERN = "COCO_{split}_{id:012d}"
 
 _QUESTION: Types = {"question_id": int, "image_id": (int, str), "question": str}
@@ -123,7 +124,7 @@ def _official_records(asked: Entries, labels: Entries, split: str, pattern: str,
 def read_imdb(path: PathLike) -> RecordTable[VQARecord]:
     """Read records of an MMF / Pythia imdb: a pickled object array of dicts, usually after a header dict.
 
-    `answers` are `all_answers`, or `valid_answers` where the file has only those; a test split has none. Raises
+    `answers` are `all_answers`, else `answers` or `valid_answers`; a test split has none. Raises
     InputError when the file is no imdb of questions; pickles are read without executing them.
     """
     path = Path(path)
@@ -149,10 +150,10 @@ def _imdb_records(rows: np.ndarray, path: Path) -> Iterator[VQARecord]:
                 f'{where}: not an imdb of questions: expected "question_str" and "image_name", found '
                 f"{', '.join(map(str, row))}"
             )
-        field = next((field for field in ("all_answers", "valid_answers") if field in row), None)
+        field = next((field for field in _IMDB_ANSWERS if field in row), None)
         yield VQARecord(
             question_id=whole_number(row, "question_id", where),
-            image=image_key(name[:-4] if name.endswith(".npy") else name),
+            image=path_key(name[:-4] if name.endswith(".npy") else name),
             question=question,
             answers=() if field is None else _texts(row, field, where),
         )

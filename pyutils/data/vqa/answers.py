@@ -12,17 +12,18 @@ from typing import Optional, Union
 
 import numpy as np
 
+from pyutils.data.records import VQARecord
 from pyutils.data.vqa.annotations import read_imdb
 from pyutils.errors import InputError
 from pyutils.formats.atomic import atomic_write
 from pyutils.formats.json_files import entries_of, read_json
 from pyutils.metrics.answer_text import normalise_answer, normalise_prediction
+from pyutils.metrics.vqa import agreement
 
 PathLike = Union[str, Path]
 UNKNOWN = "<unk>"
 _HUMANS = 10
-_AGREEING = 3
-
+_FEW_COVERED = 0.5
 
 SCORE_RULES = ("authors", "mmf", "official")
 """Rules of `AnswerVocabulary.soft_scores`."""
@@ -103,9 +104,9 @@ class AnswerVocabulary(Sequence[str]):
     def soft_scores(self, answers: Sequence[str], rule: str = "official") -> tuple[np.ndarray, np.ndarray]:
         """Return the classes [k] int64, ascending, and scores [k] float32 of one question's human answers.
 
-        `rule`: "authors" is VisualBERT's min(1, 0.3 n) for an answer given n times. "official" is the evaluation's mean
-        over the human answers of min(1, matches among the others / 3); answers that are no class count as disagreement.
-        "mmf" is the same after repeating the answers cyclically until there are ten.
+        `rule`: "official" is the evaluation's `agreement`, for any number of answers; those that are no class count as
+        disagreement. "mmf" is the same after repeating the answers cyclically until there are ten. "authors" is
+        VisualBERT's min(1, 0.3 n) for an answer given n times.
         """
         if rule == "mmf" and 0 < len(answers) < _HUMANS:
             answers = [answers[number % len(answers)] for number in range(_HUMANS)]
@@ -114,9 +115,7 @@ class AnswerVocabulary(Sequence[str]):
         counts = np.array([found[number] for number in classes.tolist()], dtype=np.float64)
         if rule == "authors":
             return classes, np.minimum(1.0, 0.3 * counts).astype(np.float32)
-        own = counts * np.minimum(1.0, (counts - 1) / _AGREEING)
-        others = (len(answers) - counts) * np.minimum(1.0, counts / _AGREEING)
-        return classes, ((own + others) / max(1, len(answers))).astype(np.float32)
+        return classes, agreement(counts, len(answers)).astype(np.float32)
 
     def valid(self, answers: Iterable[str]) -> list[str]:
         """Return the `answers` that are classes, `["<unk>"]` when none is (`valid_answers` of an imdb, used by MMF)."""
@@ -134,6 +133,39 @@ class AnswerVocabulary(Sequence[str]):
     def real_answers(self) -> int:
         """Number of answers without `<unk>`."""
         return len(self) - (self.unknown is not None)
+
+
+def describe_answers(
+    records: Iterable[VQARecord], vocabulary: AnswerVocabulary, source: PathLike, split: str
+) -> list[str]:
+    """Return lines on how much of the human answers of `split` the answer list `source` covers.
+
+    Raises InputError if it covers none: it is of another data set.
+    """
+    classes: dict[str, bool] = {}
+    questions = covered = others = 0
+    for record in records:
+        known = [classes.setdefault(answer, vocabulary.class_of(answer) is not None) for answer in record.answers]
+        questions += bool(known)
+        covered += any(known)
+        others += len(known) not in (0, _HUMANS)
+    if not questions:
+        return []
+    if not covered:
+        example = next(iter(classes))
+        raise InputError(
+            f"{source}: has none of the answers to the {questions} questions of split {split!r}, e.g. {example!r}; "
+            "give the answer list of this data set, or build one with `python -m pyutils.data.vqa answers build`"
+        )
+    share = covered / questions
+    line = f"split {split!r}: {share:.1%} of {questions} questions have a human answer in the list {source}"
+    lines = [f"warning: {line}" if share < _FEW_COVERED else line]
+    if others:
+        lines.append(
+            f"split {split!r}: {others} questions have other than {_HUMANS} human answers; they score by the "
+            "leave-one-out formula over those given, a match with all of them 100 %"
+        )
+    return lines
 
 
 def count_answers(paths: Iterable[PathLike]) -> Counter[str]:

@@ -16,6 +16,7 @@ from pyutils.data.records import CaptionRecord
 from pyutils.data.table import RecordTable, concat
 from pyutils.data.vqa.annotations import read_imdb
 from pyutils.errors import InputError
+from pyutils.formats.json_files import image_key
 
 # Draws a random number from 0 to n - 1, given n.
 DrawInteger = Callable[[int], int]
@@ -52,7 +53,7 @@ def _read_part(root: Path, part: CaptionFiles) -> RecordTable[CaptionRecord]:
     images = records.column("image")
     for imdb, wanted in ((part.only_images_of, True), (part.without_images_of, False)):
         if imdb:
-            listed = set(read_imdb(root / imdb).column("image"))
+            listed = set(map(image_key, read_imdb(root / imdb).column("image")))
             kept = np.array([(image in listed) == wanted for image in images], dtype=bool)
             records, images = records.select(kept), images[kept]
     return records
@@ -67,6 +68,11 @@ class CaptionItem:
     siblings: tuple[str, ...]
     index: int
     items: CaptionItems = field(repr=False, compare=False)
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The caption."""
+        return (self.caption,)
 
 
 class CaptionItems(Sequence):

@@ -14,7 +14,7 @@ from pyutils.errors import InputError
 from pyutils.formats.atomic import write_json
 from pyutils.formats.json_files import check_fields, read_json
 from pyutils.metrics.predictions import Predictions
-from pyutils.metrics.vqa import VQAAccuracy, evaluate_answers
+from pyutils.metrics.vqa import CURRENT_VERSION, VQAAccuracy, evaluate_answers
 
 PathLike = Union[str, Path]
 RESULT_FILE = "result.json"
@@ -72,17 +72,23 @@ def as_annotations(records: Iterable[VQARecord]) -> Iterator[dict[str, Any]]:
 class SplitAnswers(Predictions):
     """The answers given to every question of a split, in the order of its records.
 
-    `chosen` [n] int64: the classes chosen (see `metrics.vqa.best_answers`).
+    `chosen` [n] int64: the classes chosen (see `metrics.vqa.best_answers`). `version`: of the official evaluation.
     """
 
-    def __init__(self, records: Sequence[VQARecord], chosen: np.ndarray, answers: Sequence[str]):
-        self.records = records
+    def __init__(
+        self, records: Sequence[VQARecord], chosen: np.ndarray, answers: Sequence[str], version: int = CURRENT_VERSION
+    ):
+        self.records, self.version = records, version
         self.texts = [answers[number] for number in chosen.tolist()]
 
     def accuracy(self) -> VQAAccuracy:
         """Compute the official accuracy, overall and by type."""
         ids = (record.question_id for record in self.records)
-        return evaluate_answers(as_annotations(self.records), dict(zip(ids, self.texts)))
+        return evaluate_answers(as_annotations(self.records), dict(zip(ids, self.texts)), self.version)
+
+    def conditions(self) -> dict[str, Any]:
+        """Return the version of the evaluation."""
+        return {"vqa_evaluation": self.version}
 
     def metrics(self) -> dict[str, float]:
         """Return `accuracy` and `accuracy/<answer type>`, in percent; {} for a split without human answers."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from pyutils.data.table import RecordTable, concat
 from pyutils.data.vqa import annotations as vqa
 from pyutils.data.vqa.answers import SCORE_RULES
 from pyutils.errors import InputError
+from pyutils.metrics.vqa import CURRENT_VERSION, EVALUATION_HELP
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class VQAConfig:
     answers: str = setting("extras/vocabs/answers_vqa.txt", "Answer list; its order is the order of the classes.")
     image_pattern: str = setting(vqa.COCO_PATTERN, "Image key from {split} and {id} of the official files.")
     soft_scores: str = setting("official", "Rule of the soft targets: official, mmf or authors.")
+
+    evaluation: Literal[2021, 2017] = setting(CURRENT_VERSION, EVALUATION_HELP)
 
     def __post_init__(self) -> None:
         one_of(self, "soft_scores", SCORE_RULES)

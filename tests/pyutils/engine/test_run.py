@@ -114,7 +114,7 @@ def test_the_configured_start_serves_where_there_is_no_run(config, zeros, capsys
 
 
 def test_a_run_of_another_network_is_refused_with_its_settings(trained):
-    with pytest.raises(InputError, match=r"best/config.yaml: this checkpoint .*\n  model.width: 8 there, 9 now\n"):
+    with pytest.raises(InputError, match=r"best: .*\n  model.width: 8 there, 9 now\n(.|\n)*best/config.yaml"):
         measured(Run(None, evaluate=True), trained, "model: {width: 9, dropout: 0.0}\n")
     assert np.isfinite(measured(Run(None, evaluate=True), trained, "model: {width: 8, dropout: 0.0}\n"))
 

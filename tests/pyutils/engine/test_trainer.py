@@ -88,8 +88,8 @@ def test_a_run_without_evaluations_sets_the_best_of_an_earlier_run_aside(tmp_pat
     earlier = weights(tmp_path / "best")
     train(tmp_path, "max_steps=3", "eval_split=''")
     assert find_checkpoint(tmp_path) == tmp_path / "last" and weights(tmp_path / "last")["updates"] == 3
-    assert largest_difference(weights(tmp_path / "best_of_earlier_run"), earlier) == 0
-    assert f"{tmp_path}/best was of an earlier run" in capsys.readouterr().err
+    assert largest_difference(weights(tmp_path / "earlier_1/best"), earlier) == 0
+    assert f"{tmp_path}/earlier_1" in capsys.readouterr().err
     train(tmp_path, "max_steps=4")
     train(tmp_path, "max_steps=6", "eval_every_epochs=0", resume="auto")  # its own best stays
     assert weights(tmp_path / "best")["updates"] == 4
@@ -238,7 +238,7 @@ def test_a_second_ctrl_c_gets_out_and_handlers_are_put_back():
 
 
 def test_evaluation_alone_writes_results_of_the_split(tmp_path):
-    metrics = Trainer(ToyTask(), settings(), tmp_path).evaluate("val")
+    metrics, _ = Trainer(ToyTask(), settings(), tmp_path).evaluate("val")
     assert metrics["counted"] == 21 and (tmp_path / "val/result.txt").read_text() == "21"
 
 

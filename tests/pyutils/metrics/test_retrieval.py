@@ -105,15 +105,15 @@ def test_a_right_item_scored_again_with_another_last_bit_is_not_ahead_of_itself(
     assert counter.ranks().tolist() == [0]
 
 
-def test_candidates_rank_as_a_matrix_with_a_low_constant_elsewhere():
+def test_candidates_rank_by_their_new_scores_and_the_others_by_the_first():
     rng = np.random.default_rng(5)
     dense = rng.random((9, 14)).astype(np.float32)
     candidates = np.argsort(-dense, axis=1)[:, :4]
     scores = rng.integers(0, 3, (9, 4)).astype(np.float32)
-    filled = np.full((9, 14), -100.0)
+    filled = dense - 100.0
     np.put_along_axis(filled, candidates, scores, axis=1)
     items = [rng.choice(14, 2, replace=False) for _ in range(9)]
-    found = ranks_of_candidates(candidates, scores, Positives(items))
+    found = ranks_of_candidates(candidates, scores, Positives(items), ranks_of(dense, Positives(items)))
     assert found.tolist() == ranks_of(filled, Positives(items)).tolist() == brute_force(filled, items)
 
 

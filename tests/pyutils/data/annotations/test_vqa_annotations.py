@@ -126,3 +126,12 @@ def test_malformed_official_files(tmp_path):
         vqa.read(questions)
     with pytest.raises(InputError, match=r"none\.json: cannot be read"):
         vqa.read(tmp_path / "none.json")
+
+
+def test_folders_of_image_names_are_kept(tmp_path):
+    entries = [
+        {"question_id": number, "image_name": f"{folder}/001.jpg", "question_str": "Is it?"}
+        for number, folder in enumerate(("cat", "dog"))
+    ]
+    np.save(tmp_path / "imdb.npy", np.array(entries, dtype=object), allow_pickle=True)
+    assert vqa.read_imdb(tmp_path / "imdb.npy").column("image").tolist() == ["cat/001", "dog/001"]

@@ -30,7 +30,7 @@ def regions(seed: int, dimension: int = 6, classes: int = 0) -> RegionFeatures:
     rng = np.random.default_rng(seed)
     count = seed % 5
     probs = rng.random((count, classes)).astype(np.float32) if classes else None
-    boxes = rng.random((count, 4)).astype(np.float32)
+    boxes = np.sort(480 * rng.random((count, 2, 2)), axis=1).reshape(count, 4).astype(np.float32)
     return RegionFeatures(rng.standard_normal((count, dimension)).astype(np.float32), boxes, 640, 480, probs)
 
 

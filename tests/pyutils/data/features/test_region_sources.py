@@ -42,7 +42,8 @@ def test_keys_are_found_by_stem_and_number(folder):
 def test_stems_and_numbers():
     assert stem_of("a/b/x.y.jpg.npz") == "x.y"
     assert numeric_id("COCO_test2015_000000000007.jpg") == 7
-    assert numeric_id("0007") == 7
+    assert numeric_id("000000000007") == numeric_id("7") == 7 and numeric_id("0") == 0
+    assert numeric_id("0007") == -1
     assert numeric_id("dev-1-img0") == -1
 
 
@@ -54,11 +55,11 @@ def test_a_number_that_fits_two_entries_is_refused():
         KeyIndex.sort(["a", "b", "a"], "store")
 
 
-def test_the_same_image_in_two_folders_is_refused(folder):
+def test_a_name_in_two_folders_is_ambiguous(folder):
     (folder / "copy").mkdir()
     (folder / "copy" / f"{NAMES[0]}.npy").write_bytes(b"")
-    with pytest.raises(InputError, match=f"'{NAMES[0]}' occurs twice; open the folder"):
-        len(open_regions(folder))
+    with pytest.raises(InputError, match=f"'{NAMES[0]}' matches 2 entries .*copy/{NAMES[0]}"):
+        open_regions(folder).missing([NAMES[0]])
 
 
 def test_batches_are_padded_to_their_own_longest(folder):
@@ -195,3 +196,29 @@ def test_halves_become_floats_exactly(which):
     copy_as_float32(floats, halves)
     np.testing.assert_array_equal(floats, halves.astype(np.float32))
     np.testing.assert_array_equal(np.signbit(floats), np.signbit(halves))
+
+
+def test_folders_of_keys_must_agree():
+    index, _ = KeyIndex.sort(["cat/001", "train2014/COCO_train2014_000000000009"], "store")
+    assert index.find(["cat/001.jpg", "001", "x/cat/001", "dog/001"]).tolist() == [0, 0, 0, -1]
+    assert index.find(["9", "COCO_train2014_000000000009.jpg", "val2014/9"]).tolist() == [1, 1, -1]
+    both, _ = KeyIndex.sort(["cat/001", "dog/001"], "store")
+    assert both.find(["dog/001", "bird/001"]).tolist() == [1, -1]
+    with pytest.raises(InputError, match=r"'001'.*cat/001, dog/001"):
+        both.find(["001"])
+
+
+def test_text_ids_with_leading_zeros_stay_apart():
+    index, _ = KeyIndex.sort(["007", "7"], "store")
+    assert index.find(["007", "7", "07"]).tolist() == [0, 1, -1]
+
+
+def test_equal_names_in_two_folders_are_two_images(tmp_path):
+    for number, folder in enumerate(("cat", "dog")):
+        (tmp_path / folder).mkdir()
+        np.save(tmp_path / folder / "001.npy", np.full((2, 4), number, np.float32))
+    np.save(tmp_path / "cat/002.npy", np.zeros((2, 4), np.float32))
+    source = open_regions(tmp_path)
+    assert list(source) == ["002", "cat/001", "dog/001"]
+    assert [source[key].features[0, 0] for key in ("cat/001", "dog/001.jpg")] == [0, 1]
+    assert source.missing(["dog/002", "cat/002", "002"]) == ["dog/002"]

@@ -218,3 +218,25 @@ def test_huge_announced_size_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
     with pytest.raises(InputError, match=r"bomb\.png: the image is damaged"):
         _source(tmp_path).read("bomb")
+
+
+def test_a_missing_image_is_not_replaced_by_one_of_another_folder(tmp_path):
+    for name in ("shopA/5.jpg", "shopA/6.jpg", "shopB/1.jpg", "deep/val/7.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / name)
+    images = Images(tmp_path, albef_transform("evaluate", 8))
+    wanted = ["shopA/5.jpg", "shopB/5.jpg", "6.jpg", "/server/data/shopA/6.jpg", "val/7.jpg", "train/7.jpg"]
+    assert images.missing(wanted) == ["shopB/5.jpg", "train/7.jpg"]
+    for name in ("shopB/5.jpg", "train/7.jpg"):
+        with pytest.raises(InputError, match=name):
+            images.path(name)
+    assert images.path("/server/data/shopA/6.jpg") == tmp_path / "shopA/6.jpg"
+    assert images.path("val/7.jpg") == tmp_path / "deep/val/7.jpg"
+
+
+def test_an_exact_path_needs_no_suffix(tmp_path):
+    (tmp_path / "training").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "training/10_15955", format="PNG")
+    images = Images(tmp_path, albef_transform("evaluate", 8))
+    assert images.missing(["training/10_15955", "training/11"]) == ["training/11"]
+    assert images.read("training/10_15955").shape == (3, 8, 8)

@@ -11,6 +11,7 @@ from pyutils.data.vqa.__main__ import main
 from pyutils.data.vqa.annotations import official_entries
 from pyutils.data.vqa.results import read_results, write_results
 from pyutils.errors import InputError
+from pyutils.metrics.vqa import evaluate_answers
 from tests.support import golden
 
 CASE = golden("albef/vqa_eval")
@@ -79,13 +80,36 @@ def arguments(results, *more):
 
 def test_the_command_prints_a_table_and_writes_the_figures(tmp_path, capsys):
     output = tmp_path / "metrics.json"
-    assert main(arguments(CASE.folder / "results.json", "--output", output)) == 0
+    assert main(arguments(CASE.folder / "results.json", "--output", output, "--version", 2017)) == 0
     printed = capsys.readouterr().out
     assert f"| overall |  | {ACCURACY['overall']:.2f} |" in printed
     assert f"| answer type | number | {ACCURACY['perAnswerType']['number']:.2f} |" in printed
+    assert "version 2017" in printed
     written = json.loads(output.read_text())
-    assert written["overall"] == ACCURACY["overall"]
+    assert written["vqa_evaluation"] == 2017 and written["overall"] == ACCURACY["overall"]
     assert written["by_question"] == CASE.json("outputs.json")["evalQA"]
+
+
+def test_the_current_version_is_the_default(capsys):
+    assert main(arguments(CASE.folder / "results.json")) == 0
+    given = json.loads(ANNOTATIONS.read_text())["annotations"]
+    expected = evaluate_answers(given, read_results(CASE.folder / "results.json", IDS), 2021).overall
+    printed = capsys.readouterr().out
+    assert "version 2021" in printed and f"| overall |  | {expected:.2f} |" in printed
+    assert expected != ACCURACY["overall"]
+
+
+def test_one_human_answer_is_matched(tmp_path, capsys):
+    answer = {"question_id": 1, "answers": [{"answer": "red", "answer_id": 1}], "image_id": 42}
+    files = {
+        "questions": {"questions": [{"question_id": 1, "image_id": 42, "question": "What colour is it?"}]},
+        "annotations": {"annotations": [answer]},
+        "results": [{"question_id": 1, "answer": "red"}],
+    }
+    for name, content in files.items():
+        (tmp_path / name).write_text(json.dumps(content))
+    assert main(["evaluate", *(part for name in files for part in (f"--{name}", str(tmp_path / name)))]) == 0
+    assert "| overall |  | 100.00 |" in capsys.readouterr().out
 
 
 def test_the_command_names_what_is_wrong(tmp_path):
@@ -98,7 +122,7 @@ def test_the_command_names_what_is_wrong(tmp_path):
 def test_it_runs_as_a_module_without_paddle(tmp_path):
     code = "import sys; from pyutils.data.vqa.__main__ import main; status = main(sys.argv[1:]); "
     code += "sys.exit(status or 'paddle' in sys.modules)"
-    command = [sys.executable, "-c", code, *arguments(CASE.folder / "results.json")]
+    command = [sys.executable, "-c", code, *arguments(CASE.folder / "results.json", "--version", 2017)]
     finished = subprocess.run(command, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr
     assert f"{ACCURACY['overall']:.2f}" in finished.stdout
