@@ -1,11 +1,11 @@
 #!/bin/sh
-# ALBEF on real pictures, from nothing: makes easy-VQA's files and lists, pre-trains a small ALBEF on captions that the
-# training answers tell, trains it to write answers, evaluates what it trained on the test part.
+# Train a small ALBEF on easy-VQA from raw images, from scratch: makes the files and lists, pre-trains on captions made from
+# the training answers, fine-tunes it to generate answers, evaluates the result on the test part.
 #   sh shell/albef-quickstart.sh [--blind] [arguments of every stage: --seed 1, --set train.batch_size=32 …]
-#   --blind   instead train the same model with the pictures withheld, the baseline
+#   --blind   instead train the same model with the images withheld, the baseline
 #   LOG_DIR   checkpoints, logs, results (default output/albef_easy_vqa, with --blind output/albef_easy_vqa_blind)
 #   PYTHON    a Python with requirements.txt and easy-vqa installed (default: as in shell/launch.sh)
-# Called again, it goes on where it was interrupted.
+# Called again, it resumes where it was interrupted.
 set -e
 . "$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)/launch.sh"
 case ${LOG_DIR:-} in "" | /*) ;; *) LOG_DIR=$PWD/$LOG_DIR ;; esac

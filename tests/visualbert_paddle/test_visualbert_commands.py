@@ -159,7 +159,9 @@ def test_two_processes_equal_one(vqa_world, tmp_path):
         outcomes[name] = weights(tmp_path / name / "last"), metrics, (tmp_path / name / "val/result.json").read_text()
     (one, one_metrics, one_results), (two, two_metrics, two_results) = outcomes["one"], outcomes["two"]
     for name, value in one.items():
-        np.testing.assert_allclose(two[name], value, rtol=0, atol=2e-6, err_msg=name)
+        # A bias of all keys shifts the scores of a query alike: its gradient is rounding, which AdamW scales up.
+        if not name.endswith("attend.key.bias"):
+            np.testing.assert_allclose(two[name], value, rtol=0, atol=2e-6, err_msg=name)
     assert one_metrics == two_metrics
     assert one_results == two_results
     assert len(json.loads(two_results)) % (2 * 5)  # batches of 5 on two processes do not fill up evenly

@@ -54,7 +54,7 @@ def test_the_table_is_whole():
         f"visualbert-{task}{stage}" for task in ("vqa", "nlvr2", "vcr") for stage in ("", "-pre", "-coco-pre")
     } <= set(known)
     for entry in known.values():
-        assert entry.about and entry.model in ("albef", "vilbert", "visualbert", "bert", "vit")
+        assert entry.about and entry.model in ("albef", "vilbert", "visualbert", "bert", "vit", "bottom-up-detector")
         assert "{" not in "".join(source.url for source in entry.sources)
         for source in entry.sources:
             assert source.file.endswith(places.ENDINGS)
