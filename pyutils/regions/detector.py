@@ -170,7 +170,8 @@ class ProposalNetwork(nn.Layer):
         """Return the logits `[n, h x w x anchors]` and boxes `[n, h x w x anchors, 4]` before clipping."""
         logits, deltas = self.flat(maps)
         batch = len(logits)
-        anchors = grid_anchors(self.cell_anchors, *maps.shape[2:], STRIDE, self.config.anchor_offset)
+        rows, columns = maps.shape[2:]
+        anchors = grid_anchors(self.cell_anchors, rows, columns, STRIDE, self.config.anchor_offset)
         every = anchors.unsqueeze(0).expand([batch, -1, -1]).reshape([-1, 4])
         boxes = decode_boxes(every, deltas.reshape([-1, 4]), self.config.rpn_box_weights)
         return logits, boxes.reshape([batch, -1, 4])

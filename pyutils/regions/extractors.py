@@ -19,8 +19,8 @@ import numpy as np
 import paddle
 from PIL import Image
 
-from pyutils.config import load_config
-from pyutils.config.loading import read_tree
+from pyutils.config import load_config, to_yaml
+from pyutils.config.loading import parse_config, read_tree
 from pyutils.data.features.spec import FeatureSpec, RegionFeatures
 from pyutils.download import fetch
 from pyutils.download.verify import file_sum
@@ -244,7 +244,11 @@ def _detector_config(path: Path, required: bool) -> DetectorConfig:
             raise InputError(f"{path}: no such detector configuration")
         return DetectorConfig()
     tree = read_tree(path)
-    return DetectorConfig.from_original(tree) if "roi_heads" in tree else load_config(DetectorConfig, path)
+    if "roi_heads" in tree:
+        return DetectorConfig.from_original(tree)
+    if "model" in tree:  # of our own training: the network is one section
+        return parse_config(DetectorConfig, to_yaml(tree["model"]), f"{path}, model")
+    return load_config(DetectorConfig, path)
 
 
 def open_backbone(

@@ -1,4 +1,4 @@
-"""Losses of the detector (Ren et al. 2015, section 3.1.2; Girshick 2015, section 2.3; Anderson et al. 2018, section 3.1).
+"""Losses of the detector: Ren et al. 2015, section 3.1.2; Girshick 2015, section 2.3; Anderson et al. 2018, section 3.
 
 Everything random is decided by numbers that the caller draws, so that a batch has one loss in every run.
 """
@@ -139,7 +139,7 @@ class SampledRegions(NamedTuple):
 def sample_regions(
     proposals: np.ndarray, target: Targets, background: int, draws: np.ndarray, config: DetectorLossConfig
 ) -> SampledRegions:
-    """Label proposals `[p, 4]` and the true boxes, and choose those in the loss; `draws`: `[>= p + g]`, see `sample`."""
+    """Label proposals `[p, 4]` and the true boxes and choose those in the loss; `draws` `[>= p + g]`: see `sample`."""
     boxes = np.concatenate([proposals, target.boxes]).astype(np.float32)
     if len(target.boxes):
         overlaps = box_iou(boxes, target.boxes)
@@ -188,7 +188,7 @@ def detector_losses(
     images: paddle.Tensor,
     sizes: np.ndarray,
     targets: Sequence[Targets],
-    draws: tuple[np.ndarray, np.ndarray],
+    draws: Sequence[np.ndarray],
     config: DetectorLossConfig,
 ) -> dict[str, paddle.Tensor]:
     """Return the five losses of a batch by name.

@@ -1,4 +1,4 @@
-"""Generate sample data: `python -m pyutils.sample easy-vqa|world`."""
+"""Generate sample data: `python -m pyutils.sample easy-vqa|world|boxes`."""
 
 from __future__ import annotations
 
@@ -37,7 +37,11 @@ def _parser() -> argparse.ArgumentParser:
     world.add_argument("--sentences", type=int, default=2, help="NLVR2 sentences per set of 8 images, 1-6 (default 2)")
     world.add_argument("--preview", type=Path, help="also draw a contact sheet of the written files to this PNG")
     world.set_defaults(run=_world)
-    for command in (easy, world):
+    boxes = commands.add_parser("boxes", help="drawn scenes with boxes, classes and attributes, to train a detector")
+    boxes.add_argument("--scenes", type=int, default=2000, help="images (default 2000)")
+    boxes.add_argument("--seed", type=int, default=0, help="random seed (default 0)")
+    boxes.set_defaults(run=_boxes)
+    for command in (easy, world, boxes):
         command.add_argument("--output", type=Path, required=True, help="folder to write to")
         command.add_argument("--overwrite", action="store_true", help="replace a folder made with other arguments")
     return parser
@@ -47,6 +51,12 @@ def _easy_vqa(options: argparse.Namespace) -> bool:
     from pyutils.sample.easy_vqa import make_easy_vqa
 
     return make_easy_vqa(options.output, options.seed, options.overwrite)
+
+
+def _boxes(options: argparse.Namespace) -> bool:
+    from pyutils.sample.boxes import make_boxes
+
+    return make_boxes(options.output, options.scenes, options.seed, options.overwrite)
 
 
 def _world(options: argparse.Namespace) -> bool:

@@ -1,0 +1,1 @@
+"""Training of the region detector on images with annotated boxes."""
