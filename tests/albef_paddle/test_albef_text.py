@@ -6,7 +6,7 @@ import numpy as np
 import paddle
 import pytest
 
-from albef_paddle.checkpoints.weights import text_rules
+from albef_paddle.checkpoints.names import text_rules
 from albef_paddle.network.text_encoder import (
     TextDecoder,
     TextEncoder,

@@ -101,7 +101,8 @@ def test_a_gallery_ranks_as_the_evaluation_does(trained, yaml_of, tmp_path, head
         for field in ("index", "score")
     )
     _, of_texts = Positives.of_captions(owners, len(records))
-    np.testing.assert_array_equal(ranks_of_candidates(items, scores, of_texts), expected.image_ranks)
+    none = np.full(len(captions), -1)  # every image is a candidate
+    np.testing.assert_array_equal(ranks_of_candidates(items, scores, of_texts, none), expected.image_ranks)
     match = pipeline("image-text-matching", folder, regions=task.reader.inputs.source)
     found = match(records[0].image, captions[:2])
     pairs = [next(hit.score for hit in ranking.hits if hit.index == 0) for ranking in rankings[:2]]

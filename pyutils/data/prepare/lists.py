@@ -101,7 +101,8 @@ def _resolved(
     """Replace the image paths of `entries` by those in `listing`, noting in `exists` which were found."""
 
     def resolve(image: str) -> str:
-        path = image if listing is None else listing.relative(image)
+        # The folders are those of the archives, not of the annotations: files may have been unpacked elsewhere.
+        path = image if listing is None else listing.relative(image) or listing.relative(image.rpartition("/")[2])
         exists[image] = path is not None
         return path or image
 

@@ -70,9 +70,8 @@ def test_boxes_of_another_picture_are_refused(tmp_path, box):
 def test_annotated_boxes_are_checked_too(tmp_path):
     detected = write_lmdb(tmp_path / "detected", {"x": picture(5, 3)})
     annotated = write_lmdb(tmp_path / "annotated", {"x": with_box([50, 20, 40, 30])})
-    reader = opened(detected, annotated=RegionConfig(path=str(annotated)))
-    with pytest.raises(InputError, match=r"annotated, image 'x', region 1"):
-        reader.read_mixed(["x"])
+    with pytest.raises(InputError, match=r"annotated, image 'x'"):
+        opened(detected, annotated=RegionConfig(path=str(annotated)))
 
 
 def test_unknown_picture_size(tmp_path):
