@@ -17,6 +17,7 @@ from typing import Any, ClassVar, Optional
 import numpy as np
 
 from pyutils.config.command_line import Run
+from pyutils.data.features.windows import WindowDescriber, WindowedImages
 from pyutils.engine.answers import Answer, Choices, Example, Hit, Ranking, Words, described
 from pyutils.engine.gallery import Gallery
 from pyutils.engine.opening import open_checkpoint
@@ -326,4 +327,11 @@ def pipeline(
     choose_device(Run(None, extra={"device": device} if device else {}))
     opened = open_checkpoint(task, checkpoint, config, settings, member)
     built = opened.build()
-    return PIPELINES[task](built, Visuals(opened.task_class.visual_input, regions), batch_size)
+    source = _windows(opened.config) if regions is None else regions
+    return PIPELINES[task](built, Visuals(opened.task_class.visual_input, source), batch_size)
+
+
+def _windows(config: Any) -> Any:
+    """Return what describes the windows of an image if the model was trained on them: they need no stored features."""
+    section = getattr(config, "regions", None)
+    return WindowDescriber() if section is not None and section.format == WindowedImages.format else None

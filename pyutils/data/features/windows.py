@@ -64,16 +64,20 @@ class WindowedImages(RegionSource):
     def _load_index(self) -> KeyIndex:
         return self._listed[0]
 
+    def check_boxes(self) -> None:
+        """Do nothing: the boxes are computed, and listing the folder can wait until a name is looked up."""
+
     def __contains__(self, key: str | int) -> bool:
         return _is_image(key) or super().__contains__(key)
 
     def missing(self, keys: Iterable[str | int]) -> list[str]:
         """List those of `keys` that are missing, in their order, each once."""
-        return super().missing([key for key in keys if not _is_image(key)])
+        named = [key for key in keys if not _is_image(key)]
+        return super().missing(named) if named else []
 
     def _entries(self, keys: Sequence[str | int]) -> list[Entry]:
         named = [key for key in keys if not _is_image(key)]
-        found = dict(zip(named, super()._entries(named)))
+        found = dict(zip(named, super()._entries(named))) if named else {}  # else the folder is not listed
         return [found[key] if key in found else _entry(Path(str(key))) for key in keys]
 
     def _locate(self, position: int) -> Entry:

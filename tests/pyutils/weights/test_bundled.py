@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pyutils import pipeline
 from pyutils.errors import InputError
 from pyutils.formats.tensor_files import read_safetensors, write_safetensors
 from pyutils.weights import bundle, registry
@@ -48,6 +49,9 @@ def test_every_folder_is_known():
 @pytest.mark.parametrize("name", BUNDLED)
 @pytest.mark.parametrize("question, answer", ASKED.items())
 def test_a_bundled_checkpoint_answers_about_an_image_without_any_other_file(name, question, answer, tmp_path):
+    for folder in ("one", "two"):  # images in the caller's folder are not looked at
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "same.png").write_bytes(IMAGE.read_bytes())
     script = ROOT / f"{registry.find(name).model}_paddle/run_predict.py"
     command = [sys.executable, str(script), "--checkpoint", name, "--image", str(IMAGE), "--question", question]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYUTILS_CPU_THREADS": "1"}
@@ -55,6 +59,12 @@ def test_a_bundled_checkpoint_answers_about_an_image_without_any_other_file(name
     assert done.returncode == 0, done.stderr
     rows = [line.split("|")[1].strip() for line in (done.stdout + done.stderr).splitlines() if line.startswith("| ")]
     assert rows[2] == answer  # after the header and its line
+
+
+@pytest.mark.parametrize("name", BUNDLED)
+def test_a_bundled_checkpoint_answers_from_python_without_a_source_of_regions(name):
+    ask = pipeline("visual-question-answering", name)
+    assert [ask(IMAGE, question).label for question in ASKED] == list(ASKED.values())
 
 
 @pytest.fixture
