@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Optional, Union
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from pyutils.data.images import Images, as_rgb
 from pyutils.data.transforms import ImageTransform
@@ -45,8 +45,10 @@ def check_image(image: Any, where: str) -> Any:
     return Image.fromarray(image[..., 0] if image.ndim == 3 and image.shape[2] == 1 else image)
 
 
-def opened_image(image: Any) -> Optional[Image.Image]:
+def opened_image(image: Any, upright: bool = False) -> Optional[Image.Image]:
     """Return a given image in RGB, decoded; None for what holds no pixels (region features).
+
+    `upright`: turn it by its EXIF orientation.
 
     Raises:
         InputError: a missing or damaged file.
@@ -54,8 +56,10 @@ def opened_image(image: Any) -> Optional[Image.Image]:
     if isinstance(image, np.ndarray):
         image = check_image(image, "the image")
     if isinstance(image, (str, os.PathLike)):
-        return Images.decode(Path(image).expanduser())
-    return as_rgb(image) if isinstance(image, Image.Image) else None
+        return Images.decode(Path(image).expanduser(), upright)
+    if not isinstance(image, Image.Image):
+        return None
+    return as_rgb(ImageOps.exif_transpose(image) if upright else image)
 
 
 class GivenImages(Images):

@@ -147,10 +147,15 @@ class Images:
         return out
 
     @staticmethod
-    def decode(path: PathLike) -> Image.Image:
-        """Decode the file `path` as RGB, at full size. Raises InputError as `read`."""
+    def decode(path: PathLike, upright: bool = False, most_pixels: int | None = None) -> Image.Image:
+        """Decode the file `path` as RGB, at full size; with `upright` turned by its EXIF orientation.
+
+        Raises InputError as `read`, and for an image of more than `most_pixels` before it is decoded.
+        """
         with damage_named(Path(path)), Image.open(path) as image:
-            return as_rgb(image).copy()
+            if most_pixels is not None and image.width * image.height > most_pixels:
+                raise InputError(f"{path}: {image.width} x {image.height} pixels are more than {most_pixels:,}")
+            return as_rgb(ImageOps.exif_transpose(image) if upright else image).copy()
 
     def _pixels(self, path: Path, rng: np.random.Generator) -> np.ndarray:
         """Decode, crop and resize: [size, size, 3] uint8."""

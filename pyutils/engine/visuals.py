@@ -99,7 +99,8 @@ class Visuals:
 
     def _described(self, images: Sequence[Any]) -> list[RegionFeatures]:
         """Describe images, those of one size together: padding would change the features of the others."""
-        arrays = [np.asarray(opened_image(image)) for image in images]
+        # Upright, as an extraction to a store describes them.
+        arrays = [np.asarray(opened_image(image, upright=True)) for image in images]
         groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
         for number, array in enumerate(arrays):
             groups[array.shape].append(number)

@@ -12,14 +12,13 @@ from pathlib import Path
 from typing import NamedTuple, Optional
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pyutils import distributed
 from pyutils.console import progress, say
 from pyutils.data.features.packed import PackedRegions, PackedWriter, is_packed, read_header
 from pyutils.data.features.spec import RegionFeatures
 from pyutils.data.image_listing import ImageListing
-from pyutils.data.images import as_rgb
+from pyutils.data.images import Images
 from pyutils.errors import InputError
 from pyutils.formats.atomic import atomic_write, write_json
 from pyutils.regions.extractors import Extractor
@@ -27,11 +26,8 @@ from pyutils.regions.extractors import Extractor
 CHUNK = 64
 """Images decoded, grouped and committed together. Fixed, so that batches do not depend on where a run was killed."""
 MOST_PIXELS = 80_000_000
-_EXIF_ORIENTATION = 0x0112
 _LOG_SECONDS = 10.0
 _POLL_SECONDS = 0.1
-# What Pillow raises for damaged files, besides its own UnidentifiedImageError.
-_DAMAGE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
 class BadImage(NamedTuple):
@@ -55,16 +51,7 @@ def read_image(path: Path) -> np.ndarray:
     Raises:
         InputError: not an image, damaged, cut off, or more than `MOST_PIXELS`.
     """
-    try:
-        with Image.open(path) as image:
-            if image.width * image.height > MOST_PIXELS:
-                raise InputError(f"{path}: {image.width} x {image.height} pixels are more than {MOST_PIXELS:,}")
-            turned = image.getexif().get(_EXIF_ORIENTATION, 1) != 1
-            return np.asarray(as_rgb(ImageOps.exif_transpose(image) if turned else image))
-    except UnidentifiedImageError:
-        raise InputError(f"{path}: not an image that Pillow knows") from None
-    except _DAMAGE as error:
-        raise InputError(f"{path}: damaged or cut off ({error})") from error
+    return np.asarray(Images.decode(path, upright=True, most_pixels=MOST_PIXELS))
 
 
 def list_images(folder: Path) -> dict[str, Path]:

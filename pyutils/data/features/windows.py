@@ -7,7 +7,6 @@ from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
 
 from pyutils.data.features.keys import KeyIndex
 from pyutils.data.features.source import Entry, RegionSource
@@ -21,8 +20,7 @@ from pyutils.data.features.window_descriptor import (
     window_boxes,
 )
 from pyutils.data.image_listing import IMAGE_SUFFIXES, ImageListing
-from pyutils.data.images import as_rgb
-from pyutils.errors import InputError
+from pyutils.data.images import Images
 
 SPEC = FeatureSpec(DIMENSION, DETECTOR, WINDOWS, provenance=PROVENANCE)
 
@@ -94,9 +92,4 @@ def _entry(file: Path) -> Entry:
 
 
 def _described(file: Path) -> RegionFeatures:
-    try:
-        with Image.open(file) as image:
-            pixels = np.asarray(as_rgb(image))
-    except (OSError, UnidentifiedImageError) as error:
-        raise InputError(f"{file}: cannot be read as an image ({error}); replace the file") from error
-    return WindowDescriber().describe([pixels])[0]
+    return WindowDescriber().describe([np.asarray(Images.decode(file))])[0]

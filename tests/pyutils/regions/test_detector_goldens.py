@@ -352,5 +352,5 @@ def test_too_few_boxes_are_returned_as_they_are(config):
     assert 1 <= len(found.boxes) < 36 and len(found.features) == len(found.boxes)
 
 
-def test_every_depth_can_be_built():
+def test_maps_of_odd_sizes_are_rounded_up_by_each_stage():
     assert ResNetC4(50, 4, 2, 4)(paddle.zeros([1, 3, 33, 48])).shape == [1, 16, 2, 3]

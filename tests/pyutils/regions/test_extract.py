@@ -20,6 +20,7 @@ from safetensors.numpy import save_file
 from pyutils.config.loading import to_yaml
 from pyutils.data.features import open_regions
 from pyutils.data.features.operations import compare
+from pyutils.data.given_images import opened_image
 from pyutils.errors import InputError
 from pyutils.regions import extract as extract_module
 from pyutils.regions.__main__ import run
@@ -319,3 +320,13 @@ def test_a_full_disk_names_the_store_and_keeps_it(tmp_path, images, detector, mo
         extract(images, tmp_path / "store", "--detector", detector, "--boxes", "10:36")
     monkeypatch.undo()
     assert len(extract(images, tmp_path / "store", "--detector", detector, "--boxes", "10:36", "--batch", 4)) == 66
+
+
+def test_a_pipeline_sees_a_turned_image_as_the_extraction_does(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    file = photo(tmp_path / "turned.jpg", 80, 40, exif=exif.tobytes())
+    np.testing.assert_array_equal(np.asarray(opened_image(file, upright=True)), read_image(file))
+    with Image.open(file) as image:
+        np.testing.assert_array_equal(np.asarray(opened_image(image, upright=True)), read_image(file))
+    assert opened_image(file).size == (80, 40) and read_image(file).shape == (80, 40, 3)

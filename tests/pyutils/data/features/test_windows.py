@@ -55,5 +55,5 @@ def test_images_that_cannot_be_read_are_named(folder):
     with pytest.raises(InputError, match="no features for image 'c'"):
         source["c"]
     (folder / "broken.png").write_bytes(b"x")
-    with pytest.raises(InputError, match="broken.png: cannot be read"):
+    with pytest.raises(InputError, match="broken.png"):
         source[str(folder / "broken.png")]
