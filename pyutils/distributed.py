@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ import paddle
 import paddle.distributed as dist
 
 from pyutils.errors import InputError
+from pyutils.runtime import end_with_parent
 
 _PIECE_BYTES = 64 << 20
 
@@ -32,6 +34,8 @@ def initialize() -> None:
             "know, such as torchrun; start them with python -m paddle.distributed.launch --nproc_per_node N SCRIPT …"
         )
     if world_size() > 1 and not dist.is_initialized():
+        # A launcher that is killed cannot stop its processes, which would train on unseen.
+        end_with_parent(signal.SIGTERM)
         dist.init_parallel_env()
 
 

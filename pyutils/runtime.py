@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import sys
 import warnings
 import zlib  # noqa: F401 - Paddle 2.6 carries a zlib of its own and breaks Python's when that is loaded after it
@@ -18,6 +19,13 @@ from pathlib import Path
 
 # Parameters of glibc's mallopt.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
+_PR_SET_PDEATHSIG = 1
+
+# Signals that stop a training after its step. SIGHUP: the terminal was closed; SIGUSR1: batch systems announce the end
+# of the time slot by it. Absent on Windows.
+STOP_SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name)
+)
 
 
 def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> tuple[str, frozenset[str]]:
@@ -82,3 +90,9 @@ def prepare() -> None:
         os.environ.setdefault("MKL_DEBUG_CPU_TYPE", cpu_type)
     # Data workers tokenize in forked processes, where threads of the tokenizer would only block each other.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+
+def end_with_parent(number: int) -> None:
+    """Have this process receive the signal `number` when its parent dies, however that dies; on Linux only."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)

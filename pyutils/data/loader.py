@@ -6,11 +6,9 @@ few large arrays, and a loader can start at any batch without reading the earlie
 
 from __future__ import annotations
 
-import ctypes
 import os
 import pickle
 import signal
-import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -21,6 +19,7 @@ import paddle
 from pyutils.compat import stop_data_workers
 from pyutils.data.order import EvalOrder, TrainOrder
 from pyutils.errors import InputError
+from pyutils.runtime import STOP_SIGNALS, end_with_parent
 
 Collate = Callable[[list[Any], np.random.Generator, bool], dict[str, np.ndarray]]
 
@@ -29,7 +28,6 @@ _EMPTY = "__empty__"
 _SHARED_MEMORY = "/dev/shm"
 _LEAST_SHARED_BYTES_A_WORKER = 16 << 20
 _BATCHES_AHEAD = 2
-_PR_SET_PDEATHSIG = 1
 
 
 class Batches(paddle.io.Dataset):
@@ -192,15 +190,15 @@ def _free_bytes() -> int | None:
 
 
 def _prepare_worker(_worker: int) -> None:
-    """Ignore Ctrl-C, and exit with the trainer.
+    """Ignore the signals that stop a training, and exit with the trainer.
 
-    Ctrl-C reaches every process of the terminal: the trainer finishes its step and still needs its workers. A killed
-    trainer cannot stop its workers, and Paddle's would wait forever, holding memory and log files.
+    Ctrl-C reaches every process of the terminal, and launchers and batch systems send SIGTERM to the whole group: the
+    trainer finishes its step and still needs its workers. A killed trainer cannot stop its workers, and Paddle's would
+    wait forever, holding memory and log files.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+    end_with_parent(signal.SIGKILL)
 
 
 def _as_array(name: str, value: Any) -> np.ndarray:

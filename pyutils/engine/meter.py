@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -16,7 +16,7 @@ class Meter:
     def __init__(self) -> None:
         self._restart()
 
-    def timed(self, batches: Iterable[T]) -> Iterator[T]:
+    def timed(self, batches: Iterable[T]) -> Generator[T, None, None]:
         """Yield `batches` and measure the time spent waiting for them."""
         source = iter(batches)
         while True:

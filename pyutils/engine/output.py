@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import socket
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +21,46 @@ from pyutils.errors import InputError
 from pyutils.formats.json_files import read_json
 from pyutils.weights.checkpoint import CONFIG_FILE, METRICS_FILE, RUN_FILE
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 BEST = "best"
 _EARLIER = "earlier"
 _OF_SPLIT = "metrics_"
+_LOCK = ".lock"
+_LONGEST_OWNER = 200
+
+
+@contextmanager
+def only_run(folder: Path) -> Iterator[None]:
+    """Keep other trainings out of the output directory `folder` while the body runs; its main process holds a lock.
+
+    The system releases it however the process ends. File systems without locks are used without one.
+
+    Raises:
+        InputError: another process trains there; names it.
+    """
+    if fcntl is None or not distributed.is_main():
+        yield
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / _LOCK).open("a+", encoding="utf-8") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            stream.seek(0)
+            owner = stream.read(_LONGEST_OWNER).strip() or "another process"
+            raise InputError(
+                f"{folder}: {owner} trains into this folder. Wait for its end, stop it, or give another --output_dir."
+            ) from error
+        except OSError as error:
+            say(f"{folder}: the file system has no locks ({error.strerror}); do not start a second run there")
+        stream.truncate(0)
+        stream.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+        stream.flush()
+        yield
 
 
 def run_name(identity: Mapping[str, Any]) -> str:

@@ -28,6 +28,8 @@ from pyutils.weights.checkpoint import CONFIG_FILE, load_weights
 from pyutils.weights.loading import LoadReport
 from pyutils.weights.places import find_checkpoint, resolve_weights
 
+# What Paddle says of a data worker that ended by a signal.
+_KILLED_WORKER = re.compile(r"DataLoader process.*?(killed by signal|exited|terminate)[^.]*", re.IGNORECASE)
 _OUT_OF_MEMORY = re.compile(r"out of memory|ResourceExhausted|cannot allocate", re.IGNORECASE)
 
 
@@ -76,7 +78,9 @@ def run_task(
             _evaluate(run, config, trainer, initialise)
         else:
             _train(run, config, trainer, initialise, start)
-    except (MemoryError, RuntimeError) as error:
+    except (MemoryError, RuntimeError, SystemError) as error:
+        if killed := _KILLED_WORKER.search(str(error)):
+            raise InputError(killed_worker(config, killed.group())) from error
         if not isinstance(error, MemoryError) and not _OUT_OF_MEMORY.search(str(error)):
             raise
         raise InputError(out_of_memory(config)) from error
@@ -126,6 +130,15 @@ def choose_device(run: Run) -> None:
         paddle.set_device("cpu")
     elif wanted and not paddle.get_device().startswith("gpu"):
         say(f"--device {wanted}: Paddle finds no GPU, running on the CPU")
+
+
+def killed_worker(config: RunConfig, message: str) -> str:
+    """Return the message for a data worker that was killed: the usual reason and what to lower."""
+    return (
+        f"a data worker was ended from outside ({' '.join(message.split())}), most often because memory ran out. Lower "
+        f"train.workers ({config.train.workers}) or train.batch_size ({config.train.batch_size}), then continue with "
+        "--resume auto"
+    )
 
 
 def out_of_memory(config: RunConfig) -> str:

@@ -38,6 +38,9 @@ class TrainConfig:
     checkpoint_format: Literal["safetensors", "pdparams"] = setting(
         "safetensors", "Weight file of a checkpoint: model.safetensors or model.pdparams."
     )
+    silent_after: float = setting(
+        120.0, "Several processes: end when one of them has given no sign of life for these seconds; 0: never."
+    )
     log_every: int = setting(50, "Log every N steps.")
     scalars: bool = setting(True, "Draw scalars on the boards while training; log.jsonl is always written.")
     boards: tuple[str, ...] = setting(
@@ -49,7 +52,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         at_least(self, 1, "epochs", "batch_size", "accumulation_steps", "log_every")
         at_least(self, 0, "max_steps", "eval_batch_size", "workers", "seed")
-        at_least(self, 0, "eval_every_epochs", "eval_every_steps", "save_every_steps")
+        at_least(self, 0, "eval_every_epochs", "eval_every_steps", "save_every_steps", "silent_after")
 
     @property
     def evaluates(self) -> bool:

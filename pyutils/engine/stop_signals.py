@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM during training: finish the step, save, exit with the usual status."""
+"""Ctrl-C, SIGTERM, SIGHUP and SIGUSR1 during training: finish the step, save, exit with the usual status."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+from pyutils.runtime import STOP_SIGNALS
 
 
 class Stopped(BaseException):
@@ -17,9 +17,9 @@ class Stopped(BaseException):
 
 
 class StopSignals:
-    """Context that records SIGINT and SIGTERM instead of ending the program.
+    """Context that records `STOP_SIGNALS` instead of ending the program; one that is ignored (nohup) stays ignored.
 
-    The trainer checks `received` between steps. A second Ctrl-C interrupts as usual; further SIGTERMs have no effect,
+    The trainer checks `received` between steps. A second Ctrl-C interrupts as usual; further signals have no effect,
     because launchers send several while a checkpoint is written. No effect outside the main thread, which alone may
     handle signals.
     """
@@ -31,7 +31,7 @@ class StopSignals:
 
     @property
     def exit_status(self) -> int:
-        """128 + the signal's number: 130 after Ctrl-C, 143 after SIGTERM."""
+        """128 + the signal's number: 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP, 138 after SIGUSR1."""
         return 128 + int(self.received or signal.SIGTERM)
 
     @contextmanager
@@ -47,8 +47,9 @@ class StopSignals:
 
     def __enter__(self) -> StopSignals:
         if threading.current_thread() is threading.main_thread():
-            for number in _SIGNALS:
-                self._previous[number] = signal.signal(number, self._remember)
+            for number in STOP_SIGNALS:
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    self._previous[number] = signal.signal(number, self._remember)
         return self
 
     def __exit__(self, *_details: object) -> None:

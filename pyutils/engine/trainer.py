@@ -5,8 +5,10 @@ schedule -> micro-batches -> finite check -> clip and update -> log -> (evaluate
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +21,11 @@ from pyutils.data.loader import train_loader
 from pyutils.data.order import TrainOrder
 from pyutils.engine import evaluation
 from pyutils.engine.determinism import seed_step
+from pyutils.engine.heartbeat import Place, watching
 from pyutils.engine.identity import check_identity, run_identity
 from pyutils.engine.match import check_match
 from pyutils.engine.meter import Meter
-from pyutils.engine.output import BEST, check_owner, run_name, set_aside
+from pyutils.engine.output import BEST, check_owner, only_run, run_name, set_aside
 from pyutils.engine.resume import LAST, Progress, capture, load_run, resume_folder, unpack
 from pyutils.engine.run_log import RunLog
 from pyutils.engine.settings import TrainConfig
@@ -51,7 +54,7 @@ class Trainer:
 
     def __init__(self, task: Task, cfg: TrainConfig, output_dir: str | Path):
         self.task, self.cfg, self.output_dir = task, cfg, Path(output_dir)
-        self.progress = Progress()
+        self.progress, self._place = Progress(), Place()
         distributed.initialize()
         use_cpu_threads()
 
@@ -61,9 +64,14 @@ class Trainer:
         Args:
             resume: None, "auto", or a checkpoint or output folder (`resume.resume_folder`).
         Raises:
-            InputError: empty or too small split, checkpoint of another run, loss that is not finite, full disk.
-            SystemExit: 130 or 143 after Ctrl-C or SIGTERM, after the step is finished and `last` is written.
+            InputError: empty or too small split, checkpoint of another run, loss that is not finite, full disk, another
+                training in `output_dir`, a data worker that was killed.
+            SystemExit: 128 + the number of a signal (`StopSignals`), after the step is finished and `last` is written.
         """
+        with only_run(self.output_dir), watching(self.cfg.silent_after, self._place):
+            return self._run(resume)
+
+    def _run(self, resume: str | None) -> dict[str, float]:
         self._prepare(resume)
         self.task.before_training()
         if not self._in_place:
@@ -162,33 +170,45 @@ class Trainer:
         if self._evaluate_if_due() and self.progress.step:
             self._save_last()
         self.task.model.train()
-        batches = self._batches()
-        while self.progress.step < self.total_steps:
-            self._one_step(batches)
-            if self._stop_agreed():
-                self._guard.loss_is_finite()
-                self._save_last()
-                distributed.barrier()
-                self._leave()
-            if self.progress.step % self.cfg.log_every == 0 or self.progress.step == self.total_steps:
-                self._report()
-            with self._meter.paused():
-                self._evaluate_if_due()
-                self._save_if_due()
+        with closing(self._batches()) as batches:  # closed at once: its workers ignore SIGTERM and would outlive it
+            while self.progress.step < self.total_steps:
+                self._one_step(batches)
+                if self._stop_agreed():
+                    self._guard.loss_is_finite()
+                    self._save_last()
+                    distributed.barrier()
+                    self._leave()
+                if self.progress.step % self.cfg.log_every == 0 or self.progress.step == self.total_steps:
+                    self._report()
+                with self._meter.paused():
+                    self._evaluate_if_due()
+                    self._save_if_due()
 
-    def _batches(self) -> Iterator[Batch]:
+    def _batches(self) -> Generator[Batch, None, None]:
         """Return the micro-batches from the current step on, with their waiting time measured."""
         accumulation = self.cfg.accumulation_steps
         start, stop = self.progress.step * accumulation, self.total_steps * accumulation
         loader = train_loader(self._records, self.task.collate, self.order, start, stop, self.cfg.workers)
         return self._meter.timed(loader)
 
+    def _first_batch(self, batches: Iterator[Batch]) -> Batch:
+        """Return the first micro-batch of a step. If it cannot be made, `last` is written first: no step is lost."""
+        try:
+            return next(batches)
+        except Exception:
+            self._guard.loss_is_finite()
+            if self.progress.step:
+                self._save_last()
+                say(f"no data for step {self.progress.step + 1}; {LAST} is saved, --resume auto goes on from there")
+            raise
+
     def _one_step(self, batches: Iterator[Batch]) -> None:
+        self._place.text = f"in step {self.progress.step + 1}"
         seed_step(self.cfg.seed, self.progress.step, distributed.rank())
         self._rate = self.schedule.rate(self.progress.step)
         if self.cfg.optimizer.lr is not None:
             self.optimizer.set_lr(self._rate)
-        logs = self.stepper.gradients(batches)
+        logs = self.stepper.gradients(chain([self._first_batch(batches)], batches))
         self.progress.step = step = self.progress.step + 1
         self._window.add(step, logs)
         skips = self.cfg.non_finite == "skip"
@@ -251,6 +271,7 @@ class Trainer:
     def _evaluate(self) -> None:
         """Evaluate, save the best weights, and update the schedule."""
         task, now, split = self.task, self.progress, self.cfg.eval_split
+        self._place.text = f"in the evaluation at step {now.step}"
         # A signal ends an evaluation at once: no step is in progress, and a resumed run evaluates first.
         with self._stop.at_once():
             metrics, predictions = evaluation.evaluate(task, self.cfg, split)

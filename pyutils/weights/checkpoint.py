@@ -12,6 +12,7 @@ Written atomically; if the disk fills up or the process dies, the previous check
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -77,7 +78,8 @@ def save_checkpoint(
                 write_json(building / RUN_FILE, {"run": run})
             if state is not None:
                 write_safetensors(building / STATE_ARRAYS, state.arrays)
-                write_json(building / STATE_VALUES, {"version": _STATE_VERSION, **state.values})
+                sums = {file.name: _sum(file) for file in _summed(building)}
+                write_json(building / STATE_VALUES, {"version": _STATE_VERSION, "sha256": sums, **state.values})
     except OSError as error:
         kept = "the previous checkpoint is intact" if Path(folder).exists() else "nothing was left there"
         raise InputError(
@@ -115,7 +117,33 @@ def load_state(folder: PathLike) -> RunState:
     version = values.pop("version")
     if version != _STATE_VERSION:
         raise InputError(f"{folder / STATE_VALUES}: version {version}, this program reads version {_STATE_VERSION}")
+    _check_sums(folder, values.pop("sha256", {}))
     return RunState(values, read_safetensors(folder / STATE_ARRAYS))
+
+
+def _summed(folder: Path) -> list[Path]:
+    """The files of a checkpoint that a run continues from: weights and state arrays."""
+    return sorted([*folder.glob("model.*"), folder / STATE_ARRAYS])
+
+
+def _sum(file: Path) -> str:
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _check_sums(folder: Path, sums: Mapping[str, str]) -> None:
+    """Raise InputError where a file is not the one that was written; checkpoints of earlier versions have no sums."""
+    for name, expected in sums.items():
+        file = folder / name
+        if not file.is_file() or _sum(file) != expected:
+            what = "its checksum differs" if file.is_file() else "it is missing"
+            raise InputError(
+                f"{file}: not the file that was written ({what}). "
+                "Resume from another checkpoint of the run, or start again from `best` with --set init=…."
+            )
 
 
 def _write_weights(folder: Path, model: paddle.nn.Layer, weights_format: str) -> None:

@@ -8,11 +8,14 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from pyutils.engine.output import only_run
+from pyutils.errors import InputError
 from pyutils.formats.tensor_files import read_safetensors
 from pyutils.weights.checkpoint import load_state
 
@@ -20,13 +23,19 @@ ROOT = Path(__file__).parents[3]
 SCRIPT = Path(__file__).with_name("toy.py")
 SETTINGS = ("batch_size=4", "epochs=3", "log_every=4", "optimizer.lr=0.01", "save_every_steps=4", "scalars=false")
 TOTAL_STEPS = 27
+IGNORING = (
+    "import runpy, signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN); del sys.argv[0]; "
+    "runpy.run_path(sys.argv[0], run_name='__main__')"
+)
 
 
 def run(folder, *arguments, launcher=(), **environment):
     """Exit status and console of `toy.py`."""
     command = [sys.executable, *launcher, str(SCRIPT), str(folder), *SETTINGS, *arguments]
     settings = {"PYTHONPATH": str(ROOT), "PYUTILS_CPU_THREADS": "1", "OMP_NUM_THREADS": "1", **environment}
-    done = subprocess.run(command, env={**os.environ, **settings}, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        command, env={**os.environ, **settings}, capture_output=True, text=True, timeout=120, start_new_session=True
+    )
     return done.returncode, done.stderr + done.stdout
 
 
@@ -74,6 +83,76 @@ def test_ctrl_c_and_sigterm_save_and_exit_with_their_status(uninterrupted, tmp_p
     assert status == 143 and "stopped at step 18" in console
     assert run(tmp_path, "workers=0", "--resume", "auto")[0] == 0
     assert_same_run(uninterrupted, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGUSR1"])
+def test_a_signal_to_the_whole_group_with_a_data_worker_finishes_the_step(uninterrupted, tmp_path, name):
+    number = getattr(signal, name)
+    status, console = run(tmp_path, "workers=1", TOY_KILL_AT="6", TOY_SIGNAL=str(int(number)), TOY_GROUP="1")
+    assert status == 128 + number and "stopped at step 6" in console, console
+    assert run(tmp_path, "workers=1", "--resume", "auto")[0] == 0
+    assert_same_run(uninterrupted, tmp_path)
+
+
+def test_a_signal_that_the_caller_ignores_stays_ignored(uninterrupted, tmp_path):
+    command = [sys.executable, "-c", IGNORING, str(SCRIPT), str(tmp_path), *SETTINGS, "workers=0"]
+    settings = {"PYTHONPATH": str(ROOT), "TOY_KILL_AT": "6", "TOY_SIGNAL": str(int(signal.SIGHUP))}
+    done = subprocess.run(command, env={**os.environ, **settings}, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert_same_run(uninterrupted, tmp_path)
+
+
+def test_a_killed_data_worker_is_one_error_with_advice(tmp_path):
+    status, console = run(tmp_path, "workers=1", TOY_WORKER_DIES_AT="12")
+    assert status == 2 and console.splitlines()[-1].startswith("error: a data worker was ended from"), console
+
+
+def test_a_record_that_cannot_be_read_loses_no_step(uninterrupted, tmp_path):
+    status, console = run(tmp_path, "workers=0", "save_every_steps=0", TOY_BAD_BATCH_AT="6")
+    assert status == 2 and "no data for step 7" in console, console
+    assert load_state(tmp_path / "last").values["progress"]["step"] == 6
+    assert run(tmp_path, "workers=0", "--resume", "auto")[0] == 0
+    assert_same_run(uninterrupted, tmp_path)
+
+
+def test_a_second_run_in_the_same_folder_is_refused_and_names_the_first(tmp_path):
+    with only_run(tmp_path):
+        status, console = run(tmp_path, "workers=0")
+    assert status == 2 and f"process {os.getpid()} on" in console and "another --output_dir" in console, console
+    assert run(tmp_path, "workers=0", "max_steps=1")[0] == 0  # the end of the first frees the folder
+
+
+def test_flipped_bytes_of_a_saved_state_are_not_resumed(tmp_path):
+    assert run(tmp_path, "workers=0", "max_steps=4")[0] == 0
+    for name in ("state.safetensors", "model.safetensors"):
+        file = tmp_path / "last" / name
+        whole = file.read_bytes()
+        file.write_bytes(whole[:-3] + bytes([whole[-3] ^ 4]) + whole[-2:])
+        with pytest.raises(InputError, match=f"{name}: not the file that was written"):
+            load_state(tmp_path / "last")
+        file.write_bytes(whole)
+    load_state(tmp_path / "last")
+
+
+def test_a_frozen_process_is_named_by_the_other(tmp_path):
+    launcher = ("-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--log_dir", str(tmp_path / "log"))
+    options = ("workers=0", "batch_size=2", "silent_after=6")
+    status, console = run(tmp_path / "run", *options, launcher=launcher, TOY_KILL_AT="6", TOY_STOP_RANK="1")
+    log = console + "".join(path.read_text() for path in (tmp_path / "log").glob("workerlog.*"))
+    assert status != 0 and "process 1 of the run has been silent for 6 seconds, last heard" in log, log
+
+
+def test_processes_whose_launcher_is_killed_save_and_stop(tmp_path):
+    log = tmp_path / "log"
+    launcher = ("-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--log_dir", str(log))
+    options = ("workers=0", "batch_size=2", "epochs=1000", "save_every_steps=0", "eval_every_epochs=0")
+    status, _ = run(tmp_path / "run", *options, launcher=launcher, TOY_KILL_AT="6", TOY_PARENT="1")
+    assert status == -signal.SIGKILL
+    for _ in range(200):
+        if "--resume auto resumes here" in (log / "workerlog.0").read_text():
+            break
+        time.sleep(0.1)
+    assert load_state(tmp_path / "run" / "last").values["progress"]["step"] < 9000
 
 
 def test_two_processes_equal_one_at_the_same_global_batch(tmp_path):

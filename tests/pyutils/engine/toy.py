@@ -5,18 +5,17 @@ from __future__ import annotations
 import argparse
 import os
 import signal
-import sys
 
 import numpy as np
 import paddle
 from paddle import nn
 
 from pyutils.config import load_config
+from pyutils.config.command_line import Run, run_main
 from pyutils.engine import evaluation
-from pyutils.engine.determinism import seed_initial
+from pyutils.engine.run import RunConfig, run_task
 from pyutils.engine.settings import TrainConfig
 from pyutils.engine.task import Task
-from pyutils.engine.trainer import Trainer
 from pyutils.errors import InputError
 from pyutils.metrics.predictions import Predictions
 
@@ -53,6 +52,7 @@ class ToyTask(Task):
         self.nan_at: int | None = None
         self.seen: list[int] = []
         self.steps = 0
+        self.made = 0
         self.written = 0
         self.counted = 0
 
@@ -71,8 +71,17 @@ class ToyTask(Task):
     def collate(self, records, rng, training):
         x = np.stack([point for _, point in records])
         labels = (x[:, 0] > 0).astype(np.int64) + (x[:, 1] > 0.3).astype(np.int64)
+        if training:
+            self._fail(os.environ)
         noise = rng.standard_normal(x.shape) * self.noise if training else 0.0
         return {"x": x + np.float32(noise), "labels": labels}
+
+    def _fail(self, asked):
+        self.made += 1
+        if asked.get("TOY_WORKER_DIES_AT") == str(self.made):
+            os.kill(os.getpid(), signal.SIGKILL)
+        if asked.get("TOY_BAD_BATCH_AT") == str(self.made - 1):
+            raise InputError("images/7.jpg: cut short. Replace the file.")
 
     def loss(self, batch):
         if self.model.training:
@@ -97,7 +106,20 @@ class ToyTask(Task):
         self.trail = np.roll(self.trail, 1) + np.float32(step)
         self.model.updates.set_value(self.model.updates + 1)
         if os.environ.get("TOY_KILL_AT") == str(step):
-            os.kill(os.getpid(), int(os.environ.get("TOY_SIGNAL", signal.SIGKILL)))
+            self._kill(os.environ)
+
+    def _kill(self, asked):
+        number = int(asked.get("TOY_SIGNAL", signal.SIGKILL))
+        if "TOY_STOP_RANK" in asked:
+            if asked["TOY_STOP_RANK"] == asked.get("PADDLE_TRAINER_ID"):
+                os.kill(os.getpid(), signal.SIGSTOP)
+        elif "TOY_GROUP" in asked:
+            os.killpg(0, number)
+        elif "TOY_PARENT" in asked:
+            if asked.get("PADDLE_TRAINER_ID") == "0":
+                os.kill(os.getppid(), number)
+        else:
+            os.kill(os.getpid(), number)
 
     def state_dict(self):
         return {"trail": self.trail, "steps": self.steps}
@@ -138,14 +160,16 @@ def main() -> None:
     parser.add_argument("settings", nargs="*")
     arguments = parser.parse_intermixed_args()
     cfg = load_config(TrainConfig, None, arguments.settings)
-    seed_initial(cfg.seed)
-    task = ToyTask(
-        int(os.environ.get("TOY_TRAIN", "37")),
-        int(os.environ.get("TOY_VAL", "21")),
-        float(os.environ.get("TOY_DROPOUT", "0.1")),
+    config = RunConfig(output_dir=arguments.output_dir, train=cfg)
+    run_task(Run(None, resume=arguments.resume), config, _build, lambda *_: None)
+
+
+def _build(_config):
+    asked = os.environ
+    return ToyTask(
+        int(asked.get("TOY_TRAIN", "37")), int(asked.get("TOY_VAL", "21")), float(asked.get("TOY_DROPOUT", "0.1"))
     )
-    Trainer(task, cfg, arguments.output_dir).run(arguments.resume)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_main(main)
