@@ -29,7 +29,9 @@ from pyutils.weights.loading import LoadReport
 from pyutils.weights.places import find_checkpoint, resolve_weights
 
 # What Paddle says of a data worker that ended by a signal.
-_KILLED_WORKER = re.compile(r"DataLoader process.*?(killed by signal|exited|terminate)[^.]*", re.IGNORECASE)
+_KILLED_WORKER = re.compile(
+    r"DataLoader process.*?(killed by signal|exited|terminate)[^.]*|Blocking queue is killed[^.]*", re.IGNORECASE
+)
 _OUT_OF_MEMORY = re.compile(r"out of memory|ResourceExhausted|cannot allocate", re.IGNORECASE)
 
 
