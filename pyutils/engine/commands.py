@@ -110,11 +110,14 @@ class Package:
         name = prog or command.script
         parser = standard_parser(name, recipe, flags, lambda: self._task(command).config_class, command.about)
         run = self._with_recipe(parser.parse(arguments))
+        from pyutils.engine.published_files import with_published_files
         from pyutils.engine.run import choose_device, run_task
 
         parts, task = self.load_parts(), self._task(command)
         choose_device(run)
-        run_task(run, self.configure(run, command, task.config_class), task, parts.initialise, parts.start)
+        typed = {override.key for override in run.overrides}
+        config = with_published_files(self.configure(run, command, task.config_class), task, typed)
+        run_task(run, config, task, parts.initialise, parts.start)
 
     def _task(self, command: Command) -> type[SplitTask]:
         return self.load_parts().tasks[command.script]

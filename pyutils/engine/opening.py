@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Optional
 from pyutils.config import Override, load_config
 from pyutils.config.command_line import Run
 from pyutils.config.loading import read_tree
+from pyutils.engine.published_files import with_published_files
 from pyutils.errors import InputError, nearest
 from pyutils.formats.atomic import PathLike
 from pyutils.packages import CHECKPOINTS, COMMANDS, announced
@@ -108,6 +109,7 @@ def load_task(config_path: PathLike, overrides: Sequence[str] = ()) -> SplitTask
     parts, task_class = package.load_parts(), package.task_named(named)
     command = next(command for command in package.commands if parts.tasks[command.script] is task_class)
     config = package.configure(Run(path, overridden), command, task_class.config_class)
+    config = with_published_files(config, task_class, {override.key for override in overridden})
     seed_initial(config.train.seed)
     task = task_class(config)  # type: ignore[call-arg]
     load_start(task, config, parts.initialise, parts.start)

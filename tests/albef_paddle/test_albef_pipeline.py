@@ -286,6 +286,31 @@ def test_a_published_name_comes_with_vocabulary_and_answers(vqa, published, tmp_
         pipeline("nlvr", name, settings=published)
 
 
+def test_a_training_from_a_published_name_takes_its_vocabulary_and_answers(
+    vqa, published, world, write_yaml, tmp_path, monkeypatch
+):
+    _, task = vqa
+    monkeypatch.chdir(tmp_path)  # where data/albef/answer_list.json is not
+    lists = world.lists(train="vqa_train.json", val="vqa_val.json")
+    recipe = write_yaml("coco", lists, tokenizer="elsewhere/vocab.txt", init="toy-vqa")
+    settings = [f"output_dir={tmp_path / 'next'}", "train.max_steps=1"]
+    settings += [f"{key}={value}" for key, value in published.items() if key.startswith("model")]
+    arguments = [text for setting in settings for text in ("--set", setting)]
+    COMMANDS.run_training(COMMANDS.commands[2], ["--config", str(recipe), *arguments])
+    for path in task.checkpoint_files():
+        assert (tmp_path / "next/last" / path.name).read_bytes() == path.read_bytes()
+        assert (tmp_path / "models/toy-vqa" / path.name).is_file()
+    COMMANDS.run_training(COMMANDS.commands[2], ["--config", str(recipe), "--checkpoint", "toy-vqa", *arguments[2:],
+        "--output_dir", str(tmp_path / "measured"), "--evaluate"])  # fmt: skip
+    assert 0 <= json.loads((tmp_path / "measured/metrics_val.json").read_text())["accuracy"] <= 100
+
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps(["yes", "no"]))
+    COMMANDS.run_training(COMMANDS.commands[2], ["--config", str(recipe), *arguments[2:], "--set",
+        f"answer_list={other}", "--output_dir", str(tmp_path / "own"), "--set", "k_test=2"])  # fmt: skip
+    assert (tmp_path / "own/last/other.json").read_text() == other.read_text()
+
+
 def test_a_published_name_without_its_answers_says_where_they_belong(published, tmp_path):
     (tmp_path / "mirror/toy-vqa/answer_list.json").unlink()
     with pytest.raises(InputError, match="toy-vqa is used with answer_list.json.*models/toy-vqa/answer_list.json"):
