@@ -1,19 +1,23 @@
-"""Image files as input of models that read regions: `run_predict.py` extracts the regions of the files it is given."""
+"""Image files as input of models that read regions: extracted as the training features were."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Optional
+
+import numpy as np
 
 from pyutils.config import load_config
 from pyutils.console import say
 from pyutils.data.features.inputs import RegionSourceConfig
 from pyutils.data.features.packed import DTYPES, PackedWriter
-from pyutils.data.features.spec import UNKNOWN_DETECTOR, FeatureSpec
+from pyutils.data.features.spec import UNKNOWN_DETECTOR, FeatureSpec, RegionFeatures
+from pyutils.data.features.windows import WindowDescriber, WindowedImages
 from pyutils.errors import InputError
 from pyutils.regions.choice import DRAW_FLAG, flags_text, open_extractor, parse_extractor
 
@@ -29,6 +33,44 @@ def saved_spec(folder: Path) -> Optional[FeatureSpec]:
     """Return the description of the features that the checkpoint in `folder` was trained on; None if it has none."""
     file = folder / SPEC_FILE
     return load_config(FeatureSpec, file) if file.is_file() else None  # JSON is YAML
+
+
+class RecordedExtractor:
+    """Describes images as the training features of the checkpoint in `folder` were; opened at the first image."""
+
+    def __init__(self, trained: FeatureSpec, folder: Path) -> None:
+        self.trained, self.folder = trained, folder
+
+    @cached_property
+    def extractor(self) -> Extractor:
+        """The extractor that the checkpoint names. Raises InputError if it is not there, or is another one."""
+        found = open_extractor(parse_extractor(self.trained.extractor, str(self.folder / SPEC_FILE)))
+        check_trained(found.spec, self.trained, self.folder)
+        return found
+
+    def describe(self, images: Sequence[np.ndarray]) -> list[RegionFeatures]:
+        """Return the regions of RGB images `[h, w, 3]` uint8 of one size, rounded as the stored features are."""
+        regions = self.extractor.describe(images)
+        dtype = _dtype(self.trained)
+        return [replace(own, features=own.features.astype(dtype).astype(np.float32)) for own in regions]
+
+
+def region_describer(config: Any, checkpoint: Path) -> Any:
+    """Return what describes images for the checkpoint in a folder, with its `config`; None if it names nothing."""
+    section = getattr(config, "regions", None)
+    if section is not None and section.format == WindowedImages.format:
+        return WindowDescriber()
+    trained = saved_spec(checkpoint)
+    return RecordedExtractor(trained, checkpoint) if trained and trained.extractor else None
+
+
+def say_unread(before: Any, after: Any) -> None:
+    """Log the sources of annotated boxes that `before` has and `after` has not: the model is asked without them."""
+    for entry in fields(before):
+        source = getattr(before, entry.name)
+        annotated = isinstance(source, RegionSourceConfig) and entry.name != "regions"
+        if annotated and source.path and not getattr(after, entry.name).path:
+            say(f"{entry.name}: trained with regions of annotated boxes too ({source.path}); not read for given images")
 
 
 @contextmanager
@@ -61,15 +103,21 @@ def extracted_regions(config: Any, extra: Mapping[str, Any], checkpoint: Path) -
             raise InputError(f"--{name} {image}: no such file; --detector and --backbone describe image files")
     if typed:
         extractor = open_extractor(parse_extractor(typed, "run_predict.py"))
+        if trained is not None:
+            check_trained(extractor.spec, trained, checkpoint)
     else:
         assert trained is not None
-        extractor = open_extractor(parse_extractor(trained.extractor, str(checkpoint / SPEC_FILE)))
-    if trained is not None:
-        check_trained(extractor.spec, trained, checkpoint)
+        extractor = RecordedExtractor(trained, checkpoint).extractor
     with tempfile.TemporaryDirectory() as folder:
-        dtype = trained.dtype if trained and trained.dtype in DTYPES else "float32"
-        _write(Path(folder), extractor, dict.fromkeys(images.values()), dtype, extra.get(DRAW_FLAG))
-        yield _reading(config, folder)
+        _write(Path(folder), extractor, dict.fromkeys(images.values()), _dtype(trained), extra.get(DRAW_FLAG))
+        reading = _reading(config, folder)
+        say_unread(config, reading)
+        yield reading
+
+
+def _dtype(trained: Optional[FeatureSpec]) -> str:
+    """Return the type that features are rounded to: that of the training features."""
+    return trained.dtype if trained and trained.dtype in DTYPES else "float32"
 
 
 def check_trained(found: FeatureSpec, trained: FeatureSpec, checkpoint: Path) -> None:

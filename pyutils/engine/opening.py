@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Optional
 from pyutils.config import Override, load_config
 from pyutils.config.command_line import Run
 from pyutils.config.loading import read_tree
+from pyutils.engine.image_regions import say_unread
 from pyutils.engine.published_files import with_published_files
 from pyutils.errors import InputError, nearest
 from pyutils.formats.atomic import PathLike
@@ -42,6 +43,7 @@ class OpenedCheckpoint:
             InputError: weights of another task, or a missing vocabulary or answer list.
         """
         config = self.task_class.for_examples(self.task_class.with_saved_files(self.config, self.file.parent))
+        say_unread(self.config, config)
         task = self.task_class(config)  # type: ignore[call-arg]
         try:
             self.package.load_parts().initialise(task.model, str(self.file), [])

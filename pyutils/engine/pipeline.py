@@ -17,9 +17,9 @@ from typing import Any, ClassVar, Optional
 import numpy as np
 
 from pyutils.config.command_line import Run
-from pyutils.data.features.windows import WindowDescriber, WindowedImages
 from pyutils.engine.answers import Answer, Choices, Example, Hit, Ranking, Words, described
 from pyutils.engine.gallery import Gallery
+from pyutils.engine.image_regions import region_describer
 from pyutils.engine.opening import open_checkpoint
 from pyutils.engine.run import choose_device
 from pyutils.engine.split_task import USUAL_TOP, SplitTask
@@ -312,7 +312,8 @@ def pipeline(
         checkpoint: a checkpoint folder, the output folder of a run, a weight file of any code base, or a name
             (`python -m pyutils.weights list`).
         regions: where a model of regions finds those of an image: the path of a store, whose keys are the images' file
-            names; or an object whose `describe([array, …])` returns `RegionFeatures`.
+            names; or an object whose `describe([array, …])` returns `RegionFeatures`. None: the extractor that the
+            checkpoint was trained with, if it was one of ours.
         batch_size: examples computed at once. config: the configuration of weights without one. settings: dotted
             fields of the configuration to override, e.g. {"k_test": 16}. member: the task of a multi-task checkpoint.
         device: "cpu" leaves a GPU unused.
@@ -327,11 +328,5 @@ def pipeline(
     choose_device(Run(None, extra={"device": device} if device else {}))
     opened = open_checkpoint(task, checkpoint, config, settings, member)
     built = opened.build()
-    source = _windows(opened.config) if regions is None else regions
+    source = region_describer(opened.config, opened.file.parent) if regions is None else regions
     return PIPELINES[task](built, Visuals(opened.task_class.visual_input, source), batch_size)
-
-
-def _windows(config: Any) -> Any:
-    """Return what describes the windows of an image if the model was trained on them: they need no stored features."""
-    section = getattr(config, "regions", None)
-    return WindowDescriber() if section is not None and section.format == WindowedImages.format else None

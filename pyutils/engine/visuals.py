@@ -94,19 +94,22 @@ class Visuals:
         if self.store is not None:
             found = {n: self.store[images[n].item] for n in wanted}
         else:
-            found = dict(zip(wanted, self._described([images[n].item for n in wanted])))
+            found = dict(zip(wanted, self._described([images[n] for n in wanted])))
         return [found.get(n, image.item) for n, image in enumerate(images)]
 
-    def _described(self, images: Sequence[Any]) -> list[RegionFeatures]:
+    def _described(self, images: Sequence[Given]) -> list[RegionFeatures]:
         """Describe images, those of one size together: padding would change the features of the others."""
         # Upright, as an extraction to a store describes them.
-        arrays = [np.asarray(opened_image(image, upright=True)) for image in images]
+        arrays = [np.asarray(opened_image(image.item, upright=True)) for image in images]
         groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
         for number, array in enumerate(arrays):
             groups[array.shape].append(number)
         found: dict[int, RegionFeatures] = {}
         for numbers in groups.values():
             found.update(zip(numbers, self.describer.describe([arrays[n] for n in numbers])))
+        empty = next((number for number, regions in found.items() if not len(regions)), None)
+        if empty is not None:
+            raise InputError(f"{images[empty].name}: no region was found in it; give another image, or its regions")
         return [found[number] for number in range(len(arrays))]
 
 

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pyutils.config import load_config
+from pyutils import pipeline
+from pyutils.config import load_config, to_yaml
 from pyutils.config.command_line import Run
-from pyutils.data.features import open_regions
+from pyutils.data.features import RegionFeatures, open_regions
 from pyutils.engine.image_regions import SPEC_FILE, saved_spec
 from pyutils.engine.run import run_task
 from pyutils.errors import InputError
@@ -74,6 +75,56 @@ def test_an_image_file_is_answered_as_its_stored_features(folder, image, capsys,
         assert ask(capsys, kind, image=sorted(folder.glob("COCO_*.jpg"))[1], text=text) != stored
     finally:
         (folder / "elsewhere").rename(folder / "store")
+
+
+@pytest.mark.parametrize("kind, name", [("vqa", "visual-question-answering"), ("refer", "grounding")])
+def test_the_pipeline_opens_the_extractor_of_the_training_features(folder, image, kind, name):
+    text = "the red circle"
+    store = open_regions(folder / "store")
+    expected = pipeline(name, folder / kind, regions=store)(image, text).to_dict()
+    ask = pipeline(name, folder / kind)
+    found = ask(image, text).to_dict()
+    for key in (found.keys() | expected.keys()) - {"images"}:
+        assert found[key] == expected[key], key
+    with Image.open(sorted(folder.glob("COCO_*.jpg"))[1]) as other:
+        assert ask(other, text).to_dict() != found
+    features = store[image.stem]
+    assert ask(features, text).to_dict().keys() == found.keys()
+
+
+def test_a_checkpoint_asked_without_its_extractor(folder, image, tmp_path):
+    copy = shutil.copytree(folder / "vqa/best", tmp_path / "best")
+    spec = json.loads((copy / SPEC_FILE).read_text())
+    (copy / SPEC_FILE).write_text(json.dumps({**spec, "extractor": f"--detector {tmp_path / 'gone'} --boxes 10:36"}))
+    features = open_regions(folder / "store")[image.stem]
+    ask = pipeline("visual-question-answering", copy)
+    assert len(ask(features, "What is it?").choices) == 5  # features need no extractor
+    with pytest.raises(InputError, match="gone"):
+        ask(image, "What is it?")
+    (copy / SPEC_FILE).unlink()
+    with pytest.raises(InputError, match="reads region features"):
+        pipeline("visual-question-answering", copy)(image, "What is it?")
+
+
+def test_images_in_which_nothing_is_found_are_named(folder, image):
+    class Blind:
+        def describe(self, images):
+            return [RegionFeatures(np.zeros((0, 96), np.float32), np.zeros((0, 4), np.float32), 8, 8) for _ in images]
+
+    with pytest.raises(InputError, match=f"{image.name}.*no region"):
+        pipeline("visual-question-answering", folder / "vqa", regions=Blind())(image, "What is it?")
+
+
+def test_annotated_boxes_that_are_not_read_are_said(folder, image, capsys, tmp_path):
+    copy = shutil.copytree(folder / "refer/best", tmp_path / "best")
+    config = load_config(TASKS["refer"].config_class, copy / "config.yaml", ("annotated_regions.path=gt.lmdb",))
+    (copy / "config.yaml").write_text(to_yaml(config))
+    pipeline("grounding", copy)
+    assert "annotated_regions: trained with regions of annotated boxes too (gt.lmdb)" in capsys.readouterr().err
+    COMMANDS.run_prediction(["--checkpoint", str(copy), "--image", str(image), "--text", "the red circle"])
+    assert "annotated_regions: trained with" in capsys.readouterr().err
+    pipeline("grounding", folder / "refer")
+    assert "annotated" not in capsys.readouterr().err
 
 
 def test_the_regions_are_drawn(folder, image, detector, capsys, tmp_path):
