@@ -21,8 +21,9 @@ import paddle
 import pyutils  # noqa: F401 - prepares the CPU before Paddle
 from albef_paddle.config import AlbefConfig, TextConfig, VisionConfig
 from albef_paddle.network.itc import ContrastiveModel
-from albef_paddle.tasks.reranking import RerankingStates, rerank
+from albef_paddle.tasks.towers import AlbefTowers
 from pyutils.compat import use_cpu_threads
+from pyutils.engine.reranking import RerankingStates, rerank
 
 PADDED = 30
 LENGTHS = (8, 20)
@@ -97,7 +98,7 @@ def seconds(work, repeat: int) -> tuple[float, object]:
 def compare(options: argparse.Namespace) -> None:
     """Print both times, the ratio and the largest difference between the scores."""
     model = model_of(AlbefConfig(vision=VisionConfig(image_size=384), queue_size=8))
-    with paddle.no_grad(), RerankingStates(model) as stored:
+    with paddle.no_grad(), RerankingStates(AlbefTowers(model)) as stored:
         owners = np.arange(options.texts) % options.images
         rows = fill(stored, options.images, options.texts, np.random.default_rng(0))
         encoded = [model.text.encode(paddle.to_tensor([row]), None)[0].numpy() for row in rows]
@@ -122,7 +123,7 @@ def memory(count: int) -> None:
         text=TextConfig(num_layers=2, fusion_layer=1, hidden_size=192, num_heads=3, intermediate_size=384),
         queue_size=8,
     )
-    with paddle.no_grad(), RerankingStates(model_of(config)) as stored:
+    with paddle.no_grad(), RerankingStates(AlbefTowers(model_of(config))) as stored:
         fill(stored, count, 5 * count, np.random.default_rng(0))
         rerank(stored, 16, np.arange(5 * count) // 5)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -198,7 +198,7 @@ def compare(ours: OurStep, plain: PlainStep, batch) -> None:
     """Print the losses of both without dropout on the same negatives."""
     import paddle
 
-    from albef_paddle.network.negatives import Negatives
+    from pyutils.layers.contrast import Negatives
 
     wrong = paddle.roll(paddle.arange(len(batch[1]), dtype="int64"), 1)
     plain.dropout, rate = 0.0, plain.dropout

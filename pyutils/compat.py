@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+from contextlib import AbstractContextManager
 from functools import lru_cache
 
 import numpy as np
@@ -35,6 +36,14 @@ def use_plain_layouts() -> None:
     """
     if not has_gpu():
         paddle.set_flags({"FLAGS_use_stride_kernel": False})
+
+
+def fp32_island() -> AbstractContextManager:
+    """Return a context inside autocast that runs in float32 (similarities, temperatures, negative sampling).
+
+    Cast half-precision inputs: `with fp32_island(): x = x.astype("float32") …`.
+    """
+    return paddle.amp.auto_cast(enable=False)
 
 
 def has_gpu() -> bool:

@@ -13,7 +13,7 @@ from pyutils.config.recipes import recipe_folder
 from pyutils.errors import InputError, nearest
 from pyutils.formats.atomic import PathLike
 from pyutils.formats.json_files import check_fields, read_json
-from pyutils.layers.bert_config import BERT_FIELDS, INIT_STD_HELP, StackConfig, derive_init_std
+from pyutils.layers.bert_config import BERT_FIELDS, INIT_STD_HELP, ContrastConfig, StackConfig, derive_init_std
 
 CONFIGS = recipe_folder(Path(__file__).resolve().parent)
 """Folder of the package's recipes."""
@@ -72,6 +72,7 @@ class VilbertConfig:
         "layer_norm",
         "Answer classifiers: GELU and LayerNorm, or weight norm and ReLU (ViLBERT 1, the old Paddle port).",
     )
+    contrast: ContrastConfig = setting(ContrastConfig, "Contrastive head over the streams before co-attention.")
     layer_norm_eps: float = setting(1e-12, "Epsilon of LayerNorm.")
     init_std: float = setting(0.0, INIT_STD_HELP)
 
@@ -82,6 +83,8 @@ class VilbertConfig:
         at_least(self, 1, "region_dim", "region_targets", "bridge_size", "bridge_heads")
         multiple_of(self, "bridge_size", "bridge_heads")
         at_least(self, 0, "task_tokens")
+        if self.contrast.dim and self.gated_regions and self.regions.first_co_attention:
+            raise InputError("contrast.dim: gated visual layers read the text, so no image can be encoded alone; set 0")
         ours, theirs = self.text.connect_at, self.regions.connect_at
         if len(ours) != len(theirs):
             raise InputError(

@@ -98,6 +98,7 @@ def load_parts() -> Parts:
     from visualbert_paddle.tasks.flickr import VisualBertFlickr
     from visualbert_paddle.tasks.nlvr2 import VisualBertNLVR2
     from visualbert_paddle.tasks.pretrain import VisualBertPretraining
+    from visualbert_paddle.tasks.retrieval import VisualBertRetrieval
     from visualbert_paddle.tasks.vcr import VisualBertVCR
     from visualbert_paddle.tasks.vqa import VisualBertVQA
 
@@ -107,6 +108,7 @@ def load_parts() -> Parts:
         "run_nlvr2.py": VisualBertNLVR2,
         "run_vcr.py": VisualBertVCR,
         "run_flickr.py": VisualBertFlickr,
+        "run_retrieval.py": VisualBertRetrieval,
     }
     return Parts(tasks, VisualBertRunConfig, load_initial)
 
@@ -154,6 +156,11 @@ FLICKR_FLAGS = [
     Flag("--annotations", "flickr.root", help="folder of Annotations/, Sentences/ and the split lists"),
     *_names("flickr", "flickr30k"),
 ]
+RETRIEVAL_FLAGS = [
+    Flag("--regions", "regions.path", help="region features of the images"),
+    Flag("--annotations", "retrieval.annotations", help="Karpathy's JSON with the splits"),
+    *_names("retrieval"),
+]
 PREDICT_FLAGS = [
     Flag(("--regions", "--features"), "regions.path", help="region features, where not those of the configuration"),
     *REGION_FLAGS,
@@ -175,6 +182,7 @@ COMMANDS = Package(
         Command("run_nlvr2.py", "nlvr2.yaml", NLVR2_FLAGS, "Fine-tune and evaluate VisualBERT on NLVR2."),
         Command("run_vcr.py", "vcr.yaml", VCR_FLAGS, "Fine-tune and evaluate VisualBERT on VCR."),
         Command("run_flickr.py", "flickr.yaml", FLICKR_FLAGS, "Fine-tune VisualBERT on Flickr30k Entities."),
+        Command("run_retrieval.py", "flickr8k.yaml", RETRIEVAL_FLAGS, "Train VisualBERT on image-text retrieval."),
     ),
     flags=COMMON_FLAGS,
     configure=configure,

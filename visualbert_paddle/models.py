@@ -8,6 +8,7 @@ from visualbert_paddle.network.heads import (
     VisualBertForQuestionAnswering,
     VisualBertForReasoning,
 )
+from visualbert_paddle.network.retrieval import VisualBertForRetrieval
 
 VisualBertForVQA = VisualBertForQuestionAnswering
 
@@ -18,5 +19,6 @@ __all__ = [
     "VisualBertForPretraining",
     "VisualBertForQuestionAnswering",
     "VisualBertForReasoning",
+    "VisualBertForRetrieval",
     "VisualBertForVQA",
 ]

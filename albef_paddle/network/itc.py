@@ -10,16 +10,16 @@ import paddle.nn.functional as F
 from paddle import nn
 
 from albef_paddle.config import AlbefConfig
-from albef_paddle.network.negatives import Negatives, draw_negatives
 from albef_paddle.network.queues import FeatureQueue
 from albef_paddle.network.text_encoder import text_encoder
 from pyutils import distributed
+from pyutils.compat import fp32_island
 from pyutils.distributed import gather_rows
-from pyutils.engine.precision import fp32_island
 from pyutils.layers.attention import KeyValue
+from pyutils.layers.contrast import Negatives, draw_negatives, itm_loss, itm_rows
 from pyutils.layers.initializers import linear
 from pyutils.layers.vit import VisionTransformer
-from pyutils.losses import IGNORE, contrastive_positives, contrastive_targets, itc_loss, masked_cross_entropy
+from pyutils.losses import contrastive_positives, contrastive_targets, itc_loss
 from pyutils.packages import PretrainedModel
 
 TOWERS = ("vision", "text", "vision_projection", "text_projection")
@@ -190,17 +190,12 @@ class ContrastiveModel(PretrainedModel, nn.Layer):
         `memories` of `own.image_states` are gathered for the negatives, not projected again. `negatives`: draws to use
         instead of new ones. A pair without a negative in the batch is ignored on that side.
         """
-        batch = own.image_features.shape[0]
         if negatives is None:
             negatives = draw_negatives(itc.image_to_text_within, itc.text_to_image_within, itc.positives)
-        rows = paddle.arange(batch, dtype="int64")
-        image_rows = paddle.concat([rows, negatives.images, rows])
-        text_rows = paddle.concat([rows, rows, negatives.texts])
+        rows = itm_rows(negatives, itc.positives)
         logits = self.itm_logits(
-            paddle.gather(own.text_states, text_rows),
-            paddle.gather(text_mask, text_rows),
-            [memory.gather(image_rows) for memory in memories],
+            paddle.gather(own.text_states, rows.texts),
+            paddle.gather(text_mask, rows.texts),
+            [memory.gather(rows.images) for memory in memories],
         )
-        alone = itc.positives.all(axis=1).astype("int64") * IGNORE
-        labels = paddle.concat([paddle.ones([batch], dtype="int64"), alone, alone])
-        return ItmOutput(logits, labels, masked_cross_entropy(logits, labels))
+        return ItmOutput(logits, rows.labels, itm_loss(logits, rows))

@@ -10,9 +10,9 @@ import paddle
 from albef_paddle.config import AlbefConfig
 from albef_paddle.network.ema import Teacher
 from albef_paddle.network.itc import TOWERS, ContrastiveModel, UnimodalOutput, encode_pairs, teacher_features
-from albef_paddle.network.negatives import Negatives
 from albef_paddle.network.text_encoder import labelled_positions, language_head, take_flat
 from pyutils.layers.attention import KeyValue
+from pyutils.layers.contrast import Negatives
 from pyutils.losses import distilled_cross_entropy, masked_cross_entropy
 
 TEMPERATURE_RANGE = (0.001, 0.5)

@@ -12,7 +12,7 @@ from paddle import nn
 from albef_paddle.config import AlbefConfig
 from albef_paddle.network.ema import Teacher
 from albef_paddle.network.text_encoder import TextDecoder, labelled_positions, next_words, take_flat, text_encoder
-from pyutils.engine.precision import fp32_island
+from pyutils.compat import fp32_island
 from pyutils.layers.attention import KeyValue
 from pyutils.layers.vit import VisionTransformer
 from pyutils.losses import IGNORE

@@ -9,7 +9,7 @@ import paddle
 from albef_paddle.config import AlbefConfig
 from albef_paddle.network.ema import Teacher
 from albef_paddle.network.itc import TOWERS, ContrastiveModel, encode_pairs, teacher_features
-from albef_paddle.network.negatives import Negatives
+from pyutils.layers.contrast import Negatives
 
 
 class RetrievalLosses(NamedTuple):

@@ -10,8 +10,8 @@ from paddle import nn
 
 from albef_paddle.config import AlbefConfig
 from albef_paddle.network.itc import unit_features
-from albef_paddle.network.negatives import sample_rows
 from albef_paddle.network.text_encoder import text_encoder
+from pyutils.layers.contrast import sample_rows
 from pyutils.layers.initializers import linear
 from pyutils.layers.vit import VisionTransformer
 from pyutils.losses import masked_cross_entropy

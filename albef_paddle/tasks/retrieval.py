@@ -11,34 +11,29 @@ import paddle
 
 from albef_paddle.network.retrieval import AlbefForRetrieval
 from albef_paddle.tasks.base import AlbefRunConfig
-from albef_paddle.tasks.gallery import AlbefGallery
 from albef_paddle.tasks.matching import MatchingTask
-from albef_paddle.tasks.reranking import RerankingStates, rerank
+from albef_paddle.tasks.towers import AlbefTowers
 from pyutils.config import setting
 from pyutils.config.checks import at_least
-from pyutils.console import say
 from pyutils.data.annotations import albef
 from pyutils.data.records import CaptionRecord
 from pyutils.engine.gallery import Chunks
+from pyutils.engine.reranking import RerankedGallery, RerankingConfig, reranked
 from pyutils.engine.task import Batch
 from pyutils.metrics.retrieval import RankPredictions
 
 
 @dataclass(frozen=True)
-class AlbefRetrievalConfig(AlbefRunConfig):
+class AlbefRetrievalConfig(RerankingConfig, AlbefRunConfig):
     """Configuration of run_retrieval.py."""
 
-    k_test: int = setting(
-        128, "Top-k ITC candidates re-ranked by ITM, per image and per text; the others keep ITC's order. 0: ITC alone."
-    )
     max_tokens: int = setting(
         30, "Maximum tokens of a text in evaluation, including [CLS]; training does not truncate."
     )
-    scratch: str = setting("", "Directory of the evaluation's temporary files; empty: the system's.")
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        at_least(self, 0, "k_test")
+        AlbefRunConfig.__post_init__(self)
+        RerankingConfig.__post_init__(self)
         at_least(self, 2, "max_tokens")
 
 
@@ -95,18 +90,19 @@ class AlbefRetrieval(IdentifiedPairs):
 
     def predict(self, loader: Iterable[Batch], split: str) -> RankPredictions:
         """Compute the ranks of both directions of `split`."""
-        captions = [caption for record in self.records(split) for caption in record.captions]
-        k, most = self.config.k_test, max(len(captions), len(self.records(split)))
-        if k > most:
-            say(f"k_test {k} is larger than split {split!r}: all of its {most} entries are ranked")
-        with RerankingStates(self.model, self.config.scratch) as states:
-            states.add_texts([self.caption(text, self.config.max_tokens) for text in captions])
-            states.add_images(loader)
-            counts = [len(record.captions) for record in self.records(split)]
-            return rerank(states, k, np.repeat(np.arange(len(counts)), counts)).ranks()
+        lists = [record.captions for record in self.records(split)]
+        tokens = [self.caption(text, self.config.max_tokens) for texts in lists for text in texts]
+        return reranked(AlbefTowers(self.model), self.config, loader, tokens, lists)
 
-    def open_gallery(self, chunks: Chunks) -> AlbefGallery:
+    def open_gallery(self, chunks: Chunks) -> RerankedGallery:
         """Encode images to search."""
-        return AlbefGallery(self, chunks)
+
+        def tokens(texts: Sequence[str]) -> list[list[int]]:
+            return [self.caption(text, self.config.max_tokens) for text in texts]
+
+        def batch(keys: Sequence[str]) -> Batch:
+            return {"images": self.pixels(keys)}
+
+        return RerankedGallery(self.model, AlbefTowers(self.model), self.config, tokens, batch, chunks)
 
     pipelines = {**MatchingTask.pipelines, "retrieval": open_gallery}

@@ -50,14 +50,6 @@ def autocast(precision: str) -> AbstractContextManager:
     return paddle.amp.auto_cast(enable=True, level="O1", dtype=_DTYPES[chosen])
 
 
-def fp32_island() -> AbstractContextManager:
-    """Return a context inside `autocast` that runs in float32 (similarities, temperatures, negative sampling).
-
-    Cast half-precision inputs: `with fp32_island(): x = x.astype("float32") …`.
-    """
-    return paddle.amp.auto_cast(enable=False)
-
-
 class LossScaler:
     """Dynamic loss scale for fp16; with any other precision it changes nothing.
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pyutils.config import setting
-from pyutils.config.checks import check_transformer
+from pyutils.config.checks import above, at_least, check_transformer
 
 _PUBLISHED_WIDTH, _PUBLISHED_STD = 768, 0.02
 INIT_STD_HELP = "Standard deviation of initial weights; 0: 0.02 from width 768 on, else 1/√width."
@@ -113,3 +113,15 @@ class BertConfig(StackConfig):
     def layer_shape(self, context_size: int = 0) -> LayerShape:
         """`shape` with the configuration's own epsilon and initial values."""
         return self.shape(self.layer_norm_eps, self.init_std, context_size)
+
+
+@dataclass(frozen=True)
+class ContrastConfig:
+    """The contrastive head of a region model: an addition to the published ones, off by default."""
+
+    dim: int = setting(0, "Size of the features compared by ITC; 0: no contrastive head.")
+    temperature: float = setting(0.07, "Initial temperature of ITC.")
+
+    def __post_init__(self) -> None:
+        at_least(self, 0, "dim")
+        above(self, 0, "temperature")

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import paddle
 
-from albef_paddle.network.negatives import Negatives
 from albef_paddle.network.retrieval import AlbefForRetrieval
 from pyutils import distributed
+from pyutils.layers.contrast import Negatives
 from tests.albef_paddle.support import config_of, fill_from_original
 from tests.support import golden
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from albef_paddle.config import DECAY_PRESETS
-from albef_paddle.network.negatives import Negatives
 from albef_paddle.network.pretraining import AlbefForPretraining
+from pyutils.layers.contrast import Negatives
 from pyutils.optim import OptimizerConfig, build_optimizer
 from pyutils.schedule import ScheduleConfig, build_schedule
 from pyutils.schedule.config import EpochConfig

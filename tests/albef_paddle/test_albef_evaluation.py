@@ -9,9 +9,10 @@ import paddle
 import pytest
 
 from albef_paddle.network.itc import unit_features
-from albef_paddle.tasks.reranking import Candidates, RerankingStates, best_items, length_groups, queries_by_item, rerank
-from albef_paddle.tasks.state_store import StateStore
+from albef_paddle.tasks.towers import AlbefTowers
 from pyutils.engine.evaluation import evaluating
+from pyutils.engine.reranking import Candidates, RerankingStates, best_items, length_groups, queries_by_item, rerank
+from pyutils.engine.state_store import StateStore
 from pyutils.errors import InputError
 from pyutils.metrics.retrieval import Positives
 from tests.albef_paddle.support import retrieval_model, tensors
@@ -34,7 +35,7 @@ def filled_states(recorded, model, sizes=None) -> RerankingStates:
     """The recorded gallery, images in batches of `sizes`, texts without their padding."""
     arrays = recorded.inputs
     sizes = sizes or (3, len(arrays["eval_image"]) - 3)
-    states = RerankingStates(model)
+    states = RerankingStates(AlbefTowers(model))
     mask = arrays["eval_attention_mask"]
     states.add_texts([row[: kept.sum()].tolist() for row, kept in zip(arrays["eval_input_ids"], mask)])
     starts = np.cumsum([0, *sizes])
@@ -93,7 +94,7 @@ def test_ranks_of_a_large_gallery_do_not_follow_its_order():
     owners = rng.permutation(np.arange(1500) % 300)
     texts = images[owners] + 2 * rng.standard_normal((1500, 8)).astype(np.float32)
     right_texts, right_images = Positives.of_captions(owners, 300)
-    with mock.patch("albef_paddle.tasks.reranking._SIMILARITIES_AT_ONCE", 7 * 1500):
+    with mock.patch("pyutils.engine.reranking._SIMILARITIES_AT_ONCE", 7 * 1500):
         candidates, ranks = best_items(images, texts, 16, right_texts)
         _, image_ranks = best_items(texts, images, 16, right_images)
     similarities, right = images @ texts.T, owners[None, :] == np.arange(300)[:, None]

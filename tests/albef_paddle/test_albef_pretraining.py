@@ -9,8 +9,8 @@ import pytest
 from albef_paddle.checkpoints.weights import to_original
 from albef_paddle.config import DECAY_PRESETS
 from albef_paddle.network.itc import encode_pairs, teacher_features
-from albef_paddle.network.negatives import Negatives, draw_negatives
 from albef_paddle.network.pretraining import AlbefForPretraining
+from pyutils.layers.contrast import Negatives, draw_negatives
 from pyutils.optim import OptimizerConfig, build_optimizer, trained_parameters
 from tests.albef_paddle.support import (
     STATES,

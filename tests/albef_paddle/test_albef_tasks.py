@@ -10,7 +10,6 @@ import pytest
 
 from albef_paddle.network.classification import AlbefForEntailment, AlbefForReasoning
 from albef_paddle.network.itc import encode_pairs, teacher_features, unit_features
-from albef_paddle.network.negatives import Negatives
 from albef_paddle.network.question_answering import AlbefForQuestionAnswering
 from albef_paddle.network.retrieval import AlbefForRetrieval
 from albef_paddle.network.text_assignment import (
@@ -20,6 +19,7 @@ from albef_paddle.network.text_assignment import (
     other_image_weights,
 )
 from pyutils.layers.attention import attention_bias
+from pyutils.layers.contrast import Negatives
 from tests.albef_paddle.support import (
     STATES,
     check_gradients,

@@ -52,9 +52,9 @@ UNUSED = (
 BEYOND_TEXT = (
     r"^encoder\.(regions|connections|text_pooler|region_pooler|region_embeddings)\.",
     r"^encoder\.text_embeddings\.tasks\.",
-    r"^heads\.",
+    r"^(heads|contrast)\.",
 )
-OTHER_HEADS = (r"^heads\.",)
+OTHER_HEADS = (r"^(heads|contrast)\.",)
 
 
 def encoder_rules() -> list[NameRule]:

@@ -12,6 +12,7 @@ from typing import Optional
 
 import numpy as np
 
+from pyutils.data.captions import CaptionTable
 from pyutils.data.records import CaptionRecord
 from pyutils.data.table import RecordTable
 from pyutils.errors import InputError
@@ -49,31 +50,12 @@ def _caption_records(path: Path) -> Iterator[CaptionRecord]:
         yield CaptionRecord(image_key(str(entry["img_path"])), tuple(captions), entry["id"])
 
 
-class CaptionTable(Sequence[CaptionRecord]):
-    """The captions of a split, one record each: the records of an epoch of retrieval training.
+class RetrievalCaptions(CaptionTable):
+    """Captions of a training split, with the draws and look-ups of four-way training."""
 
-    `images` has one record per image. Raises InputError for fewer than two images, which leave no wrong one.
-    """
-
-    def __init__(self, images: RecordTable[CaptionRecord]) -> None:
-        if len(images) < 2:
-            raise InputError(f"retrieval training needs at least two images, found {len(images)}")
-        self.images = images
-        counts = np.array([len(captions) for captions in images.column("captions")], dtype=np.int64)
-        self._starts = np.concatenate([[0], np.cumsum(counts)])
-        self._rows = {canonical(image): row for row, image in enumerate(images.column("image"))}
-
-    def __len__(self) -> int:
-        return int(self._starts[-1])
-
-    def __getitem__(self, index):
-        """The image of the caption at `index` (from 0) with this caption only."""
-        if not 0 <= index < len(self):
-            raise IndexError(f"caption {index} of {len(self)}")
-        row = int(np.searchsorted(self._starts, index, side="right") - 1)
-        record, number = self.images[row], int(index - self._starts[row])
-        identifiers = record.caption_ids[number : number + 1]
-        return CaptionRecord(record.image, (record.captions[number],), record.image_id, identifiers)
+    def __init__(self, images: Sequence[CaptionRecord]) -> None:
+        super().__init__(images)
+        self._rows = {canonical(record.image): row for row, record in enumerate(images)}
 
     def other(self, image: str, rng: np.random.Generator) -> CaptionRecord:
         """Draw an image that is not `image`."""
@@ -94,7 +76,7 @@ def four_way_batch(
     tokenizer: WordPiece,
     reader: RegionReader,
     max_text: int,
-    table: CaptionTable,
+    table: RetrievalCaptions,
     rng: np.random.Generator,
     hard: Optional[HardNegatives] = None,
 ) -> dict[str, np.ndarray]:
@@ -128,7 +110,7 @@ def four_way_batch(
 def _similar(
     records: Sequence[CaptionRecord],
     means: np.ndarray,
-    table: CaptionTable,
+    table: RetrievalCaptions,
     rng: np.random.Generator,
     hard: Optional[HardNegatives],
 ) -> list[CaptionRecord]:

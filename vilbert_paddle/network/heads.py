@@ -15,6 +15,7 @@ from paddle import nn
 
 from pyutils.errors import InputError, nearest
 from pyutils.layers.attention import MASKED_SCORE
+from pyutils.layers.contrast import ContrastiveHead
 from pyutils.layers.dropout import Dropout
 from pyutils.layers.heads import HeadTransform, MaskedLanguageHead
 from pyutils.layers.initializers import linear
@@ -121,6 +122,10 @@ class VilbertForTasks(PretrainedModel, nn.Layer):
         self.heads = nn.LayerDict(
             {name: HEADS[name].build(config, size or HEADS[name].outputs) for name, size in outputs.items()}
         )
+        self.contrast: ContrastiveHead | None = None
+        if config.contrast.dim:
+            sizes = (config.regions.hidden_size, config.text.hidden_size)
+            self.contrast = ContrastiveHead(config.contrast, *sizes, config.init_std)
         self.dropout = Dropout(HEAD_DROPOUT)
 
     def forward(self, head: str, **inputs) -> paddle.Tensor:

@@ -19,7 +19,7 @@ from visualbert_paddle.checkpoints.names import NAME_MAPS, NAMES, TIED
 Arrays = dict[str, np.ndarray]
 
 # Heads in a checkpoint that a model of another task lacks.
-OTHER_HEADS = (r"^(words|sentence_image|classifier|query|key)\.",)
+OTHER_HEADS = (r"^(words|sentence_image|classifier|query|key|contrast)\.",)
 # Parts that a text-only BERT lacks.
 BEYOND_TEXT = (r"^encoder\.embeddings\.region_projection\.", r"^encoder\.joint_layer\.", r"^encoder\.pooler\.")
 

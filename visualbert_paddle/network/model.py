@@ -71,6 +71,10 @@ class JointEmbeddings(nn.Layer):
             return vectors
         return vectors + mean_of_rows(self.text.positions.weight, alignment[:, : features.shape[1]])
 
+    def regions_alone(self, features: paddle.Tensor, token_type_ids: paddle.Tensor | None = None) -> paddle.Tensor:
+        """The regions' part of the joint sequence, `[batch, r, hidden]`; LayerNorm acts on each token alone."""
+        return self.text.dropout(self.text.norm(self.regions(features, token_type_ids)))
+
     def forward(
         self,
         input_ids: paddle.Tensor,

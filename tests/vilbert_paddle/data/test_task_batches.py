@@ -21,7 +21,7 @@ from tests.vilbert_paddle.data.lmdb_files import DIMENSION, picture, write_lmdb
 from vilbert_paddle.data.classification import entailment_batch, pair_batch, vqa_batch
 from vilbert_paddle.data.hard_negatives import HardNegatives
 from vilbert_paddle.data.regions import RegionReader
-from vilbert_paddle.data.retrieval import CaptionTable, four_way_batch
+from vilbert_paddle.data.retrieval import RetrievalCaptions, four_way_batch
 from vilbert_paddle.data.vcr import vcr_batch
 
 COUNTS = {f"i{number}": 3 + number for number in range(6)}
@@ -154,19 +154,19 @@ def captions(images=COUNTS, each=2):
 
 
 def test_one_record_a_caption():
-    table = CaptionTable(captions())
+    table = RetrievalCaptions(captions())
     assert len(table) == 12
     assert [table[n].captions[0] for n in (0, 1, 11)] == ["the dog 0", "the dog 1", "the cake 1"]
     assert table[5].image == "i2" and table[5].caption_ids == (21,)
     with pytest.raises(IndexError):
         table[12]
     with pytest.raises(InputError, match="found 1"):
-        CaptionTable(captions(["i0"]))
+        RetrievalCaptions(captions(["i0"]))
 
 
 @pytest.mark.parametrize("indexed", [True, False])
 def test_four_ways(store, reader, tokenizer, indexed):
-    table = CaptionTable(captions())
+    table = RetrievalCaptions(captions())
     hard = HardNegatives.build(open_regions(store[0]), list(COUNTS), count=2) if indexed else None
     records = [table[n] for n in (0, 3, 10)]
     batch = four_way_batch(records, tokenizer, reader, 12, table, np.random.default_rng(0), hard)
@@ -188,7 +188,7 @@ def test_four_ways(store, reader, tokenizer, indexed):
 
 
 def test_hard_captions_come_from_the_index(reader, tokenizer):
-    table = CaptionTable(captions())
+    table = RetrievalCaptions(captions())
     hard = HardNegatives(["i0", "i4"], np.array([[1], [0]]))
     batch = four_way_batch([table[0]] * 5, tokenizer, reader, 12, table, np.random.default_rng(1), hard)
     found = {tokenizer.decode(ids[3]) for ids in batch["input_ids"]}
@@ -196,7 +196,7 @@ def test_hard_captions_come_from_the_index(reader, tokenizer):
 
 
 def test_a_batch_of_one_without_index(reader, tokenizer):
-    table = CaptionTable(captions())
+    table = RetrievalCaptions(captions())
     batch = four_way_batch([table[0]], tokenizer, reader, 12, table, np.random.default_rng(1))
     assert "dog" not in tokenizer.decode(batch["input_ids"][0, 3])
 

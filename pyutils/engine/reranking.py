@@ -1,23 +1,29 @@
 """Retrieval evaluation: top-k ITC candidates re-ranked by ITM, the others by ITC (arXiv 2107.07651, section 4.1).
 
-Every image and text is encoded once. The candidates of both directions are merged and grouped by image: keys and values
-of an image are projected once and shared by its texts, which are batched by length, and the last layer computes only
-the first token. Images are processed one after another and hidden states are stored on disk, so memory does not grow
-with the number of images. Processes share the work by image.
+One road for every model with a contrastive head, which describes itself as a `DualEncoder`. Every image and text is
+encoded once. The candidates of both directions are merged and grouped by image, whose share of the fusion is computed
+once; its texts are batched by length. Images are processed one after another and hidden states are stored on disk, so
+memory does not grow with the number of images. Processes share the work by image.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Callable, NamedTuple, Optional
 
 import numpy as np
 import paddle
 
-from albef_paddle.network.itc import ContrastiveModel, unit_features
-from albef_paddle.tasks.state_store import StateStore
 from pyutils import distributed
 from pyutils.compat import has_gpu
+from pyutils.config import setting
+from pyutils.config.checks import at_least
+from pyutils.console import say
+from pyutils.engine.evaluation import evaluating
+from pyutils.engine.gallery import Chunks, Gallery
+from pyutils.engine.state_store import StateStore
 from pyutils.engine.task import Batch
 from pyutils.metrics.retrieval import Positives, RankCounter, RankPredictions, ranks_of_candidates, top_items
 from pyutils.text.sequences import pad
@@ -26,6 +32,51 @@ _TEXT_BATCH = 256
 _TOKENS_ON_GPU = 8192
 _TOKENS_ON_CPU = 512  # attention to an image then stays in the cache, and hardly any text is padded
 _SIMILARITIES_AT_ONCE = 1 << 24
+
+
+@dataclass(frozen=True)
+class RerankingConfig:
+    """Settings of the evaluation of a model with a contrastive head."""
+
+    k_test: int = setting(
+        128, "Top-k ITC candidates re-ranked by ITM, per image and per text; the others keep ITC's order. 0: ITC alone."
+    )
+    scratch: str = setting("", "Directory of the evaluation's temporary files; empty: the system's.")
+
+    def __post_init__(self) -> None:
+        at_least(self, 0, "k_test")
+
+
+class Encoded(NamedTuple):
+    """Images or texts encoded alone: the hidden `states` `[n, tokens, width]` that the fusion reads, `counts` of real
+    tokens `[n]` (None: all), and the normalised `features` `[n, dim]` float32 that ITC compares."""
+
+    states: paddle.Tensor
+    counts: Optional[Sequence[int]]
+    features: paddle.Tensor
+
+
+PairScores = Callable[[paddle.Tensor, Optional[paddle.Tensor]], paddle.Tensor]
+"""ITM scores `[n]`, higher for better pairs, of text states `[n, t, width]` and padding mask `[n, t]` int64 or None."""
+
+
+class DualEncoder(ABC):
+    """What re-ranking asks of a model. `text_width`, `image_width`: sizes of the hidden states that it keeps."""
+
+    text_width: int
+    image_width: int
+
+    @abstractmethod
+    def texts(self, ids: paddle.Tensor, mask: Optional[paddle.Tensor]) -> Encoded:
+        """Encode token ids `[n, t]` int64; `mask` `[n, t]` int64, None without padding."""
+
+    @abstractmethod
+    def images(self, batch: Batch) -> Encoded:
+        """Encode the images of an evaluation batch of the task."""
+
+    @abstractmethod
+    def scorer(self, image_states: paddle.Tensor) -> PairScores:
+        """Prepare one image, `[1, tokens, image_width]`, to be scored with texts."""
 
 
 @dataclass(frozen=True)
@@ -62,14 +113,14 @@ class Reranked:
 class RerankingStates:
     """Encoded images and texts of one split; a context manager that removes the stored states.
 
-    `image_features` `[images, embed_dim]` and `text_features` `[texts, embed_dim]` float32 are those of all processes.
-    `text_states` (see `TextEncoder.before_images`) holds every text, `image_states` only this process's images.
+    `image_features` `[images, dim]` and `text_features` `[texts, dim]` float32 are those of all processes.
+    `text_states` holds every text, `image_states` only this process's images.
     """
 
-    def __init__(self, model: ContrastiveModel, scratch: str = ""):
-        self.model = model
-        self.image_states = StateStore(model.config.vision.width, scratch)
-        self.text_states = StateStore(model.config.text.hidden_size, scratch)
+    def __init__(self, encoder: DualEncoder, scratch: str = ""):
+        self.encoder = encoder
+        self.image_states = StateStore(encoder.image_width, scratch)
+        self.text_states = StateStore(encoder.text_width, scratch)
 
     def __enter__(self) -> RerankingStates:
         return self
@@ -81,30 +132,32 @@ class RerankingStates:
     def add_texts(self, rows: Sequence[Sequence[int]]) -> None:
         """Encode texts, given as token ids, in batches of similar length; they replace earlier ones."""
         self.text_states.clear()
-        self.text_features = np.empty((len(rows), self.model.config.embed_dim), dtype=np.float32)
         order = np.argsort([len(row) for row in rows], kind="stable")
+        features = []
         for start in range(0, len(rows), _TEXT_BATCH):
-            numbers = order[start : start + _TEXT_BATCH]
+            numbers = order[start : start + _TEXT_BATCH].tolist()
             lengths = [len(rows[number]) for number in numbers]
-            ids, mask = pad([rows[number] for number in numbers], 0), _mask(lengths)
-            states = self.model.text.encode(paddle.to_tensor(ids), mask)
-            self.text_features[numbers] = unit_features(self.model.text_projection, states).numpy()
-            # The part of the fusion layers that does not depend on the image, so that it runs once per text.
-            for number, length, state in zip(numbers, lengths, _host(self.model.text.before_images(states, mask))):
-                self.text_states.put(int(number), state[:length])
+            ids = pad([rows[number] for number in numbers], 0)
+            features.append(_keep(self.text_states, numbers, self.encoder.texts(paddle.to_tensor(ids), _mask(lengths))))
+        self.text_features = np.concatenate(features)[np.argsort(order, kind="stable")]
 
     def add_images(self, loader: Iterable[Batch]) -> None:
-        """Encode this process's images (batches of `images` `[b, 3, size, size]`, `index` `[b]`); gather features."""
+        """Encode this process's images (batches of the task with `index` `[b]`); gather features."""
         own: dict[int, np.ndarray] = {}
         for batch in loader:
-            states = self.model.vision(batch["images"])
-            features = unit_features(self.model.vision_projection, states).numpy()
-            for number, state, feature in zip(batch["index"].numpy().tolist(), _host(states), features):
-                self.image_states.put(number, state)
-                own[number] = feature
+            numbers = batch["index"].numpy().tolist()
+            own.update(zip(numbers, _keep(self.image_states, numbers, self.encoder.images(batch))))
         self.own_images = sorted(own)
         gathered = {number: row for part in distributed.all_gather_objects(own) for number, row in part.items()}
         self.image_features = np.stack([gathered[number] for number in range(len(gathered))])
+
+
+def _keep(store: StateStore, numbers: Sequence[int], encoded: Encoded) -> np.ndarray:
+    """Store the states of `encoded` without padding under `numbers`; returns its features `[n, dim]`."""
+    states = encoded.states.astype("float32").numpy()
+    for row, number in enumerate(numbers):
+        store.put(int(number), states[row] if encoded.counts is None else states[row, : encoded.counts[row]])
+    return encoded.features.numpy()
 
 
 def rerank(states: RerankingStates, k: int, owners: np.ndarray) -> Reranked:
@@ -131,6 +184,25 @@ def rerank(states: RerankingStates, k: int, owners: np.ndarray) -> Reranked:
     return Reranked(of_images, of_texts, right_texts, right_images)
 
 
+def reranked(
+    encoder: DualEncoder,
+    config: RerankingConfig,
+    loader: Iterable[Batch],
+    tokens: Sequence[Sequence[int]],
+    captions: Sequence[Sequence[str]],
+) -> RankPredictions:
+    """Rank both directions of a split: images of `loader`, texts as token ids `tokens` in the order of `captions`, the
+    captions of each image."""
+    texts = max(len(tokens), len(captions))
+    if config.k_test > texts:
+        say(f"k_test {config.k_test} is larger than the split: all of its {texts} entries are ranked")
+    with RerankingStates(encoder, config.scratch) as states:
+        states.add_texts(tokens)
+        states.add_images(loader)
+        owners = np.repeat(np.arange(len(captions)), [len(own) for own in captions])
+        return rerank(states, config.k_test, owners).ranks()
+
+
 def queries_by_item(candidates: np.ndarray, items: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """Invert `candidates` `[queries, k]`: for each of `items`, the rows and columns `[n]` int64 where it occurs."""
     flat = candidates.reshape(-1)
@@ -141,14 +213,13 @@ def queries_by_item(candidates: np.ndarray, items: int) -> list[tuple[np.ndarray
 
 def itm_scores(states: RerankingStates, image: int, texts: np.ndarray) -> np.ndarray:
     """Compute ITM scores `[n]` float32 of one image with `texts` `[n]` int64."""
-    model, store = states.model, states.text_states
-    memories = model.text.memories(paddle.to_tensor(states.image_states.padded([image])))
+    score = states.encoder.scorer(paddle.to_tensor(states.image_states.padded([image])))
+    store = states.text_states
     lengths = np.array([store.rows(int(text)) for text in texts])
     scores = np.empty(len(texts), dtype=np.float32)
     for members in length_groups(lengths, _TOKENS_ON_GPU if has_gpu() else _TOKENS_ON_CPU):
         text_states = paddle.to_tensor(store.padded(texts[members].tolist()))
-        logits = model.itm_logits(text_states, _mask(lengths[members].tolist()), memories, attended=True)
-        scores[members] = logits[:, 1].astype("float32").numpy()
+        scores[members] = score(text_states, _mask(lengths[members].tolist())).astype("float32").numpy()
     return scores
 
 
@@ -201,5 +272,50 @@ def _mask(lengths: Sequence[int]) -> paddle.Tensor | None:
     return paddle.to_tensor(pad([[1] * length for length in lengths], 0))
 
 
-def _host(states: paddle.Tensor) -> np.ndarray:
-    return states.astype("float32").numpy()
+class RerankedGallery(Gallery):
+    """Images encoded once, whose hidden states are in a temporary file; scores are those of ITM.
+
+    tokens: token ids of texts. batch: the evaluation batch of image keys. config: as `k_test`, candidates of a query.
+    """
+
+    def __init__(
+        self,
+        model: paddle.nn.Layer,
+        encoder: DualEncoder,
+        config: RerankingConfig,
+        tokens: Callable[[Sequence[str]], Sequence[Sequence[int]]],
+        batch: Callable[[Sequence[str]], Batch],
+        chunks: Chunks,
+    ):
+        self._model, self._k, self._tokens = model, config.k_test, tokens
+        self._states = RerankingStates(encoder, config.scratch)
+        with evaluating(model):
+            self._states.add_images(_numbered(batch, chunks))
+
+    def scores(self, texts: Sequence[str], for_images: bool = False) -> np.ndarray:
+        """See `Gallery.scores`; `k_test` candidates."""
+        states = self._states
+        with evaluating(self._model):
+            states.add_texts(self._tokens(texts))
+            features = states.image_features, states.text_features
+            found = np.full((len(texts), len(features[0])), -np.inf, dtype=np.float32)
+            if for_images:
+                wanted = list(similar_items(*features, self._k))
+            else:
+                candidates = similar_items(*features[::-1], self._k)
+                wanted = [rows for rows, _ in queries_by_item(candidates, len(features[0]))]
+            for image, numbers in enumerate(wanted):
+                if len(numbers):
+                    found[numbers, image] = itm_scores(states, image, numbers)
+        return found
+
+    def close(self) -> None:
+        """Remove the temporary files."""
+        self._states.__exit__()
+
+
+def _numbered(batch: Callable[[Sequence[str]], Batch], chunks: Chunks) -> Iterator[Batch]:
+    start = 0
+    for keys in chunks():
+        yield {**batch(keys), "index": paddle.to_tensor(np.arange(start, start + len(keys)))}
+        start += len(keys)
