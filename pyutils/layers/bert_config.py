@@ -121,6 +121,7 @@ class ContrastConfig:
 
     dim: int = setting(0, "Size of the features compared by ITC; 0: no contrastive head.")
     temperature: float = setting(0.07, "Initial temperature of ITC.")
+    itm: bool = setting(True, "Train ITM on hard negatives as well; false: ITC alone, a cheaper first stage.")
 
     def __post_init__(self) -> None:
         at_least(self, 0, "dim")

@@ -124,3 +124,14 @@ def test_gated_visual_layers_cannot_be_contrasted():
     regions = RegionStreamConfig(connect_at=(1, 2, 3, 4, 5, 6))
     with pytest.raises(InputError, match="contrast.dim"):
         VilbertConfig(regions=regions, gated_regions=True, contrast=VilbertConfig().contrast.__class__(dim=8))
+
+
+def test_the_first_stage_trains_itc_alone(build):
+    task = built(build, "model.contrast.itm=false")
+    table = task.train_records()
+    batch = tensors(task.collate([table[n] for n in range(0, 40, 8)], np.random.default_rng(0), True))
+    loss, logs = task.loss(batch)
+    loss.backward()
+    assert float(loss) == float(logs["itc"])
+    assert task.model.contrast.text_projection.weight.grad is not None
+    assert task.model.heads["alignment"].weight.grad is None

@@ -98,7 +98,7 @@ class RetrievalTask(VilbertTask):
         if "captions" not in self._splits:
             table = RetrievalCaptions(self.records("train"))
             if self.hard is not None:
-                _check_index(self.hard, table.images.column("image"), self.config.retrieval.hard_negatives)
+                _check_index(self.hard, [record.image for record in table.images], self.config.retrieval.hard_negatives)
             self._splits["captions"] = table
         return self._splits["captions"]
 
@@ -131,6 +131,8 @@ class RetrievalTask(VilbertTask):
         words, texts = text_stream(model, contrast, ids, mask, task_ids=tasks)
         boxes, images = region_stream(model, contrast, batch)
         itc = contrast(images, texts, batch["identities"])
+        if not self.config.model.contrast.itm:
+            return itc.loss, {"itc": itc.loss}
         pairs = [
             Stream(*(part.index_select(rows) for part in stream))
             for stream, rows in ((words, itc.rows.texts), (boxes, itc.rows.images))
@@ -219,7 +221,7 @@ class RetrievalTask(VilbertTask):
     pipelines = {"image-text-matching": match, "retrieval": open_gallery, **VilbertTask.pipelines}
 
 
-def _check_index(hard: HardNegatives, images: np.ndarray, path: str) -> None:
+def _check_index(hard: HardNegatives, images: Sequence[str], path: str) -> None:
     """Raise InputError if the index has no training image; log it if it lacks some."""
     known = sum(image in hard for image in images)
     if not known:

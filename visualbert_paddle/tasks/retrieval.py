@@ -96,6 +96,8 @@ class VisualBertRetrieval(VisualBertTask):
         """ITC within the batch, plus ITM on its pairs and on hard negatives drawn by ITC's similarity."""
         words, boxes = self._words(batch), self._boxes(batch)
         itc = self.model.contrast(boxes.features, words.features, batch["identities"])
+        if not self.config.model.contrast.itm:
+            return itc.loss, {"itc": itc.loss}
         texts, images = itc.rows.texts, itc.rows.images
         pairs = [part.index_select(texts) for part in words[:2]] + [part.index_select(images) for part in boxes[:2]]
         itm = itm_loss(self.model.itm_logits(*pairs), itc.rows)
