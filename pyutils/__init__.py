@@ -2,9 +2,29 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import TYPE_CHECKING, Any
 
-from pyutils import runtime
+
+def _leave_callers_folder() -> None:
+    """Take the current folder off the search path of `python -m`: a `yaml.py` in a folder of data would be executed.
+
+    It stays where this package, or another one that is running, is in it.
+    """
+    if sys.argv[:1] != ["-m"] or not sys.path or sys.path[0] != os.getcwd():  # noqa: PTH109
+        return  # argv[0] is "-m" while the module is looked up
+    folder = sys.path[0]
+    for name, module in list(sys.modules.items()):
+        parent = os.path.dirname(getattr(module, "__file__", None) or "")  # noqa: PTH120 - pathlib is not yet imported
+        if "." not in name and folder in (parent, os.path.dirname(parent)):  # noqa: PTH120
+            return
+    del sys.path[0]
+
+
+_leave_callers_folder()  # before anything else is imported
+
+from pyutils import runtime  # noqa: E402
 
 if TYPE_CHECKING:
     from pyutils.interface import *  # noqa: F403

@@ -30,7 +30,7 @@ env_check_version() {
 }
 
 env_check_pip() {
-    "$1" -m pip --version >/dev/null 2>&1 ||
+    "$1" "$ROOT/shell/run_module.py" pip --version >/dev/null 2>&1 ||
         env_fail "$1 has no pip. Install it: $1 -m ensurepip, or the system's python3-pip"
 }
 
@@ -39,7 +39,7 @@ env_stamp_of() { echo "$("$1" -c 'import sys; print(sys.prefix)')/.installed-req
 # True when Paddle works in a Python that this script has not filled itself.
 env_has_paddle() {
     [ "${OWN_PADDLE:-yes}" = yes ] && command -v "$1" >/dev/null 2>&1 && [ ! -e "$(env_stamp_of "$1")" ] &&
-        "$1" -W ignore -c 'import paddle; paddle.to_tensor([1.0])' >/dev/null 2>&1
+        "$1" -W ignore -c 'import sys; sys.path[:] = [folder for folder in sys.path if folder]; import paddle; paddle.to_tensor([1.0])' >/dev/null 2>&1
 }
 
 # Installs into a Python with its own Paddle what it lacks:  env_add_missing PYTHON
@@ -56,7 +56,7 @@ env_add_missing() {
     env_python=$1
     if [ -d "${env_kept%/*}" ]; then set -- --target "$env_kept"; else set --; fi
     # shellcheck disable=SC2086
-    "$env_python" -m pip install --quiet --disable-pip-version-check "$@" $env_lacking ||
+    "$env_python" "$ROOT/shell/run_module.py" pip install --quiet --disable-pip-version-check "$@" $env_lacking ||
         env_fail "pip could not install $env_lacking, for the reason above. OWN_PADDLE=no makes an environment of the suite's own"
 }
 
@@ -84,7 +84,7 @@ if [ "$env_managed" = yes ] && [ ! -x "$PYTHON" ]; then
 and run the command again. Going on with Paddle for the CPU." >&2
     fi
     echo "making the virtual environment $env_folder"
-    "${PYTHON3:-python3}" -m venv "$env_folder" || env_fail "could not make the virtual environment $env_folder; delete it, install the venv module, try again"
+    "${PYTHON3:-python3}" "$ROOT/shell/run_module.py" venv "$env_folder" || env_fail "could not make the virtual environment $env_folder; delete it, install the venv module, try again"
 fi
 env_check_version "$PYTHON"
 

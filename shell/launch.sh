@@ -33,6 +33,8 @@ fi
 # one.
 launch_find_gpus() {
     GLOG_v=0 "$PYTHON" -W ignore -c '
+import sys
+sys.path[:] = [folder for folder in sys.path if folder]  # not the folder of the caller, which may hold a paddle.py
 import os, paddle
 count = paddle.device.cuda.device_count() if paddle.device.is_compiled_with_cuda() else 0
 visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(count)))
@@ -126,14 +128,14 @@ launch() {
     launch_say
     case $launch_devices in
     *,*)
-        "$PYTHON" -m paddle.distributed.launch --gpus "$launch_devices" --log_dir "${LAUNCH_LOG_DIR:-log}" \
+        "$PYTHON" "$ROOT/shell/run_module.py" paddle.distributed.launch --gpus "$launch_devices" --log_dir "${LAUNCH_LOG_DIR:-log}" \
             "$launch_target" "$@"
         ;;
     "")
         if [ "${NPROC:-1}" -gt 1 ]; then
             # Paddle's launcher stumbles over an empty list of devices.
             [ -n "${CUDA_VISIBLE_DEVICES:-}" ] || unset CUDA_VISIBLE_DEVICES
-            "$PYTHON" -m paddle.distributed.launch --nproc_per_node "$NPROC" --log_dir "${LAUNCH_LOG_DIR:-log}" \
+            "$PYTHON" "$ROOT/shell/run_module.py" paddle.distributed.launch --nproc_per_node "$NPROC" --log_dir "${LAUNCH_LOG_DIR:-log}" \
                 "$launch_target" "$@"
         else
             # A build for GPUs would take them when they are there, whatever was asked for.

@@ -14,7 +14,7 @@ from pyutils.config.command_line import run_main
 from pyutils.download.catalogue import DataSet, Part, choose, read_table
 from pyutils.download.progress import human_size
 from pyutils.download.store import Store
-from pyutils.download.transport import DownloadError
+from pyutils.download.transport import DownloadError, public_address
 from pyutils.errors import InputError, closest
 
 Chosen = Sequence[tuple[DataSet, Part]]
@@ -96,7 +96,7 @@ def _check(store: Store, chosen: Chosen) -> int:
         name = f"{data_set.name}:{part.name}"
         probes = store.probe(data_set, part)
         for found in probes:
-            print(f"{name:<34} {_verdict(found, part)}  {found.url}", flush=True)
+            print(f"{name:<34} {_verdict(found, part)}  {public_address(found.url)}", flush=True)
         if not probes:
             print(f"{name:<34} by hand: {part.by_hand}")
         elif part.pieces and any(found.problem for found in probes) or all(found.problem for found in probes):

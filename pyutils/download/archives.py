@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import shutil
-import tarfile
 import zipfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from pyutils.download.partial import partial_file
+from pyutils.download.tar_stream import DAMAGE, tar_entries
 from pyutils.download.transport import DownloadError, SourceFailed
 from pyutils.download.verify import Expected, check_opens
 from pyutils.errors import InputError
@@ -66,20 +67,43 @@ def is_archive(name: str) -> bool:
 def unpack(archive: PathLike, folder: PathLike) -> list[Path]:
     """Unpack a zip or tar into `folder`; return the files written.
 
-    Each file is written atomically, and an existing file of the right size is not written again, so that an interrupted
-    run resumes. Links and devices are skipped.
+    Each file is written atomically, over an existing one too, which may be damaged. Links and devices are skipped.
 
     Raises:
-        InputError: an entry points outside `folder` (nothing has been written then), or the archive is damaged.
+        InputError: an entry points outside `folder`, a tar is damaged or the disk has no room for the files (nothing
+            has been written then), or a zip is damaged.
     """
     archive, folder = Path(archive), Path(folder)
     entries = _zip_entries if archive.name.lower().endswith(".zip") else _tar_entries
-    try:
-        for name, _, _ in entries(archive, names_only=True):
+    with _naming_damage(archive):
+        needed = 0
+        for name, size, _ in entries(archive, True):
             _inside(folder, name, archive)
-        return [_write(_inside(folder, name, archive), size, stream) for name, size, stream in entries(archive)]
-    except (tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
+            needed += size
+        _check_room(archive, folder, needed)
+        return [_write(_inside(folder, name, archive), stream) for name, _, stream in entries(archive, False)]
+
+
+@contextmanager
+def _naming_damage(archive: Path) -> Iterator[None]:
+    try:
+        yield
+    except InputError:
+        raise
+    except (*DAMAGE, zipfile.BadZipFile) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # a full disk, no permission
         raise InputError(f"{archive}: damaged ({error}); delete it and download it again") from error
+    except RuntimeError as error:  # encrypted, or a method that this Python was built without
+        raise InputError(f"{archive}: cannot be unpacked here ({error}); unpack it with another program") from error
+
+
+def _check_room(archive: Path, folder: Path, needed: int) -> None:
+    """Raise InputError before a file of a few kilobytes fills the disk with zeros."""
+    there = next(parent for parent in (folder, *folder.absolute().parents) if parent.is_dir())
+    free = shutil.disk_usage(there).free
+    if needed > free:
+        raise InputError(f"{archive}: its files take {needed} bytes, {free} are free in {there}; make room")
 
 
 def _inside(folder: Path, name: str, archive: Path) -> Path:
@@ -89,13 +113,12 @@ def _inside(folder: Path, name: str, archive: Path) -> Path:
     return folder.joinpath(*parts.parts)
 
 
-def _write(path: Path, size: int, stream: IO[bytes]) -> Path:
-    if path.is_file() and path.stat().st_size == size:
-        return path
+def _write(path: Path, stream: IO[bytes]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.partial")
+    unfinished.unlink(missing_ok=True)
     try:
-        with unfinished.open("wb") as target:
+        with unfinished.open("xb") as target:  # never through a link that somebody put there
             shutil.copyfileobj(stream, target, _COPY)
         unfinished.replace(path)
     finally:
@@ -116,8 +139,7 @@ def _zip_entries(path: Path, names_only: bool = False) -> Iterator[tuple[str, in
                 yield entry.filename, entry.file_size, stream
 
 
-def _tar_entries(path: Path, names_only: bool = False) -> Iterator[tuple[str, int, Any]]:
-    with tarfile.open(path, "r|*") as archive:
-        for entry in archive:
-            if entry.isfile():
-                yield entry.name, entry.size, None if names_only else archive.extractfile(entry)
+def _tar_entries(path: Path, _names_only: bool = False) -> Iterator[tuple[str, int, Any]]:
+    for entry, stream in tar_entries(path):
+        if stream is not None:
+            yield entry.name, entry.size, stream

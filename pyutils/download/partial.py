@@ -6,12 +6,18 @@ when the file is complete, checked and renamed.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import IO
+
+from pyutils.download.transport import DownloadError, address_mark
+from pyutils.formats.atomic import write_json
 
 try:
     import fcntl
@@ -21,9 +27,9 @@ except ImportError:  # Windows: two processes there must not download the same f
 
 @dataclass
 class Origin:
-    """Where the bytes of a partial file come from."""
+    """Where the bytes of a partial file come from; `address` is a `transport.address_mark`."""
 
-    url: str = ""
+    address: str = ""
     validator: str = ""
     total: int | None = None
 
@@ -34,6 +40,7 @@ class Partial:
     def __init__(self, target: Path) -> None:
         self.target = target
         self.path = target.with_name(target.name + ".part")
+        _check_regular(self.path)
         self._notes = target.with_name(target.name + ".part.json")
         self.origin = self._read_notes()
 
@@ -47,10 +54,15 @@ class Partial:
         """True when as many bytes are on disk as the source announced."""
         return self.origin.total is not None and self.path.is_file() and self.size == self.origin.total
 
+    def open(self) -> IO[bytes]:
+        """Open the bytes for writing, at their start; the file is created if missing."""
+        mode = "r+b" if self.path.is_file() else "wb"
+        return open(self.path, mode, opener=_without_links)  # noqa: PTH123 - Path.open takes no opener
+
     def note(self, url: str, validator: str, total: int | None) -> None:
         """Write down the source before its bytes."""
-        self.origin = Origin(url, validator, total)
-        self._notes.write_text(json.dumps(asdict(self.origin)), encoding="utf-8")
+        self.origin = Origin(address_mark(url), validator, total)
+        write_json(self._notes, asdict(self.origin))
 
     def discard(self) -> None:
         """Delete the bytes and the note of their origin."""
@@ -69,7 +81,7 @@ class Partial:
         """The origin of the bytes; without a valid note of it they are of no use and are deleted."""
         try:
             notes = json.loads(self._notes.read_text(encoding="utf-8"))
-            return Origin(str(notes["url"]), str(notes["validator"]), notes["total"])
+            return Origin(str(notes["address"]), str(notes["validator"]), notes["total"])
         except (OSError, ValueError, KeyError, TypeError):
             self.path.unlink(missing_ok=True)
             return Origin()
@@ -89,7 +101,7 @@ def _locked(path: Path) -> Iterator[None]:
         yield
         return
     while True:
-        with path.open("w") as stream:
+        with open(path, "a", opener=_without_links) as stream:  # noqa: PTH123 - Path.open takes no opener
             fcntl.flock(stream, fcntl.LOCK_EX)
             if not _is(stream.fileno(), path):
                 continue  # the holder before us deleted this file: whoever waits must hold the one that is there now
@@ -98,6 +110,23 @@ def _locked(path: Path) -> Iterator[None]:
             finally:
                 path.unlink(missing_ok=True)
             return
+
+
+def _check_regular(path: Path) -> None:
+    """Raise DownloadError for a link, which may lead anywhere, and for anything else that is not a file."""
+    with suppress(FileNotFoundError):
+        if not stat.S_ISREG(os.lstat(path).st_mode):
+            raise DownloadError(f"{path} is a link or not a file, and a download writes there; delete it")
+
+
+def _without_links(name: str, flags: int) -> int:
+    """Open as `open` does, but refuse a link in the last component; Windows has no such flag."""
+    try:
+        return os.open(name, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise DownloadError(f"{name} is a link, and a download writes there; delete it") from error
 
 
 def _is(handle: int, path: Path) -> bool:

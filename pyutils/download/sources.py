@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from pyutils.download import s3, web
-from pyutils.download.transport import CHUNK, Changed, DownloadError, Opened, Probe, SourceFailed
+from pyutils.download.transport import CHUNK, Changed, DownloadError, Opened, Probe, SourceFailed, public_address
 
 
 def open_source(url: str, offset: int, validator: str, timeout: float) -> AbstractContextManager[Opened]:
@@ -31,7 +31,7 @@ def _transport(url: str) -> Any:
     scheme = urlsplit(url).scheme.lower()
     known = {"http": web, "https": web, "s3": s3, "": _Local, "file": _Local}
     if scheme not in known:
-        raise DownloadError(f"{url}: expected http://, https://, s3:// or a path, found {scheme}://")
+        raise DownloadError(f"{public_address(url)}: expected http://, https://, s3:// or a path, found {scheme}://")
     return known[scheme]
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,10 @@ from pyutils.download.catalogue import DataSet, Part
 from pyutils.download.sources import probe
 from pyutils.download.transfer import fetch
 from pyutils.download.transport import DownloadError, Probe
-from pyutils.formats.atomic import write_json
+from pyutils.download.verify import file_sum
+from pyutils.formats.atomic import atomic_write, write_json
+
+_SUM = re.compile(r"([0-9a-f]{64}) ")
 
 
 @dataclass(frozen=True)
@@ -78,13 +83,17 @@ class Store:
         return [probe(url) for urls in self.addresses(data_set, part) for url in urls]
 
     def _download_file(self, data_set: DataSet, part: Part, file: Path) -> None:
-        facts: dict[str, Any] = {"size": part.size, "sha256": part.sha256, "md5": part.md5}
+        recorded = None if part.sha256 or part.md5 or self.accept_mismatch else _recorded_sum(file)
+        facts: dict[str, Any] = {"size": part.size, "sha256": part.sha256 or recorded, "md5": part.md5}
         addresses = self.addresses(data_set, part)
         if not part.pieces:
             fetch(addresses[0], file, **facts, accept_mismatch=self.accept_mismatch)
-            return
-        if file.is_file():
-            return
+        elif not file.is_file():
+            self._download_pieces(part, file, addresses, facts)
+        if facts["sha256"] is None and not part.md5:
+            _record_sum(file)
+
+    def _download_pieces(self, part: Part, file: Path, addresses: list[list[str]], facts: dict[str, Any]) -> None:
         folder = file.parent
         pieces = [
             fetch(urls, folder / _piece_name(piece), check=False, accept_mismatch=self.accept_mismatch)
@@ -111,3 +120,30 @@ class Store:
 
 def _piece_name(url: str) -> str:
     return urlsplit(url).path.rpartition("/")[2]
+
+
+def _sum_file(file: Path) -> Path:
+    return file.with_name(f"{file.name}.sha256")
+
+
+def _recorded_sum(file: Path) -> str | None:
+    """The checksum that `_record_sum` wrote beside the file; None without a valid one."""
+    try:
+        found = _SUM.match(_sum_file(file).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found[1] if found else None
+
+
+def _record_sum(file: Path) -> None:
+    """Write the checksum of a file for which the table has none, in the form of `sha256sum`, and say so."""
+    if _sum_file(file).is_symlink() or not file.is_file():
+        return
+    digest = file_sum(file, "sha256")
+    with atomic_write(_sum_file(file)) as stream:
+        stream.write(f"{digest}  {file.name}\n")
+    warnings.warn(
+        f"{file}: no checksum of it is known; this download's is written to {_sum_file(file).name}, and later "
+        "downloads are compared with it",
+        stacklevel=4,
+    )

@@ -17,7 +17,15 @@ from pathlib import Path
 from pyutils.download.partial import Partial, partial_file
 from pyutils.download.progress import Progress, human_size
 from pyutils.download.sources import open_source
-from pyutils.download.transport import Changed, DownloadError, Interrupted, Opened, SourceFailed
+from pyutils.download.transport import (
+    Changed,
+    DownloadError,
+    Interrupted,
+    Opened,
+    SourceFailed,
+    address_mark,
+    public_address,
+)
 from pyutils.download.verify import Expected, check_opens
 from pyutils.formats.atomic import PathLike
 
@@ -75,7 +83,7 @@ def fetch(
                 job.run(url)
                 return target
             except SourceFailed as failure:
-                failures.append(f"  {url}: {failure}")
+                failures.append(f"  {public_address(url)}: {failure}")
         answers = "\n".join(failures or ["no source is known"])
         advice = "put the file there yourself, or set PYUTILS_MIRRORS to a mirror"
         raise DownloadError(f"{target}: every source failed\n{answers}\n{advice}")
@@ -114,7 +122,7 @@ class _Job:
 
     def _may_resume(self, url: str) -> bool:
         """Resume from another mirror only where a checksum will detect that the two differ."""
-        return self.partial.origin.url == url or bool(self.expected.sha256 or self.expected.md5)
+        return self.partial.origin.address == address_mark(url) or bool(self.expected.sha256 or self.expected.md5)
 
     def _judge(self, url: str, refuse: bool) -> bool:
         """Rename the complete file if it is as expected. A wrong one stays as `.part`, so that the user can accept it
@@ -131,7 +139,10 @@ class _Job:
                 self.partial.discard()
                 raise
         if problem:
-            warnings.warn(f"{self.partial.target} from {url}: {problem}; kept because of accept_mismatch", stacklevel=4)
+            source = public_address(url)
+            warnings.warn(
+                f"{self.partial.target} from {source}: {problem}; kept because of accept_mismatch", stacklevel=4
+            )
         self.partial.finish()
         return True
 
@@ -158,7 +169,7 @@ class _Job:
 
     def _read_once(self, url: str) -> None:
         origin, here = self.partial.origin, self.partial.size
-        validator = origin.validator if origin.url == url else ""
+        validator = origin.validator if origin.address == address_mark(url) else ""
         with open_source(url, here, validator, self.patience.timeout) as opened:
             self._compare(url, opened, here)
             if opened.start != here:
@@ -182,13 +193,14 @@ class _Job:
         if not opened.start:
             return
         other_size = None not in (origin.total, opened.total) and origin.total != opened.total
-        other_content = origin.url == url and origin.validator and origin.validator != opened.validator
+        other_content = (
+            origin.address == address_mark(url) and origin.validator and origin.validator != opened.validator
+        )
         if other_size or other_content or (opened.total is not None and here > opened.total):
             raise Changed("the file on the server is not the one that was partly downloaded")
 
     def _append(self, opened: Opened, here: int) -> None:
-        path = self.partial.path
-        with path.open("r+b" if path.is_file() else "wb") as stream:
+        with self.partial.open() as stream:
             stream.truncate(here)
             stream.seek(here)
             with Progress(self.partial.target.name, here, opened.total) as shown:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from urllib.parse import urlsplit, urlunsplit
 
 from pyutils.errors import InputError
 
@@ -22,6 +24,20 @@ class Opened:
     total: int | None
     validator: str
     chunks: Iterator[bytes]
+
+
+def public_address(url: str) -> str:
+    """Return `url` for messages: without user name, password, query and fragment, which may be secret."""
+    if "://" not in url:
+        return url  # a path
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def address_mark(url: str) -> str:
+    """Return `public_address` and a digest of the query: equal for equal sources, without credentials."""
+    query = urlsplit(url).query if "://" in url else ""
+    return public_address(url) + (f"#{hashlib.sha256(query.encode()).hexdigest()[:16]}" if query else "")
 
 
 @dataclass(frozen=True)

@@ -6,15 +6,14 @@ import gzip
 import hashlib
 import json
 import math
-import tarfile
 import zipfile
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from numpy.lib import format as npy_format
 
+from pyutils.download.tar_stream import DAMAGE, tar_entries
 from pyutils.download.transport import SourceFailed
 
 _CHUNK = 1 << 22
@@ -53,8 +52,9 @@ class Expected:
 def check_opens(path: Path, name: str) -> None:
     """Open `path` as the format that `name` ends in: zip, tar (also compressed), gz, json, json lines, npy, npz.
 
-    A zip is read to its end and against its own checksums, a tar and a gz to the end, of an npy the header and the
-    size. Files of other formats are only checked for being a web page, which dead links send with status 200.
+    A zip, a gz and a compressed tar are read to the end and against their own checksums, a plain tar to the end, of an
+    npy the header and the size. Files of other formats are only checked for being a web page, which dead links send
+    with status 200.
 
     Raises:
         SourceFailed: the file is damaged, or a web page.
@@ -68,7 +68,7 @@ def check_opens(path: Path, name: str) -> None:
         if name.lower().endswith(endings):
             try:
                 check(path)
-            except (OSError, ValueError, EOFError, zlib.error, tarfile.TarError, zipfile.BadZipFile) as error:
+            except (*DAMAGE, zipfile.BadZipFile, RuntimeError) as error:  # RuntimeError: an encrypted zip, deep JSON
                 kind = endings[0].lstrip(".")
                 raise SourceFailed(f"the file does not open as {kind} ({error}); first bytes {start[:16]!r}") from error
             return
@@ -82,9 +82,7 @@ def _zip(path: Path) -> None:
 
 
 def _tar(path: Path) -> None:
-    with tarfile.open(path, "r|*") as archive:
-        entries = sum(1 for _ in archive)
-    if not entries:
+    if not sum(1 for _ in tar_entries(path)):
         raise ValueError("no entries")
 
 

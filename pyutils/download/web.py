@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import re
 import urllib.error
@@ -9,8 +10,9 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import unquote, urlsplit, urlunsplit
 
-from pyutils.download.transport import CHUNK, Changed, Interrupted, Opened, Probe, SourceFailed
+from pyutils.download.transport import CHUNK, Changed, Interrupted, Opened, Probe, SourceFailed, public_address
 
 _AGENT = "paddle-vl-suite"
 _WORTH_ANOTHER_TRY = {408, 425, 429, 500, 502, 503, 504}
@@ -47,12 +49,39 @@ def probe(url: str, timeout: float) -> Probe:
         return Probe(url, problem=str(error))
 
 
+class _SafeRedirects(urllib.request.HTTPRedirectHandler):
+    """Follow redirects to http and https, never from https to http: anyone on the way could change the file."""
+
+    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> Any:
+        """Return the next request; SourceFailed for a redirect that is not followed."""
+        scheme = urlsplit(newurl).scheme.lower()
+        if scheme not in ("http", "https") or (req.type == "https" and scheme != "https"):
+            raise SourceFailed(f"the server redirects to {public_address(newurl)}, which is not as secure")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+_OPENER = urllib.request.build_opener(_SafeRedirects)
+
+
+def _without_credentials(url: str) -> tuple[str, str]:
+    """(the address without user name and password, the value of the header `Authorization` or "")."""
+    parts = urlsplit(url)
+    credentials, _, host = parts.netloc.rpartition("@")
+    if not credentials:
+        return url, ""
+    encoded = base64.b64encode(unquote(credentials).encode()).decode()
+    return urlunsplit(parts._replace(netloc=host)), f"Basic {encoded}"
+
+
 @contextmanager
 def _request(url: str, method: str, headers: dict[str, str], timeout: float) -> Iterator[Any]:
     headers = {"User-Agent": _AGENT, "Accept-Encoding": "identity", **headers}
     try:
-        request = urllib.request.Request(url, headers=headers, method=method)
-        response = urllib.request.urlopen(request, timeout=timeout)
+        address, credentials = _without_credentials(url)
+        request = urllib.request.Request(address, headers=headers, method=method)
+        if credentials:  # for this server alone, not for one that it redirects to
+            request.add_unredirected_header("Authorization", credentials)
+        response = _OPENER.open(request, timeout=timeout)
     except urllib.error.HTTPError as error:
         with error:
             raise _refusal(error) from error
@@ -60,7 +89,7 @@ def _request(url: str, method: str, headers: dict[str, str], timeout: float) -> 
         reason = getattr(error, "reason", None) or error
         raise Interrupted(f"cannot be reached ({reason})") from error
     except ValueError as error:
-        raise SourceFailed(f"not an address: {error}") from error
+        raise SourceFailed("not an address") from error
     with response:
         encoding = response.headers.get("Content-Encoding", "identity")
         if encoding != "identity":

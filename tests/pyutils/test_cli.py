@@ -230,6 +230,7 @@ def test_run_main_lets_defects_through():
         run_main(raising(BrokenPipeError(errno.EPIPE, "Broken pipe")))
 
 
+LAUNCH = "ROOT/shell/run_module.py paddle.distributed.launch"
 FAKE_PYTHON = """#!/bin/sh
 case "$*" in
 *paddle.device*) echo "$FAKE_GPUS" ;;
@@ -270,21 +271,72 @@ def test_recipes_run_from_any_folder(tmp_path, start):
     ("environment", "expected"),
     [
         ({"FAKE_GPUS": "0"}, "visible=0 args=ROOT/run.py"),
-        ({"FAKE_GPUS": "0,1"}, "visible=unset args=-m paddle.distributed.launch --gpus 0,1 --log_dir log ROOT/run.py"),
+        (
+            {"FAKE_GPUS": "0,1"},
+            f"visible=unset args={LAUNCH} --gpus 0,1 --log_dir log ROOT/run.py",
+        ),
         ({"FAKE_GPUS": "0,1", "GPUS": "1"}, "visible=1 args=ROOT/run.py"),
         ({"FAKE_GPUS": "0,1", "GPUS": ""}, "visible= args=ROOT/run.py"),
         (
             {"FAKE_GPUS": "0,1,2,3", "GPUS": "2,3"},
-            "visible=unset args=-m paddle.distributed.launch --gpus 2,3 --log_dir log ROOT/run.py",
+            f"visible=unset args={LAUNCH} --gpus 2,3 --log_dir log ROOT/run.py",
         ),
         (
             {"NPROC": "2", "CUDA_VISIBLE_DEVICES": ""},
-            "visible=unset args=-m paddle.distributed.launch --nproc_per_node 2 --log_dir log ROOT/run.py",
+            f"visible=unset args={LAUNCH} --nproc_per_node 2 --log_dir log ROOT/run.py",
         ),
     ],
 )
 def test_devices_of_a_recipe(tmp_path, environment, expected):
     assert launch(tmp_path, "root", **environment) == f"{expected} --name a b -x"
+
+
+@pytest.fixture
+def trap(tmp_path):
+    """A folder of data with modules in it that must not run."""
+    for name in ("yaml", "paddle", "numpy", "tqdm", "boto3", "requests"):
+        (tmp_path / f"{name}.py").write_text("print('TRAP')\nraise SystemExit(66)\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_nothing_is_imported_from_the_callers_folder(trap, number):
+    python = {**os.environ, "PYTHON": sys.executable, "PYTHONPATH": str(ROOT)}
+    command = [
+        ["bash", str(ROOT / "download_dataset.sh"), "--list", "refcoco+"],
+        [sys.executable, "-m", "pyutils.download", "--list", "refcoco+"],
+        [sys.executable, "-m", "pyutils", "data", "vqa", "--help"],
+        [sys.executable, str(ROOT / "shell/run_module.py"), "paddle.distributed.launch", "--help"],
+    ][number]
+    done = subprocess.run(command, cwd=trap, env=python, capture_output=True, text=True, check=False)
+    assert (done.returncode, "TRAP" in done.stdout + done.stderr) == (0, False), done.stderr
+
+
+def test_finding_gpus_does_not_import_from_the_callers_folder(trap):
+    script = f'ROOT={ROOT}; PYTHON={sys.executable}; . "$ROOT/shell/launch.sh"; echo "found $(launch_find_gpus)"'
+    done = subprocess.run(["sh", "-c", script], cwd=trap, capture_output=True, text=True, check=False)
+    assert done.stdout.startswith("found") and "TRAP" not in done.stdout, done.stderr
+
+
+def test_a_package_of_the_callers_folder_may_use_this_one(tmp_path):
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own/__init__.py").write_text("import pyutils")
+    (tmp_path / "own/__main__.py").write_text("import beside")
+    (tmp_path / "beside.py").write_text("print('imported')")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-m", "own"], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.stdout == "imported\n", done.stderr
+
+
+@pytest.mark.parametrize("scenes", ["x[$(touch ran)]", "0", "-1", "1e3", "a", "1;touch ran", "$(touch ran)"])
+def test_a_number_of_scenes_is_never_executed(tmp_path, scenes):
+    environment = {**os.environ, "PYTHON": sys.executable, "SCENES": scenes}
+    for recipe, data in (("vilbert-vqa.sh", "sample"), ("albef-vqa.sh", "sample"), ("vqa-finetune.sh", "sample-world")):
+        command = ["bash", str(ROOT / "shell" / recipe)]
+        given = {**environment, "DATA_DIR": data}
+        done = subprocess.run(command, cwd=tmp_path, env=given, capture_output=True, text=True, check=False)
+        assert done.returncode == 2 and "SCENES" in done.stderr, (recipe, done.stderr)
+        assert not (tmp_path / "ran").exists() and not (ROOT / "ran").exists()
 
 
 @pytest.mark.parametrize("devices", ["0", "0,1"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from pyutils.download import Patience, catalogue
 from pyutils.download.__main__ import main
 from pyutils.errors import InputError
 from tests.pyutils.download.local_server import Served
-from tests.pyutils.download.test_verify_archives import WHOLE
+from tests.pyutils.download.test_verify_archives import FILES, WHOLE, zipped
 
 ROOT = Path(__file__).parents[3]
 
@@ -75,7 +76,11 @@ def test_what_was_deleted_comes_again(table):
 
 def test_pieces(table):
     assert main(["small:pieces", "--root", str(table)]) == 0
-    assert sorted(path.name for path in (table / "small").iterdir()) == [".small-pieces.unpacked.json", "joined"]
+    assert sorted(path.name for path in (table / "small").iterdir()) == [
+        ".small-pieces.unpacked.json",
+        "b.zip.sha256",
+        "joined",
+    ]
     assert (table / "small/joined/two.json").read_bytes() == b"[1, 2]"
 
 
@@ -175,3 +180,17 @@ def test_the_script_from_another_folder(tmp_path):
     )  # fmt: skip
     assert (run.returncode, "Traceback" in run.stderr) == (2, False)
     assert "did you mean" in run.stderr
+
+
+def test_the_sum_of_the_first_download_is_recorded_and_compared(server, table, capsys):
+    assert main(["small:zip", "--root", str(table)]) == 0
+    record = table / "small/a.zip.sha256"
+    assert record.read_text() == f"{hashlib.sha256(WHOLE['a.zip']).hexdigest()}  a.zip\n"
+    assert "no checksum of it is known" in capsys.readouterr().err
+    (table / "small/zipped/two.json").unlink()
+    server.files["/a.zip"] = Served(zipped({**FILES, "a/one.txt": b"two" * 4000}))
+    assert main(["small:zip", "--root", str(table)]) == 1
+    assert "expected sha256" in capsys.readouterr().err
+    assert main(["small:zip", "--root", str(table), "--accept_mismatch"]) == 0
+    assert (table / "small/zipped/a/one.txt").read_bytes() == b"two" * 4000
+    assert record.read_text().startswith(hashlib.sha256(server.files["/a.zip"].content).hexdigest())

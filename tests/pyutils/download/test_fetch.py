@@ -6,13 +6,15 @@ import errno
 import hashlib
 import json
 import threading
-from pathlib import Path
+import urllib.request
 
 import numpy as np
 import pytest
 
 from pyutils.download import DownloadError, Patience, fetch, probe
 from pyutils.download.partial import Partial
+from pyutils.download.transport import SourceFailed
+from pyutils.download.web import _SafeRedirects
 from pyutils.errors import InputError
 from tests.pyutils.download.local_server import Served
 
@@ -216,13 +218,8 @@ def test_full_disk_before_the_download(server, tmp_path, monkeypatch):
 
 def test_full_disk_during_the_download_keeps_what_is_there(server, tmp_path, monkeypatch):
     served = server.files["/a"] = Served(CONTENT)
-    usual = Path.open
-
-    def opened(path, *args, **options):
-        stream = usual(path, *args, **options)
-        return _Full(stream) if path.suffix == ".part" else stream
-
-    monkeypatch.setattr(Path, "open", opened)
+    usual = Partial.open
+    monkeypatch.setattr(Partial, "open", lambda partial: _Full(usual(partial)))
     with pytest.raises(DownloadError, match=r"file.bin: the disk is full: .* still to come.*run again to resume"):
         bring(server, tmp_path, "/a")
     monkeypatch.undo()
@@ -286,3 +283,42 @@ def test_probe(server):
 
 def test_the_error_is_one_that_command_lines_print():
     assert issubclass(DownloadError, InputError)
+
+
+@pytest.mark.parametrize("name", ["file.bin.part", ".file.bin.lock", "file.bin.part.json"])
+def test_links_beside_the_destination_are_not_followed(server, tmp_path, name):
+    server.files["/a"] = Served(CONTENT)
+    victim = tmp_path / "elsewhere"
+    victim.write_text("precious")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / name).symlink_to(victim)
+    try:
+        fetch(f"{server.url}/a", tmp_path / "data/file.bin", patience=QUICK)
+    except DownloadError as error:
+        assert name in str(error) and "delete it" in str(error)
+    assert victim.read_text() == "precious"
+
+
+def test_credentials_are_sent_but_neither_shown_nor_stored(server, tmp_path):
+    address = server.url.replace("http://", "http://someone:secret1@")
+    server.files["/a?token=secret2"] = Served(CONTENT, cut=1000, cuts=9)
+    with pytest.raises(DownloadError) as raised:
+        fetch([f"{address}/gone?token=secret2", f"{address}/a?token=secret2"], tmp_path / "file.bin", size=7)
+    assert "/gone" in str(raised.value) and "secret" not in str(raised.value)
+    with pytest.raises(DownloadError):
+        fetch(f"{address}/a?token=secret2", tmp_path / "file.bin", patience=Patience(attempts=0, wait=0))
+    notes = (tmp_path / "file.bin.part.json").read_text()
+    assert "/a#" in notes and "secret" not in notes
+    fetch(f"{address}/a?token=secret2", tmp_path / "file.bin", patience=QUICK)
+    sent = server.files["/a?token=secret2"].requests
+    assert {request["Authorization"] for request in sent} == {"Basic c29tZW9uZTpzZWNyZXQx"}
+    assert sent[-1]["Range"].startswith("bytes=")
+
+
+@pytest.mark.parametrize("target", ["http://example.org/a", "ftp://example.org/a", "file:///etc/passwd"])
+def test_https_is_not_left(target):
+    request = urllib.request.Request("https://example.org/a")
+    with pytest.raises(SourceFailed, match="redirects to"):
+        _SafeRedirects().redirect_request(request, None, 302, "Found", {}, target)
+    followed = _SafeRedirects().redirect_request(request, None, 302, "Found", {}, "https://example.net/b")
+    assert followed.full_url == "https://example.net/b"

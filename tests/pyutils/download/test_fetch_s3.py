@@ -7,10 +7,12 @@ import hashlib
 import numpy as np
 import pytest
 
-from pyutils.download import DownloadError, Patience, fetch, probe
+from pyutils.download import DownloadError, Patience, fetch, probe, s3
 from pyutils.download.partial import Partial
 
 boto3 = pytest.importorskip("boto3")
+botocore = pytest.importorskip("botocore")
+ClientError = pytest.importorskip("botocore.exceptions").ClientError
 moto_server = pytest.importorskip("moto.server")
 
 QUICK = Patience(attempts=2, wait=0.01, timeout=5)
@@ -108,3 +110,31 @@ def test_without_boto3(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "boto3", None)
     with pytest.raises(DownloadError, match="needs boto3.*pip install boto3"):
         bring(tmp_path, "s3://sets/a")
+
+
+def test_stale_keys_fall_back_to_anonymous(store, tmp_path, monkeypatch):
+    """moto accepts every key, so signed requests are refused here as S3 refuses deleted ones."""
+    call, signed = s3._call, []
+
+    def refusing(client, method, wanted):
+        if client.meta.config.signature_version != botocore.UNSIGNED:
+            signed.append(method)
+            raise s3._Denied("the store answered InvalidAccessKeyId")
+        return call(client, method, wanted)
+
+    monkeypatch.setattr(s3, "_call", refusing)
+    assert bring(tmp_path, "s3://sets/public").read_bytes() == CONTENT
+    assert signed == ["get_object"]
+    with pytest.raises(DownloadError, match="InvalidAccessKeyId"):
+        fetch("s3://sets/folder/a b.bin", tmp_path / "private", patience=QUICK)
+
+
+def test_refused_keys_are_recognised(store):
+    class Refusing:
+        def get_object(self, **_):
+            raise ClientError(
+                {"Error": {"Code": "ExpiredToken"}, "ResponseMetadata": {"HTTPStatusCode": 400}}, "GetObject"
+            )
+
+    with pytest.raises(s3._Denied, match="ExpiredToken"):
+        s3._call(Refusing(), "get_object", {})

@@ -154,3 +154,92 @@ def test_damaged_archives(tmp_path):
         (tmp_path / name).write_bytes(WHOLE[name][:60])
         with pytest.raises(InputError, match=f"{name}: damaged"):
             unpack(tmp_path / name, tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["a.tar.gz", "a.tar.bz2", "a.tar.xz"])
+def test_every_flipped_bit_of_a_compressed_tar_is_found(tmp_path, name):
+    modes = {"a.tar.gz": "w:gz", "a.tar.bz2": "w:bz2", "a.tar.xz": "w:xz"}
+    whole = tarred({"one.bin": np.random.default_rng(0).bytes(3000)}, modes[name])
+    path = tmp_path / name
+    path.write_bytes(whole)
+    check_opens(path, name)
+    skipped = range(3, 10) if name == "a.tar.gz" else range(0)  # flags, time and system of gzip: no content
+    for place in np.random.default_rng(1).integers(0, len(whole), 60):
+        if place in skipped:
+            continue
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << int(place) % 8
+        path.write_bytes(damaged)
+        with pytest.raises(SourceFailed):
+            check_opens(path, name)
+        with pytest.raises(InputError, match="damaged"):
+            unpack(path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("place", [512 + 1024, None])
+def test_a_tar_is_not_taken_for_a_short_one(tmp_path, place):
+    """A damaged second header, and a tar that was cut between two entries: `tarfile` sees one entry and no fault."""
+    whole = bytearray(tarred({"one": b"1" * 1024, "two": b"2" * 1024}, "w"))
+    if place is None:
+        whole = whole[: 512 + 1024]
+    else:
+        whole[place] ^= 1
+    (tmp_path / "a.tar").write_bytes(whole)
+    with pytest.raises(SourceFailed):
+        check_opens(tmp_path / "a.tar", "a.tar")
+    with pytest.raises(InputError, match="damaged"):
+        unpack(tmp_path / "a.tar", tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.tar.gz"])
+def test_unpacking_again_repairs_files_of_the_right_size(tmp_path, name):
+    (tmp_path / name).write_bytes(WHOLE[name])
+    unpack(tmp_path / name, tmp_path / "out")
+    (tmp_path / "out/a/one.txt").write_bytes(b"bad" * 4000)
+    unpack(tmp_path / name, tmp_path / "out")
+    assert (tmp_path / "out/a/one.txt").read_bytes() == FILES["a/one.txt"]
+
+
+def test_unpacking_does_not_write_through_links(tmp_path):
+    (tmp_path / "a.zip").write_bytes(WHOLE["a.zip"])
+    (tmp_path / "victim").write_bytes(b"precious")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/.two.json.partial").symlink_to(tmp_path / "victim")
+    (tmp_path / "out/two.json").symlink_to(tmp_path / "victim")
+    unpack(tmp_path / "a.zip", tmp_path / "out")
+    assert (tmp_path / "victim").read_bytes() == b"precious"
+    assert (tmp_path / "out/two.json").read_bytes() == FILES["two.json"]
+
+
+def test_an_archive_larger_than_the_disk_is_refused_before_it_is_unpacked(tmp_path):
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("zeros", b"")
+    content = bytearray(stream.getvalue())
+    place = content.index(b"PK\x01\x02") + 24
+    content[place : place + 4] = (0xFFFFFFF0).to_bytes(4, "little")  # the size that the directory announces
+    (tmp_path / "a.zip").write_bytes(content)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("shutil.disk_usage", lambda _: _Usage)
+        with pytest.raises(InputError, match="4294967280 bytes, 1000000 are free"):
+            unpack(tmp_path / "a.zip", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+class _Usage:
+    free = 1_000_000
+
+
+def test_an_encrypted_zip_is_named(tmp_path):
+    content = bytearray(WHOLE["a.zip"])
+    for mark, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        start = content.find(mark)
+        while start >= 0:
+            content[start + offset] |= 1
+            start = content.find(mark, start + 4)
+    (tmp_path / "a.zip").write_bytes(content)
+    with pytest.raises(SourceFailed, match="encrypted"):
+        check_opens(tmp_path / "a.zip", "a.zip")
+    with pytest.raises(InputError, match="encrypted"):
+        unpack(tmp_path / "a.zip", tmp_path / "out")
