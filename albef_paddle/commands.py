@@ -18,12 +18,15 @@ _LAUNCHER = "accepted for compatibility; ignored: paddle.distributed.launch deci
 
 def configure(run: Run, command: Command, config_class: Any) -> Any:
     """The configuration of a training. A file of the original's or TorchMultimodal's form is merged over the recipe."""
-    from albef_paddle.originals import as_overrides, is_original
+    from albef_paddle.originals import as_overrides, device_of, is_original
     from albef_paddle.tasks.base import with_decay
+    from pyutils.engine.run import choose_device
 
     path = run.config_path
     if path is not None and is_original(path):
         overrides = (*as_overrides(path, config_class), *run.overrides)
+        if "device" not in run.extra:
+            choose_device(replace(run, extra={"device": device_of(path)}))
         run = replace(run, config_path=CONFIGS / command.recipe, overrides=overrides)
     config, typed = run.load(config_class), {override.key for override in run.overrides if override.value}
     if "init" in typed:

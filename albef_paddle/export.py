@@ -19,7 +19,7 @@ from albef_paddle.network.retrieval import AlbefForRetrieval
 from pyutils.data.annotations.albef import read_answer_list
 from pyutils.data.images import Images
 from pyutils.data.transforms import albef_transform
-from pyutils.export import Exportable
+from pyutils.export.program import Exportable
 from pyutils.export.served import VOCABULARY, Answer, RunFolder, ServedModel, check_pairs, ranked
 from pyutils.formats.atomic import PathLike
 from pyutils.metrics.classification import softmax

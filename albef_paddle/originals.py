@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Union
 
 from pyutils.config import Override, describe
+from pyutils.engine.commands import DEVICES
 from pyutils.errors import InputError, nearest
 from pyutils.formats.json_files import read_json
 from pyutils.formats.yaml_text import parse_yaml
@@ -90,7 +91,7 @@ _TRAINING = {
     "step_size": "train.schedule.albef.warmup_block",
     "warmup_steps": "train.schedule.albef.warmup_epochs",
     "log_every_n_steps": "train.log_every",
-    "checkpoint_root": None,
+    "checkpoint_root": None,  # read by _combined
 }
 
 _DATA = {
@@ -107,8 +108,9 @@ _DATA = {
 _KEYS: dict[str, KeyRule] = {
     # read by _combined
     **dict.fromkeys(("vqa_root", "vg_root", "bert_config", "eos", "checkpoint_root", "pretrained_checkpoint")),
+    "device": None,  # read by device_of
     # without a counterpart, or given by other keys
-    **dict.fromkeys(("refcoco_data", "coco_file", "device", "world_size", "dist_url", "embed_size", "pad_token_id")),
+    **dict.fromkeys(("refcoco_data", "coco_file", "world_size", "dist_url", "embed_size", "pad_token_id")),
     **dict.fromkeys(("hidden_size", "vocab_size", "type_vocab_size", "max_position_embeddings")),
     "train_file": _files("train"),
     "val_file": _files("val"),
@@ -159,6 +161,18 @@ def is_original(path: Path) -> bool:
         return False
     tree = parse_yaml(path.read_text(encoding="utf-8"), str(path))
     return isinstance(tree, dict) and any(mark in tree for mark in _MARKS)
+
+
+def device_of(path: Path) -> str:
+    """Return the `device` of such a file without a number, "cuda" or "cpu"; "" if it names none.
+
+    Raises InputError for another one.
+    """
+    named = str(parse_yaml(path.read_text(encoding="utf-8"), str(path)).get("device") or "")
+    kind = named.partition(":")[0]
+    if kind not in ("", *DEVICES):
+        raise InputError(f"{path}: device: expected one of {', '.join(DEVICES)}, found {named!r}")
+    return kind
 
 
 def as_overrides(path: Path, config_class: type) -> list[Override]:
@@ -228,6 +242,9 @@ def _combined(tree: Mapping[str, Any], path: Path) -> Iterator[tuple[str, Entrie
         text_layers = text["num_hidden_layers"]
         layers = {"model.text.num_layers": text_layers + fusion["num_hidden_layers"]}
         yield "text_encoder_args.num_hidden_layers", {**layers, "model.text.fusion_layer": text_layers}
+    saved_to = tree.get("training_args", {}).get("checkpoint_root")
+    if saved_to:  # comes before output_root, which only has the result file
+        yield "training_args.checkpoint_root", {"output_dir": saved_to}
     if "pretrained_checkpoint" in tree:
         root = tree.get("checkpoint_root") or tree.get("training_args", {}).get("checkpoint_root", "")
         yield "pretrained_checkpoint", {"init": str(Path(root) / tree["pretrained_checkpoint"])}

@@ -9,7 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from pyutils import distributed
+from pyutils import runtime
 from pyutils.formats.atomic import atomic_write
 
 
@@ -20,13 +20,13 @@ def on_terminal() -> bool:
 
 def progress(batches: Iterable[Any], title: str) -> Iterator[Any]:
     """Iterate over `batches`, with a progress bar on the terminal of the main process."""
-    hidden = not (on_terminal() and distributed.is_main())
+    hidden = not (on_terminal() and runtime.is_main())
     return iter(tqdm(batches, desc=title, disable=hidden, leave=False, dynamic_ncols=True))
 
 
 def say(message: str) -> None:
     """Print one line in the main process, above a progress bar if there is one."""
-    if distributed.is_main():
+    if runtime.is_main():
         tqdm.write(message, file=sys.stderr)
 
 
@@ -47,7 +47,7 @@ def markdown_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | N
 
 def write_table(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> None:
     """Write `markdown_table` to a file in the main process."""
-    if distributed.is_main():
+    if runtime.is_main():
         with atomic_write(path) as stream:
             stream.write(markdown_table(rows, columns))
 

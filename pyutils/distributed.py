@@ -18,6 +18,9 @@ import paddle.distributed as dist
 
 from pyutils.errors import InputError
 from pyutils.runtime import end_with_parent
+from pyutils.runtime import is_main as is_main
+from pyutils.runtime import rank as rank
+from pyutils.runtime import world_size as world_size
 
 _PIECE_BYTES = 64 << 20
 
@@ -37,21 +40,6 @@ def initialize() -> None:
         # A launcher that is killed cannot stop its processes, which would train on unseen.
         end_with_parent(signal.SIGTERM)
         dist.init_parallel_env()
-
-
-def rank() -> int:
-    """Return the number of this process, 0 … world_size() - 1."""
-    return int(os.environ.get("PADDLE_TRAINER_ID", "0")) if world_size() > 1 else 0
-
-
-def world_size() -> int:
-    """Return the number of processes."""
-    return int(os.environ.get("PADDLE_TRAINERS_NUM", "1"))
-
-
-def is_main() -> bool:
-    """Return True in the process that writes files and prints."""
-    return rank() == 0
 
 
 def barrier() -> None:

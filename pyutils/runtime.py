@@ -1,4 +1,4 @@
-"""CPU set-up that must happen before Paddle is imported.
+"""CPU set-up that must happen before Paddle is imported, and this process among those of a run.
 
 Paddle's CPU wheel runs one thread, its MKL uses a slow code path on AMD processors by default, and every large tensor
 is new memory from the system. Importing `pyutils` calls `prepare()`, which sets environment variables and the C
@@ -96,3 +96,18 @@ def end_with_parent(number: int) -> None:
     """Have this process receive the signal `number` when its parent dies, however that dies; on Linux only."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
+
+
+def rank() -> int:
+    """Return the number of this process, 0 … world_size() - 1."""
+    return int(os.environ.get("PADDLE_TRAINER_ID", "0")) if world_size() > 1 else 0
+
+
+def world_size() -> int:
+    """Return the number of processes."""
+    return int(os.environ.get("PADDLE_TRAINERS_NUM", "1"))
+
+
+def is_main() -> bool:
+    """Return True in the process that writes files and prints."""
+    return rank() == 0

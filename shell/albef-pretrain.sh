@@ -2,7 +2,7 @@
 # ALBEF: the recipe configs/albef/pretrain.yaml. Settings come from the environment; further arguments go to run_pretrain.py.
 #   DATA_DIR      `sample` (or DATA=sample) tries the recipe on synthetic scenes; else lists are in ./data/albef
 #                 (docs/data_albef.md)
-#   SCENES        synthetic scenes per source (default 1000)
+#   SCENES        synthetic scenes per source (default 300)
 #   CONFIG        another configuration file
 #   MODEL         weights to start from (default: what the configuration says)
 #   TEXT_ENCODER  vocab.txt or the folder with it (default bert-base-uncased)

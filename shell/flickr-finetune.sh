@@ -1,7 +1,7 @@
 #!/bin/sh
 # Fine-tune VisualBERT on Flickr30k Entities. Settings come from the environment; further arguments go to run_flickr.py.
 #   DATA_DIR     holds data/detectron_fix_100 with boxes (default ./X_FLICKR/); `sample` tries the recipe
-#   SCENES       synthetic scenes per source of the sample (default 1000)
+#   SCENES       synthetic scenes per source of the sample (default 300)
 #   ANNOTATIONS  holds Annotations/, Sentences/ and {train,val,test}.txt (default ~/.paddlenlp/datasets/Flickr30kEntities)
 #   MODEL        weights to start from (default bert-base-uncased)
 #   LOG_DIR      checkpoints, logs, <split>/phrases.json (default ./logs/flickr)

@@ -74,14 +74,14 @@ check_start() {
 }
 
 # Makes synthetic scenes in FOLDER, a path in the repository, unless they are there, and goes to the repository:
-#   make_world FOLDER FACTOR ARGUMENTS…    FACTOR x SCENES per source (SCENES: default 1000; at least 24)
+#   make_world FOLDER FACTOR ARGUMENTS…    FACTOR x SCENES per source (SCENES: default 300; at least 24)
 make_world() {
-    world=$1 factor=$2 scenes=${SCENES:-${SAMPLE_SCENES:-1000}}
+    world=$1 factor=$2 scenes=${SCENES:-${SAMPLE_SCENES:-300}}
     shift 2
     # Before any arithmetic: the shell would execute the $(…) of an array index there.
     case $scenes in
     0* | *[!0-9]*)
-        echo "$(basename -- "$0"): SCENES: expected a number of scenes such as 1000, found '$scenes'" >&2
+        echo "$(basename -- "$0"): SCENES: expected a number of scenes such as 300, found '$scenes'" >&2
         exit 2
         ;;
     esac

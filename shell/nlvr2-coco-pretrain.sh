@@ -2,7 +2,7 @@
 # Pre-train VisualBERT on COCO captions, on regions as NLVR2 has them. Settings come from the environment; further arguments go to
 # run_pretrain.py.
 #   DATA_DIR     holds data/detectron_fix_144 (default ./X_COCO/); `sample` tries the recipe on synthetic scenes
-#   SCENES       synthetic scenes per source of the sample (default 1000)
+#   SCENES       synthetic scenes per source of the sample (default 300)
 #   ANNOTATIONS  holds annotations/ (default ~/.paddlenlp/datasets/COCOCaptions)
 #   MODEL        weights to start from (default visualbert-nlvr2-coco-pre)
 #   LOG_DIR      checkpoints and logs (default ./logs/nlvr2-coco-pre)

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Fine-tune VisualBERT on NLVR2. Settings come from the environment; further arguments go to run_nlvr2.py.
 #   DATA_DIR     holds data/detectron_fix_144 (default ./X_NLVR/); `sample` tries the recipe on synthetic scenes
-#   SCENES       synthetic scenes per source of the sample (default 1000)
+#   SCENES       synthetic scenes per source of the sample (default 300)
 #   ANNOTATIONS  holds annotations/ (default ~/.paddlenlp/datasets/NLVR2)
 #   MODEL        weights to start from (default visualbert-nlvr2-pre)
 #   LOG_DIR      checkpoints, logs, <split>/predictions.csv (default ./logs/nlvr2)

@@ -12,7 +12,7 @@ if [ -n "${MODEL:-}" ] && [ -e "$MODEL" ]; then
     case $MODEL in /*) ;; *) MODEL=$PWD/$MODEL ;; esac
 fi
 
-# True where DATA_DIR asks for synthetic scenes. Makes them in SAMPLE_ROOT, SCENES per source (default 1000), and goes to
+# True where DATA_DIR asks for synthetic scenes. Makes them in SAMPLE_ROOT, SCENES per source (default 300), and goes to
 # the repository, which the paths of configs/visualbert/tiny are relative to.
 SAMPLE_ROOT=${SAMPLE_ROOT:-sample_data/visualbert_world}
 sample_world() {

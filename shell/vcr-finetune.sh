@@ -3,7 +3,7 @@
 # to run_vcr.py.
 #   MODE         q_a or qa_r: train that one only (default both, then predict the validation split)
 #   DATA_DIR     region features of the annotated boxes (default ./X_VCR/vcr_gt.lmdb); `sample` tries the recipe
-#   SCENES       synthetic scenes per source of the sample (default 1000)
+#   SCENES       synthetic scenes per source of the sample (default 300)
 #   ANNOTATIONS  holds {train,val,test}.jsonl and vcr1images/ (default ~/.paddlenlp/datasets/VCR)
 #   MODEL        weights to start from (default visualbert-vcr-pre)
 #   LOG_DIR      the two go to LOG_DIR/q_a and LOG_DIR/qa_r, predictions to LOG_DIR (default ./logs/vcr)

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Fine-tune ViLBERT on RefCOCO+. Settings come from the environment; further arguments go to run_refer.py.
 #   DATA_DIR     holds refcoco+/ and the two LMDBs (default data/referExpression); `sample` tries the recipe
-#   SCENES       synthetic scenes per source of the sample (default 1000)
+#   SCENES       synthetic scenes per source of the sample (default 300)
 #   DATASET      refcoco, refcoco+ or refcocog (default refcoco+)
 #   MODEL        weights to start from, a path or a name such as vilbert-cc-6layer
 #                (default checkpoints/bert_base_6_layer_6_connect_freeze_0/paddle_model_8.pdparams)
@@ -11,7 +11,18 @@ set -e
 . "$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)/vilbert.sh"
 [ -z "${LOG_DIR:-}" ] || LOG_DIR=$(vilbert_absolute "$LOG_DIR")
 
+case ${DATASET:-refcoco+} in
+refcoco | refcoco+ | refcocog) ;;
+*)
+    echo "vilbert-refer.sh: DATASET: unknown data set '$DATASET'; give refcoco, refcoco+ or refcocog" >&2
+    exit 2
+    ;;
+esac
 if [ "${DATA_DIR:-}" = sample ]; then
+    [ "${DATASET:-refcoco+}" = refcoco+ ] || {
+        echo "vilbert-refer.sh: DATASET=$DATASET: the synthetic scenes are of refcoco+ only; leave DATASET out" >&2
+        exit 2
+    }
     vilbert_recipe run_refer.py refcoco+ "$@"
     exit
 fi

@@ -3,7 +3,7 @@
 # Settings come from the environment; further arguments go to the script.
 #   CONFIG       another recipe; its paths are relative to the folder you are in
 #   DATA_DIR     `sample` tries the recipe on synthetic scenes
-#   SCENES       synthetic scenes per source (default 1000; pre-training: five times as many)
+#   SCENES       synthetic scenes per source (default 300; pre-training: five times as many)
 #   MODEL        weights to start from, a path or a name such as vilbert-cc-6layer (default: those of the recipe)
 #   LOG_DIR      checkpoints, logs, result files (default: output/ in the recipe)
 #   GPUS, NPROC  devices, see shell/launch.sh

@@ -2,7 +2,7 @@
 # VisualBERT's whole recipe: COCO pre-training, task pre-training, fine-tuning, each from the best of the one before.
 #   sh shell/visualbert-chain.sh vqa|nlvr2 [arguments of every stage]
 #   DATA_DIR   region features, as the stages have it; `sample` tries the chain on synthetic scenes
-#   SCENES     synthetic scenes per source of the sample (default 1000)
+#   SCENES     synthetic scenes per source of the sample (default 300)
 #   COCO_DIR   those of COCO pre-training (default ./X_COCO/)
 #   MODEL      weights to start from (default bert-base-uncased; on the sample: none)
 #   LOG_DIR    the stages go to LOG_DIR/{coco-pre,pre,finetune} (default ./logs/chain-vqa or ./logs/chain-nlvr2)

@@ -2,7 +2,7 @@
 # Pre-train VisualBERT on COCO captions, on the regions of VQA. Settings come from the environment; further arguments go to
 # run_pretrain.py.
 #   DATA_DIR     holds data/detectron_fix_100 (default ./X_COCO/); `sample` tries the recipe on synthetic scenes
-#   SCENES       synthetic scenes per source of the sample (default 1000)
+#   SCENES       synthetic scenes per source of the sample (default 300)
 #   ANNOTATIONS  holds annotations/ (default ~/.paddlenlp/datasets/COCOCaptions)
 #   MODEL        weights to start from (default visualbert-vqa-coco-pre)
 #   LOG_DIR      checkpoints and logs (default ./logs/vqa-coco-pre)

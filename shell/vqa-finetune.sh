@@ -2,7 +2,7 @@
 # Fine-tune VisualBERT on VQA v2. Settings come from the environment; further arguments go to run_vqa2.py.
 #   DATA_DIR     holds data/detectron_fix_100 (default ./X_COCO/); `sample` tries the recipe on easy-VQA,
 #                `sample-world` on synthetic scenes
-#   SCENES       synthetic scenes per source of the sample (default 1000)
+#   SCENES       synthetic scenes per source of the sample (default 300)
 #   ANNOTATIONS  holds annotations/ and extras/vocabs/ (default ~/.paddlenlp/datasets/VQA2)
 #   MODEL        weights to start from (default visualbert-vqa-pre)
 #   LOG_DIR      checkpoints, logs, <split>/result.json (default ./logs/vqa)

@@ -11,7 +11,7 @@ from paddle import nn
 from pyutils.data.features import RegionFeatures
 from pyutils.data.vqa.answers import AnswerVocabulary
 from pyutils.errors import InputError, nearest
-from pyutils.export import Exportable
+from pyutils.export.program import Exportable
 from pyutils.export.served import Answer, RunFolder, ServedModel, region_example, region_inputs
 from pyutils.formats.atomic import PathLike
 from vilbert_paddle.data.regions import held_regions, region_arrays

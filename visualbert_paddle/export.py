@@ -10,7 +10,7 @@ from paddle import nn
 
 from pyutils.data.features import RegionFeatures
 from pyutils.data.vqa.answers import AnswerVocabulary
-from pyutils.export import Exportable
+from pyutils.export.program import Exportable
 from pyutils.export.served import Answer, RunFolder, ServedModel, region_example, region_inputs
 from pyutils.formats.atomic import PathLike
 from pyutils.metrics.classification import softmax

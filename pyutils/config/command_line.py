@@ -66,6 +66,7 @@ class Run:
     output_dir: Optional[str] = None
     resume: Optional[str] = None
     evaluate: bool = False
+    print_config: bool = False
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     def load(self, config_class: type[T]) -> T:
@@ -112,6 +113,7 @@ class CommandLine(argparse.ArgumentParser):
             output_dir=found.output_dir,
             resume=found.resume,
             evaluate=found.evaluate,
+            print_config=found.print_config,
             extra=found.extra,
         )
 
@@ -212,7 +214,7 @@ def standard_parser(
         allow_abbrev=False,
         formatter_class=argparse.RawDescriptionHelpFormatter,  # examples keep their lines
     )
-    parser.set_defaults(overrides=[], extra={}, output_dir=None, resume=None, evaluate=False)
+    parser.set_defaults(overrides=[], extra={}, output_dir=None, resume=None, evaluate=False, print_config=False)
     own = {name for flag in flags for name in flag.spellings}
     parser.default_config = default = Path(default_config) if default_config is not None else None
     common: list[tuple[tuple[str, ...], dict[str, Any]]] = [
@@ -225,6 +227,7 @@ def standard_parser(
         (("--seed",), {"action": _Common, "key": "train.seed", "type": int, "help": "random seed"}),
         (("--resume",), {"nargs": "?", "const": "auto", "metavar": "PATH", "help": "resume from the last checkpoint"}),
         (("--evaluate",), {"nargs": "?", "const": True, "type": parse_bool, "help": "evaluate, do not train"}),
+        (("--print_config",), {"action": "store_true", "help": "print the resolved configuration before the run"}),
     ]
     for names, options in common:
         if not own.intersection(names) and not set(without).intersection(names):

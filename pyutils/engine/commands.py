@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Optional
 
-from pyutils.config.command_line import Flag, Run, run_main, standard_parser
+from pyutils.config.command_line import Flag, Run, positive, run_main, standard_parser
 from pyutils.config.recipes import find_recipe
 from pyutils.errors import InputError
 
@@ -21,7 +21,20 @@ if TYPE_CHECKING:  # tasks import Paddle, which takes seconds: only a command th
     from pyutils.engine.run import Initialise, RunConfig
     from pyutils.engine.split_task import SplitTask
 
-DEVICE_FLAG = Flag("--device", None, choices=("cuda", "gpu", "cpu"), help="cpu leaves a GPU unused")
+DEVICES = ("cuda", "gpu", "cpu")
+DEVICE_FLAG = Flag("--device", None, choices=DEVICES, help="cpu leaves a GPU unused")
+
+PREDICTION_FLAGS = (
+    Flag("--checkpoint", None, help="checkpoint directory, output directory of a run, weight file, or a known name"),
+    Flag("--task", None, help="task of a checkpoint whose configuration names none"),
+    Flag("--split", None, help="predict a split of the configuration and write result files"),
+    Flag(("--image", "--left"), None, help="image of one example: a file, or a key of the region features"),
+    Flag(("--second_image", "--right"), None, help="second image of one example (NLVR2)"),
+    Flag(("--text", "--question", "--sentence", "--expression"), None, help="text of one example"),
+    Flag("--top", None, type=positive, help="answers or regions to print (default 5)"),
+    Flag(("--output", "--output_dir"), None, help="directory for result files (default: <run>/<split>)"),
+)
+"""Those of every `run_predict.py`."""
 
 
 @dataclass(frozen=True)
@@ -127,18 +140,19 @@ class Package:
 
         Raises InputError for what the user can put right.
         """
-        from pyutils.engine.opening import recipe_config
-        from pyutils.engine.predict import FLAGS, predict
-
         parser = standard_parser(
             prog,
             None,
-            [*FLAGS, DEVICE_FLAG, *self.predict_flags],
+            [*PREDICTION_FLAGS, DEVICE_FLAG, *self.predict_flags],
             lambda: self.load_parts().run_config,
             self.predict_about,
-            without=("--seed", "--resume", "--evaluate", "--output_dir"),
+            without=("--seed", "--resume", "--evaluate", "--output_dir", "--print_config"),
         )
-        run, parts = self._with_recipe(parser.parse(arguments)), self.load_parts()
+        run = self._with_recipe(parser.parse(arguments))
+        from pyutils.engine.opening import recipe_config
+        from pyutils.engine.predict import predict
+
+        parts = self.load_parts()
         predict(run, self.task_named, parts.initialise, self.member, partial(recipe_config, self))
 
     def _with_recipe(self, run: Run) -> Run:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Optional
 
 from pyutils import distributed
 from pyutils.config import load_config
-from pyutils.config.command_line import Flag, Run, positive
+from pyutils.config.command_line import Run
 from pyutils.config.loading import read_tree
 from pyutils.console import markdown_table, say
 from pyutils.engine.image_regions import extracted_regions
@@ -25,16 +25,6 @@ if TYPE_CHECKING:
 
     Trained = tuple[type[SplitTask], Any]
 
-FLAGS = (
-    Flag("--checkpoint", None, help="checkpoint directory, output directory of a run, weight file, or a known name"),
-    Flag("--task", None, help="task of a checkpoint whose configuration names none"),
-    Flag("--split", None, help="predict a split of the configuration and write result files"),
-    Flag(("--image", "--left"), None, help="image of one example: a file, or a key of the region features"),
-    Flag(("--second_image", "--right"), None, help="second image of one example (NLVR2)"),
-    Flag(("--text", "--question", "--sentence", "--expression"), None, help="text of one example"),
-    Flag("--top", None, type=positive, help="answers or regions to print (default 5)"),
-    Flag(("--output", "--output_dir"), None, help="directory for result files (default: <run>/<split>)"),
-)
 _COMMON = ("checkpoint", "task", "split", "output", "device", "member")
 _RUN_FOLDERS = ("best", "last")
 

@@ -73,7 +73,8 @@ def run_task(
     check_output_dir(config.output_dir)
     seed_initial(config.train.seed)
     task = build(config)
-    print_config(task.config if hasattr(task, "config") else config)
+    if run.print_config:
+        print_config(task.config if hasattr(task, "config") else config)
     trainer = Trainer(task, config.train, config.output_dir)
     try:
         if run.evaluate:
@@ -131,7 +132,7 @@ def choose_device(run: Run) -> None:
     if wanted == "cpu":
         paddle.set_device("cpu")
     elif wanted and not paddle.get_device().startswith("gpu"):
-        say(f"--device {wanted}: Paddle finds no GPU, running on the CPU")
+        say(f"device {wanted}: Paddle finds no GPU, running on the CPU")
 
 
 def killed_worker(config: RunConfig, message: str) -> str:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
 from pyutils.errors import InputError
+
+# Set before NumPy is imported: several threads change the last bits of the features, so that files would depend on the
+# machine, and take two to four times as long on matrices of this size.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
+from tqdm import tqdm
 
 from pyutils.data.features.spec import RegionFeatures
 from pyutils.sample.detections import DETECTOR, PROVENANCE, detect, true_regions
@@ -66,7 +68,10 @@ def make_pool(source: str, output: Path, scenes: int, seed: int, dimension: int,
         path = kind.file(split, number)
         image = SampleImage(number + 1, Path(path).stem, split, path, scene, tuple(captions(scene, rng)))
         pool.images.append(image)
-    for image in pool.images:
+    shown = f"drawing {len(pool.images)} images of {source}"
+    if not sys.stderr.isatty():
+        print(shown, file=sys.stderr, flush=True)
+    for image in tqdm(pool.images, shown, unit=" images", disable=None):
         file = pool.folder / image.path
         file.parent.mkdir(parents=True, exist_ok=True)
         options = {"quality": 92, "subsampling": 0} if file.suffix == ".jpg" else {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pyutils.console import say
 from pyutils.errors import InputError, nearest
 from pyutils.formats.atomic import PathLike, recover_folder
 from pyutils.weights import registry
@@ -15,15 +16,18 @@ ENDINGS = (".safetensors", ".pdparams", ".bin", ".pth", ".pt", ".th")
 # Names of weight files in folders; the first that exists counts.
 _USUAL_FILES = (*WEIGHT_FILES, "model_state.pdparams", "pytorch_model.bin", "model.pth")
 _LISTED = 12
+BEST_OF_ALBEF = "checkpoint_best.pth"
+"""The best weights of a run of the original ALBEF, in its output folder; those of ours are in `best`."""
 
 
 def resolve_weights(source: PathLike) -> Path:
     """Return the weight file that `source` names; a published checkpoint is downloaded on first use.
 
     Args:
-        source: a weight file; a checkpoint folder, the output folder of a run (`best`, else `last`) or a folder of
-            another code base; or a name: a folder below `~/.paddlenlp/models`, an entry of the registry, or a
-            repository of a hub (`org/name`, `modelscope:org/name`, `aistudio:org/name`).
+        source: a weight file (the original's `checkpoint_best.pth`, where missing: `best` beside it); a checkpoint
+            folder, the output folder of a run (`best`, else `last`) or a folder of another code base; or a name: a
+            folder below `~/.paddlenlp/models`, an entry of the registry, or a repository of a hub (`org/name`,
+            `modelscope:org/name`, `aistudio:org/name`).
 
     Raises:
         InputError: it is none of them (the nearest known name is given), or it cannot be downloaded.
@@ -36,6 +40,9 @@ def resolve_weights(source: PathLike) -> Path:
     recover_folder(path)
     if path.exists():
         return _file_in(path)
+    if path.name == BEST_OF_ALBEF and (path.parent / "best").is_dir():
+        say(f"{path}: taken as {path.parent / 'best'}, where a run of this suite has its best weights")
+        return _file_in(path.parent / "best")
     found = _cached_file(cached) if cached.is_dir() else None
     if found is not None:
         return found

@@ -18,8 +18,8 @@ from albef_paddle.network.retrieval import AlbefForRetrieval
 from pyutils.data.images import Images
 from pyutils.data.transforms import albef_transform
 from pyutils.errors import InputError
-from pyutils.export import StaticPredictor
 from pyutils.export.__main__ import main
+from pyutils.export.predictor import StaticPredictor
 from pyutils.text.sequences import pad
 from pyutils.text.tokenizer import WordPiece
 

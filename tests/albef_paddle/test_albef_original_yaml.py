@@ -7,6 +7,7 @@ import json
 import pytest
 import yaml
 
+import pyutils.engine.run as run_module
 from albef_paddle.commands import COMMANDS, CONFIGS
 from albef_paddle.tasks.base import AlbefRunConfig
 from albef_paddle.tasks.grounding import AlbefGroundingConfig
@@ -109,6 +110,33 @@ def load(tmp_path):
         return configured(path, config_class, f"{default}.yaml", overrides)
 
     return read
+
+
+def test_checkpoints_of_torchmultimodal_go_to_their_root(load):
+    training = {**TORCHMULTIMODAL["training_args"], "checkpoint_root": "./saved"}
+    tree = {**TORCHMULTIMODAL, "training_args": training, "output_root": "./results"}
+    assert load(tree).output_dir == "./saved"
+    del tree["output_path"], training["checkpoint_root"]
+    assert load(tree).output_dir == "./results"
+    assert load(tree, overrides=[Override("output_dir", "typed", "--output_dir")]).output_dir == "typed"
+
+
+@pytest.mark.parametrize(
+    "device, typed, chosen", [("cpu", {}, "cpu"), ("cuda", {"device": "cpu"}, None), ("cuda:1", {}, "cuda")]
+)
+def test_the_device_of_a_file_counts_unless_one_is_typed(tmp_path, monkeypatch, device, typed, chosen):
+    asked = []
+    monkeypatch.setattr(run_module, "choose_device", lambda run: asked.append(run.extra["device"]))
+    path = tmp_path / "theirs.yaml"
+    path.write_text(yaml.safe_dump({**TORCHMULTIMODAL, "device": device}))
+    command = next(command for command in COMMANDS.commands if command.recipe == "retrieval_flickr.yaml")
+    COMMANDS.configure(Run(path, extra=typed), command, AlbefRetrievalConfig)
+    assert asked == ([] if chosen is None else [chosen])
+
+
+def test_an_unknown_device_is_named(load):
+    with pytest.raises(InputError, match="theirs.yaml: device.*'tpu'"):
+        load({**TORCHMULTIMODAL, "device": "tpu"})
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.yaml")), ids=lambda path: path.parent.name + path.stem)

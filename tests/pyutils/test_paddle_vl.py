@@ -85,6 +85,27 @@ def test_help_does_not_import_paddle():
     assert done.returncode == 0, done.stderr
 
 
+SCRIPTS = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("*_paddle/run_*.py"))
+MODULES = sorted(str(path.parent.relative_to(ROOT)).replace("/", ".") for path in ROOT.glob("pyutils/**/__main__.py"))
+HELP = """
+import runpy, sys
+sys.argv = [sys.argv[1], "--help"]
+run = runpy.run_path if sys.argv[0].endswith(".py") else runpy.run_module
+try:
+    run(sys.argv[0], run_name="__main__")
+except SystemExit as end:
+    sys.exit(end.code or "paddle" in sys.modules)
+sys.exit("paddle" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize("command", [*SCRIPTS, *MODULES, "albef_paddle.sample"])
+def test_help_of_every_command_starts_without_paddle(command):
+    done = subprocess.run([sys.executable, "-c", HELP, command], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "usage" in done.stdout
+
+
 def test_recipes_of_a_checkout_and_of_an_installed_package(tmp_path):
     assert recipe_folder(ROOT / "visualbert_paddle") == ROOT / "configs/visualbert" == DEFAULT_CONFIGS
     (tmp_path / "visualbert_paddle/configs").mkdir(parents=True)

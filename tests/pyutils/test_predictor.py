@@ -10,7 +10,8 @@ import paddle
 import pytest
 
 from pyutils.errors import InputError
-from pyutils.export import Exportable, StaticPredictor, export
+from pyutils.export.predictor import StaticPredictor
+from pyutils.export.program import Exportable, export
 
 
 class Counting(paddle.nn.Layer):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -176,3 +177,16 @@ def test_scripts_take_weights_by_name(recipe, tmp_path):
 @pytest.mark.parametrize("recipe", ["vqa", "refcoco+"])
 def test_with_arguments_scripts_leave_the_question_to_the_program(recipe, tmp_path):
     assert started(tmp_path, recipe, "--features", "elsewhere").returncode == 0
+
+
+def test_an_unknown_data_set_is_called_unknown(tmp_path):
+    kept = {key: value for key, value in os.environ.items() if key not in ("DATA_DIR", "DATASET")}
+    for settings, said in (
+        ({"DATASET": "refcoco++"}, "unknown data set 'refcoco++'"),
+        ({"DATASET": "refcocog", "DATA_DIR": "sample"}, "DATASET=refcocog"),
+    ):
+        command = ["sh", str(ROOT / "shell/vilbert-refer.sh")]
+        environment = {**kept, "PYTHON": sys.executable, **settings}
+        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=60)
+        assert done.returncode == 2 and said in done.stderr
+        assert not list(tmp_path.iterdir())

@@ -12,8 +12,9 @@ import pytest
 
 from pyutils.data.features import RegionFeatures
 from pyutils.errors import InputError
-from pyutils.export import Exportable, StaticPredictor, export
 from pyutils.export.__main__ import main
+from pyutils.export.predictor import StaticPredictor
+from pyutils.export.program import Exportable, export
 from pyutils.text import sequences
 from pyutils.text.tokenizer import WordPiece
 from tests.visualbert_paddle.support import as_tensors

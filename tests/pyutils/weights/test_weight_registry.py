@@ -259,3 +259,18 @@ def test_repositories_of_hubs(tmp_path, monkeypatch, home, weights, name, module
 def test_an_unknown_hub_is_named(home):
     with pytest.raises(InputError, match='unknown hub .modelscop.: did you mean "modelscope"'):
         resolve_weights("modelscop:lab/toy")
+
+
+def test_the_originals_name_of_the_best_weights_finds_ours(tmp_path, home, weights, capsys):
+    named = tmp_path / "output/Retrieval_flickr/checkpoint_best.pth"
+    with pytest.raises(InputError, match="checkpoint_best.pth"):
+        resolve_weights(named)
+    best = named.parent / "best/model.safetensors"
+    best.parent.mkdir(parents=True)
+    best.write_bytes(weights)
+    assert resolve_weights(named) == best
+    assert "best" in capsys.readouterr().err
+    with pytest.raises(InputError, match="checkpoint_last.pth"):
+        resolve_weights(named.with_name("checkpoint_last.pth"))
+    named.write_bytes(b"theirs")
+    assert resolve_weights(named) == named  # a file that is there always wins
