@@ -18,20 +18,39 @@ albef_sample_data() {
     "$PYTHON" -m albef_paddle.sample --world "$SAMPLE_WORLD"
 }
 
-# Trains what the tiny recipe NAME starts from, unless it is there; finishes it where it was interrupted.
+# Trains what the tiny recipe NAME starts from, unless it is there; finishes it where it was interrupted. Of the arguments
+# it gets those that every stage has: --seed, and --set of train.… and model.…:  albef_sample_start NAME ARGUMENTS…
 albef_sample_start() {
     case $1 in
     pretrain) return 0 ;;
-    nlvr_pretrain | retrieval | ve | vqa | grounding) set -- pretrain ;;
     nlvr)
-        albef_sample_start ve
-        set -- ve
+        shift
+        albef_sample_start ve "$@"
+        set -- nlvr "$@"
+        start_stage=ve
         ;;
+    *) start_stage=pretrain ;;
     esac
-    start=output/tiny_$1
+    shift
+    start=output/tiny_$start_stage
     if [ -e "$start/last" ] && ! grep -q '"finished": false' "$start/last/state.json" 2>/dev/null; then return 0; fi
-    echo "$recipe: $start is not there, or not finished: training it first (minutes)"
-    launch "albef_paddle/run_$1.py" --config "configs/albef/tiny/$1.yaml" --resume auto
+    arguments_left=$#
+    while [ "$arguments_left" -gt 0 ]; do
+        case $1 in
+        --set=train.* | --set=model.* | --seed=*) set -- "$@" "$1" ;;
+        --set | --seed)
+            case $1${2:-} in --settrain.* | --setmodel.* | --seed?*) set -- "$@" "$1" "$2" ;; esac
+            if [ "$arguments_left" -gt 1 ]; then
+                shift
+                arguments_left=$((arguments_left - 1))
+            fi
+            ;;
+        esac
+        shift
+        arguments_left=$((arguments_left - 1))
+    done
+    echo "$recipe: $start is not there, or not finished: training it first (minutes)${*:+, with $*}"
+    launch "albef_paddle/run_$start_stage.py" --config "configs/albef/tiny/$start_stage.yaml" --resume auto "$@"
 }
 
 albef_recipe() {
@@ -43,7 +62,7 @@ albef_recipe() {
     fi
     if [ "${DATA_DIR:-}" = sample ] || [ "${DATA:-}" = sample ]; then
         albef_sample_data
-        [ -n "${MODEL:-}" ] || albef_sample_start "$name"
+        [ -n "${MODEL:-}" ] || albef_sample_start "$name" "$@"
         [ -z "${LOG_DIR:-}" ] || set -- --output_dir "$(albef_path "$LOG_DIR")" "$@"
         launch "albef_paddle/run_$name.py" --config "configs/albef/tiny/$name.yaml" "$@"
         return

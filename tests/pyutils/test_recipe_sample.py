@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -52,10 +53,10 @@ def root(tmp_path_factory):
     return folder
 
 
-def run_script(root, caller, script, **variables):
+def run_script(root, caller, script, *arguments, **variables):
     kept = {key: value for key, value in os.environ.items() if key not in VARIABLES}
     environment = {**kept, "ROOT": str(root), "PYTHON": str(root / "python"), "GPUS": "", **variables}
-    command = ["sh", str(root / f"shell/{script}.sh"), *ARGUMENTS.get(script, ())]
+    command = ["sh", str(root / f"shell/{script}.sh"), *ARGUMENTS.get(script, ()), *arguments]
     return subprocess.run(command, cwd=caller, env=environment, capture_output=True, text=True, timeout=300)
 
 
@@ -84,6 +85,17 @@ def test_a_recipe_reaches_training_on_the_sample(root, tmp_path, script):
 def test_the_sample_of_vqa_is_easy_vqa(root, tmp_path):
     done = run_script(root, tmp_path, EASY_VQA, DATA_DIR="sample")
     check_reaches_training(root, done, ("sample_data/easy_vqa",))
+
+
+@pytest.mark.parametrize("script, stages", [("albef-nlvr", 3), ("albef-retrieval", 2)])
+def test_settings_reach_what_a_script_trains_first(root, tmp_path, script, stages):
+    shutil.rmtree(root / "output", ignore_errors=True)
+    settings = ["--set", "train.max_steps=7", "--seed", "5", "--set=model.embed_dim=12", "--set", "eval_split=train"]
+    done = run_script(root, tmp_path, script, *settings, DATA_DIR="sample", SCENES=FEWEST)
+    assert done.returncode == 0, done.stderr
+    for text in ("\n  max_steps: 7\n", "\n  seed: 5\n", "\n  embed_dim: 12\n"):
+        assert done.stdout.count(text) == stages, text
+    assert done.stdout.count("\neval_split: train\n") == 1  # a split of the last stage's own
 
 
 def test_earlier_spellings_work(root, tmp_path):
