@@ -10,6 +10,7 @@ from typing import Any
 from tqdm import tqdm
 
 from pyutils import runtime
+from pyutils.errors import printable
 from pyutils.formats.atomic import atomic_write
 
 
@@ -25,9 +26,9 @@ def progress(batches: Iterable[Any], title: str) -> Iterator[Any]:
 
 
 def say(message: str) -> None:
-    """Print one line in the main process, above a progress bar if there is one."""
+    """Print one line in the main process, above a progress bar if there is one; control characters as escapes."""
     if runtime.is_main():
-        tqdm.write(message, file=sys.stderr)
+        tqdm.write(printable(message), file=sys.stderr)
 
 
 def markdown_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> str:
@@ -55,5 +56,5 @@ def write_table(path: Path, rows: Sequence[Mapping[str, Any]], columns: Sequence
 def short(value: Any) -> str:
     """Format `value`; a float with 4 decimals, or in scientific notation if it is very small or large."""
     if not isinstance(value, float):
-        return str(value)
+        return printable(str(value), lines=False)
     return f"{value:.4f}" if value == 0 or 1e-3 <= abs(value) < 1e5 else f"{value:.3e}"

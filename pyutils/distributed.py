@@ -17,6 +17,7 @@ import paddle
 import paddle.distributed as dist
 
 from pyutils.errors import InputError
+from pyutils.formats import safe_pickle
 from pyutils.runtime import end_with_parent
 from pyutils.runtime import is_main as is_main
 from pyutils.runtime import rank as rank
@@ -49,7 +50,11 @@ def barrier() -> None:
 
 
 def all_gather_objects(value: Any) -> list[Any]:
-    """Return [value of rank 0, value of rank 1, …] on every process; values are picklable and of any size."""
+    """Return [value of rank 0, value of rank 1, …] on every process.
+
+    Values are of any size, made of numbers, text, bytes, arrays, dicts, lists, tuples and sets: they come through ports
+    that others on the network may reach, so nothing that a pickle names is called.
+    """
     if world_size() == 1:
         return [value]
     own = np.frombuffer(pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL), dtype=np.uint8)
@@ -61,7 +66,10 @@ def all_gather_objects(value: Any) -> list[Any]:
         piece[: mine.size] = mine
         for part, received in zip(parts, _gather_equal(piece)):
             part += received.tobytes()
-    return [pickle.loads(bytes(part[:size])) for part, size in zip(parts, sizes)]
+    return [
+        safe_pickle.load(bytes(part[:size]), f"what process {number} sent")
+        for number, (part, size) in enumerate(zip(parts, sizes))
+    ]
 
 
 def gather_rows(tensor: paddle.Tensor) -> paddle.Tensor:

@@ -8,6 +8,21 @@ from collections.abc import Iterable
 _MOST_NAMES_LISTED = 12
 
 
+# C0, DEL and C1 but tab and newline, and the marks that reorder text: what makes a terminal do or show something else.
+_CONTROLS = {
+    code: f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+    for code in (*range(9), *range(11, 32), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+}
+
+
+def printable(text: str, lines: bool = True) -> str:
+    """Return `text` for a terminal: control characters, as names from files and servers may hold, as escapes.
+
+    `lines`: keep newlines; False for an identifier, which must not begin a line of its own.
+    """
+    return text.translate(_CONTROLS if lines else {**_CONTROLS, 10: "\\n", 0x2028: "\\u2028", 0x2029: "\\u2029"})
+
+
 class InputError(ValueError):
     """Wrong data, configuration or command line, which the user can fix.
 

@@ -27,7 +27,7 @@ from types import FrameType
 from typing import Any, NoReturn, Optional, TypeVar, Union
 
 from pyutils.config.loading import Override, describe, load_config, to_yaml
-from pyutils.errors import InputError, nearest
+from pyutils.errors import InputError, nearest, printable
 
 T = TypeVar("T")
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
@@ -314,7 +314,8 @@ def _status(main: Callable[[], Optional[int]]) -> int:
 
 
 def _fail(message: str) -> int:
-    print(message, file=sys.stderr, flush=True)
+    # A name with a newline must not begin a line that looks like a result.
+    print(printable(message).replace("\n", "\n  "), file=sys.stderr, flush=True)
     return 2
 
 

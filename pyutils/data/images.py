@@ -8,6 +8,8 @@ ALBEF, unless `exif_rotation` is set. Missing, damaged and truncated files are e
 from __future__ import annotations
 
 import os
+import struct
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property, lru_cache
@@ -25,8 +27,21 @@ _ON_ITS_SIDE = (5, 6, 7, 8)
 _SIXTEEN_BITS = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 _SMALLER = (8, 4, 2)
 # Pillow's decoders report damage by any of these.
-_DAMAGE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+_DAMAGE = (
+    *(OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError),
+    *(
+        NotImplementedError,
+        OverflowError,
+        MemoryError,
+        struct.error,
+        zlib.error,
+        LookupError,
+        TypeError,
+        AssertionError,
+    ),
+)
 _KEPT_LISTINGS = 16
+MOST_PIXELS = 100_000_000  # 300 MB as RGB; Pillow's own limit is nearly twice that
 
 
 class Images:
@@ -147,14 +162,13 @@ class Images:
         return out
 
     @staticmethod
-    def decode(path: PathLike, upright: bool = False, most_pixels: int | None = None) -> Image.Image:
+    def decode(path: PathLike, upright: bool = False, most_pixels: int = MOST_PIXELS) -> Image.Image:
         """Decode the file `path` as RGB, at full size; with `upright` turned by its EXIF orientation.
 
         Raises InputError as `read`, and for an image of more than `most_pixels` before it is decoded.
         """
         with damage_named(Path(path)), Image.open(path) as image:
-            if most_pixels is not None and image.width * image.height > most_pixels:
-                raise InputError(f"{path}: {image.width} x {image.height} pixels are more than {most_pixels:,}")
+            check_pixels(image, str(path), most_pixels)
             return as_rgb(ImageOps.exif_transpose(image) if upright else image).copy()
 
     def _pixels(self, path: Path, rng: np.random.Generator) -> np.ndarray:
@@ -164,6 +178,7 @@ class Images:
 
     def prepared(self, image: Image.Image, rng: np.random.Generator) -> np.ndarray:
         """Crop and resize an image, opened or in memory: [size, size, 3] uint8."""
+        check_pixels(image, getattr(image, "filename", "") or "an image in memory")
         turned = self.exif_rotation and image.getexif().get(_EXIF_ORIENTATION, 1) != 1
         if turned:
             image = ImageOps.exif_transpose(image)
@@ -203,10 +218,16 @@ def damage_named(path: Path) -> Iterator[None]:
         ) from error
 
 
+def check_pixels(image: Image.Image, where: str, most: int = MOST_PIXELS) -> None:
+    """Raise InputError, before it is decoded, for an image that a file of a few kilobytes may announce."""
+    if image.width * image.height > most:
+        raise InputError(f"{where}: {image.width} x {image.height} pixels are more than {most:,}; make it smaller")
+
+
 def as_rgb(image: Image.Image) -> Image.Image:
     """Convert an image of any mode to RGB; 16-bit values keep their upper eight bits (Pillow alone would clip them)."""
     if image.mode in _SIXTEEN_BITS:
-        values = np.asarray(image).astype(np.int64)
+        values = np.asarray(image).astype(np.int32)
         image = Image.fromarray((np.clip(values, 0, 65535) >> 8).astype(np.uint8))
     elif image.mode == "P" and "transparency" in image.info:
         # Through RGBA, because Pillow warns about palettes that carry transparency; the colours are the same.

@@ -15,7 +15,7 @@ from pyutils.download.catalogue import DataSet, Part, choose, read_table
 from pyutils.download.progress import human_size
 from pyutils.download.store import Store
 from pyutils.download.transport import DownloadError, public_address
-from pyutils.errors import InputError, closest
+from pyutils.errors import InputError, closest, printable
 
 Chosen = Sequence[tuple[DataSet, Part]]
 
@@ -96,7 +96,9 @@ def _check(store: Store, chosen: Chosen) -> int:
         name = f"{data_set.name}:{part.name}"
         probes = store.probe(data_set, part)
         for found in probes:
-            print(f"{name:<34} {_verdict(found, part)}  {public_address(found.url)}", flush=True)
+            print(
+                f"{name:<34} {printable(_verdict(found, part), lines=False)}  {public_address(found.url)}", flush=True
+            )
         if not probes:
             print(f"{name:<34} by hand: {part.by_hand}")
         elif part.pieces and any(found.problem for found in probes) or all(found.problem for found in probes):
@@ -123,7 +125,7 @@ def _download(store: Store, chosen: Chosen) -> int:
             new = store.download(data_set, part)
         except DownloadError as error:
             failed += 1
-            print(f"error: {error}", file=sys.stderr)
+            print(printable(f"error: {error}"), file=sys.stderr)
             continue
         print(f"{data_set.name}:{part.name}: {'done' if new else 'already here'}, in {store.root / data_set.folder}")
     if failed:
@@ -132,7 +134,7 @@ def _download(store: Store, chosen: Chosen) -> int:
 
 
 def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:
-    print(f"warning: {message}", file=sys.stderr)
+    print(printable(f"warning: {message}"), file=sys.stderr)
 
 
 if __name__ == "__main__":

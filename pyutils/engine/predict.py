@@ -66,7 +66,7 @@ def predict(
         )
     check_flags(task_class, run.extra, file)
     choose_device(run)
-    output = output_folder(run.extra, config, file)
+    output = output_folder(run, config, file)
     distributed.initialize()
     build: Callable[[Any], SplitTask] = task_class  # every task's own constructor takes its configuration
     with extracted_regions(config, run.extra, file.parent) as config:
@@ -123,12 +123,18 @@ def check_flags(task_class: type[SplitTask], extra: Mapping[str, Any], file: Pat
         raise InputError(problem)
 
 
-def output_folder(extra: Mapping[str, Any], config: Any, file: Path) -> Path:
-    """Return `--output`, else the directory of the split below that of the run or the configuration's `output_dir`."""
+def output_folder(run: Run, config: Any, file: Path) -> Path:
+    """Return `--output`, else the directory of the split below that of the run or, for a file, below `output_dir`.
+
+    That of `--config` and `--set`, else the default: a configuration beside the weights may be a stranger's.
+    """
+    extra = run.extra
     if extra.get("output"):
         return Path(extra["output"])
     folder = file.parent if file.parent.name not in _RUN_FOLDERS else file.parent.parent
-    run_folder = folder if Path(extra["checkpoint"]).is_dir() else Path(config.output_dir)
+    own = run.config_path is not None or any(override.key == "output_dir" for override in run.overrides)
+    base = config.output_dir if own else type(config).output_dir
+    run_folder = folder if Path(extra["checkpoint"]).is_dir() else Path(base)
     return run_folder / extra.get("split", "")
 
 

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from pyutils.errors import InputError
 
 _IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 
 
-def read_json(path: Path) -> Any:
-    """Return the content of a JSON file. InputError when it is missing, not UTF-8 or not JSON (with its line)."""
-    with _naming(str(path)), path.open(encoding="utf-8") as stream:
+def read_json(path: Path, most_bytes: int | None = None) -> Any:
+    """Return the content of a JSON file.
+
+    InputError when it is missing, not a regular file, larger than `most_bytes`, not UTF-8 or not JSON (with its line).
+    """
+    with _naming(str(path)), _opened(path) as stream:
+        if most_bytes is not None and os.fstat(stream.fileno()).st_size > most_bytes:
+            raise InputError(f"{path}: larger than {most_bytes:,} bytes, which no such file is; is it another file?")
         return json.load(stream)
 
 
 def read_json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield (origin, object) for each line that is not empty; `origin` is "FILE: line N". InputError as `read_json`."""
-    with _naming(str(path)), path.open(encoding="utf-8") as stream:
+    with _naming(str(path)), _opened(path) as stream:
         for number, line in enumerate(stream, start=1):
             if line.strip():
                 origin = f"{path}: line {number}"
@@ -29,6 +35,13 @@ def read_json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                     value = json.loads(line)
                 check_fields(value, (), origin)
                 yield origin, value
+
+
+def _opened(path: Path) -> IO[str]:
+    """Open a text file; InputError for a pipe or device, which may never answer or never end."""
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path}: not a regular file; name a file")
+    return path.open(encoding="utf-8")
 
 
 @contextmanager

@@ -29,6 +29,9 @@ _SCALARS = (
 )
 
 
+_MOST_VALUES = 1_000_000
+
+
 class _Loader(yaml.SafeLoader):
     yaml_implicit_resolvers: dict = {}
 
@@ -70,14 +73,44 @@ _Loader.add_constructor("tag:yaml.org,2002:float", _construct_float)
 
 def parse_yaml(text: str, name: str) -> Any:
     """Return the value of the YAML document `text`; InputError naming `name`, line and column when it is not YAML."""
+    loader = _Loader(text)
     try:
-        return yaml.load(text, Loader=_Loader)
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _check_size(node, name)
+        return loader.construct_document(node)
+    except RecursionError:
+        raise InputError(f"{name}: nested too deeply; a configuration nests a few levels") from None
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         position = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         raise InputError(f"{name}{position}: not valid YAML: {error.problem or error.context}") from error
     except yaml.YAMLError as error:
         raise InputError(f"{name}: not valid YAML: {error}") from error
+    except (ValueError, TypeError, AttributeError, KeyError) as error:  # PyYAML on tags that do not fit their value
+        raise InputError(f"{name}: not valid YAML: {type(error).__name__}: {error}") from error
+    finally:
+        loader.dispose()
+
+
+def _check_size(root: yaml.Node, name: str) -> None:
+    """Raise InputError for aliases that repeat each other: a few lines of them stand for gigabytes, or never end."""
+    sizes: dict[int, int] = {}
+
+    def size(node: yaml.Node) -> int:
+        if id(node) not in sizes:
+            sizes[id(node)] = _MOST_VALUES + 1  # what an alias inside itself stands for
+            children = node.value if isinstance(node.value, list) else []
+            sizes[id(node)] = 1 + sum(size(item) for child in children for item in _parts(child))
+        return sizes[id(node)]
+
+    if size(root) > _MOST_VALUES:
+        raise InputError(f"{name}: more than {_MOST_VALUES:,} values once its aliases (*name) are replaced")
+
+
+def _parts(child: Any) -> tuple[yaml.Node, ...]:
+    return child if isinstance(child, tuple) else (child,)
 
 
 def dump_yaml(value: Any) -> str:

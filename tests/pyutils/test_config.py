@@ -318,3 +318,27 @@ def test_settings_that_do_not_fit_together_name_everything_that_set_them(tmp_pat
         load_config(Nested, path, overrides)
     expected = "pair.wide: expected a multiple of parts (3), found 8"
     assert str(caught.value) == f"{blamed.replace('FILE', str(path))}: {expected}"
+
+
+def _repeated(first: str, row: str) -> str:
+    """Nine times the line before, nine times over: nine lines that stand for 9 to the power of 8 values."""
+    rows = [row.format(name=new, items=", ".join([f"*{old}"] * 9)) for old, new in zip("abcdefgh", "bcdefghi")]
+    return "\n".join([f"a: &a {first}", *rows])
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("[" * 30_000, "nested too deeply"),
+        (_repeated("[1, 2]", "{name}: &{name} [{items}]"), "once its aliases"),
+        (_repeated("{x: 1}", "{name}: &{name} {{<<: [{items}]}}"), "once its aliases"),
+        ("a: &a [*a]", "once its aliases"),
+        ("a: !!int x", "not valid YAML"),
+        ("a: !!timestamp x", "not valid YAML"),
+        ("a: !!python/object/apply:os.system [ls]", "not valid YAML"),
+        ("? [a]\n: b", "not valid YAML"),
+    ],
+)
+def test_yaml_that_would_hurt_is_refused(text, problem):
+    with pytest.raises(InputError, match=problem):
+        parse_yaml(text, "a.yaml")

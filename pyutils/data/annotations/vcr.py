@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, NamedTuple, Optional, Union
 
 import numpy as np
@@ -17,6 +17,7 @@ from pyutils.errors import InputError
 from pyutils.formats.json_files import check_fields, image_key, read_json, read_json_lines
 from pyutils.metrics.vcr import CHOICES
 
+_MOST_METADATA_BYTES = 64 << 20  # outlines included, VCR's largest has less than one MiB
 _NEEDED = ("annot_id", "img_fn", "question", "answer_choices", "rationale_choices", "objects")
 
 PERSON = "person"
@@ -71,7 +72,7 @@ def _records(path: Path, images: Optional[Path]) -> Iterator[VCRRecord]:
             check_fields(entry, ("metadata_fn",), where)
             if entry["metadata_fn"] != metadata_name:  # questions about one image are consecutive
                 metadata_name = entry["metadata_fn"]
-                objects = read_metadata(images / metadata_name)
+                objects = read_metadata(_metadata_file(images, metadata_name, where))
             if len(objects.boxes) != len(names):
                 raise InputError(
                     f"{where}: {len(names)} objects, but {images / metadata_name} has {len(objects.boxes)} boxes: "
@@ -92,9 +93,17 @@ def _records(path: Path, images: Optional[Path]) -> Iterator[VCRRecord]:
         )
 
 
+def _metadata_file(images: Path, name: Any, where: str) -> Path:
+    """The path of a metadata file below `images`; InputError for a name that leaves the folder."""
+    parts = PurePosixPath(name.replace("\\", "/")) if isinstance(name, str) else PurePosixPath("..")
+    if parts.is_absolute() or ".." in parts.parts or PureWindowsPath(str(parts)).drive:
+        raise InputError(f"{where}: metadata_fn {name!r} is not a file below {images}; write its path in that folder")
+    return images.joinpath(*parts.parts)
+
+
 def read_metadata(path: Path) -> Objects:
-    """Read the objects of one image. Raises InputError naming the file if it is missing or malformed."""
-    content = read_json(path)
+    """Read the objects of one image. Raises InputError naming the file if it is missing, huge or malformed."""
+    content = read_json(path, _MOST_METADATA_BYTES)
     check_fields(content, ("boxes", "width", "height"), str(path))
     try:
         boxes = [(float(x1), float(y1), float(x2), float(y2)) for x1, y1, x2, y2, *_ in content["boxes"]]

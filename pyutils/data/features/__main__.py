@@ -10,7 +10,7 @@ from pathlib import Path
 from pyutils.data.features import operations
 from pyutils.data.features.detect import FORMATS, open_regions
 from pyutils.data.features.packed import DTYPES, PackedRegions
-from pyutils.errors import InputError
+from pyutils.errors import InputError, printable
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _COMMANDS[options.command](options)
     except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(printable(f"error: {error}").replace("\n", "\n  "), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted; written images are kept, run the same command to resume", file=sys.stderr)
@@ -125,7 +125,8 @@ def _compare(options: argparse.Namespace) -> int:
 def table(head: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
     """Format a Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
+    cells = [[printable(str(cell), lines=False).replace("|", "\\|") for cell in line] for line in lines]
+    return "\n".join("| " + " | ".join(line) + " |" for line in cells)
 
 
 _COMMANDS = {"convert": _convert, "subset": _convert, "inspect": _inspect, "verify": _verify, "compare": _compare}

@@ -12,8 +12,11 @@ Files may be in sub-folders of any depth (`fc6/vqa/train2014/…`); an image's k
 
 from __future__ import annotations
 
+import lzma
 import os
+import struct
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from functools import cached_property, partial
@@ -111,12 +114,39 @@ def _from_table(where: object, features: Any, table: dict) -> RegionFeatures:
     return make_regions(where, features, boxes, size, probs, count)
 
 
+_MOST_NPZ_BYTES = 256 << 20
+_NPZ_DAMAGE = (
+    *(
+        zipfile.BadZipFile,
+        ValueError,
+        EOFError,
+        OSError,
+        KeyError,
+        MemoryError,
+        zlib.error,
+        lzma.LZMAError,
+        struct.error,
+    ),
+    *(RuntimeError, TypeError, SyntaxError),  # encrypted; compressed as NumPy never does; odd headers of arrays
+)
+
+
 def load_npz(file: Path | IO[bytes], where: object) -> dict[str, np.ndarray]:
     """Load all arrays of an `.npz`; object arrays are refused. Raises InputError when it is damaged."""
     try:
-        with np.load(file, allow_pickle=False) as archive:
+        archive = np.load(file, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise InputError(
+                f"{where} is not an .npz file but a single array; name it .npy, or write it with numpy.savez"
+            )
+        with archive:
+            announced = sum(entry.file_size for entry in archive.zip.infolist())  # type: ignore[union-attr, misc]
+            if announced > _MOST_NPZ_BYTES:
+                raise InputError(f"{where}: its arrays take {announced:,} bytes, more than the regions of one image do")
             return {name: archive[name] for name in archive.files}
-    except (zipfile.BadZipFile, ValueError, EOFError, OSError, KeyError, MemoryError) as error:
+    except InputError:
+        raise
+    except _NPZ_DAMAGE as error:
         # A damaged header may announce arrays larger than the memory.
         raise InputError(f"{where} is not an intact .npz file: {error or type(error).__name__}") from error
 

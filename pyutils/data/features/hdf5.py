@@ -59,15 +59,19 @@ class Hdf5Regions(RegionSource):
     def _stored_keys(self) -> list[str]:
         """Keys in the file's own order."""
         file = self._file
-        if "image_features" in file:
-            images = len(file["pos_boxes"] if "pos_boxes" in file else file["image_features"])
+        images = _member(file, "image_features")
+        if images is not None:
+            positions = _member(file, "pos_boxes")
+            count = len(images if positions is None else positions)
             keys = self._bottom_up_keys()
-            if len(keys) != images:
-                raise InputError(f"{self.path}: {images} images, but {len(keys)} image ids")
+            if len(keys) != count:
+                raise InputError(f"{self.path}: {count} images, but {len(keys)} image ids")
             return keys
-        if "features" in file and hasattr(file["features"], "keys"):
-            return list(file["features"])
-        keys = [key for key in file if hasattr(file[key], "keys") and "features" in file[key]]
+        features = _member(file, "features")
+        if hasattr(features, "keys"):
+            return list(features)
+        members = ((key, _member(file, key)) for key in file)
+        keys = [key for key, member in members if hasattr(member, "keys") and "features" in member]
         if not keys:
             found = ", ".join(list(file)[:6]) or "nothing"
             raise InputError(f"{self.path}: expected image_features, features/KEY or KEY/features, found {found}")
@@ -76,8 +80,9 @@ class Hdf5Regions(RegionSource):
     def _bottom_up_keys(self) -> list[str]:
         """Image ids, from the file or from the pickled table beside it."""
         for name in ("image_ids", "ids"):
-            if name in self._file:
-                return [key.decode() if isinstance(key, bytes) else str(key) for key in self._file[name][:].tolist()]
+            ids = _member(self._file, name)
+            if ids is not None:
+                return [key.decode() if isinstance(key, bytes) else str(key) for key in ids[:].tolist()]
         tables = sorted(self.path.parent.glob(self.path.stem + "*imgid2idx.pkl"))
         if len(tables) != 1:
             raise InputError(
@@ -90,23 +95,41 @@ class Hdf5Regions(RegionSource):
         index, order = self._rows
         key, row = index.name(position), int(order[position])
         file = self._file
-        if "image_features" not in file:
-            nested = "features" in file and hasattr(file["features"], "keys")
-            features = file["features"][key] if nested else file[key]["features"]
-            boxes = _member(file.get("boxes") if nested else file[key], key if nested else "boxes")
-            attributes = dict(features.attrs) if nested else {**file[key].attrs, **features.attrs}
-            where: Any = slice(0, len(features))
+        features: Any = _member(file, "image_features")
+        where: Any
+        if features is None:
+            nested = hasattr(_member(file, "features"), "keys")
+            group: Any = None if nested else _member(file, key)
+            features = _member(_member(file, "features"), key) if nested else _member(group, "features")
+            boxes = _member(_member(file, "boxes"), key) if nested else _member(group, "boxes")
+            attributes = dict(features.attrs) if nested else {**group.attrs, **features.attrs}
+            where = slice(0, len(features))
         else:
-            features, boxes, attributes = file["image_features"], _member(file, "image_bb"), {}
-            where = slice(*(int(edge) for edge in file["pos_boxes"][row])) if "pos_boxes" in file else row
+            boxes, attributes, positions = _member(file, "image_bb"), {}, _member(file, "pos_boxes")
+            where = row if positions is None else slice(*(int(edge) for edge in positions[row]))
         count = features.shape[1] if isinstance(where, int) else where.stop - where.start
         size = int(attributes.get("width", 0)), int(attributes.get("height", 0))
         return Entry(int(count), partial(_decode, features, boxes, where, size, f"{self.path}, image '{key}'"))
 
 
 def _member(group: Any, name: str) -> Any:
-    """`group[name]`, None when either is missing."""
-    return group[name] if group is not None and name in group else None
+    """`group[name]`, None when either is missing; InputError for one whose data are in another file.
+
+    A name in the file may stand for a part of any other file that the user may read: HDF5 links, external storage and
+    virtual data sets would bring it into a store.
+    """
+    import h5py
+
+    if group is None or name not in group:
+        return None
+    elsewhere = isinstance(group.get(name, getlink=True), h5py.ExternalLink)
+    found = None if elsewhere else group[name]
+    if elsewhere or (isinstance(found, h5py.Dataset) and (found.external or found.is_virtual)):
+        raise InputError(
+            f"{group.file.filename}: {group.name.rstrip('/')}/{name} refers to another file, which is not read; copy "
+            "the data into this file (h5repack, or h5py)"
+        )
+    return found
 
 
 def _decode(features: Any, boxes: Any, where: Any, size: tuple[int, int], what: str) -> RegionFeatures:

@@ -59,7 +59,11 @@ class ArrowPairs(PairSource):
         number = int(np.searchsorted(self._starts, position, side="right") - 1)
         table, row = self._tables[number], position - int(self._starts[number])
         present = [name for name in columns if name in table.column_names]
-        return f"{self.files[number]}, row {row}", {name: table[name][row].as_py() for name in present}
+        where = f"{self.files[number]}, row {row}"
+        try:
+            return where, {name: table[name][row].as_py() for name in present}
+        except ValueError as error:  # text that is not UTF-8
+            raise InputError(f"{where} cannot be read: {error}; write the file again") from error
 
 
 def _open(file: Path) -> pa.Table:
@@ -70,12 +74,38 @@ def _open(file: Path) -> pa.Table:
         except pa.ArrowInvalid:
             source.seek(0)
             table = pa.ipc.open_stream(source).read_all()
-    except (OSError, pa.ArrowInvalid) as error:
+        for name in table.column_names:
+            for chunk in table[name].chunks:
+                _check_offsets(chunk)
+    except (OSError, ValueError, NotImplementedError, pa.ArrowException) as error:
         raise InputError(f"{file}: cannot be read as an Arrow file: {error}") from error
     missing = [name for name in ("key", "caption") if name not in table.column_names]
     if missing:
         raise InputError(f"{file}: there is no column {missing[0]!r}; found {', '.join(table.column_names)}")
     return table
+
+
+def _check_offsets(array: pa.Array) -> None:
+    """Raise ArrowInvalid where an entry would be outside the file: Arrow reads it unchecked, which ends the process.
+
+    Of text, bytes and lists only the offsets are read, 8 bytes per row, not the images.
+    """
+    array.validate()
+    kind = array.type
+    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind)
+    wide = pa.types.is_large_list(kind) or pa.types.is_large_string(kind) or pa.types.is_large_binary(kind)
+    if not (is_list or wide or pa.types.is_string(kind) or pa.types.is_binary(kind)):
+        array.validate(full=True)
+        return
+    if not len(array):
+        return
+    width, buffers = (8 if wide else 4), array.buffers()
+    offsets = np.frombuffer(buffers[1], np.dtype(f"i{width}"), len(array) + 1, array.offset * width)
+    end = len(array.values) if is_list else (buffers[2].size if buffers[2] is not None else 0)
+    if offsets[0] < 0 or offsets[-1] > end or np.any(offsets[1:] < offsets[:-1]):
+        raise pa.ArrowInvalid(f"offsets of a column {kind} are outside its data")
+    if is_list:
+        _check_offsets(array.values)
 
 
 def _captions(row: dict[str, Any], where: str) -> tuple[str, ...]:

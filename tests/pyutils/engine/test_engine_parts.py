@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import random
 import warnings
 
@@ -146,3 +147,33 @@ def test_bf16_on_a_gpu_without_bf16_units_recommends_fp16(monkeypatch, capabilit
     assert (
         [str(each.message) for each in caught if "precision=fp16" in str(each.message)] != [] if warns else not caught
     )
+
+
+class _Runs:
+    def __reduce__(self):
+        return print, ("EXECUTED",)
+
+
+@pytest.mark.parametrize("sent", [_Runs(), {"a": [_Runs()]}])
+def test_nothing_is_executed_of_what_other_processes_send(monkeypatch, capsys, sent):
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
+    other = np.frombuffer(pickle.dumps(sent), dtype=np.uint8)
+
+    def gathered(own):
+        if own.dtype == np.int64:
+            return [own, np.array([other.size])]
+        return [own, np.pad(other, (0, len(own) - len(other)))]
+
+    monkeypatch.setattr(distributed, "_gather_equal", gathered)
+    with pytest.raises(InputError, match=r"what process 1 sent: the pickle asks for .*print"):
+        distributed.all_gather_objects({"a": list(range(100))})
+    assert "EXECUTED" not in capsys.readouterr().out
+
+
+def test_what_processes_exchange_comes_through_the_safe_loader(monkeypatch):
+    value = [(np.arange(3), {"scores": np.ones((2, 4), "float32"), "answers": ["ja", "日本"], "n": np.int64(3)}), None]
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
+    monkeypatch.setattr(distributed, "_gather_equal", lambda own: [own, own])
+    for received in distributed.all_gather_objects(value):
+        np.testing.assert_array_equal(received[0][1]["scores"], value[0][1]["scores"])
+        assert received[0][1]["answers"] == ["ja", "日本"] and received[0][1]["n"] == 3 and received[1] is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import numpy as np
 import pytest
@@ -102,3 +103,31 @@ def test_names_are_drawn_in_training_and_fixed_otherwise():
     drawn = {tuple(neutral_names(["person", "cat", "person"], np.random.default_rng(seed))) for seed in range(8)}
     assert len(drawn) > 4
     assert all(first != second and middle == "cat" for first, middle, second in drawn)
+
+
+@pytest.mark.parametrize(
+    "name", ["../secret.json", "/etc/hostname", "a/../../secret.json", "..\\secret.json", 7, "C:/x"]
+)
+def test_metadata_outside_the_folder_are_not_read(write, tmp_path, name):
+    (tmp_path / "secret.json").write_text(json.dumps(METADATA))
+    path, images = write({**LINE, "metadata_fn": name})
+    with pytest.raises(InputError, match="line 1: metadata_fn .* is not a file below"):
+        vcr.read(path, images)
+
+
+def test_devices_pipes_and_endless_metadata_are_refused(write):
+    path, images = write(LINE)
+    file = images / LINE["metadata_fn"]
+    file.unlink()
+    file.symlink_to("/dev/zero")
+    with pytest.raises(InputError, match="film@0.json: not a regular file"):
+        vcr.read(path, images)
+    file.unlink()
+    os.mkfifo(file)
+    with pytest.raises(InputError, match="film@0.json: not a regular file"):
+        vcr.read(path, images)
+    file.unlink()
+    with file.open("wb") as stream:
+        stream.truncate(1 << 36)  # sparse: 64 GiB that take no room
+    with pytest.raises(InputError, match="film@0.json: larger than"):
+        vcr.read(path, images)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import multiprocessing
 import pickle
 import shutil
@@ -194,6 +195,73 @@ def test_hdf5(tmp_path, kind):
         np.testing.assert_array_equal(source[key].features, own.features)
     copied = pickle.loads(pickle.dumps(source))
     np.testing.assert_array_equal(copied.read_batch([key]).features[0], items[key].features)
+
+
+@pytest.mark.parametrize("kind", ["link", "external", "virtual", "group link"])
+@pytest.mark.parametrize("layout", ["adaptive", "by_key", "group"])
+def test_hdf5_brings_no_other_file_into_a_store(tmp_path, kind, layout):
+    h5py = pytest.importorskip("h5py")
+    features = np.arange(12, dtype=np.float32).reshape(3, 4)
+    (tmp_path / "secret.bin").write_bytes(features.tobytes())
+    with h5py.File(tmp_path / "other.h5", "w") as other:
+        other["group/secret"] = other["secret"] = features
+        other["group/features"] = other["group/7"] = features
+    name = {"adaptive": "image_features", "by_key": "features/7", "group": "7/features"}[layout]
+    with h5py.File(tmp_path / "store.h5", "w") as out:
+        out[{"adaptive": "image_bb", "by_key": "boxes/7", "group": "7/boxes"}[layout]] = features
+        out["pos_boxes"], out["image_ids"] = np.array([[0, 3]]), np.array([7])
+        if kind == "link":
+            out[name] = h5py.ExternalLink("other.h5", "/secret")
+        elif kind == "group link":
+            group = name.split("/")[0]
+            if group in out:
+                del out[group]
+            out[group] = h5py.ExternalLink("other.h5", "/group")
+        elif kind == "external":
+            external = [(str(tmp_path / "secret.bin"), 0, features.nbytes)]
+            out.create_dataset(name, features.shape, features.dtype, external=external)
+        else:
+            virtual = h5py.VirtualLayout(features.shape, features.dtype)
+            virtual[:] = h5py.VirtualSource(str(tmp_path / "other.h5"), "secret", features.shape)
+            out.create_virtual_dataset(name, virtual)
+    with pytest.raises(InputError, match="store.h5: .* refers to another file"):
+        open_regions(tmp_path / "store.h5")["7"]
+
+
+def test_npz_files_that_would_hurt_are_refused(tmp_path):
+    features = np.ones((3, 8), np.float32)
+    np.savez(tmp_path / "1.npz", features=features)
+    whole = (tmp_path / "1.npz").read_bytes()
+    source = open_regions(tmp_path)
+    assert np.array_equal(source["1"].features, features)
+
+    def refused(content: bytes, problem: str) -> None:
+        (tmp_path / "1.npz").write_bytes(content)
+        with pytest.raises(InputError, match=problem):
+            open_regions(tmp_path)["1"]
+
+    stream = io.BytesIO()
+    np.save(stream, features)
+    refused(stream.getvalue(), "a single array")
+    stream = io.BytesIO()
+    np.savez_compressed(stream, features=np.zeros((70_000, 1_000), np.float32))
+    assert len(stream.getvalue()) < 1 << 19
+    refused(stream.getvalue(), "280,000,128 bytes|280,000,[0-9]{3} bytes")
+    encrypted = bytearray(whole)
+    for mark, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        encrypted[encrypted.find(mark) + offset] |= 1
+    refused(encrypted, "encrypted")
+    for method in (9, 14, 99):
+        other = bytearray(whole)
+        for mark, offset in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
+            other[other.find(mark) + offset] = method
+        refused(other, "not an intact .npz")
+    for header in (b"{'descr': '<f4', 'fortran_order': False, 'shape': (9999999999999,)}", b"{" * 64, b"x(", b"[]"):
+        start = whole.find(b"{'descr'")
+        length = int.from_bytes(whole[start - 2 : start], "little")
+        refused(
+            whole[:start] + header.ljust(length - 1)[: length - 1] + b"\n" + whole[start + length :], "not an intact"
+        )
 
 
 def test_truncated_lmdb_is_named_not_fatal(tmp_path):

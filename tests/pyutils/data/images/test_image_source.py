@@ -240,3 +240,13 @@ def test_an_exact_path_needs_no_suffix(tmp_path):
     images = Images(tmp_path, albef_transform("evaluate", 8))
     assert images.missing(["training/10_15955", "training/11"]) == ["training/11"]
     assert images.read("training/10_15955").shape == (3, 8, 8)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "RGB"])
+def test_a_small_file_of_a_huge_image_is_refused_before_it_is_decoded(folder, mode):
+    Image.new(mode, (13_000, 13_000)).save(folder / "bomb.png")
+    assert (folder / "bomb.png").stat().st_size < 1 << 20
+    source = _source(folder)
+    for read in (source.read, lambda name: source.decode(folder / name)):
+        with pytest.raises(InputError, match=r"bomb.png: 13000 x 13000 pixels are more than 100,000,000"):
+            read("bomb.png")

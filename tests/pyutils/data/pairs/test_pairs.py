@@ -197,3 +197,38 @@ def test_memory_does_not_grow_with_the_set(tmp_path):
     finally:
         tracemalloc.stop()
     assert kept < 550 * 40  # a kept pair is some hundred bytes of objects and arrays
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.list_(pa.string())])
+def test_arrow_offsets_outside_the_file_are_refused(tmp_path, kind):
+    """Arrow itself follows them: the process would end with SIGBUS or SIGSEGV."""
+    captions = [["one", "two"], ["three"]] if pa.types.is_list(kind) else ["one", "three"]
+    table = pa.table({"key": ["a", "b"], "caption": pa.array(captions, kind)})
+    with pa.ipc.new_file(str(tmp_path / "x.arrow"), table.schema) as out:
+        out.write_table(table)
+    content = (tmp_path / "x.arrow").read_bytes()
+    width = "<i8" if kind == pa.large_string() else "<i4"
+    for right in ([0, 3, 8], [0, 2, 3], [0, 3, 6, 11]):
+        found = content.find(np.array(right, width).tobytes())
+        if found < 0:
+            continue
+        for wrong in ([*right[:-1], 1 << 30], [-(1 << 30), *right[1:]], [right[0], 1 << 29, *right[2:]]):
+            damaged = bytearray(content)
+            new = np.array(wrong, width).tobytes()
+            damaged[found : found + len(new)] = new
+            (tmp_path / "x.arrow").write_bytes(damaged)
+            with pytest.raises(InputError, match="x.arrow: cannot be read as an Arrow file"):
+                open_pairs(tmp_path / "x.arrow")
+    (tmp_path / "x.arrow").write_bytes(content)
+    assert open_pairs(tmp_path / "x.arrow")[1].captions == (("three",))
+
+
+@pytest.mark.parametrize("word", [b"spoken", b"key", b"caption"])
+def test_arrow_text_that_is_not_utf8(tmp_path, word):
+    table = pa.table({"key": ["a"], "caption": ["spoken"]})
+    with pa.ipc.new_file(str(tmp_path / "x.arrow"), table.schema) as out:
+        out.write_table(table)
+    content = (tmp_path / "x.arrow").read_bytes()
+    (tmp_path / "x.arrow").write_bytes(content.replace(word, b"\xff" + word[1:]))
+    with pytest.raises(InputError, match="x.arrow"):
+        open_pairs(tmp_path / "x.arrow")[0]
