@@ -8,7 +8,7 @@
 # Called again, it resumes where it was interrupted.
 set -e
 . "$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)/launch.sh"
-case ${LOG_DIR:-} in "" | /*) ;; *) LOG_DIR=$PWD/$LOG_DIR ;; esac
+[ -z "${LOG_DIR:-}" ] || LOG_DIR=$(absolute "$LOG_DIR")
 name=albef_easy_vqa image_input=shown
 if [ "${1:-}" = --blind ]; then
     name=albef_easy_vqa_blind image_input=withheld

@@ -9,9 +9,6 @@
 # relative to the repository, whose sample_data and output are used.
 
 SAMPLE_WORLD=sample_data/world_small
-caller=$PWD
-
-albef_path() { case $1 in /*) printf '%s\n' "$1" ;; *) printf '%s\n' "$caller/$1" ;; esac; }
 
 albef_sample_data() {
     make_world "$SAMPLE_WORLD" 1 --colours 8 --sentences 6 --only vqa,nlvr2,refcoco+,snli-ve,retrieval
@@ -57,13 +54,14 @@ albef_recipe() {
     recipe=$(basename -- "$0") name=$1 config=$2 list=$3 folder=$4
     shift 4
     if [ -n "${MODEL:-}" ]; then
-        [ ! -e "$MODEL" ] || MODEL=$(albef_path "$MODEL")
+        [ ! -e "$MODEL" ] || MODEL=$(absolute "$MODEL")
         set -- --checkpoint "$MODEL" "$@"
     fi
     if [ "${DATA_DIR:-}" = sample ] || [ "${DATA:-}" = sample ]; then
+        [ -z "${LOG_DIR:-}" ] || LOG_DIR=$(absolute "$LOG_DIR")
         albef_sample_data
         [ -n "${MODEL:-}" ] || albef_sample_start "$name" "$@"
-        [ -z "${LOG_DIR:-}" ] || set -- --output_dir "$(albef_path "$LOG_DIR")" "$@"
+        [ -z "${LOG_DIR:-}" ] || set -- --output_dir "$LOG_DIR" "$@"
         launch "albef_paddle/run_$name.py" --config "configs/albef/tiny/$name.yaml" "$@"
         return
     fi
@@ -76,7 +74,7 @@ albef_recipe() {
     fi
     if [ ! -e "data/albef/$list" ]; then
         cat >&2 <<EOF
-$recipe: data/albef/$list is missing below $caller.
+$recipe: data/albef/$list is missing below $PWD.
   Put the official files below data/ as docs/data_albef.md says and make the lists, in this folder:
     python -m pyutils.data.prepare
   To try the recipe without them, on synthetic scenes:  DATA_DIR=sample sh $ROOT/shell/$recipe

@@ -17,8 +17,7 @@ visualbert | vilbert | albef) shift ;;
 esac
 made_by="sh shell/bundle-checkpoints.sh $model${*:+ $*}"
 refuse_in_chain "LOG_DIR sets the folder." "$@"
-LOG_DIR=${LOG_DIR:-output/bundled}
-case $LOG_DIR in /*) ;; *) LOG_DIR=$PWD/$LOG_DIR ;; esac
+LOG_DIR=$(absolute "${LOG_DIR:-output/bundled}")
 cd "$ROOT"
 name=$model-easy-vqa
 grep -q "^$name:" pyutils/weights/registry.yaml || {

@@ -1,4 +1,4 @@
-# Sourced by the recipe scripts; defines ROOT, `make_world` and `launch SCRIPT ARGUMENTS…`. SCRIPT is relative to the
+# Sourced by the recipe scripts; defines ROOT, `absolute`, `make_world` and `launch SCRIPT ARGUMENTS…`. SCRIPT is relative to the
 # repository.
 #
 #   . "$(dirname "$0")/launch.sh"
@@ -39,6 +39,11 @@ import os, paddle
 count = paddle.device.cuda.device_count() if paddle.device.is_compiled_with_cuda() else 0
 visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(count)))
 print(visible if count else "")' 2>/dev/null | tail -n 1
+}
+
+# Prints the path $1 as one that does not depend on the folder.
+absolute() {
+    case $1 in /*) printf '%s\n' "$1" ;; *) printf '%s\n' "$PWD/$1" ;; esac
 }
 
 # True where the arguments hold --config:  own_config ARGUMENTS…

@@ -7,10 +7,8 @@ LOG_DIR=${LOG_DIR:-$DEFAULT_LOG_DIR}
 
 DATASETS=${DATASETS:-$HOME/.paddlenlp/datasets}
 recipe=$(basename -- "$0")
-case $LOG_DIR in /*) ;; *) LOG_DIR=$PWD/$LOG_DIR ;; esac
-if [ -n "${MODEL:-}" ] && [ -e "$MODEL" ]; then
-    case $MODEL in /*) ;; *) MODEL=$PWD/$MODEL ;; esac
-fi
+LOG_DIR=$(absolute "$LOG_DIR")
+if [ -n "${MODEL:-}" ] && [ -e "$MODEL" ]; then MODEL=$(absolute "$MODEL"); fi
 
 # True where DATA_DIR asks for synthetic scenes. Makes them in SAMPLE_ROOT, SCENES per source (default 300), and goes to
 # the repository, which the paths of configs/visualbert/tiny are relative to.

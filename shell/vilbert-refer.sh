@@ -9,7 +9,7 @@
 #   GPUS, NPROC  devices, see shell/launch.sh
 set -e
 . "$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)/vilbert.sh"
-[ -z "${LOG_DIR:-}" ] || LOG_DIR=$(vilbert_absolute "$LOG_DIR")
+[ -z "${LOG_DIR:-}" ] || LOG_DIR=$(absolute "$LOG_DIR")
 
 case ${DATASET:-refcoco+} in
 refcoco | refcoco+ | refcocog) ;;

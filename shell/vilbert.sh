@@ -12,11 +12,6 @@
 FEATURES=resnet101_faster_rcnn_genome.lmdb  # how the recipes name their LMDBs: coco_$FEATURES
 WEIGHTS=checkpoints/bert_base_6_layer_6_connect_freeze_0/paddle_model_8.pdparams  # of every recipe but pretrain
 
-# $1 as a path that does not depend on the folder.
-vilbert_absolute() {
-    case $1 in /*) echo "$1" ;; *) echo "$PWD/$1" ;; esac
-}
-
 # Prints what training by configs/vilbert/$1.yaml reads besides weights; train-*.tar stands for one such file or more.
 vilbert_files() {
     case $1 in
@@ -50,7 +45,7 @@ vilbert_needs() {
     for needed in "$@"; do
         [ -e "$needed" ] && continue
         cat >&2 <<EOF
-$(basename -- "$0"): $(vilbert_absolute "$needed") is missing.
+$(basename -- "$0"): $(absolute "$needed") is missing.
   Where it comes from, how to put it there and what to take instead:  $ROOT/docs/vilbert.md
   To try the recipe on synthetic scenes without it:  DATA_DIR=sample sh shell/$(basename -- "$0")
 EOF
@@ -69,9 +64,9 @@ vilbert_recipe() {
     script=$1 recipe=$2
     shift 2
     arguments=$#
-    [ -z "${LOG_DIR:-}" ] || set -- --output_dir "$(vilbert_absolute "$LOG_DIR")" "$@"
+    [ -z "${LOG_DIR:-}" ] || set -- --output_dir "$(absolute "$LOG_DIR")" "$@"
     # A name of weights, which is no path, stays as it is.
-    if [ -n "${MODEL:-}" ] && [ -e "$MODEL" ]; then MODEL=$(vilbert_absolute "$MODEL"); fi
+    if [ -n "${MODEL:-}" ] && [ -e "$MODEL" ]; then MODEL=$(absolute "$MODEL"); fi
     [ -z "${MODEL:-}" ] || set -- --from_pretrained "$MODEL" "$@"
     if [ "${DATA_DIR:-}" = sample ]; then
         vilbert_world "$recipe"

@@ -20,7 +20,7 @@ vqa | nlvr2) shift ;;
 esac
 refuse_in_chain "LOG_DIR sets the folder, MODEL where the first stage starts." "$@"
 LOG_DIR=${LOG_DIR:-./logs/chain-$task}
-case $LOG_DIR in /*) ;; *) LOG_DIR=$PWD/$LOG_DIR ;; esac
+LOG_DIR=$(absolute "$LOG_DIR")
 case ${DATA_DIR:-} in
 sample | sample-world)
     DATA_DIR=sample-world
