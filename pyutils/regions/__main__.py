@@ -19,6 +19,7 @@ if __name__ == "__main__" and not __package__:  # as a file, under the launcher:
     sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 from pyutils.config.command_line import run_main
+from pyutils.console import say
 from pyutils.errors import InputError
 from pyutils.regions.choice import add_extractor_flags, open_extractor
 
@@ -44,7 +45,6 @@ def run(arguments: Sequence[str] | None = None) -> None:
     if options.batch < 1 or options.workers < 1:
         raise InputError("--batch and --workers: expected 1 or more")
     from pyutils import distributed
-    from pyutils.console import say
     from pyutils.regions.extract import extract, list_images, read_boxes, start_processes, write_bad_list
 
     images = list_images(options.images)

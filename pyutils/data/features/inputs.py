@@ -11,6 +11,7 @@ import numpy as np
 
 from pyutils.config import setting
 from pyutils.config.checks import at_least
+from pyutils.console import say
 from pyutils.data.features import RegionBatch, RegionFeatures, RegionSource, keep_available, open_regions
 from pyutils.data.features.source import HeldRegions
 from pyutils.data.table import RecordTable
@@ -110,7 +111,6 @@ class RegionInputs:
         """
         if not self.config.path:
             raise InputError(f"{section}.path is empty: give the region features of the images")
-        from pyutils.console import say  # loads Paddle, which configurations do without
 
         columns = [records.column(name) for name in fields]
         kept = keep_available(self.source, *columns, policy=self.config.missing, option=f"{section}.missing")

@@ -11,6 +11,7 @@ import numpy as np
 
 from pyutils.config import setting
 from pyutils.config.checks import at_least, one_of
+from pyutils.console import say
 from pyutils.data.annotations.fields import get_split
 from pyutils.data.records import VQARecord
 from pyutils.data.table import RecordTable, concat
@@ -78,7 +79,6 @@ def _read_part(config: VQAConfig, part: VQAFiles) -> RecordTable[VQARecord]:
 
 @cache  # once per file, although several parts of a run read it
 def _say_fallback(path: Path, other: str) -> None:
-    from pyutils.console import say  # loads Paddle, which configurations do without
 
     say(f"{path}: no such file; {other} is read in its place (vqa.splits)")
 
