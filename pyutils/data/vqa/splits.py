@@ -79,7 +79,6 @@ def _read_part(config: VQAConfig, part: VQAFiles) -> RecordTable[VQARecord]:
 
 @cache  # once per file, although several parts of a run read it
 def _say_fallback(path: Path, other: str) -> None:
-
     say(f"{path}: no such file; {other} is read in its place (vqa.splits)")
 
 
