@@ -19,6 +19,7 @@ import io
 import os
 import pickle
 import struct
+import tokenize
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -42,6 +43,11 @@ from pyutils.formats.plain_values import (
 
 _COPIES = 4  # protocol 2 stores bytes as text: reading an array copies its content twice
 _UNUSED = (pickle.INST, pickle.OBJ, pickle.NEWOBJ_EX, pickle.EXT1, pickle.EXT2, pickle.EXT4, pickle.NEXT_BUFFER)
+# NumPy reads the header of an array with Python's parser, which has errors of its own.
+NPY_DAMAGE = (
+    *(ValueError, EOFError, OSError, OverflowError, TypeError, KeyError, MemoryError, RecursionError),
+    *(SyntaxError, tokenize.TokenError),
+)
 _BROKEN = (
     *(pickle.UnpicklingError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError),
     *(MemoryError, OverflowError, RecursionError, struct.error),
@@ -112,7 +118,7 @@ def load_npy(path: str | Path) -> np.ndarray:
             expect(same, f"{announced}, but its content is another")
     except InputError:
         raise
-    except (ValueError, EOFError, OSError, OverflowError, Misuse) as error:
+    except (*NPY_DAMAGE, Misuse) as error:
         raise InputError(f"{path}: not a complete .npy file: {error}") from error
     return content
 

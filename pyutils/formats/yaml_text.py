@@ -73,8 +73,8 @@ _Loader.add_constructor("tag:yaml.org,2002:float", _construct_float)
 
 def parse_yaml(text: str, name: str) -> Any:
     """Return the value of the YAML document `text`; InputError naming `name`, line and column when it is not YAML."""
-    loader = _Loader(text)
     try:
+        loader = _Loader(text)  # refuses control characters at once
         node = loader.get_single_node()
         if node is None:
             return None
@@ -90,8 +90,6 @@ def parse_yaml(text: str, name: str) -> Any:
         raise InputError(f"{name}: not valid YAML: {error}") from error
     except (ValueError, TypeError, AttributeError, KeyError) as error:  # PyYAML on tags that do not fit their value
         raise InputError(f"{name}: not valid YAML: {type(error).__name__}: {error}") from error
-    finally:
-        loader.dispose()
 
 
 def _check_size(root: yaml.Node, name: str) -> None:

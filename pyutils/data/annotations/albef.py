@@ -211,7 +211,7 @@ def _boxes(boxes: Any, where: str) -> np.ndarray:
     """Convert boxes of at least four numbers to [n, 4] float64. Raises InputError at `where` for anything else."""
     try:
         found = np.array([(x, y, width, height) for x, y, width, height, *_ in boxes], dtype=np.float64).reshape(-1, 4)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{where}: expected boxes of x, y, width, height ({error})") from error
     bad = np.flatnonzero(~(np.isfinite(found).all(axis=1) & (found[:, 2:] > 0).all(axis=1)))
     if len(bad):

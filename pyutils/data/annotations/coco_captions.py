@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Union
 
+from pyutils.data.annotations.fields import Types, check_types
 from pyutils.data.records import CaptionRecord
 from pyutils.data.table import RecordTable
 from pyutils.errors import InputError
@@ -20,9 +21,14 @@ def read(path: Union[str, Path]) -> RecordTable[CaptionRecord]:
     """
     path = Path(path)
     content = read_json(path)
-    names = {entry["id"]: entry["file_name"] for _, entry in entries_of(content, "images", ("id", "file_name"), path)}
+    names: dict[Any, str] = {}
+    for number, entry in entries_of(content, "images", ("id", "file_name"), path):
+        check_types(entry, {"id": (int, str), "file_name": str}, f"{path}: entry {number} of images")
+        names[entry["id"]] = entry["file_name"]
     captions: dict[Any, list[tuple[int, str]]] = {}
     for number, entry in entries_of(content, "annotations", ("id", "image_id", "caption"), path):
+        types: Types = {"id": (int, str), "image_id": (int, str), "caption": str}
+        check_types(entry, types, f"{path}: entry {number} of annotations")
         if entry["image_id"] not in names:
             raise InputError(
                 f"{path}: entry {number} of annotations: caption {entry['id']} is about image {entry['image_id']}, "

@@ -71,7 +71,7 @@ def read_boxes(path: Path) -> Boxes:
     """Read the boxes of one image. Raises InputError naming the file if it is missing or malformed."""
     try:
         root = ElementTree.parse(path).getroot()
-    except (OSError, ElementTree.ParseError) as error:
+    except (OSError, ValueError, LookupError, ElementTree.ParseError) as error:
         raise InputError(f"{path}: cannot be read as XML: {error}") from error
     found: dict[str, list[BoxXYXY]] = {}
     try:

@@ -67,6 +67,8 @@ def _records(path: Path, images: Optional[Path]) -> Iterator[VCRRecord]:
     metadata_name, objects = "", Objects()
     for where, entry in read_json_lines(path):
         check_fields(entry, _NEEDED, where)
+        if not isinstance(entry["objects"], list):
+            raise InputError(f"{where}: expected a list of names as objects, found {type(entry['objects']).__name__}")
         names = tuple(str(name) for name in entry["objects"])
         if images is not None:
             check_fields(entry, ("metadata_fn",), where)
@@ -108,7 +110,7 @@ def read_metadata(path: Path) -> Objects:
     try:
         boxes = [(float(x1), float(y1), float(x2), float(y2)) for x1, y1, x2, y2, *_ in content["boxes"]]
         return Objects(tuple(boxes), int(content["width"]), int(content["height"]))
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError(
             f"{path}: expected boxes of left, top, right, bottom and a score, and a size in pixels ({error})"
         ) from error

@@ -29,7 +29,7 @@ from pyutils.data.features.keys import KeyIndex, as_bytes, stem_of
 from pyutils.data.features.source import Entry, RegionSource
 from pyutils.data.features.spec import RegionFeatures, make_regions, read_number
 from pyutils.errors import InputError
-from pyutils.formats.safe_pickle import load_npy
+from pyutils.formats.safe_pickle import NPY_DAMAGE, load_npy
 from pyutils.weights import read_object
 
 _INFO = "_info.npy"
@@ -116,18 +116,8 @@ def _from_table(where: object, features: Any, table: dict) -> RegionFeatures:
 
 _MOST_NPZ_BYTES = 256 << 20
 _NPZ_DAMAGE = (
-    *(
-        zipfile.BadZipFile,
-        ValueError,
-        EOFError,
-        OSError,
-        KeyError,
-        MemoryError,
-        zlib.error,
-        lzma.LZMAError,
-        struct.error,
-    ),
-    *(RuntimeError, TypeError, SyntaxError),  # encrypted; compressed as NumPy never does; odd headers of arrays
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, *NPY_DAMAGE),
+    RuntimeError,  # encrypted, or compressed as NumPy never does
 )
 
 

@@ -12,6 +12,8 @@ The keys of the bottom-up layouts are in a data set `image_ids` (or `ids`), or i
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property, partial
 from typing import Any
 
@@ -23,6 +25,8 @@ from pyutils.data.features.spec import RegionFeatures
 from pyutils.errors import InputError
 from pyutils.extras import need
 from pyutils.formats.safe_pickle import load
+
+_DAMAGE = (*(OSError, RuntimeError, LookupError, ValueError, TypeError, AttributeError, OverflowError, MemoryError),)
 
 
 class Hdf5Regions(RegionSource):
@@ -51,7 +55,8 @@ class Hdf5Regions(RegionSource):
     @cached_property
     def _rows(self) -> tuple[KeyIndex, np.ndarray]:
         """(index, row of each key in the file's own order)."""
-        return KeyIndex.sort(self._stored_keys(), str(self.path))
+        with _naming_damage(self.path):
+            return KeyIndex.sort(self._stored_keys(), str(self.path))
 
     def _load_index(self) -> KeyIndex:
         return self._rows[0]
@@ -94,6 +99,10 @@ class Hdf5Regions(RegionSource):
     def _locate(self, position: int) -> Entry:
         index, order = self._rows
         key, row = index.name(position), int(order[position])
+        with _naming_damage(f"{self.path}, image '{key}'"):
+            return self._find(key, row)
+
+    def _find(self, key: str, row: int) -> Entry:
         file = self._file
         features: Any = _member(file, "image_features")
         where: Any
@@ -110,6 +119,17 @@ class Hdf5Regions(RegionSource):
         count = features.shape[1] if isinstance(where, int) else where.stop - where.start
         size = int(attributes.get("width", 0)), int(attributes.get("height", 0))
         return Entry(int(count), partial(_decode, features, boxes, where, size, f"{self.path}, image '{key}'"))
+
+
+@contextmanager
+def _naming_damage(where: object) -> Iterator[None]:
+    """Turn what h5py raises for a damaged file, and what other contents than expected lead to, into an InputError."""
+    try:
+        yield
+    except InputError:
+        raise
+    except _DAMAGE as error:
+        raise InputError(f"{where} is damaged or of an unknown layout ({error}); copy or write it again") from error
 
 
 def _member(group: Any, name: str) -> Any:
@@ -134,7 +154,5 @@ def _member(group: Any, name: str) -> Any:
 
 def _decode(features: Any, boxes: Any, where: Any, size: tuple[int, int], what: str) -> RegionFeatures:
     """The arrays of one image."""
-    try:
+    with _naming_damage(what):
         return RegionFeatures(features[where], None if boxes is None else boxes[where][:, :4], *size)
-    except (OSError, ValueError, IndexError) as error:
-        raise InputError(f"{what} cannot be read: {error}") from error

@@ -67,20 +67,25 @@ class KeyIndex:
         array = array[order]
         repeated = np.flatnonzero(array[1:] == array[:-1])
         if len(repeated):
-            raise InputError(
-                f"{where}: key '{array[repeated[0]].decode()}' occurs twice; open the folder or file of one feature set"
-            )
+            name = array[repeated[0]].decode(errors="backslashreplace")
+            raise InputError(f"{where}: key '{name}' occurs twice; open the folder or file of one feature set")
         return KeyIndex(array, where), order
 
     def __len__(self) -> int:
         return len(self.keys)
 
     def __iter__(self) -> Iterator[str]:
-        return (key.decode() for key in self.keys)
+        return map(self._text, self.keys)
 
     def name(self, position: int) -> str:
         """The key at a position."""
-        return self.keys[position].decode()
+        return self._text(self.keys[position])
+
+    def _text(self, key: bytes) -> str:
+        try:
+            return key.decode()
+        except UnicodeDecodeError:
+            raise InputError(f"{self.where}: key {bytes(key)!r} is not UTF-8; write the keys again as UTF-8") from None
 
     def find(self, keys: Iterable[str | int]) -> np.ndarray:
         """Find the positions of keys: [keys] int64, -1 for a missing key.

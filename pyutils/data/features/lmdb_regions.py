@@ -120,7 +120,7 @@ class LmdbRegions(RegionSource):
 
     def _locate(self, position: int) -> Entry:
         key = bytes(self.index.keys[position])
-        where = f"{self.path}, image '{key.decode()}'"
+        where = f"{self.path}, image '{self.index.name(position)}'"
         with transaction(self.path) as reading:
             value = reading.get(key)
             count = _announced(value)

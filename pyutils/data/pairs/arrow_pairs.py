@@ -77,7 +77,7 @@ def _open(file: Path) -> pa.Table:
         for name in table.column_names:
             for chunk in table[name].chunks:
                 _check_offsets(chunk)
-    except (OSError, ValueError, NotImplementedError, pa.ArrowException) as error:
+    except (OSError, ValueError, LookupError, TypeError, NotImplementedError, pa.ArrowException) as error:
         raise InputError(f"{file}: cannot be read as an Arrow file: {error}") from error
     missing = [name for name in ("key", "caption") if name not in table.column_names]
     if missing:

@@ -105,7 +105,7 @@ def _official_records(asked: Entries, labels: Entries, split: str, pattern: str,
     for number, (identifier, entry) in enumerate(asked.items()):
         try:
             image = pattern.format(split=split, id=entry["image_id"])
-        except (ValueError, KeyError, IndexError) as error:
+        except (ValueError, KeyError, IndexError, TypeError, OverflowError) as error:
             raise InputError(
                 f"{path}: entry {number} of questions: image_id {entry['image_id']!r} does not fit the pattern "
                 f'"{pattern}" ({error})'
