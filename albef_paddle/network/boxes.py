@@ -25,7 +25,7 @@ def choose_box(heat: np.ndarray, width: int, height: int, boxes: np.ndarray) -> 
     """
     pixels = F.interpolate(paddle.to_tensor(heat[None, None]), size=[height, width], mode="bicubic")[0, 0].numpy()
     scores = np.array([_heat_inside(pixels, box) for box in boxes])
-    best = int(scores.argmax()) if (scores > 0).any() else 0
+    best = int(np.argmax(scores)) if (scores > 0).any() else 0
     return Chosen(boxes[best], scores)
 
 
@@ -37,7 +37,7 @@ def peak_box(heat: np.ndarray, width: int, height: int) -> tuple[tuple[float, fl
     rows, columns = heat.shape
     warm = np.pad(heat >= 0.5 * heat.max(), 1)
     found = np.zeros_like(warm)
-    row, column = np.unravel_index(heat.argmax(), heat.shape)
+    row, column = np.unravel_index(np.argmax(heat), heat.shape)
     found[row + 1, column + 1] = True
     before = 0
     while before < found.sum():  # grows by one cell in each direction until nothing is added

@@ -68,12 +68,13 @@ class Trainer:
                 training in `output_dir`, a data worker that was killed.
             SystemExit: 128 + the number of a signal (`StopSignals`), after the step is finished and `last` is written.
         """
-        with only_run(self.output_dir), watching(self.cfg.silent_after, self._place):
-            return self._run(resume)
+        with watching(self.cfg.silent_after, self._place):
+            self._prepare(resume)
+            self.task.before_training()
+            with only_run(self.output_dir):  # not earlier: what is refused until here leaves no folder
+                return self._train()
 
-    def _run(self, resume: str | None) -> dict[str, float]:
-        self._prepare(resume)
-        self.task.before_training()
+    def _train(self) -> dict[str, float]:
         if not self._in_place:
             set_aside(self.output_dir)
         boards = self.cfg.boards if self.cfg.scalars else ()

@@ -30,7 +30,7 @@ class Positives:
     def __init__(self, items: Sequence[Any] | np.ndarray) -> None:
         counts = np.array([len(row) for row in items], dtype=np.int64)
         if not counts.all():
-            raise InputError(f"query {int(counts.argmin())} has nothing in the gallery that is right for it")
+            raise InputError(f"query {int(np.argmin(counts))} has nothing in the gallery that is right for it")
         self.starts = np.concatenate([[0], np.cumsum(counts)])
         self.items = np.concatenate([np.asarray(row, dtype=np.int64) for row in items])
 

@@ -57,7 +57,7 @@ def _chosen(labels: Mapping[str, Any], results: Mapping[str, Scores], what: str)
         scores = np.asarray(results[name], dtype=np.float64)
         if scores.shape != (CHOICES,) or np.isnan(scores).any():
             raise InputError(f"{what} scores of {name}: expected {CHOICES} numbers, found {scores.tolist()}")
-        chosen[row] = scores.argmax()
+        chosen[row] = np.argmax(scores)
     return chosen
 
 

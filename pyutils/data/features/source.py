@@ -290,10 +290,10 @@ def copy_as_float32(out: np.ndarray, stored: np.ndarray) -> None:
 
 def _widen(floats: np.ndarray, halves: np.ndarray) -> None:
     """Convert one block."""
-    largest = int(halves.view(np.uint16).max())  # as unsigned numbers, negative halves are above the positive ones
+    largest = int(np.max(halves.view(np.uint16)))  # as unsigned numbers, negative halves are above the positive ones
     signed = largest >= _SIGN
     finite = largest < (_NEGATIVE_INFINITY if signed else _INFINITY)
-    if not finite or (signed and int(halves.view(np.int16).max()) >= _INFINITY):
+    if not finite or (signed and int(np.max(halves.view(np.int16))) >= _INFINITY):
         np.copyto(floats, halves)
         return
     bits = floats.view(np.int32)

@@ -202,7 +202,7 @@ def _check_links(tables: ReferTables, files: ReferFiles) -> None:
     for table, column, path in ((refs, "ref_id", files.refs), (tables.annotations, "id", files.instances)):
         values, counts = np.unique(table[column].to_numpy(), return_counts=True)
         if (counts > 1).any():
-            raise InputError(f"{path}: {column} {values[counts > 1][0]} occurs {counts.max()} times, expected once")
+            raise InputError(f"{path}: {column} {values[counts > 1][0]} occurs {np.max(counts)} times, expected once")
 
 
 def _write(path: Path, tables: ReferTables) -> None:
