@@ -13,12 +13,11 @@ from pyutils.formats.atomic import atomic_write, write_json
 from pyutils.formats.json_files import read_json
 from pyutils.formats.tensor_files import read_safetensors
 from pyutils.formats.yaml_text import dump_yaml
-from pyutils.weights.checkpoint import RUN_FILE
 from pyutils.weights.registry import find
 
 MOST_BYTES = 2_000_000
 CARD = "README.md"
-_WEIGHTS, _CONFIG, _METRICS = "model.safetensors", "config.yaml", "metrics.json"
+_WEIGHTS, _CONFIG, _METRICS, _RUN = "model.safetensors", "config.yaml", "metrics.json", "run.json"
 # Where training started and wrote, which is nothing to a user of the weights.
 _CLEARED = {"init": "", "output_dir": "output"}
 
@@ -49,7 +48,7 @@ def finish_bundle(folder: Path, name: str, metrics: Path, settings: list[str], d
     given = {override.key: override.value for override in map(Override.parse, settings)}
     for key, value in {**_CLEARED, **given}.items():
         _replace(tree, key.split("."), value)
-    (folder / RUN_FILE).unlink(missing_ok=True)  # the run's own name, which means nothing away from its folder
+    (folder / _RUN).unlink(missing_ok=True)  # the run's own name, which means nothing away from its folder
     kept = {key: value for key, value in measured.items() if key != "checkpoint"}
     with atomic_write(folder / _CONFIG) as stream:
         stream.write(dump_yaml(tree))
