@@ -25,6 +25,7 @@ __all__ = [  # noqa: F405
     "VisualBertForPretraining",
     "VisualBertForQuestionAnswering",
     "VisualBertForReasoning",
+    "VisualBertForRetrieval",
     "VisualBertForVQA",
 ]
 

@@ -34,9 +34,19 @@ def run(folder, *arguments, launcher=(), **environment):
     command = [sys.executable, *launcher, str(SCRIPT), str(folder), *SETTINGS, *arguments]
     settings = {"PYTHONPATH": str(ROOT), "PYUTILS_CPU_THREADS": "1", "OMP_NUM_THREADS": "1", **environment}
     done = subprocess.run(
-        command, env={**os.environ, **settings}, capture_output=True, text=True, timeout=120, start_new_session=True
+        command,
+        env={**os.environ, **settings},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        start_new_session=True,
+        preexec_fn=_hears_hang_up,
     )
     return done.returncode, done.stderr + done.stdout
+
+
+def _hears_hang_up():
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # tests that run under nohup would hand on that it is ignored
 
 
 def arrays(folder, name):
