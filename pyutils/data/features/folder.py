@@ -27,7 +27,8 @@ import numpy as np
 
 from pyutils.data.features.keys import KeyIndex, as_bytes, stem_of
 from pyutils.data.features.source import Entry, RegionSource
-from pyutils.data.features.spec import RegionFeatures, make_regions, read_number
+from pyutils.data.features.spec import RegionFeatures, make_regions
+from pyutils.data.features.stored_fields import field, number
 from pyutils.errors import InputError
 from pyutils.formats.safe_pickle import NPY_DAMAGE, load_npy
 from pyutils.weights import read_object
@@ -94,7 +95,7 @@ def _read_npy(path: Path, info: Path | None) -> RegionFeatures:
     content = load_npy(path)
     if content.dtype == object:
         table = _dict_of(content, path)
-        return _from_table(path, table.get("features"), table)
+        return _from_table(path, field(table, "features"), table)
     return _from_table(path, content, _dict_of(load_npy(info), info) if info else {})
 
 
@@ -108,9 +109,11 @@ def _dict_of(content: np.ndarray, path: Path) -> dict:
 def _from_table(where: object, features: Any, table: dict) -> RegionFeatures:
     """Build regions from features and the dict that MMF's extraction script writes."""
     rows = len(features) if isinstance(features, np.ndarray) and features.ndim else 0
-    count = min(rows, read_number(table, "num_boxes", where, rows))
-    size = read_number(table, "image_width", where, 0), read_number(table, "image_height", where, 0)
-    boxes, probs = (None if table.get(name) is None else np.asarray(table[name]) for name in ("bbox", "cls_prob"))
+    count = min(rows, number(table, "num_boxes", where, rows))
+    size = number(table, "width", where, 0), number(table, "height", where, 0)
+    # Boxes may be a list; class probabilities of one axis have no class each.
+    stored = (field(table, name) for name in ("boxes", "class_probs"))
+    boxes, probs = (None if value is None else np.asarray(value) for value in stored)
     return make_regions(where, features, boxes, size, probs, count)
 
 
@@ -144,20 +147,12 @@ def load_npz(file: Path | IO[bytes], where: object) -> dict[str, np.ndarray]:
 def regions_of_arrays(arrays: dict[str, np.ndarray], where: object) -> RegionFeatures:
     """Build regions from the arrays of an `.npz`: box_features (or features) and cls_boxes (or boxes, bbox), optionally
     cls_prob, num_boxes and the image size. Raises InputError when there are no features or shapes do not match."""
-    features = _first(arrays, "box_features", "features", "x")
+    features = field(arrays, "features")
     if features is None:
         raise InputError(f"{where}: expected an array box_features or features, found {', '.join(arrays) or 'nothing'}")
-    table: dict[str, Any] = {"bbox": _first(arrays, "cls_boxes", "boxes", "bbox"), "cls_prob": arrays.get("cls_prob")}
-    for name in ("num_boxes", "image_width", "image_height"):
-        number = _first(arrays, name, name.replace("width", "w").replace("height", "h"))
-        if number is not None and np.size(number) == 1:
-            table[name] = int(np.reshape(number, -1)[0])
+    single = {name: value.item() if value.size == 1 else value for name, value in arrays.items()}
+    table: dict[str, Any] = {**single, **{name: arrays[name] for name in arrays if arrays[name].ndim == 2}}
     return _from_table(where, features, table)
-
-
-def _first(arrays: dict[str, np.ndarray], *names: str) -> np.ndarray | None:
-    """The first of `names` that is in `arrays`."""
-    return next((arrays[name] for name in names if name in arrays), None)
 
 
 class ThRegions(RegionSource):

@@ -23,7 +23,8 @@ import numpy as np
 
 from pyutils.data.features.keys import KeyIndex
 from pyutils.data.features.source import Entry, RegionSource
-from pyutils.data.features.spec import RegionFeatures, make_regions, read_number
+from pyutils.data.features.spec import RegionFeatures, make_regions
+from pyutils.data.features.stored_fields import field, number
 from pyutils.data.features.tsv import decode_floats
 from pyutils.errors import InputError
 from pyutils.formats.safe_pickle import load
@@ -95,6 +96,7 @@ def _open(path: Path, size: int) -> Any:
 
 
 _KEY_LIST = b"keys"
+_TENSORPACK_KEYS = b"__keys__"
 _TEXT = (str, bytes, memoryview)
 _SEARCHED = 2048  # bytes searched at either end of a value
 _NUM_BOXES = re.compile(
@@ -114,6 +116,11 @@ class LmdbRegions(RegionSource):
     def _load_index(self) -> KeyIndex:
         with transaction(self.path) as reading:
             keys = [bytes(key) for key in reading.cursor().iternext(values=False)]
+        if _TENSORPACK_KEYS in keys:
+            raise InputError(
+                f"{self.path} is an LMDB of tensorpack (numbered msgpack records), which has no image keys: write its "
+                "images to .npz files with box_features and cls_boxes, or take the TSV that it was made from"
+            )
         # LMDB keeps keys in the order of their bytes, which is the order of the index.
         names = np.array([key for key in keys if key != _KEY_LIST] or [], dtype=np.bytes_)
         return KeyIndex(names, str(self.path))
@@ -123,7 +130,8 @@ class LmdbRegions(RegionSource):
         where = f"{self.path}, image '{self.index.name(position)}'"
         with transaction(self.path) as reading:
             value = reading.get(key)
-            count = _announced(value)
+            # Arrays keep all their rows, as in the original reader: `num_boxes` counts those of base64 text alone.
+            count = _announced(value) if _FEATURES.search(value[:_FEATURES_WITHIN]) else None
             if count is not None:
                 return Entry(count, partial(self._decode_entry, key, where))
             regions = _decode(_load_item(value, where), where)
@@ -173,8 +181,9 @@ def _load_item(value: memoryview, where: str) -> dict[str, Any]:
 
 def _decode(item: dict[str, Any], where: str) -> RegionFeatures:
     """The arrays of one value."""
-    features, boxes, probs = item["features"], item.get("boxes"), item.get("cls_prob")
-    count = read_number(item, "num_boxes", where, len(features) if isinstance(features, np.ndarray) else None)
+    features, boxes, probs = (field(item, name) for name in ("features", "boxes", "class_probs"))
+    rows_stored = len(features) if isinstance(features, np.ndarray) and features.ndim else None
+    count = number(item, "num_boxes", where) if rows_stored is None else rows_stored
     rows = (count, -1) if count else (0, 0)
     if isinstance(features, _TEXT):
         features = decode_floats(features, rows, where)
@@ -182,5 +191,5 @@ def _decode(item: dict[str, Any], where: str) -> RegionFeatures:
         boxes = decode_floats(boxes, (-1, 4), where)
     if isinstance(probs, _TEXT):
         probs = decode_floats(probs, rows, where)
-    size = read_number(item, "image_w", where, 0), read_number(item, "image_h", where, 0)
+    size = number(item, "width", where, 0), number(item, "height", where, 0)
     return make_regions(where, features, boxes, size, probs, count)
