@@ -68,11 +68,11 @@ class ResNetC4(nn.Layer):
 
     def forward(self, images: paddle.Tensor) -> paddle.Tensor:
         """`[n, 3, h, w]` → `[n, 4 res2, h / 16, w / 16]`, rounded up."""
-        maps = self.pooled_stem(images)
-        if self.folded:
-            maps = maps.transpose([0, 2, 3, 1])
-        maps = self.res4(self.res3(self.res2(maps)))
-        return maps.transpose([0, 3, 1, 2]) if self.folded else maps
+        if not self.folded:
+            return self.res4(self.res3(self.res2(self.pooled_stem(images))))
+        # One image at a time: a batch is no faster on a CPU, and its maps would take the memory of all its images.
+        parts = [self.pooled_stem(images[i : i + 1]).transpose([0, 2, 3, 1]) for i in range(len(images))]
+        return paddle.concat([self.res4(self.res3(self.res2(part))).transpose([0, 3, 1, 2]) for part in parts])
 
     def fold(self) -> None:
         """Prepare the stages for inference, see `ConvNorm.fold`; the stem stays."""
