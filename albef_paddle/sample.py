@@ -37,7 +37,10 @@ LINKS = {
     "vqa": "VQA2/annotations",
 }
 FOLDER = "albef_data"
-SHAPES = ("circle", "rectangle", "triangle")
+KINDS = {
+    "shape": ("circle", "rectangle", "triangle"),
+    "colour": ("black", "blue", "brown", "gray", "green", "red", "teal", "yellow"),
+}
 # list of easy-VQA: split of its official files
 EASY_VQA = {"vqa_train.json": "train2014", "vqa_val.json": "val2014", "vqa_test.json": "test2015"}
 
@@ -102,21 +105,28 @@ def entries_of(records: Sequence[VQARecord], split: str, suffix: str) -> Iterato
 
 
 def captions_of(records: Sequence[VQARecord], split: str, suffix: str) -> Iterator[dict[str, Any]]:
-    """Make one caption per image, "a blue circle is in the image", from the shape and colour given by the answers."""
+    """Make one caption per image, "a blue circle is in the image", from what its questions and answers tell."""
     by_image: dict[str, dict[str, str]] = {}
     for record in records:
-        answer, known = record.answers[0], by_image.setdefault(record.image, {})
-        shapes = [shape for shape in SHAPES if shape in record.question]
-        if answer in SHAPES:
-            known["shape"] = answer
-        elif answer not in ("yes", "no"):
-            known["colour"] = answer
-        elif answer == "yes" and len(shapes) == 1 and not {"not", "no"} & set(record.question.split()):
-            known["shape"] = shapes[0]
+        by_image.setdefault(record.image, {}).update(told_by(record.question, record.answers[0]))
     for image, known in by_image.items():
-        colour, shape = known.get("colour"), known.get("shape", "shape")
-        caption = f"a {colour} {shape} is in the image" if colour else f"a {shape} is in the image"
+        words = [known[kind] for kind in ("colour", "shape") if kind in known]
+        caption = f"a {' '.join(words if 'shape' in known else [*words, 'shape'])} is in the image"
         yield {"image": f"{split}/{image}{suffix}", "caption": caption}
+
+
+def told_by(question: str, answer: str) -> dict[str, str]:
+    """Return the `shape` and `colour` of the image's only object as far as one question and its answer tell them.
+
+    A question about a shape's colour names the shape that is there, one about a colour's shape the colour. Of yes and
+    no, the one that says that the named shape or colour is present tells it: "no" to "is there not a circle?".
+    """
+    words = question.rstrip("?").split()
+    named = {kind: [word for word in words if word in known] for kind, known in KINDS.items()}
+    told = {kind: found[0] for kind, found in named.items() if len(found) == 1}
+    if answer in ("yes", "no"):
+        return told if (answer == "no") == bool({"not", "no"} & set(words)) else {}
+    return {**told, **{kind: answer for kind, known in KINDS.items() if answer in known}}
 
 
 def main() -> None:

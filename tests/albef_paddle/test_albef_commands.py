@@ -151,6 +151,11 @@ def test_lists_of_easy_vqa_name_its_images_and_answers(tmp_path):
         ([("what shape is in the image?", "triangle"), ("what color is the shape?", "red")], "a red triangle is in"),
         ([("is there a circle?", "yes"), ("is there a triangle?", "no")], "a circle is in"),
         ([("is there not a circle?", "yes"), ("what color is the shape?", "teal")], "a teal shape is in"),
+        ([("is there not a circle?", "no"), ("is no teal shape present?", "yes")], "a circle is in"),
+        ([("does the image not contain a blue shape?", "no"), ("is there a triangle?", "no")], "a blue shape is in"),
+        ([("what color is the circle?", "gray")], "a gray circle is in"),
+        ([("what is the gray shape?", "rectangle")], "a gray rectangle is in"),
+        ([("is there a circle?", "no"), ("is a teal shape present?", "no")], "a shape is in"),
     ],
 )
 def test_captions_of_easy_vqa_follow_the_answers(answered, caption):
