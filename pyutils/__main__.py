@@ -4,7 +4,7 @@ usage: paddle-vl COMMAND [ARGUMENTS]     (also: python -m pyutils COMMAND …)
 
   train MODEL TASK      train or evaluate, e.g. paddle-vl train visualbert vqa2 --output_dir output/vqa2
   predict MODEL         predict with a trained model, e.g. paddle-vl predict albef --checkpoint output/VQA --split test
-  data COMMAND          data sets: download, prepare (ALBEF's lists), vqa (scores, answer lists)
+  data COMMAND          data sets: download, prepare (ALBEF's lists), crawl (web tables), vqa (scores, answer lists)
   features COMMAND      region features: convert, subset, inspect, verify, compare
   weights COMMAND       weight files: convert, inspect, diff, list, download
   sample COMMAND        generated data sets: easy-vqa, world
@@ -103,6 +103,12 @@ def _prepare(arguments: Arguments) -> Optional[int]:
     return command(arguments)
 
 
+def _crawl(arguments: Arguments) -> Optional[int]:
+    from pyutils.data.prepare.crawl import main as command
+
+    return command(arguments)
+
+
 def _vqa(arguments: Arguments) -> Optional[int]:
     from pyutils.data.vqa.__main__ import main as command
 
@@ -139,7 +145,12 @@ def _doctor(arguments: Arguments) -> Optional[int]:
     return command(arguments)
 
 
-_DATA: Mapping[str, Callable[[Arguments], Optional[int]]] = {"download": _download, "prepare": _prepare, "vqa": _vqa}
+_DATA: Mapping[str, Callable[[Arguments], Optional[int]]] = {
+    "download": _download,
+    "prepare": _prepare,
+    "crawl": _crawl,
+    "vqa": _vqa,
+}
 _TABLE: Mapping[str, Callable[[Arguments], Optional[int]]] = {
     "train": _train,
     "predict": _predict,

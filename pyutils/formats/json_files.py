@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,10 @@ from typing import IO, Any
 
 from pyutils.errors import InputError
 
+_WINDOW = 1 << 20  # characters
+_SPACE = re.compile(r"[ \t\n\r]*")
+_IN_NUMBERS = ".eE"  # and "", the end of the window
+_DECODER = json.JSONDecoder()
 _IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 
 
@@ -23,6 +28,88 @@ def read_json(path: Path, most_bytes: int | None = None) -> Any:
         if most_bytes is not None and os.fstat(stream.fileno()).st_size > most_bytes:
             raise InputError(f"{path}: larger than {most_bytes:,} bytes, which no such file is; is it another file?")
         return json.load(stream)
+
+
+def read_json_list(path: Path, hint: str = "") -> Iterator[Any]:
+    """Yield the entries of a JSON list one at a time; memory does not grow with the file.
+
+    InputError as `read_json`, and, with `hint` at the end, for a file that holds something else than a list.
+    """
+    with _naming(str(path)), _opened(path) as stream:
+        text = _Window(stream)
+        if text.next_character() != "[":
+            raise InputError(f"{path}: expected a JSON list of entries, found {type(read_json(path)).__name__}{hint}")
+        text.skip()
+        if text.next_character() == "]":
+            text.skip()
+        else:
+            separator = ","
+            while separator == ",":
+                yield text.value()
+                separator = text.next_character()
+                if separator not in (",", "]"):
+                    text.fail("Expecting ',' delimiter")
+                text.skip()
+        if text.next_character():
+            text.fail("Extra data")
+
+
+class _Window:
+    """The part of a text file that is being decoded."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream, self._text, self._at = stream, "", 0
+        self._ended = False
+        self._lines, self._columns = 0, 0  # before the window, for messages
+
+    def next_character(self) -> str:
+        """The next character that is no white space; "" at the end."""
+        while True:
+            self._at = _SPACE.match(self._text, self._at).end()  # type: ignore[union-attr]  # matches nothing, too
+            if self._at < len(self._text) or not self._read_on():
+                return self._text[self._at : self._at + 1]
+
+    def skip(self) -> None:
+        """Go past a character."""
+        self._at += 1
+
+    def value(self) -> Any:
+        """Decode the next value."""
+        self.next_character()
+        while True:
+            try:
+                value, end = _DECODER.raw_decode(self._text, self._at)
+            except json.JSONDecodeError as error:
+                ahead = error.pos - self._at
+                if not self._read_on():
+                    self._at += ahead
+                    self.fail(error.msg)
+            else:
+                # A number at the end of the window may go on behind it ("-1.5" of "-1.5e3").
+                ahead = end - self._at
+                if self._text[end : end + 1] not in _IN_NUMBERS or not self._read_on():
+                    self._at += ahead
+                    return value
+
+    def fail(self, problem: str) -> None:
+        """Raise JSONDecodeError with the position in the file."""
+        error = json.JSONDecodeError(problem, self._text, self._at)
+        error.colno += self._columns if error.lineno == 1 else 0
+        error.lineno += self._lines
+        raise error
+
+    def _read_on(self) -> bool:
+        """Read more of the file, twice as much as is left in the window; False at its end."""
+        if self._ended:
+            return False
+        done, self._text = self._text[: self._at], self._text[self._at :]
+        self._lines += done.count("\n")
+        self._columns = len(done) - done.rfind("\n") - 1 if "\n" in done else self._columns + len(done)
+        self._at = 0
+        more = self._stream.read(max(_WINDOW, 2 * len(self._text)))
+        self._text += more
+        self._ended = not more
+        return not self._ended
 
 
 def read_json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -13,10 +13,11 @@ from pyutils.errors import InputError
 from pyutils.formats.json_files import entries_of, image_key, read_json
 
 
-def read(path: Union[str, Path]) -> RecordTable[CaptionRecord]:
+def read(path: Union[str, Path], paths: bool = False) -> RecordTable[CaptionRecord]:
     """Read one record per image with its captions in the order of the file; images in the order of their first caption.
 
-    The image key is the stem of the image's `file_name`. Images without a caption are left out. Raises InputError when
+    The image key is the stem of the image's `file_name`, or with `paths` the name itself. Images without a caption are
+    left out. Raises InputError when
     the file is not of this kind or a caption's image is not in the file.
     """
     path = Path(path)
@@ -35,10 +36,14 @@ def read(path: Union[str, Path]) -> RecordTable[CaptionRecord]:
                 'which is not in "images"'
             )
         captions.setdefault(entry["image_id"], []).append((entry["id"], entry["caption"]))
-    return RecordTable(CaptionRecord, _records(names, captions))
+    return RecordTable(CaptionRecord, _records(names if paths else _keys(names), captions))
+
+
+def _keys(names: dict[Any, str]) -> dict[Any, str]:
+    return {image: image_key(name) for image, name in names.items()}
 
 
 def _records(names: dict[Any, str], captions: dict[Any, list[tuple[int, str]]]) -> Iterator[CaptionRecord]:
     for image, entries in captions.items():
         identifiers, texts = zip(*entries)
-        yield CaptionRecord(image_key(names[image]), texts, image, identifiers)
+        yield CaptionRecord(names[image], texts, image, identifiers)

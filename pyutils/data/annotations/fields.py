@@ -9,7 +9,7 @@ from typing import Any, TypeVar, Union
 import numpy as np
 
 from pyutils.errors import InputError, nearest
-from pyutils.formats.json_files import check_fields, read_json
+from pyutils.formats.json_files import check_fields, read_json_list
 
 Files = TypeVar("Files")
 Types = Mapping[str, Union[type, tuple[type, ...]]]
@@ -23,10 +23,7 @@ def list_entries(path: Path, needed: tuple[str, ...], hint: str = "") -> Iterato
 
     Raises InputError, with `hint` at the end, when the file holds no list.
     """
-    content = read_json(path)
-    if not isinstance(content, list):
-        raise InputError(f"{path}: expected a JSON list of entries, found {type(content).__name__}{hint}")
-    for number, entry in enumerate(content):
+    for number, entry in enumerate(read_json_list(path, hint)):
         check_fields(entry, needed, f"{path}: entry {number}")
         yield f"{path}: entry {number}", entry
 

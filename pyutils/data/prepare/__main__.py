@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from pyutils.config.command_line import run_main
-from pyutils.data.prepare import captions, nlvr2, refcoco, snli_ve, vqa
+from pyutils.data.prepare import captions, genome, nlvr2, refcoco, snli_ve, vqa
 from pyutils.data.prepare.lists import Lists, Need, Tree, Written
 from pyutils.errors import InputError, nearest
 
@@ -30,10 +30,14 @@ def recipes(options: argparse.Namespace) -> dict[str, Recipe]:
     found = {
         "coco": Recipe((captions.COCO,), captions.build_coco),
         "flickr30k": Recipe((captions.FLICKR,), captions.build_flickr30k),
+        "flickr8k": Recipe(captions.FLICKR8K_NEEDS, captions.build_flickr8k),
+        "vg": Recipe(genome.NEEDS, genome.build),
         "vqa": Recipe(vqa.NEEDS, partial(vqa.build, all_answers=options.all_vg_answers)),
         "nlvr2": Recipe(nlvr2.NEEDS, nlvr2.build),
         "snli_ve": Recipe(snli_ve.NEEDS, snli_ve.build),
     }
+    for year in captions.COCO_YEARS:
+        found[f"coco{year}"] = Recipe(captions.coco_needs(year), partial(captions.build_coco_captions, year=year))
     for dataset in refcoco.DATASETS:
         splittings = refcoco.SPLITTINGS[dataset]
         splitting = options.splitting if options.splitting in splittings else splittings[0]
@@ -49,7 +53,7 @@ def command_line() -> argparse.ArgumentParser:
         description="Make ALBEF's lists from the official annotation files; without SET, all whose files exist.",
         allow_abbrev=False,
     )
-    names = "coco flickr30k vqa nlvr2 snli_ve refcoco refcoco+ refcocog all"
+    names = "coco coco2014 coco2017 flickr30k flickr8k vg vqa nlvr2 snli_ve refcoco refcoco+ refcocog all"
     parser.add_argument("sets", nargs="*", metavar="SET", help=names)
     parser.add_argument("--root", type=Path, default=Path("data"), help="the data folder (default: data)")
     parser.add_argument("--output", type=Path, help="directory of the lists (default: ROOT/albef)")

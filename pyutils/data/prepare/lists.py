@@ -76,15 +76,7 @@ class Lists:
         if self.check and images not in self._listings:
             self._listings[images] = ImageListing([images])
         exists: dict[str, bool] = {}
-        count = 0
-        with atomic_write(self.folder / name) as stream:
-            for entry in _resolved(entries, self._listings.get(images), exists):
-                stream.write(",\n" if count else "[\n")
-                stream.write(json.dumps(entry, ensure_ascii=False))
-                count += 1
-            if not count:
-                raise InputError(f"{self.folder / name}: nothing to write; are the official files complete?")
-            stream.write("\n]\n")
+        count = write_list(self.folder / name, _resolved(entries, self._listings.get(images), exists))
         missing = tuple(image for image, found in exists.items() if not found)
         self.written.append(Written(self.folder / name, count, images, len(exists), missing))
         return self.written[-1]
@@ -93,6 +85,20 @@ class Lists:
         """Write a file of another form: `value` as JSON."""
         write_json(self.folder / name, value, indent=None)
         self.written.append(Written(self.folder / name, entries))
+
+
+def write_list(path: Path, entries: Iterable[dict[str, Any]]) -> int:
+    """Write a JSON list, an entry per line, atomically; return the number of entries. InputError if there is none."""
+    count = 0
+    with atomic_write(path) as stream:
+        for entry in entries:
+            stream.write(",\n" if count else "[\n")
+            stream.write(json.dumps(entry, ensure_ascii=False))
+            count += 1
+        if not count:
+            raise InputError(f"{path}: nothing to write; are the official files complete?")
+        stream.write("\n]\n")
+    return count
 
 
 def _resolved(

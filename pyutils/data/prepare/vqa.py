@@ -69,7 +69,7 @@ def build(tree: Tree, lists: Lists, all_answers: bool = False) -> None:
     questions = tree.find(VG_QUESTIONS)
     if questions is not None:
         folders = tree.find(VG_IMAGES)
-        entries = _genome_entries(questions, _genome_folders(folders), None if all_answers else frozenset(ranked))
+        entries = _genome_entries(questions, genome_folders(folders), None if all_answers else frozenset(ranked))
         kept = lists.write("vg_qa.json", entries, tree.folder("vg", "visual_genome"))
         what = "all answers" if all_answers else "those with an answer on the answer list"
         lists.notes.append(f"vg_qa.json: {kept.entries:,} questions of Visual Genome ({what})")
@@ -109,7 +109,7 @@ def _answer_list(annotations: list[Path], lists: Lists) -> tuple[str, ...]:
     return ranked
 
 
-def _genome_folders(path: Path | None) -> dict[int, str]:
+def genome_folders(path: Path | None) -> dict[int, str]:
     """Return the folder of each Visual Genome image ("VG_100K" or "VG_100K_2"), from the URLs in image_data.json."""
     entries = () if path is None else list_entries(path, ("image_id", "url"))
     return {entry["image_id"]: entry["url"].split("/")[-2] for _, entry in entries}

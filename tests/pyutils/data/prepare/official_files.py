@@ -95,6 +95,46 @@ def visual_genome(root: Path) -> None:
     )
 
 
+def genome_regions(root: Path) -> None:
+    """Phrases about three images, one of them without any; image 2 is image 102 of COCO, in Karpathy's val split."""
+    phrases = {1: ["A red Cup ", "a table", "A red Cup "], 2: ["a dog"], 3: ["..."]}
+    write_json(
+        root / "vg/region_descriptions.json",
+        [
+            {
+                "id": image,
+                "regions": [{"region_id": k, "image_id": image, "phrase": text} for k, text in enumerate(own)],
+            }
+            for image, own in phrases.items()
+        ],
+    )
+    places = {1: ("VG_100K_2", None), 2: ("VG_100K", 102), 3: ("VG_100K", 100)}
+    images = [
+        {"image_id": image, "url": f"https://host/{folder}/{image}.jpg", "coco_id": coco}
+        for image, (folder, coco) in places.items()
+    ]
+    write_json(root / "vg/image_data.json", images)
+
+
+def flickr8k(root: Path) -> None:
+    """Four images with two captions each, in Flickr8k's own files; the last is in no split."""
+    folder = root / "flickr8k/Flickr8k_text"
+    folder.mkdir(parents=True)
+    lines = [f"{name}.jpg#{k}\tCaption {k} of {name} .\n" for name in "abcd" for k in range(2)]
+    (folder / "Flickr8k.token.txt").write_text("".join(lines))
+    for split, name in (("train", "b"), ("dev", "a"), ("test", "c")):
+        (folder / f"Flickr_8k.{split}Images.txt").write_text(f"{name}.jpg\n")
+
+
+def coco_captions(root: Path, split: str) -> None:
+    """Two images, one of them without caption, in COCO's own form."""
+    content = {
+        "images": [{"id": 9, "file_name": "000000000009.jpg"}, {"id": 25, "file_name": "000000000025.jpg"}],
+        "annotations": [{"id": k, "image_id": 9, "caption": f"Caption {k}."} for k in range(2)],
+    }
+    write_json(root / f"coco/annotations/captions_{split}.json", content)
+
+
 def nlvr2(root: Path) -> None:
     """One training pair in folder 55, one pair of dev and test1."""
     for name, split in (("train", "train"), ("dev", "dev"), ("test1", "test1")):

@@ -46,6 +46,73 @@ def test_flickr30k(tmp_path):
     assert len(albef.read_retrieval_eval(made / "flickr30k_val.json")) == 1
 
 
+def test_flickr8k_from_its_own_files(tmp_path, capsys):
+    official.flickr8k(tmp_path)
+    made = _prepare(tmp_path, "flickr8k")
+    train = albef.read_retrieval_train(made / "flickr8k_train.json")
+    assert [record.captions for record in train] == [("Caption 0 of b .",), ("Caption 1 of b .",)]
+    assert {record.image_id for record in train} == {"b.jpg"}
+    (test,) = albef.read_retrieval_eval(made / "flickr8k_test.json")
+    assert (test.image, test.captions) == ("c.jpg", ("Caption 0 of c .", "Caption 1 of c ."))
+    assert albef.read_retrieval_eval(made / "flickr8k_val.json")[0].image == "a.jpg"
+    assert albef.read_pretrain(made / "flickr8k_pretrain.json")[0].captions == ("Caption 0 of b .", "Caption 1 of b .")
+    assert "1 images of Flickr8k.token.txt are in no split" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "problem"),
+    [
+        ("Flickr8k.token.txt", "a.jpg a dog\n", "Flickr8k.token.txt: line 1: expected NAME.jpg#NUMBER, a tab"),
+        ("Flickr_8k.testImages.txt", "c.jpg\nb.jpg\n", "testImages.txt: line 2: b.jpg is listed already in .*trainIm"),
+        ("Flickr_8k.devImages.txt", "z.jpg\n", "devImages.txt: line 1: z.jpg has no caption in"),
+    ],
+)
+def test_damaged_flickr8k_names_file_and_line(tmp_path, file, text, problem):
+    official.flickr8k(tmp_path)
+    (tmp_path / "flickr8k/Flickr8k_text" / file).write_text(text)
+    with pytest.raises(InputError, match=problem):
+        _prepare(tmp_path, "flickr8k")
+
+
+def test_flickr8k_of_karpathy_without_its_test_split(tmp_path, capsys):
+    path = official.karpathy(tmp_path, "flickr30k")
+    content = json.loads(path.read_text())
+    content["images"] = [image for image in content["images"] if image["split"] != "test"]
+    official.write_json(tmp_path / "flickr8k/dataset_flickr8k.json", content)
+    made = _prepare(tmp_path, "flickr8k")
+    assert len(albef.read_retrieval_train(made / "flickr8k_train.json")) == 6
+    assert not (made / "flickr8k_test.json").exists()
+    assert "flickr8k: no list of test" in capsys.readouterr().out
+
+
+def test_captions_of_coco_itself(tmp_path):
+    official.coco_captions(tmp_path, "train2017")
+    official.coco_captions(tmp_path, "val2017")
+    made = _prepare(tmp_path, "coco2017")
+    image = "train2017/000000000009.jpg"
+    captions = ("Caption 0.", "Caption 1.")
+    train = albef.read_retrieval_train(made / "coco2017_train.json")
+    assert list(train) == [CaptionRecord(image, (caption,), 9) for caption in captions]
+    assert albef.read_pretrain(made / "coco2017_pretrain.json")[0].captions == captions
+    (val,) = albef.read_retrieval_eval(made / "coco2017_val.json")
+    assert (val.image, val.captions) == ("val2017/000000000009.jpg", captions)
+
+
+def test_visual_genome_leaves_out_images_that_retrieval_is_measured_on(tmp_path, capsys):
+    official.genome_regions(tmp_path)
+    made = _prepare(tmp_path, "vg")
+    kept = albef.read_pretrain(made / "vg_pretrain.json")
+    assert [(record.image, record.captions) for record in kept] == [
+        ("VG_100K_2/1.jpg", ("A red Cup", "a table")),
+        ("VG_100K/2.jpg", ("a dog",)),
+    ]
+    assert "3 different phrases of 2 images; 1 images without any left out" in capsys.readouterr().out
+    official.karpathy(tmp_path)
+    _prepare(tmp_path, "vg")
+    assert [record.image for record in albef.read_pretrain(made / "vg_pretrain.json")] == ["VG_100K_2/1.jpg"]
+    assert "1 images that are also in COCO's val or test split left out" in capsys.readouterr().out
+
+
 def test_vqa_answers_weigh_their_share(tmp_path, capsys):
     official.vqa(tmp_path)
     made = _prepare(tmp_path, "vqa")
