@@ -128,8 +128,7 @@ class Images:
 
     def upright_size(self, image: Image.Image) -> tuple[int, int]:
         """Return width and height of an image, after EXIF rotation if it is applied."""
-        turned = self.exif_rotation and image.getexif().get(_EXIF_ORIENTATION, 1) in _ON_ITS_SIDE
-        return (image.height, image.width) if turned else image.size
+        return _turned_size(image, self.exif_rotation)
 
     def read(self, key: str, rng: np.random.Generator | None = None, out: np.ndarray | None = None) -> np.ndarray:
         """Read one image: [3, H, W] float32, written to `out` when given; `rng` is needed by random transforms.
@@ -171,6 +170,12 @@ class Images:
             check_pixels(image, str(path), most_pixels)
             return as_rgb(ImageOps.exif_transpose(image) if upright else image).copy()
 
+    @staticmethod
+    def decoded_size(path: PathLike, upright: bool = False) -> tuple[int, int]:
+        """Return width and height of what `decode` gives, from the file's header. Raises InputError as `read`."""
+        with damage_named(Path(path)), Image.open(path) as image:
+            return _turned_size(image, upright)
+
     def _pixels(self, path: Path, rng: np.random.Generator) -> np.ndarray:
         """Decode, crop and resize: [size, size, 3] uint8."""
         with Image.open(path) as image:
@@ -197,6 +202,12 @@ class Images:
                 image.draft(None, (image.width // factor, image.height // factor))
                 return round(full / image.width)
         return 1
+
+
+def _turned_size(image: Image.Image, upright: bool) -> tuple[int, int]:
+    """Width and height of an opened image, after EXIF rotation if it is made `upright`."""
+    on_its_side = upright and image.getexif().get(_EXIF_ORIENTATION, 1) in _ON_ITS_SIDE
+    return (image.height, image.width) if on_its_side else image.size
 
 
 @contextmanager

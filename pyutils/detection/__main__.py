@@ -2,7 +2,7 @@
 
 python -m pyutils.sample boxes --output sample_data/boxes
 python -m pyutils.detection --config configs/detector/tiny.yaml
-python -m pyutils.regions --images photos --detector output/detector --boxes 10:36 --out photos.regions
+paddle-vl features extract --images photos --detector output/detector --boxes 10:36 --out photos.regions
 """
 
 from __future__ import annotations

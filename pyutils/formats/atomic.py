@@ -49,6 +49,14 @@ def atomic_write(path: PathLike, mode: str = "w") -> Iterator[IO[Any]]:
         _sync_folder(target.parent)
 
 
+def clear_partial_files(path: PathLike) -> None:
+    """Delete what killed processes left of writing `path` by `atomic_write`; for its only writer."""
+    target = Path(path)
+    for file in target.parent.iterdir():
+        if file.name.startswith(f".{target.name}.") and file.name.endswith(".partial"):
+            file.unlink(missing_ok=True)
+
+
 @contextmanager
 def atomic_folder(path: PathLike) -> Iterator[Path]:
     """Yield an empty folder beside `path`; on exit, flush its files and replace `path` by it.

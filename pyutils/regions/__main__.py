@@ -1,7 +1,7 @@
-"""`python -m pyutils.regions`: extract region features from a folder of images.
+"""`paddle-vl features extract`: extract region features from a folder of images.
 
-    python -m pyutils.regions --images photos --detector frcnn-vg-finetuned --boxes 10:100 --out photos_regions
-    python -m pyutils.regions --images photos --backbone efficientnet-lite0 --cells 3 --out photos_grid
+    paddle-vl features extract --images photos --detector frcnn-vg-finetuned --boxes 10:100 --out photos.regions
+    paddle-vl features extract --images photos --backbone efficientnet-lite0 --cells 3 --out photos.grid
     python -m paddle.distributed.launch --nproc_per_node 2 pyutils/regions/__main__.py --images photos …
 
 Images that cannot be read are skipped and listed in OUT.bad.txt. A run that was interrupted resumes when the command is
@@ -27,7 +27,7 @@ from pyutils.regions.choice import add_extractor_flags, open_extractor
 def build_parser() -> argparse.ArgumentParser:
     """Return the command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m pyutils.regions", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="paddle-vl features extract", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--images", type=Path, required=True, help="folder of images; its subfolders too")
     parser.add_argument("--out", type=Path, required=True, help="packed store to write or to continue")
@@ -35,15 +35,17 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--gt-boxes", type=Path, help="JSON {image: [[x1, y1, x2, y2], …]}: describe these boxes")
     parser.add_argument("--dtype", choices=("float16", "float32"), default="float16", help="type of stored features")
     parser.add_argument("--batch", type=int, default=1, help="images per forward pass (default: 1)")
-    parser.add_argument("--workers", type=int, default=2, help="threads that decode images (default: 2)")
+    parser.add_argument(
+        "--workers", type=int, default=2, help="threads that decode images beside the network (default: 2; 0: none)"
+    )
     return parser
 
 
 def run(arguments: Sequence[str] | None = None) -> None:
     """Extract as `arguments` say. Raises InputError for what the user can correct."""
     options = build_parser().parse_args(arguments)
-    if options.batch < 1 or options.workers < 1:
-        raise InputError("--batch and --workers: expected 1 or more")
+    if options.batch < 1 or options.workers < 0:
+        raise InputError("--batch: expected 1 or more, --workers: 0 or more")
     from pyutils import distributed
     from pyutils.regions.extract import extract, list_images, read_boxes, start_processes, write_bad_list
 
@@ -56,6 +58,8 @@ def run(arguments: Sequence[str] | None = None) -> None:
     if not distributed.is_main():
         return
     say(f"{result.added} images added, {result.stored} in {options.out}")
+    if result.few:
+        say(f"{result.few} images have fewer than {extractor.least} regions: no more boxes were found in them")
     listed = options.out.with_name(f"{options.out.name}.bad.txt")
     if result.bad:
         write_bad_list(listed, result.bad)

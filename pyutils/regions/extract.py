@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
+from itertools import groupby, islice
 from pathlib import Path
-from typing import NamedTuple, Optional
+from typing import Any, NamedTuple, Optional
 
 import numpy as np
 
@@ -24,7 +27,7 @@ from pyutils.formats.atomic import atomic_write, write_json
 from pyutils.regions.extractors import Extractor
 
 CHUNK = 64
-"""Images decoded, grouped and committed together. Fixed, so that batches do not depend on where a run was killed."""
+"""Images grouped and committed together. Fixed, so that batches do not depend on where a run was killed."""
 MOST_PIXELS = 80_000_000
 _LOG_SECONDS = 10.0
 _POLL_SECONDS = 0.1
@@ -38,11 +41,13 @@ class BadImage(NamedTuple):
 
 
 class Extraction(NamedTuple):
-    """Result of `extract`: images added, images in the store, images left out."""
+    """Result of `extract`: images added, images in the store, images left out, and how many of those added have fewer
+    regions than the extractor was to find at least."""
 
     added: int
     stored: int
     bad: list[BadImage]
+    few: int = 0
 
 
 def read_image(path: Path) -> np.ndarray:
@@ -100,7 +105,7 @@ def extract(
     others return before, with the numbers of their own store. Call `start_processes` first.
 
     Args:
-        batch: images per forward pass, of one `Extractor.group`. workers: threads that decode.
+        batch: images per forward pass, of one `Extractor.group`. workers: threads that decode; 0: the main one.
         boxes: key → `[r, 4]` boxes to describe in place of the extractor's own.
 
     Raises:
@@ -115,17 +120,19 @@ def extract(
         check_same_extractor(output, extractor, dtype)
         before = len(PackedRegions(output))
     run = _Run(images, extractor, batch, workers, boxes, dtype)
-    bad = run.write(own, chunks[rank::size], output if size > 1 and is_packed(output) else None)
+    bad, few = run.write(own, chunks[rank::size], output if size > 1 and is_packed(output) else None)
     if size > 1:
-        write_json(_mark(output, rank), [list(entry) for entry in bad])
+        write_json(_mark(output, rank), {"bad": [list(entry) for entry in bad], "few": few})
         if rank:
-            return Extraction(len(PackedRegions(own)), len(PackedRegions(own)), bad)
-        bad = [entry for other in range(size) for entry in _wait_for(_mark(output, other))]
+            return Extraction(len(PackedRegions(own)), len(PackedRegions(own)), bad, few)
+        marks = [_wait_for(_mark(output, other)) for other in range(size)]
+        bad = [BadImage(*entry) for mark in marks for entry in mark["bad"]]
+        few = sum(mark["few"] for mark in marks)
         _join(output, [output.with_name(f"{output.name}.rank{other}") for other in range(size)], keys, run)
         for other in range(size):
             _mark(output, other).unlink()
     stored, places = len(PackedRegions(output)), {key: place for place, key in enumerate(keys)}
-    return Extraction(stored - before, stored, sorted(bad, key=lambda entry: places.get(entry.key, -1)))
+    return Extraction(stored - before, stored, sorted(bad, key=lambda entry: places.get(entry.key, -1)), few)
 
 
 def start_processes(output: Path) -> None:
@@ -137,19 +144,20 @@ def start_processes(output: Path) -> None:
 
 
 def _mark(output: Path, rank: int) -> Path:
-    """The file that tells the main process that the store of `rank` is finished: its bad images, JSON."""
+    """The file that tells the main process that the store of `rank` is finished: the fields `bad` and `few` of its
+    `Extraction`, JSON."""
     return output.with_name(f"{output.name}.rank{rank}.done")
 
 
-def _wait_for(mark: Path) -> list[BadImage]:
-    """Wait for another process to finish and return its bad images.
+def _wait_for(mark: Path) -> dict[str, Any]:
+    """Wait for another process to finish and return the content of its mark.
 
     A collective would not do: gloo gives up after seconds, and a process may be minutes behind. The launcher ends all
     processes if one fails.
     """
     while not mark.is_file():
         time.sleep(_POLL_SECONDS)
-    return [BadImage(*entry) for entry in json.loads(mark.read_text(encoding="utf-8"))]
+    return json.loads(mark.read_text(encoding="utf-8"))
 
 
 def check_same_extractor(output: Path, extractor: Extractor, dtype: str) -> None:
@@ -162,6 +170,14 @@ def check_same_extractor(output: Path, extractor: Extractor, dtype: str) -> None
             raise InputError(
                 f"{output} holds features of another extractor ({name} '{there}', now '{here}'): choose another folder"
             )
+
+
+class _Part(NamedTuple):
+    """One batch of the chunk numbered `chunk`; `decoded` waits for an image or decodes it now."""
+
+    chunk: int
+    keys: list[str]
+    decoded: Sequence[Callable[[], np.ndarray | BadImage]]
 
 
 class _Run:
@@ -182,48 +198,77 @@ class _Run:
     def writer(self, path: Path) -> PackedWriter:
         return PackedWriter(path, self.spec, self.extractor.classes)
 
-    def write(self, path: Path, chunks: Sequence[Sequence[str]], done: Optional[Path]) -> list[BadImage]:
-        """Extract `chunks` into the store `path`, without the images of the store `done`."""
+    def write(self, path: Path, chunks: Sequence[Sequence[str]], done: Optional[Path]) -> tuple[list[BadImage], int]:
+        """Extract `chunks` into the store `path`, without the images of the store `done`.
+
+        Returns:
+            The images left out, and the number of images with fewer regions than wanted.
+        """
         finished = set(PackedRegions(done)) if done else set()
         bad: list[BadImage] = []
+        few, least = 0, self.extractor.least if self.boxes is None else 0
         try:
             with self.writer(path) as writer, ThreadPoolExecutor(max(1, self.workers)) as threads:
                 todo = [chunk for chunk in chunks if any(key not in writer and key not in finished for key in chunk)]
                 clock = _Clock(sum(map(len, todo)))
-                for chunk in progress(todo, "chunks"):
-                    for key, regions in self._chunk(chunk, threads, bad):
-                        if key not in writer and key not in finished:
-                            writer.add(key, regions)
+                parts = _ahead(self._parts(todo, threads), -(-2 * self.workers // self.batch))
+                grouped = groupby(parts, lambda part: part.chunk)
+                for chunk, (_, members) in zip(progress(todo, "chunks"), grouped):
+                    regions: dict[str, RegionFeatures | BadImage] = {}
+                    for part in members:
+                        regions.update(self._described(part))
+                    for key in chunk:
+                        found = regions[key]
+                        if isinstance(found, BadImage):
+                            bad.append(found)
+                        elif key not in writer and key not in finished:
+                            writer.add(key, found)
+                            few += len(found) < least
                     writer.commit()
                     clock.tick(len(chunk))
         except OSError as error:
             raise InputError(f"{path}: cannot be written ({error.strerror or error}); run again to resume") from error
-        return bad
+        return bad, few
 
-    def _chunk(
-        self, chunk: Sequence[str], threads: ThreadPoolExecutor, bad: list[BadImage]
-    ) -> Iterator[tuple[str, RegionFeatures]]:
-        """Yield the regions of a chunk's readable images in their order."""
-        decoded = {}
-        for key, found in zip(chunk, threads.map(self._decode, chunk)):
+    def _parts(self, chunks: Sequence[Sequence[str]], threads: Executor) -> Iterator[_Part]:
+        """Yield the batches of all chunks, whose images are then being decoded.
+
+        Grouped by the size that the file's header gives, so that not all images of a chunk need be in memory.
+        """
+        for number, chunk in enumerate(chunks):
+            groups: dict[Hashable, list[str]] = {}
+            for key in chunk:
+                groups.setdefault(self._group(key), []).append(key)
+            for members in groups.values():
+                for start in range(0, len(members), self.batch):
+                    keys = members[start : start + self.batch]
+                    yield _Part(number, keys, [self._later(key, threads) for key in keys])
+
+    def _later(self, key: str, threads: Executor) -> Callable[[], np.ndarray | BadImage]:
+        """Start decoding an image in a thread, if there are threads that decode; returns what gives it."""
+        return threads.submit(self._decode, key).result if self.workers else partial(self._decode, key)
+
+    def _group(self, key: str) -> Hashable:
+        """The group of an image, None if its header cannot be read: then decoding it fails too."""
+        try:
+            return self.extractor.group(*Images.decoded_size(self.images[key], upright=True))
+        except InputError:
+            return None
+
+    def _described(self, part: _Part) -> Iterator[tuple[str, RegionFeatures | BadImage]]:
+        """Yield key and regions of the images of a batch, or why there are none."""
+        images: dict[str, np.ndarray] = {}
+        for key, decode in zip(part.keys, part.decoded):
+            found = decode()
             if isinstance(found, BadImage):
-                bad.append(found)
+                yield key, found
             else:
-                decoded[key] = found
-        groups: dict[object, list[str]] = {}
-        for key, image in decoded.items():
-            groups.setdefault(self.extractor.group(image.shape[1], image.shape[0]), []).append(key)
-        regions: dict[str, RegionFeatures] = {}
-        for members in groups.values():
-            for start in range(0, len(members), self.batch):
-                part = members[start : start + self.batch]
-                boxes = None if self.boxes is None else [self.boxes[key] for key in part]
-                regions.update(zip(part, self.extractor.describe([decoded[key] for key in part], boxes)))
-        for key in decoded:
-            if len(regions[key]):
-                yield key, regions[key]
-            else:
-                bad.append(BadImage(key, "no region was found"))
+                images[key] = found
+        if not images:
+            return
+        boxes = None if self.boxes is None else [self.boxes[key] for key in images]
+        for key, regions in zip(images, self.extractor.describe(list(images.values()), boxes)):
+            yield key, regions if len(regions) else BadImage(key, "no region was found")
 
     def _decode(self, key: str) -> np.ndarray | BadImage:
         if self.boxes is not None and key not in self.boxes:
@@ -232,6 +277,15 @@ class _Run:
             return read_image(self.images[key])
         except InputError as error:
             return BadImage(key, str(error))
+
+
+def _ahead(values: Iterator[_Part], count: int) -> Iterator[_Part]:
+    """Yield `values`, each after `count` more were taken."""
+    taken: deque[_Part] = deque(islice(values, count))
+    for value in values:
+        taken.append(value)
+        yield taken.popleft()
+    yield from taken
 
 
 class _Clock:

@@ -44,10 +44,11 @@ _IMAGENET_STD = np.array([0.229, 0.224, 0.225], np.float32)
 
 class Extractor(ABC):
     """Describes regions of images. `spec` is the description of its features; `classes` the number of class
-    probabilities of a region, 0 for none."""
+    probabilities of a region, 0 for none; `least` the number of regions that an image should have at least."""
 
     spec: FeatureSpec
     classes: int = 0
+    least: int = 1
 
     @abstractmethod
     def group(self, width: int, height: int) -> Hashable:
@@ -85,6 +86,7 @@ class DetectorExtractor(Extractor):
         self.vocabulary = vocabulary or ([], [])
         model.fold_norms()
         self.classes = self.config.classes + 1 if class_probs else 0
+        self.least = self.config.min_boxes
         self.spec = FeatureSpec(
             self.config.dimension, name, self.config.max_boxes, provenance=provenance, has_class_probs=class_probs
         )

@@ -56,7 +56,15 @@ def test_a_task_has_the_flags_of_its_script(capsys):
 def test_tools_get_their_arguments(capsys):
     assert main(["weights", "list"]) == 0
     assert "visualbert-vqa" in capsys.readouterr().out
-    for words in (["data", "download"], ["data", "prepare"], ["data", "vqa"], ["features"], ["sample"], ["export"]):
+    for words in (
+        ["data", "download"],
+        ["data", "prepare"],
+        ["data", "vqa"],
+        ["features"],
+        ["features", "extract"],
+        ["sample"],
+        ["export"],
+    ):
         with pytest.raises(SystemExit) as ended:
             main([*words, "--help"])
         assert ended.value.code == 0 and "usage" in capsys.readouterr().out

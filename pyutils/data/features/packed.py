@@ -15,7 +15,7 @@ import zlib
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import IO
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from pyutils.data.features.keys import KeyIndex, as_bytes
 from pyutils.data.features.source import Entry, RegionSource
 from pyutils.data.features.spec import FeatureSpec, RegionFeatures
 from pyutils.errors import InputError
-from pyutils.formats.atomic import atomic_write
+from pyutils.formats.atomic import atomic_write, clear_partial_files
 
 DATA_FILE = "regions.bin"
 INDEX_FILE = "index.bin"
@@ -192,11 +192,16 @@ class PackedWriter:
         self.spec = replace(spec, has_class_probs=classes > 0)
         self._layout = Layout(spec.dimension, spec.dtype, spec.box_format != "none", classes)
         self._pending: list[tuple[bytes, tuple[int, ...]]] = []
-        if not is_packed(self.path):
-            self._create()
-        self._check_same()
-        self._stream = (self.path / DATA_FILE).open("r+b")
-        _lock(self._stream, self.path)
+        header = self._header()
+        self._stream = _open_locked(self.path)
+        try:
+            clear_partial_files(self.path / INDEX_FILE)  # of a killed writer
+            if not is_packed(self.path):
+                self._create(header)
+            self._check_same()
+        except BaseException:
+            self._stream.close()
+            raise
         index = read_index(self.path)
         self._keys, self._numbers = np.array(index.keys), np.array(index.numbers)
         self._known = set(self._keys.tolist())
@@ -204,17 +209,20 @@ class PackedWriter:
         self._stream.truncate(self._end)
         self._stream.seek(self._end)
 
-    def _create(self) -> None:
-        """Create an empty store. The index comes last: a folder without it is not a store."""
-        taken = self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir()))
-        if taken and not (self.path / DATA_FILE).is_file():
-            raise InputError(f"{self.path} exists and is not a packed region store: choose another folder")
+    def _header(self) -> bytes:
+        """The first bytes of `regions.bin`."""
         text = json.dumps({"spec": asdict(self.spec), "classes": self._layout.classes}).encode()
         header = DATA_MAGIC + np.array([len(text), zlib.crc32(text)], dtype="<u4").tobytes() + text
         if len(header) > HEADER_BYTES:
             raise InputError(f"the provenance of the features is too long by {len(header) - HEADER_BYTES} bytes")
-        with atomic_write(self.path / DATA_FILE, "wb") as stream:
-            stream.write(header.ljust(HEADER_BYTES, b"\0"))
+        return header.ljust(HEADER_BYTES, b"\0")
+
+    def _create(self, header: bytes) -> None:
+        """Create an empty store. The index comes last: a folder without it is not a store."""
+        self._stream.truncate(0)
+        self._stream.write(header)
+        self._stream.flush()
+        os.fsync(self._stream.fileno())
         write_index(self.path, np.empty(0, "S1"), np.empty(0, NUMBERS), HEADER_BYTES, complete=False)
 
     def _check_same(self) -> None:
@@ -297,8 +305,30 @@ def write_index(path: Path, keys: np.ndarray, numbers: np.ndarray, data_bytes: i
         stream.write(payload)
 
 
-def _lock(stream: Any, path: Path) -> None:
-    """Lock out other writers until the file is closed, on systems with file locks."""
+def _open_locked(path: Path) -> IO[bytes]:
+    """Open the `regions.bin` of the store `path`, created empty if missing, and lock out other writers until it is
+    closed, on systems with file locks.
+
+    It is never replaced by another file: of two writers that start together one would hold the lock of the old one.
+    """
+    file = path / DATA_FILE
+    if not file.is_file() and path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise InputError(f"{path} exists and is not a packed region store: choose another folder")
+    path.mkdir(parents=True, exist_ok=True)
+    stream = os.fdopen(os.open(file, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
+    try:
+        _lock(stream, path)
+        if not DATA_MAGIC.startswith(stream.read(len(DATA_MAGIC))):
+            raise InputError(f"{file} is not of a packed region store: choose another folder")
+        stream.seek(0)
+    except BaseException:
+        stream.close()
+        raise
+    return stream
+
+
+def _lock(stream: IO[bytes], path: Path) -> None:
+    """Raise InputError if another process has locked the file."""
     try:
         import fcntl
     except ImportError:
@@ -306,5 +336,4 @@ def _lock(stream: Any, path: Path) -> None:
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        stream.close()
         raise InputError(f"{path}: another process is writing to this store; wait until it has finished") from None

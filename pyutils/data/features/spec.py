@@ -36,7 +36,7 @@ class FeatureSpec:
     provenance: str = ""
     """Where the features come from, in free text."""
     extractor: str = ""
-    """Flags of `python -m pyutils.regions` that describe other images the same way; empty: made by another program."""
+    """Flags of `paddle-vl features extract` that describe other images the same way; empty: made by another program."""
 
     def __post_init__(self) -> None:
         at_least(self, 1, "dimension")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -17,9 +18,11 @@ import pytest
 from PIL import Image
 from safetensors.numpy import save_file
 
+from pyutils.__main__ import main
 from pyutils.config.loading import to_yaml
 from pyutils.data.features import open_regions
 from pyutils.data.features.operations import compare
+from pyutils.data.features.spec import FeatureSpec, RegionFeatures
 from pyutils.data.given_images import opened_image
 from pyutils.errors import InputError
 from pyutils.regions import extract as extract_module
@@ -94,6 +97,39 @@ def test_batches_change_no_feature(tmp_path, whole, images, detector):
     assert result.feature_difference < 5e-3 and result.box_difference < 2e-2
 
 
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_threads_change_no_byte(tmp_path, whole, images, detector, workers):
+    out = tmp_path / "store"
+    words = ["--images", images, "--out", out, "--detector", detector, "--boxes", "10:36", "--batch", 4]
+    assert main(["features", "extract", *map(str, words), "--workers", str(workers)]) is None
+    assert store_bytes(out) == store_bytes(whole)
+
+
+def test_few_images_are_in_memory_at_a_time(tmp_path, images, monkeypatch):
+    """Only those of the present batch and of the threads ahead, however many have one size."""
+
+    class Lazy:
+        spec, classes = FeatureSpec(4), 0
+        alive = most = 0
+        least = 1
+
+        def group(self, width, height):
+            return width
+
+        def describe(self, pixels, boxes=None):
+            Lazy.most = max(Lazy.most, Lazy.alive)
+            Lazy.alive -= len(pixels)
+            return [RegionFeatures(np.ones((1, 4)), np.ones((1, 4)), p.shape[1], p.shape[0]) for p in pixels]
+
+    def counted(path):
+        Lazy.alive += 1
+        return read_image(path)
+
+    monkeypatch.setattr(extract_module, "read_image", counted)
+    found = extract_module.extract(list_images(images), tmp_path / "store", Lazy(), batch=2, workers=2)
+    assert found.stored == 66 and 2 <= Lazy.most <= 2 + 2 * 2 + 1
+
+
 def test_two_processes_write_the_same_store(tmp_path, whole, images, detector):
     command = [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--log_dir", str(tmp_path)]
     command += [str(ROOT / "pyutils/regions/__main__.py"), "--images", str(images), "--out", str(tmp_path / "store")]
@@ -105,24 +141,120 @@ def test_two_processes_write_the_same_store(tmp_path, whole, images, detector):
     assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["store"]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", range(3))
-def test_a_killed_run_resumes_to_the_same_bytes(tmp_path, whole, images, detector, seed):
-    out = tmp_path / "store"
-    command = [sys.executable, "-m", "pyutils.regions", "--images", str(images), "--out", str(out)]
-    command += ["--detector", str(detector), "--boxes", "10:36", "--batch", "4"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    rng = np.random.default_rng(seed)
-    for _ in range(3):
-        process = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL, cwd=tmp_path)
+class Program:
+    """The command in a process of its own, which writes the store that `whole` is."""
+
+    def __init__(self, folder, images, detector):
+        self.folder, self.out = folder, folder / "store"
+        words = ["--images", images, "--out", self.out, "--detector", detector, "--boxes", "10:36", "--batch", 4]
+        self.words = ["features", "extract", *map(str, words)]
+
+    def start(self, before="", **options):
+        """Start it after the Python statements `before`."""
+        code = f"{before}\nfrom pyutils.__main__ import main\nmain({self.words!r})"
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        pipe = subprocess.PIPE
+        return subprocess.Popen(
+            [sys.executable, "-c", code], env=environment, cwd=self.folder, stderr=pipe, text=True, **options
+        )
+
+    def finish(self, before=""):
+        """Run it to its end; returns its status and messages."""
+        process = self.start(before)
+        messages = process.communicate(timeout=300)[1]
+        return process.returncode, messages
+
+
+@pytest.mark.parametrize("kills", [1, pytest.param(20, marks=pytest.mark.slow)])
+def test_a_killed_run_resumes_to_the_same_bytes(tmp_path, whole, images, detector, kills):
+    """Each kill at a random moment of its own run, from the first written byte to the end."""
+    rng = np.random.default_rng(kills)
+    reached, seconds = [], 0.0
+    for number in range(kills + 1):  # the first one is not killed: it tells how long a run writes
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        program = Program(folder, images, detector)
+        process = program.start()
+        while not program.out.exists() and process.poll() is None:
+            time.sleep(0.005)
         begun = time.monotonic()
-        while not out.exists() and process.poll() is None and time.monotonic() - begun < 60:
-            time.sleep(0.01)
-        time.sleep(float(rng.uniform(0, 1.5)))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    assert subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True).returncode == 0
-    assert store_bytes(out) == store_bytes(whole)
+        if number:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(float(rng.uniform(0, seconds)))
+            process.kill()
+        process.communicate()
+        seconds = seconds or time.monotonic() - begun
+        index = program.out / "index.bin"
+        reached.append(len(open_regions(program.out)) if index.is_file() else 0)
+        assert program.finish()[0] == 0
+        assert store_bytes(program.out) == store_bytes(whole)
+        assert not list(folder.glob("*.partial"))
+    assert reached[0] == 66 and (kills == 1 or len(set(reached)) > 1)
+
+
+_DIE = "os.kill(os.getpid(), signal.SIGKILL)"
+HALF_A_RECORD = f"""
+import os, signal
+from pyutils.data.features import packed
+def half(self, key, regions):
+    record = self._record(key, regions)
+    self._stream.write(record.data[: len(record) // 2])
+    self._stream.flush()
+    {_DIE}
+whole = packed.PackedWriter.add
+packed.PackedWriter.add = lambda self, key, regions: (half if len(self._known) == 30 else whole)(self, key, regions)
+"""
+BEFORE_THE_INDEX = f"""
+import os, signal
+from pyutils.data.features import packed
+def write_index(path, keys, *rest, **named):
+    if len(keys):
+        {_DIE}
+    whole(path, keys, *rest, **named)
+whole, packed.write_index = packed.write_index, write_index
+"""
+HALF_AN_INDEX = f"""
+import os, signal
+from contextlib import contextmanager
+from pyutils.data.features import packed
+class Half:
+    def __init__(self, stream):
+        self.stream = stream
+    def write(self, content):
+        self.stream.write(content[: len(content) // 2])
+        self.stream.flush()
+        if len(content) > 1000:
+            {_DIE}
+        self.stream.write(content[len(content) // 2 :])
+@contextmanager
+def atomic_write(path, mode):
+    with whole(path, mode) as stream:
+        yield stream if path.name == "regions.bin" else Half(stream)
+whole, packed.atomic_write = packed.atomic_write, atomic_write
+"""
+
+
+@pytest.mark.parametrize("moment", [HALF_A_RECORD, BEFORE_THE_INDEX, HALF_AN_INDEX])
+def test_a_kill_in_the_middle_of_a_write(tmp_path, whole, images, detector, moment):
+    program = Program(tmp_path, images, detector)
+    assert program.finish(moment)[0] == -signal.SIGKILL
+    assert len(open_regions(program.out)) == 0 and (program.out / "regions.bin").stat().st_size > 4096
+    assert program.finish()[0] == 0
+    assert store_bytes(program.out) == store_bytes(whole)
+
+
+def test_a_disk_that_fills_up(tmp_path, whole, images, detector):
+    """Files of limited length in place of the disk: the system refuses the rest of a write."""
+    program = Program(tmp_path, images, detector)
+    size = (whole / "regions.bin").stat().st_size
+    limited = "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+    limited += f"resource.setrlimit(resource.RLIMIT_FSIZE, ({size // 2}, {size}))"
+    status, messages = program.finish(limited)
+    assert status and "store" in messages.splitlines()[-1] and "resume" in messages
+    found = open_regions(program.out)
+    assert all(len(found[key]) for key in found)
+    assert program.finish()[0] == 0
+    assert store_bytes(program.out) == store_bytes(whole)
 
 
 def test_the_main_process_waits_for_the_others(tmp_path, images, detector, monkeypatch):
@@ -136,40 +268,115 @@ def test_the_main_process_waits_for_the_others(tmp_path, images, detector, monke
     monkeypatch.setattr(extract_module.distributed, "rank", lambda: 1)
     later = extract_module.extract(files, out, extractor)
     mark = tmp_path / "store.rank1.done"
-    assert later.stored == 1 and not out.exists() and json.loads(mark.read_text()) == []
+    assert later.stored == 1 and not out.exists() and json.loads(mark.read_text()) == {"bad": [], "few": 0}
     mark.rename(tmp_path / "late")
     monkeypatch.setattr(extract_module.distributed, "rank", lambda: 0)
-    waiting = Timer(1.0, lambda: (tmp_path / "late").write_text('[["x", "why"]]') and (tmp_path / "late").rename(mark))
+    waiting = Timer(
+        1.0,
+        lambda: (
+            (tmp_path / "late").write_text('{"bad": [["x", "why"]], "few": 3}') and (tmp_path / "late").rename(mark)
+        ),
+    )
     waiting.start()
     joined = extract_module.extract(files, out, extractor)
     assert not waiting.is_alive()
-    assert joined.stored == 2 and joined.bad == [("x", "why")]
+    assert joined.stored == 2 and joined.bad == [("x", "why")] and joined.few == 3
     assert [path.name for path in sorted(tmp_path.iterdir())] == ["store"]
 
 
-def test_odd_images(tmp_path, detector, capfd):
-    folder = tmp_path / "images"
-    photo(folder / "cmyk.jpg", 80, 60, mode="CMYK")
-    photo(folder / "pixel.png", 1, 1)
-    photo(folder / "strip.png", 20000, 50)
+ODD = {
+    "pixel": lambda file: Image.new("RGB", (1, 1), (10, 200, 30)).save(file.with_suffix(".png")),
+    "strip": lambda file: photo(file.with_suffix(".png"), 20000, 50),
+    "cmyk": lambda file: Image.new("RGB", (80, 60), "red").convert("CMYK").save(file.with_suffix(".jpg")),
+    "deep": lambda file: Image.fromarray(np.linspace(0, 65535, 3000).reshape(50, 60).astype(np.uint16)).save(
+        file.with_suffix(".png")
+    ),
+    "moving": lambda file: Image.new("RGB", (64, 48), "red").save(
+        file.with_suffix(".gif"), save_all=True, append_images=[Image.new("RGB", (64, 48), "blue")]
+    ),
+    "turned": lambda file: photo(file.with_suffix(".jpg"), 80, 40, exif=_turned()),
+}
+"""Images that are read, by name."""
+READ_AS = {
+    "pixel": lambda pixels: pixels.shape == (1, 1, 3) and pixels.ravel().tolist() == [10, 200, 30],
+    "strip": lambda pixels: pixels.shape == (50, 20000, 3),
+    "cmyk": lambda pixels: pixels.shape == (60, 80, 3) and (abs(pixels - [255.0, 0, 0]) < 8).all(),
+    "deep": lambda pixels: pixels.min() == 0 and pixels.max() == 255 and 120 < pixels.mean() < 135,
+    "moving": lambda pixels: (pixels == [255, 0, 0]).all(),
+    "turned": lambda pixels: pixels.shape == (80, 40, 3),
+}
+
+
+def _turned():
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by 90 degrees
-    photo(folder / "turned.jpg", 80, 40, exif=exif.tobytes())
-    Image.fromarray(np.random.default_rng(0).integers(0, 65535, (50, 60), np.uint16)).save(folder / "deep.png")
-    frames = [Image.new("RGB", (64, 48), colour) for colour in ("red", "blue")]
-    frames[0].save(folder / "moving.gif", save_all=True, append_images=frames[1:])
-    whole = photo(folder / "cut.jpg", 200, 150).read_bytes()
-    (folder / "cut.jpg").write_bytes(whole[: len(whole) // 2])
-    (folder / "words.jpg").write_text("not an image")
-    (folder / "empty.png").write_bytes(b"")
-    Image.new("1", (10000, MOST_PIXELS // 10000 + 1)).save(folder / "huge.png")
-    store = extract(folder, tmp_path / "store", "--detector", detector, "--boxes", "1:36")
-    listed = (tmp_path / "store.bad.txt").read_text()
-    bad = {line.split("\t")[0] for line in listed.splitlines()}
-    assert bad == {"cut", "words", "empty", "huge"}
-    assert set(store) == {"cmyk", "pixel", "strip", "turned", "deep", "moving"}
-    assert (store["turned"].width, store["turned"].height) == (40, 80)
-    assert "4 images skipped" in capfd.readouterr().err
+    return exif.tobytes()
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_an_odd_image_is_read(tmp_path, detector, lite0, name):
+    (tmp_path / "images").mkdir()
+    ODD[name](tmp_path / "images" / name)
+    (file,) = (tmp_path / "images").iterdir()
+    pixels = read_image(file)
+    assert READ_AS[name](pixels)
+    for kind in (("--detector", detector, "--boxes", "1:36"), ("--backbone", "efficientnet-lite0", "--weights", lite0)):
+        store = extract(tmp_path / "images", tmp_path / kind[0][2:], *kind)
+        assert list(store) == [name] and (store[name].height, store[name].width) == pixels.shape[:2]
+        assert np.isfinite(store[name].features).all()
+        assert (store[name].boxes >= 0).all() and (store[name].boxes <= [*pixels.shape[1::-1]] * 2).all()
+        assert not (tmp_path / f"{kind[0][2:]}.bad.txt").exists()
+
+
+@pytest.mark.parametrize(
+    "name, content",
+    [
+        ("cut.jpg", lambda file: file.read_bytes()[:-600]),
+        ("words.jpg", lambda file: b"not an image"),
+        ("empty.png", lambda file: b""),
+        ("drawing.jpg", lambda file: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\nshowpage\n"),
+    ],
+)
+def test_a_bad_image_is_listed_and_the_others_are_kept(tmp_path, detector, capfd, name, content):
+    good = photo(tmp_path / "images" / "good.jpg", 90, 60)
+    (tmp_path / "images" / name).write_bytes(content(good))
+    store = extract(tmp_path / "images", tmp_path / "store", "--detector", detector, "--boxes", "1:36")
+    assert list(store) == ["good"]
+    ((key, reason),) = [line.split("\t") for line in (tmp_path / "store.bad.txt").read_text().splitlines()]
+    assert key == name.partition(".")[0] and name in reason
+    assert "1 images skipped" in capfd.readouterr().err
+
+
+def test_an_image_of_too_many_pixels_is_listed(tmp_path, detector):
+    photo(tmp_path / "images" / "good.jpg", 90, 60)
+    Image.new("1", (10000, MOST_PIXELS // 10000 + 1)).save(tmp_path / "images/huge.png")
+    store = extract(tmp_path / "images", tmp_path / "store", "--detector", detector, "--boxes", "1:36")
+    assert list(store) == ["good"] and "huge.png" in (tmp_path / "store.bad.txt").read_text()
+
+
+def test_images_without_a_box_are_listed(tmp_path, capfd):
+    """Proposals must be longer than the image: none is left, as when no box is found."""
+    detector = write_small_detector(tmp_path / "detector")
+    settings = json.loads(detector.with_name("config.yaml").read_text())
+    settings["proposal_generator"]["min_size"] = 1000.0
+    detector.with_name("config.yaml").write_text(json.dumps(settings))
+    photo(tmp_path / "images" / "one.jpg", 90, 60)
+    store = extract(tmp_path / "images", tmp_path / "store", "--detector", detector, "--boxes", "10:36")
+    assert len(store) == 0 and (tmp_path / "store.bad.txt").read_text() == "one\tno region was found\n"
+    assert "no region was found" in capfd.readouterr().err
+
+
+def test_images_with_fewer_boxes_than_the_minimum_are_kept_and_counted(tmp_path, detector, capfd):
+    photo(tmp_path / "images" / "a.png", 300, 3)
+    photo(tmp_path / "images" / "b.png", 90, 60)
+    words = ("--detector", detector, "--boxes", "36:36", "--batch", 2)
+    store = extract(tmp_path / "images", tmp_path / "store", *words)
+    extractor = open_detector(str(detector), (36, 36))
+    alone = [extractor.describe([read_image(tmp_path / f"images/{name}.png")])[0] for name in "ab"]
+    assert 0 < len(alone[0]) < 36 == len(alone[1])
+    for key, expected in zip("ab", alone):  # nothing of another image fills the gap, as it did in the original
+        np.testing.assert_allclose(store[key].boxes, expected.boxes, atol=2e-2)
+    assert "1 images have fewer than 36 regions" in capfd.readouterr().err
 
 
 def test_given_boxes(tmp_path, images, detector):
@@ -307,25 +514,8 @@ def test_a_wrong_range_of_boxes_is_refused(boxes, capsys):
     assert "--boxes" in capsys.readouterr().err
 
 
-def test_a_full_disk_names_the_store_and_keeps_it(tmp_path, images, detector, monkeypatch):
-    import errno
-
-    from pyutils.data.features import packed
-
-    def full(self, key, regions):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(packed.PackedWriter, "add", full)
-    with pytest.raises(InputError, match="store.*No space"):
-        extract(images, tmp_path / "store", "--detector", detector, "--boxes", "10:36")
-    monkeypatch.undo()
-    assert len(extract(images, tmp_path / "store", "--detector", detector, "--boxes", "10:36", "--batch", 4)) == 66
-
-
 def test_a_pipeline_sees_a_turned_image_as_the_extraction_does(tmp_path):
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    file = photo(tmp_path / "turned.jpg", 80, 40, exif=exif.tobytes())
+    file = photo(tmp_path / "turned.jpg", 80, 40, exif=_turned())
     np.testing.assert_array_equal(np.asarray(opened_image(file, upright=True)), read_image(file))
     with Image.open(file) as image:
         np.testing.assert_array_equal(np.asarray(opened_image(image, upright=True)), read_image(file))

@@ -17,7 +17,7 @@ import pytest
 from pyutils.data.features import FeatureSpec, PackedWriter, RegionFeatures, open_regions
 from pyutils.data.features.__main__ import main
 from pyutils.data.features.operations import convert_features
-from pyutils.data.features.packed import DATA_FILE, HEADER_BYTES, INDEX_FILE
+from pyutils.data.features.packed import DATA_FILE, DATA_MAGIC, HEADER_BYTES, INDEX_FILE, _open_locked
 from pyutils.errors import InputError
 from tests.support import golden
 
@@ -236,3 +236,26 @@ def test_compare_measures_differences(tmp_path, capsys):
     assert main(["compare", str(tmp_path / "a"), str(tmp_path / "b")]) == 1
     assert "| 0.5 image2 |" in capsys.readouterr().out
     assert main(["compare", str(tmp_path / "a"), str(tmp_path / "b"), "--tolerance", "0.6"]) == 0
+
+
+def test_two_writers_that_start_together(tmp_path):
+    """The second finds a store without its first index yet, and neither replaces nor locks another file."""
+    with _open_locked(tmp_path / "store"), pytest.raises(InputError, match="another process"):
+        write(tmp_path / "store", [1])
+    write(tmp_path / "store", [1])
+    assert_holds(tmp_path / "store", [1])
+
+
+def test_a_store_killed_at_its_first_bytes_is_begun_again(tmp_path):
+    for number, content in enumerate((b"", DATA_MAGIC[:3], DATA_MAGIC + bytes(99))):
+        (tmp_path / f"store{number}").mkdir()
+        (tmp_path / f"store{number}" / DATA_FILE).write_bytes(content)
+        (tmp_path / f"store{number}" / ".index.bin.x1.partial").write_bytes(b"half")
+        write(tmp_path / f"store{number}", range(3))
+        assert_holds(tmp_path / f"store{number}", range(3))
+        assert {file.name for file in (tmp_path / f"store{number}").iterdir()} == {DATA_FILE, INDEX_FILE}
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / DATA_FILE).write_bytes(b"of another program")
+    with pytest.raises(InputError, match="other.*not of a packed region store"):
+        write(tmp_path / "other", [1])
+    assert (tmp_path / "other" / DATA_FILE).read_bytes() == b"of another program"
