@@ -133,3 +133,20 @@ def real_data(name: str) -> Path:
     if not path.exists():
         pytest.skip(f"{path} is missing; set REAL_DATA to the folder that has {name}")
     return path
+
+
+def write_memes(folder, images, labels=("0", "1"), suffix=".png"):
+    """Lists of own classes in the form of hateful memes: train.jsonl, val.jsonl, and test.jsonl without labels."""
+    rows = [
+        {
+            "id": number,
+            "img": f"{image}{suffix}",
+            "text": f"the dog {number}",
+            "label": int(labels[number % len(labels)]),
+        }
+        for number, image in enumerate(images)
+    ]
+    hidden = [{name: value for name, value in row.items() if name != "label"} for row in rows]
+    for split, own in (("train", rows), ("val", rows[:5]), ("test", hidden[:5])):
+        (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in own))
+    return rows

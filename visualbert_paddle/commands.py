@@ -95,6 +95,7 @@ def load_parts() -> Parts:
     """Import the tasks, and with them Paddle."""
     from visualbert_paddle.checkpoints.weights import load_initial
     from visualbert_paddle.tasks.base import VisualBertRunConfig
+    from visualbert_paddle.tasks.entailment import VisualBertEntailment
     from visualbert_paddle.tasks.flickr import VisualBertFlickr
     from visualbert_paddle.tasks.nlvr2 import VisualBertNLVR2
     from visualbert_paddle.tasks.pretrain import VisualBertPretraining
@@ -106,6 +107,7 @@ def load_parts() -> Parts:
         "run_pretrain.py": VisualBertPretraining,
         "run_vqa2.py": VisualBertVQA,
         "run_nlvr2.py": VisualBertNLVR2,
+        "run_ve.py": VisualBertEntailment,
         "run_vcr.py": VisualBertVCR,
         "run_flickr.py": VisualBertFlickr,
         "run_retrieval.py": VisualBertRetrieval,
@@ -139,6 +141,11 @@ NLVR2_FLAGS = [
     _regions_below("data/detectron_fix_144"),
     Flag("--annotations", "nlvr2.root", help="parent of annotations/"),
     *_names("nlvr2", "nlvr"),
+]
+VE_FLAGS = [
+    Flag("--regions", "regions.path", help="region features of the images"),
+    Flag("--annotations", "snli_ve.root", help="folder of the JSON lines"),
+    *_names("ve", "snli_ve"),
 ]
 VCR_FLAGS = [
     Flag(
@@ -180,6 +187,7 @@ COMMANDS = Package(
         Command("run_pretrain.py", "pretrain.yaml", PRETRAINING_FLAGS, "Pre-train VisualBERT."),
         Command("run_vqa2.py", "vqa2.yaml", VQA_FLAGS, "Fine-tune and evaluate VisualBERT on VQA v2."),
         Command("run_nlvr2.py", "nlvr2.yaml", NLVR2_FLAGS, "Fine-tune and evaluate VisualBERT on NLVR2."),
+        Command("run_ve.py", "ve.yaml", VE_FLAGS, "Fine-tune VisualBERT on SNLI-VE, or on classes of one's own."),
         Command("run_vcr.py", "vcr.yaml", VCR_FLAGS, "Fine-tune and evaluate VisualBERT on VCR."),
         Command("run_flickr.py", "flickr.yaml", FLICKR_FLAGS, "Fine-tune VisualBERT on Flickr30k Entities."),
         Command("run_retrieval.py", "flickr8k.yaml", RETRIEVAL_FLAGS, "Train VisualBERT on image-text retrieval."),

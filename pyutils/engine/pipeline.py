@@ -125,8 +125,8 @@ class VisualEntailment(_OneImage):
     name = "visual-entailment"
 
     def __call__(self, image: Any, sentence: Any) -> Any:
-        """Return the three classes as `Choices`, or a list of them."""
-        return self._ask(image, sentence, 3)
+        """Return the classes as `Choices`, or a list of them."""
+        return self._ask(image, sentence, USUAL_TOP)
 
 
 class NLVR(Pipeline):

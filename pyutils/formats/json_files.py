@@ -112,6 +112,12 @@ class _Window:
         return not self._ended
 
 
+def holds_list(path: Path) -> bool:
+    """Return True if a JSON file begins with a list; False for JSON lines. InputError as `read_json`."""
+    with _naming(str(path)), _opened(path) as stream:
+        return _Window(stream).next_character() == "["
+
+
 def read_json_lines(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield (origin, object) for each line that is not empty; `origin` is "FILE: line N". InputError as `read_json`."""
     with _naming(str(path)), _opened(path) as stream:

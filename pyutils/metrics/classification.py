@@ -23,6 +23,19 @@ def accuracy(predicted: np.ndarray, labels: np.ndarray, ignore_index: Optional[i
     return float((predicted[counted] == labels[counted]).mean()) if counted.any() else 0.0
 
 
+def auroc(scores: np.ndarray, positive: np.ndarray) -> float:
+    """Return the area under the ROC curve, 0 to 1, of `scores` [n] for `positive` [n] bool; both kinds must occur.
+
+    The share of pairs of a positive and a negative whose positive has the higher score; ties count a half.
+    """
+    order = np.argsort(scores, kind="stable")
+    _, first, counts = np.unique(scores[order], return_index=True, return_counts=True)
+    ranks = np.empty(len(scores))
+    ranks[order] = np.repeat(first + (counts + 1) / 2, counts)  # from 1; the mean of ties
+    hits = int(positive.sum())
+    return float((ranks[positive].sum() - hits * (hits + 1) / 2) / (hits * (len(scores) - hits)))
+
+
 def per_class_accuracy(predicted: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> dict[str, float]:
     """Return the accuracy, 0 to 1, on the examples of each class that occurs in `labels` [n], by class name.
 

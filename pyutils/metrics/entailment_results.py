@@ -1,4 +1,4 @@
-"""Visual entailment predictions (SNLI-VE), and their result file."""
+"""Predictions of an image and a sentence's class (SNLI-VE, own classes), and their result file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Optional
 import numpy as np
 
 from pyutils.formats.atomic import write_json
-from pyutils.metrics.classification import accuracy, per_class_accuracy
+from pyutils.metrics.classification import accuracy, auroc, per_class_accuracy
 from pyutils.metrics.predictions import Predictions
 
 RESULT_FILE = "labels.json"
@@ -21,26 +21,44 @@ _NO_LABEL = -1
 class EntailmentPredictions(Predictions):
     """The predicted class of every pair of a split.
 
-    identifiers: of the pairs. predicted: [n] int64, rows of `classes`. labels: names of classes; None without a
-    majority of the annotators or where the label is hidden, such pairs do not count.
+    identifiers: of the pairs. scores: [n, classes] float, a probability of each class; the highest is predicted.
+    labels: names of classes; None without a majority of the annotators or where the label is hidden, such pairs do not
+    count.
     """
 
     identifiers: Sequence[str]
-    predicted: np.ndarray
+    scores: np.ndarray
     labels: Sequence[Optional[str]]
     classes: Sequence[str]
 
+    @property
+    def predicted(self) -> np.ndarray:
+        """The predicted classes, [n] int64, rows of `classes`."""
+        return self.scores.argmax(axis=1)
+
     def metrics(self) -> dict[str, float]:
-        """Return `accuracy` and `accuracy/<class>` in percent; {} for a split without any label."""
-        labels = np.array([self.classes.index(label) if label else _NO_LABEL for label in self.labels])
-        if (labels == _NO_LABEL).all():
+        """Return `accuracy` and `accuracy/<class>` in percent, with two classes `auroc` too; {} without any label."""
+        labels = np.array([_NO_LABEL if label is None else self.classes.index(label) for label in self.labels])
+        counted = labels != _NO_LABEL
+        if not counted.any():
             return {}
-        overall = accuracy(self.predicted, labels, _NO_LABEL)
-        by_class = per_class_accuracy(self.predicted, labels, self.classes)
-        return {"accuracy": 100.0 * overall, **{f"accuracy/{name}": 100.0 * part for name, part in by_class.items()}}
+        predicted = self.predicted
+        by_class = per_class_accuracy(predicted, labels, self.classes)
+        metrics = {"accuracy": 100.0 * accuracy(predicted, labels, _NO_LABEL)}
+        if len(self.classes) == 2 and len(by_class) == 2:
+            margin = self.scores[counted, 1] - self.scores[counted, 0]
+            metrics["auroc"] = 100.0 * auroc(margin, labels[counted] == 1)
+        return {**metrics, **{f"accuracy/{name}": 100.0 * part for name, part in by_class.items()}}
 
     def write(self, directory: Path) -> list[Path]:
-        """Write `labels.json`: pairID and label of every pair."""
-        rows = zip(self.identifiers, self.predicted.tolist())
-        write_json(directory / RESULT_FILE, [{"pairID": name, "label": self.classes[row]} for name, row in rows])
+        """Write `labels.json`: pairID, label and the probability of every class, for each pair."""
+        rows = [
+            {
+                "pairID": name,
+                "label": self.classes[number],
+                "probabilities": {label: round(float(value), 6) for label, value in zip(self.classes, own)},
+            }
+            for name, number, own in zip(self.identifiers, self.predicted, self.scores)
+        ]
+        write_json(directory / RESULT_FILE, rows)
         return [directory / RESULT_FILE]

@@ -10,6 +10,7 @@ import yaml
 import pyutils.engine.run as run_module
 from albef_paddle.commands import COMMANDS, CONFIGS
 from albef_paddle.tasks.base import AlbefRunConfig
+from albef_paddle.tasks.entailment import AlbefEntailmentConfig
 from albef_paddle.tasks.grounding import AlbefGroundingConfig
 from albef_paddle.tasks.pretraining import AlbefPretrainingConfig
 from albef_paddle.tasks.retrieval import AlbefRetrievalConfig
@@ -23,7 +24,8 @@ CLASSES = {
     "vqa": AlbefVQAConfig,
     "easy_vqa": AlbefVQAConfig,
     "easy_vqa_pretrain": AlbefPretrainingConfig,
-    "ve": AlbefRunConfig,
+    "ve": AlbefEntailmentConfig,
+    "hateful_memes": AlbefEntailmentConfig,
     "nlvr": AlbefRunConfig,
     "nlvr_pretrain": AlbefRunConfig,
     "pretrain": AlbefPretrainingConfig,

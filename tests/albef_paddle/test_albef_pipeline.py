@@ -17,7 +17,7 @@ from albef_paddle.checkpoints.weights import to_original
 from albef_paddle.commands import COMMANDS
 from albef_paddle.network.question_answering import AlbefForQuestionAnswering
 from albef_paddle.tasks.base import AlbefRunConfig, with_decay
-from albef_paddle.tasks.entailment import AlbefEntailment
+from albef_paddle.tasks.entailment import AlbefEntailment, AlbefEntailmentConfig
 from albef_paddle.tasks.grounding import AlbefGrounding, AlbefGroundingConfig
 from albef_paddle.tasks.nlvr2 import AlbefNLVR2
 from albef_paddle.tasks.retrieval import AlbefRetrieval, AlbefRetrievalConfig
@@ -98,7 +98,7 @@ def test_paths_pillow_images_and_arrays_give_one_answer(vqa):
 
 
 def test_entailment_equals_its_split(trained):
-    folder, task = trained(AlbefEntailment, AlbefRunConfig, "flickr30k", "ve_train.json", "ve_dev.json")
+    folder, task = trained(AlbefEntailment, AlbefEntailmentConfig, "flickr30k", "ve_train.json", "ve_dev.json")
     records = list(task.records("val"))
     expected = predict_split(task, task.config.train, "val")
     classify = pipeline("visual-entailment", folder)

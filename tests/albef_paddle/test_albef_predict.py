@@ -12,7 +12,7 @@ from albef_paddle.checkpoints import weights as weights_module
 from albef_paddle.checkpoints.weights import load_tensors
 from albef_paddle.commands import COMMANDS
 from albef_paddle.tasks.base import AlbefRunConfig, with_decay
-from albef_paddle.tasks.entailment import AlbefEntailment
+from albef_paddle.tasks.entailment import AlbefEntailment, AlbefEntailmentConfig
 from albef_paddle.tasks.matching import draw_maps
 from albef_paddle.tasks.nlvr2 import AlbefNLVR2
 from albef_paddle.tasks.retrieval import AlbefRetrieval, AlbefRetrievalConfig
@@ -154,8 +154,9 @@ def test_a_checkpoint_of_another_task_is_named(
 
 
 def test_two_image_weights_do_not_load_into_a_model_of_one_image(world, write_yaml, tmp_path):
-    config = load_config(AlbefRunConfig, write_yaml("nlvr2", world.lists(train="nlvr_train.json")))
-    pairs, single = AlbefNLVR2(config), AlbefEntailment(config)
+    path = write_yaml("nlvr2", world.lists(train="nlvr_train.json"))
+    pairs = AlbefNLVR2(load_config(AlbefRunConfig, path))
+    single = AlbefEntailment(load_config(AlbefEntailmentConfig, path))
     tensors = {name: tensor.numpy() for name, tensor in pairs.model.state_dict().items()}
     with pytest.raises(InputError, match="nlvr.pth: .*NLVR2"):
         load_tensors(single.model, tensors, "nlvr.pth")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from albef_paddle.tasks.base import AlbefRunConfig, with_decay
-from albef_paddle.tasks.entailment import AlbefEntailment
+from albef_paddle.tasks.entailment import AlbefEntailment, AlbefEntailmentConfig
 from albef_paddle.tasks.grounding import AlbefGrounding, AlbefGroundingConfig
 from albef_paddle.tasks.nlvr2 import AlbefNLVR2, AlbefTextAssignment
 from albef_paddle.tasks.pretraining import AlbefPretraining, AlbefPretrainingConfig
@@ -34,7 +34,7 @@ TASKS = {
         {"txt_r1", "img_r10", "r_mean"},
     ),
     "vqa": (AlbefVQA, AlbefVQAConfig, "coco", "vqa_{}.json", {"accuracy"}),
-    "ve": (AlbefEntailment, AlbefRunConfig, "flickr30k", "ve_{}.json", {"accuracy", "accuracy/neutral"}),
+    "ve": (AlbefEntailment, AlbefEntailmentConfig, "flickr30k", "ve_{}.json", {"accuracy", "accuracy/neutral"}),
     "nlvr": (AlbefNLVR2, AlbefRunConfig, "nlvr2", "nlvr_{}.json", {"accuracy", "consistency"}),
     "nlvr_pretrain": (AlbefTextAssignment, AlbefRunConfig, "coco", "coco_pretrain.json", {"loss", "neg_loss"}),
     "pretrain": (AlbefPretraining, AlbefPretrainingConfig, "coco", "coco_pretrain.json", {"mlm", "itc", "itm"}),

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from pyutils.data.annotations import albef, coco_captions, entities, karpathy, nlvr2, snli_ve, vcr
+from pyutils.data.annotations import albef, classified, coco_captions, entities, karpathy, nlvr2, vcr
 from pyutils.data.features import open_regions
 from pyutils.data.images import Images
 from pyutils.data.pairs import open_pairs
@@ -61,7 +61,7 @@ def _annotations() -> dict[str, Seed]:
     return {
         "coco captions": _one("a.json", coco, coco_captions.read),
         "karpathy": _one("a.json", {"images": [split]}, lambda path: karpathy.read_splits(path).values()),
-        "snli-ve": _one("a.jsonl", _lines(entailment, entailment), snli_ve.read),
+        "snli-ve": _one("a.jsonl", _lines(entailment, entailment), classified.read),
         "nlvr2": _one("a.json", _lines(reasoning, {**reasoning, "identifier": "dev-1-0-0"}), nlvr2.read),
         "albef pre-training": _one("a.json", [listed], albef.read_pretrain),
         "albef retrieval": _one("a.json", [{**listed, "caption": "one"}], albef.read_retrieval_train),
@@ -69,7 +69,7 @@ def _annotations() -> dict[str, Seed]:
         "albef vqa": _one("a.json", [vqa], albef.read_vqa),
         "albef vqa test": _one("a.json", [vqa], albef.read_vqa_eval),
         "albef nlvr2": _one("a.json", [pair], albef.read_nlvr2),
-        "albef ve": _one("a.json", [{**listed, "sentence": "b", "label": "neutral"}], albef.read_entailment),
+        "albef ve": _one("a.json", [{**listed, "sentence": "b", "label": "neutral"}], classified.read),
         "albef grounding": _one("a.json", [phrase], albef.read_grounding),
         "albef answers": _one("a.json", ["yes", "no"], albef.read_answer_list),
         "albef detections": _one("a.json", {"1": [[1, 2, 3, 4, 0.5]]}, albef.read_detections),

@@ -13,12 +13,12 @@ import pytest
 
 from pyutils.config import Override, load_config
 from pyutils.config.command_line import Run
+from pyutils.config.loading import read_tree
 from pyutils.weights import read
 from tests.vilbert_paddle.worlds import NETWORK
-from vilbert_paddle.commands import network_settings, settle
+from vilbert_paddle.commands import COMMANDS, network_settings, settle
 from vilbert_paddle.tasks.base import with_recipe
 from vilbert_paddle.tasks.multitask import TASKS, MultitaskTask
-from vilbert_paddle.tasks.pretrain import PretrainTask
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -73,14 +73,13 @@ def test_wrong_commands_end_with_status_two(yaml_of, arguments, message):
 @pytest.mark.parametrize("folder", ["", "tiny"])
 def test_every_recipe_is_read_by_its_task(folder):
     files = sorted((ROOT / "configs/vilbert" / folder).glob("*.yaml"))
-    known = {"pretrain": PretrainTask, "multitask": MultitaskTask, "finetune": None, "network": None}
-    known["flickr8k"] = TASKS["retrieval"]
-    for file in files:
-        kind = "refer" if file.stem.startswith("refcoco") else file.stem.replace("easy_vqa", "vqa").split("_")[0]
-        task = known[kind] if kind in known else TASKS[kind]
-        if task is not None:
+    named = {file: read_tree(file).get("task") for file in files}
+    assert {file.stem for file, name in named.items() if not name} <= {"finetune", "network"}
+    for file, name in named.items():
+        if name:
+            task = COMMANDS.task_named(name)
             config = load_config(task.config_class, file)
-            assert with_recipe(config, task.heads_of(config) if kind != "multitask" else ["vqa"]).train.epochs
+            assert with_recipe(config, task.heads_of(config) if task is not MultitaskTask else ["vqa"]).train.epochs
 
 
 def test_the_originals_network_names_need_no_file(tmp_path):

@@ -17,7 +17,9 @@ from pyutils.engine.run import run_task
 from pyutils.engine.trainer import Trainer
 from pyutils.errors import InputError
 from pyutils.losses import vqa_bce
+from tests.support import write_memes
 from vilbert_paddle.checkpoints.weights import load_initial
+from vilbert_paddle.commands import COMMANDS
 from vilbert_paddle.tasks.base import with_recipe
 from vilbert_paddle.tasks.entailment import EntailmentTask
 from vilbert_paddle.tasks.nlvr2 import NLVR2Task
@@ -102,6 +104,23 @@ def test_undecided_pairs_are_not_trained_on(build, world, tmp_path):
     (tmp_path / "train.jsonl").write_text("\n".join(map(json.dumps, entries)) + "\n")
     task = build(EntailmentTask, "ve", f"snli_ve.root={tmp_path}", "snli_ve.splits.train=train.jsonl")
     assert len(task.train_records()) == len(entries) - 3
+
+
+def test_own_classes(yaml_of, world, tmp_path):
+    lines = (world / "SNLI-VE/snli_ve_train.jsonl").read_text().splitlines()
+    rows = write_memes(tmp_path, [json.loads(line)["Flickr30K_ID"] for line in lines[:10]], ("2", "0", "1"))
+    names = ", ".join(f"{split}: {split}.jsonl" for split in ("train", "val", "test"))
+    overrides = (f"snli_ve.root={tmp_path}", f"snli_ve.splits={{{names}}}", "classes=['0', '1', '2']")
+    config = load_config(EntailmentTask.config_class, yaml_of("ve"), (*overrides, "train.max_steps=2"))
+    run_task(Run(None), with_recipe(config, ("entailment",)), EntailmentTask, load_initial)
+    task = EntailmentTask(config)
+    _, batch = batch_of(task)
+    assert task.scores(batch).shape == [4, 3]
+    assert batch["labels"].argmax(axis=1).tolist() == [row["label"] for row in rows[:4]]
+    COMMANDS.run_prediction(["--checkpoint", str(tmp_path / "run"), "--split", "test"])
+    said = json.loads((tmp_path / "run/test/labels.json").read_text())
+    assert [row["pairID"] for row in said] == [str(number) for number in range(5)]
+    assert {row["label"] for row in said} <= {"0", "1", "2"}
 
 
 def test_questions_without_annotations_are_refused_before_training(yaml_of):

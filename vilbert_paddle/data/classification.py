@@ -6,14 +6,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from pyutils.data.annotations.classified import ENTAILMENT_CLASSES
 from pyutils.data.records import EntailmentRecord, PairRecord, VQARecord
 from pyutils.data.vqa.answers import AnswerVocabulary
 from pyutils.text.tokenizer import WordPiece
 from vilbert_paddle.data.regions import RegionReader, region_arrays
 from vilbert_paddle.data.texts import text_batch
-
-#: Classes of the entailment head, in the order of the original's checkpoints.
-ENTAILMENT_CLASSES = ("contradiction", "neutral", "entailment")
 
 
 def vqa_batch(
@@ -37,13 +35,17 @@ def vqa_batch(
 
 
 def entailment_batch(
-    records: Sequence[EntailmentRecord], tokenizer: WordPiece, reader: RegionReader, max_text: int
+    records: Sequence[EntailmentRecord],
+    tokenizer: WordPiece,
+    reader: RegionReader,
+    max_text: int,
+    classes: Sequence[str] = ENTAILMENT_CLASSES,
 ) -> dict[str, np.ndarray]:
-    """Collate hypotheses; `labels` [b, 3] float32, 1 at the class (`ENTAILMENT_CLASSES`), all 0 without a majority."""
+    """Collate sentences; `labels` [b, classes] float32, 1 at the class, all 0 without a label."""
     batch = text_batch(tokenizer, [record.sentence for record in records], max_text, reader.inputs.multiple)
     batch.update(region_arrays(reader.read([record.image for record in records])))
-    classes = [ENTAILMENT_CLASSES.index(record.label) if record.label else -1 for record in records]
-    batch["labels"] = _one_hot(classes, len(ENTAILMENT_CLASSES))
+    rows = [-1 if record.label is None else classes.index(record.label) for record in records]
+    batch["labels"] = _one_hot(rows, len(classes))
     return batch
 
 

@@ -64,7 +64,7 @@ class VisualBertForQuestionAnswering(PretrainedModel, nn.Layer):
 
 
 class PooledScores(PretrainedModel, nn.Layer):
-    """Scores of the pooled [CLS] state, the head of NLVR2 (two classes) and VCR (one score a choice)."""
+    """Scores of the pooled [CLS] state, the head of NLVR2 (two classes), VCR (one score a choice), own classes."""
 
     def __init__(self, config: VisualBertConfig, num_scores: int):
         super().__init__()

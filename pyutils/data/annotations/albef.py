@@ -16,8 +16,7 @@ import numpy as np
 
 from pyutils.data.annotations.fields import check_known, check_types, list_entries, whole_number
 from pyutils.data.annotations.nlvr2 import label_of
-from pyutils.data.annotations.snli_ve import LABELS
-from pyutils.data.records import CaptionRecord, EntailmentRecord, ExpressionRecord, PairRecord, WeightedVQARecord
+from pyutils.data.records import CaptionRecord, ExpressionRecord, PairRecord, WeightedVQARecord
 from pyutils.data.table import RecordTable
 from pyutils.errors import InputError
 from pyutils.formats.json_files import read_json
@@ -151,25 +150,6 @@ def _nlvr2(paths: Paths) -> Iterator[PairRecord]:
             right=images[1],
             sentence=text_of(entry, "sentence", where),
             label=label_of(entry.get("label"), where),
-        )
-
-
-def read_entailment(paths: Paths) -> RecordTable[EntailmentRecord]:
-    """Read entries `{"image", "sentence", "label": "entailment" | "neutral" | "contradiction", "identifier"}`.
-
-    "identifier" is optional, by default "FILE: entry N".
-    """
-    return RecordTable(EntailmentRecord, _entailment(paths))
-
-
-def _entailment(paths: Paths) -> Iterator[EntailmentRecord]:
-    for where, entry in _entries(paths, ("image", "sentence", "label")):
-        check_known(entry["label"], LABELS, "label", where)
-        yield EntailmentRecord(
-            image=text_of(entry, "image", where),
-            sentence=text_of(entry, "sentence", where),
-            label=entry["label"],
-            identifier=str(entry.get("identifier", where)),
         )
 
 

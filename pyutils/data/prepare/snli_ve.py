@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from pyutils.data.annotations import snli_ve
+from pyutils.data.annotations import classified
 from pyutils.data.prepare.captions import FLICKR_FOLDER
 from pyutils.data.prepare.lists import Lists, Need, Tree
 from pyutils.data.records import EntailmentRecord
@@ -28,7 +28,7 @@ def build(tree: Tree, lists: Lists) -> None:
         path = tree.find(need)
         if path is None:
             continue
-        records = snli_ve.read(path)
+        records = classified.read(path)
         written = lists.write(name, _entries(records), images)
         if written.entries < len(records):
             lists.notes.append(f"{name}: {len(records) - written.entries} examples without a gold label left out")

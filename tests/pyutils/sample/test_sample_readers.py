@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from pyutils.data.annotations import coco_captions, karpathy, nlvr2, snli_ve
+from pyutils.data.annotations import classified, coco_captions, karpathy, nlvr2
 from pyutils.data.features import open_regions
 from pyutils.data.vqa import annotations as vqa
 from pyutils.sample.detections import DETECTOR
@@ -47,7 +47,7 @@ def test_captions_pairs_and_entailment(world):
     assert all(len(record.captions) == 5 for record in captions)
     pairs = nlvr2.read(world / "NLVR2/annotations/train.json")
     assert {record.label for record in pairs} == {True, False}
-    entailment = snli_ve.read(world / "SNLI-VE/snli_ve_train.jsonl")
+    entailment = classified.read(world / "SNLI-VE/snli_ve_train.jsonl")
     assert {record.label for record in entailment} == {"entailment", "neutral", "contradiction"}
     for dataset in ("coco", "flickr30k"):
         assert len(karpathy.read(world / f"karpathy/dataset_{dataset}.json", "test")) > 0

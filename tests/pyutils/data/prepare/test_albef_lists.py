@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from pyutils.data.annotations import albef, karpathy
+from pyutils.data.annotations import albef, classified, karpathy
 from pyutils.errors import InputError
 
 
@@ -88,7 +88,7 @@ _EXPRESSION = {"image": "a", "text": "t", "ref_id": 1}
         (albef.read_nlvr2, _PAIR, _PAIR | {"label": "yes"}, 'expected the label "True" or "False", found \'yes\''),
         (albef.read_nlvr2, _PAIR, _PAIR | {"images": ["a"]}, "expected two image paths"),
         (
-            albef.read_entailment,
+            classified.read,
             {"image": "a", "sentence": "s", "label": "neutral"},
             {"image": "a", "sentence": "s", "label": "neutrall"},
             "unknown label 'neutrall': did you mean \"neutral\"",
@@ -109,7 +109,7 @@ def test_files_that_are_no_lists_are_named(write, tmp_path):
     with pytest.raises(InputError, match="list.json: expected a JSON list of entries, found dict"):
         albef.read_vqa(write({"questions": []}))
     with pytest.raises(InputError, match="not valid JSON at line 1"):
-        albef.read_entailment(write('[{"image": '))
+        classified.read(write('[{"image": '))
     with pytest.raises(InputError, match="absent.json: cannot be read: No such file"):
         albef.read_nlvr2(tmp_path / "absent.json")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pyutils.data.annotations import albef
+from pyutils.data.annotations import albef, classified
 from pyutils.data.prepare.__main__ import main
 from pyutils.data.records import CaptionRecord, ExpressionRecord
 from pyutils.errors import InputError
@@ -174,7 +174,7 @@ def test_nlvr2_real_files(tmp_path):
 def test_snli_ve_leaves_out_examples_without_majority(tmp_path, capsys):
     official.snli_ve(tmp_path)
     made = _prepare(tmp_path, "snli_ve")
-    (record,) = albef.read_entailment(made / "ve_dev.json")
+    (record,) = classified.read(made / "ve_dev.json", image_paths=True)
     assert (record.image, record.label, record.identifier) == ("flickr30k-images/42.jpg", "neutral", "42.jpg#0")
     assert "ve_dev.json: 1 examples without a gold label left out" in capsys.readouterr().out
 
