@@ -2,14 +2,19 @@
 
 python -m pyutils.sample boxes --output sample_data/boxes
 python -m pyutils.detection --config configs/detector/tiny.yaml
+python -m paddle.distributed.launch --nproc_per_node 2 pyutils/detection/__main__.py …    # several processes
 paddle-vl features extract --images photos --detector output/detector --boxes 10:36 --out photos.regions
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+if __name__ == "__main__" and not __package__:  # as a file, under the launcher: not this folder but the repository
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
 
 from pyutils.config.command_line import Flag, run_main, standard_parser
 from pyutils.engine.commands import DEVICE_FLAG

@@ -11,6 +11,7 @@ import numpy as np
 import paddle
 from paddle import nn
 
+from pyutils import distributed
 from pyutils.config import setting, to_yaml
 from pyutils.data.features.matching import match_boxes
 from pyutils.detection.data import BoxConfig, BoxedImage, read_split
@@ -55,10 +56,11 @@ class DetectorTask(Task):
         self.config = replace(config, task=self.name)
         self.config_text = to_yaml(self.config)
         self.model = BottomUpDetector(config.model)
-        if config.freeze_norms:
-            for layer in self.model.sublayers():
-                if isinstance(layer, nn.BatchNorm2D):
-                    layer._use_global_stats = True
+        norms = [layer for layer in self.model.sublayers() if isinstance(layer, nn.BatchNorm2D)]
+        for layer in norms if config.freeze_norms else ():
+            layer._use_global_stats = True
+        moving = () if config.freeze_norms else norms
+        self._statistics = [values for layer in moving for values in (layer._mean, layer._variance)]
         self._splits: dict[str, Any] = {}
 
     def eval_records(self, split: str) -> Sequence[BoxedImage]:
@@ -117,6 +119,15 @@ class DetectorTask(Task):
         losses = detector_losses(self.model, given.images, given.sizes, targets, random, self.config.losses)
         total = sum(losses.values(), paddle.zeros([]))
         return total, {name: value.detach() for name, value in losses.items()}
+
+    def after_step(self, step: int) -> None:
+        """Average the batch norms' statistics over the processes, each of which saw its own images."""
+        if distributed.world_size() == 1 or not self._statistics:
+            return
+        own = paddle.concat([values.flatten() for values in self._statistics])
+        mean = distributed.gather_rows(own.unsqueeze(0)).mean(axis=0)
+        for values, new in zip(self._statistics, mean.split([values.size for values in self._statistics])):
+            values.set_value(new)
 
     def predict(self, loader: Iterable[Batch], split: str) -> MetricsOnly:
         """Detect, and compare with the objects of `split`, in percent of them: `found` (a box with IoU 0.5 or more),

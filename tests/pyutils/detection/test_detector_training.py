@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import load_file
 
 from pyutils.config import load_config
 from pyutils.config.command_line import Run
@@ -22,6 +27,7 @@ from pyutils.regions.training import Targets
 from pyutils.sample.boxes import make_boxes
 from pyutils.sample.scenes import COLOURS, SHAPES
 
+ROOT = Path(__file__).resolve().parents[3]
 SMALL = (
     *("model.stem_channels=4", "model.width=2", "model.res2_channels=4", "model.rpn_channels=8", "model.min_side=96"),
     *("model.rpn_after_nms=12", "model.pooled_size=4", "model.min_boxes=2", "model.max_boxes=8"),
@@ -137,6 +143,47 @@ def test_training_lowers_the_loss_and_gives_an_extractor(config, data, tmp_path)
     batch = next(iter(split_loader(task, task.config.train, "val")))
     assert means_moved(task, batch) == 0
     assert means_moved(DetectorTask(config()), batch) > 50
+
+
+TWO_PROCESSES = """
+import sys
+import numpy as np
+from pyutils import distributed
+from pyutils.config import load_config
+from pyutils.config.command_line import Run
+from pyutils.detection.__main__ import RECIPE
+from pyutils.detection.task import DetectorRunConfig, DetectorTask, load_initial
+from pyutils.engine.run import run_task
+tasks = []
+def build(config):
+    tasks.append(DetectorTask(config))
+    return tasks[-1]
+run_task(Run(None), load_config(DetectorRunConfig, RECIPE, sys.argv[2:]), build, load_initial)
+arrays = {name: value.numpy() for name, value in tasks[0].model.state_dict().items()}
+np.savez(f"{sys.argv[1]}/{distributed.rank()}.npz", **arrays)
+"""
+
+
+@pytest.mark.parametrize("freeze", ["false", "true"])
+def test_two_processes_train_one_network(data, tmp_path, freeze):
+    """Statistics of batch norms too: the weights that the first one saves are those that both evaluate."""
+    script = tmp_path / "train.py"
+    script.write_text(TWO_PROCESSES)
+    command = [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", "2", "--log_dir", str(tmp_path)]
+    own = (f"boxes.root={data}", f"output_dir={tmp_path / 'run'}", "train.batch_size=2", "train.max_steps=3")
+    command += [str(script), str(tmp_path), *SMALL, *own, f"freeze_norms={freeze}"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 process" in done.stdout + done.stderr
+    first, second = (np.load(tmp_path / f"{rank}.npz") for rank in range(2))
+    initial = DetectorTask(load_config(DetectorRunConfig, RECIPE, (*SMALL, *own))).model.state_dict()
+    moved = {name for name in first.files if (first[name] != initial[name].numpy()).any()}
+    assert all((first[name] == second[name]).all() for name in first.files)
+    statistics = {name for name in first.files if name.endswith(("_mean", "_variance"))}
+    assert bool(moved & statistics) == (freeze == "false") and len(moved - statistics) > 100
+    saved = load_file(str(tmp_path / "run/last/model.safetensors"))
+    assert all((saved[name] == first[name]).all() for name in saved)
 
 
 def means_moved(task, batch):
