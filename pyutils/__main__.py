@@ -5,7 +5,7 @@ usage: paddle-vl COMMAND [ARGUMENTS]     (also: python -m pyutils COMMAND …)
   train MODEL TASK      train or evaluate, e.g. paddle-vl train visualbert vqa2 --output_dir output/vqa2
   predict MODEL         predict with a trained model, e.g. paddle-vl predict albef --checkpoint output/VQA --split test
   data COMMAND          data sets: download, prepare (ALBEF's lists), crawl (web tables), vqa (scores, answer lists)
-  features COMMAND      region features: extract, convert, subset, inspect, verify, compare
+  features COMMAND      region features: extract, convert, subset, export, inspect, verify, compare
   weights COMMAND       weight files: convert, inspect, diff, list, download
   sample COMMAND        generated data sets: easy-vqa, world
   export                write an inference program of a trained model

@@ -20,6 +20,8 @@ if __name__ == "__main__" and not __package__:  # as a file, under the launcher:
 
 from pyutils.config.command_line import run_main
 from pyutils.console import say
+from pyutils.data.features import open_regions
+from pyutils.data.features.exporting import EXPORTS, export_features
 from pyutils.errors import InputError
 from pyutils.regions.choice import add_extractor_flags, open_extractor
 
@@ -30,10 +32,13 @@ def build_parser() -> argparse.ArgumentParser:
         prog="paddle-vl features extract", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--images", type=Path, required=True, help="folder of images; its subfolders too")
-    parser.add_argument("--out", type=Path, required=True, help="packed store to write or to continue")
+    parser.add_argument("--out", type=Path, required=True, help="store to write or to continue")
     add_extractor_flags(parser)
     parser.add_argument("--gt-boxes", type=Path, help="JSON {image: [[x1, y1, x2, y2], …]}: describe these boxes")
     parser.add_argument("--dtype", choices=("float16", "float32"), default="float16", help="type of stored features")
+    parser.add_argument(
+        "--format", choices=("packed", *sorted(EXPORTS)), default="packed", help="format of --out (default: packed)"
+    )
     parser.add_argument("--batch", type=int, default=1, help="images per forward pass (default: 1)")
     parser.add_argument(
         "--workers", type=int, default=2, help="threads that decode images beside the network (default: 2; 0: none)"
@@ -51,13 +56,17 @@ def run(arguments: Sequence[str] | None = None) -> None:
 
     images = list_images(options.images)
     boxes = read_boxes(options.gt_boxes) if options.gt_boxes else None
-    start_processes(options.out)
+    store = options.out if options.format == "packed" else options.out.with_name(f"{options.out.name}.packed")
+    start_processes(store)
     extractor = open_extractor(options)
     say(f"{len(images)} images in {options.images}; {extractor.spec.detector}: {extractor.spec.provenance}")
-    result = extract(images, options.out, extractor, options.batch, options.workers, boxes, options.dtype)
+    result = extract(images, store, extractor, options.batch, options.workers, boxes, options.dtype)
     if not distributed.is_main():
         return
-    say(f"{result.added} images added, {result.stored} in {options.out}")
+    say(f"{result.added} images added, {result.stored} in {store}")
+    if options.format != "packed":
+        added = export_features(open_regions(store), options.out, options.format)
+        say(f"{added} images added to {options.out}; {store} is kept, from which further images continue")
     if result.few:
         say(f"{result.few} images have fewer than {extractor.least} regions: no more boxes were found in them")
     listed = options.out.with_name(f"{options.out.name}.bad.txt")

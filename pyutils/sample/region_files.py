@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from pyutils.data.features.exporting import lmdb_entry, npy_info
 from pyutils.data.features.spec import RegionFeatures
 from pyutils.formats.atomic import write_json
 
@@ -32,13 +33,8 @@ def write_spec(
 
 def write_npy(folder: Path, name: str, regions: RegionFeatures) -> None:
     """Write `NAME.npy` `[n, d]` and `NAME_info.npy` (a pickled dict) as MMF's extraction script does."""
-    info: dict[str, Any] = {"bbox": regions.boxes, "num_boxes": len(regions)}
-    if regions.class_probs is not None:
-        info["objects"] = regions.class_probs[:, :-1].argmax(axis=1).astype(np.int64)
-        info["cls_prob"] = regions.class_probs
-    info.update(image_width=regions.width, image_height=regions.height)
     np.save(folder / f"{name}.npy", regions.features)
-    np.save(folder / f"{name}_info.npy", np.array(info, dtype=object), allow_pickle=True)
+    np.save(folder / f"{name}_info.npy", np.array(npy_info(regions), dtype=object), allow_pickle=True)
 
 
 def write_npz(folder: Path, file_name: str, regions: RegionFeatures) -> None:
@@ -76,12 +72,9 @@ def write_lmdb(path: Path, entries: Sequence[tuple[str, RegionFeatures]], base64
 
 
 def _entry(name: str, regions: RegionFeatures, base64_text: bool) -> dict[str, Any]:
-    numbers = {"image_h": regions.height, "image_w": regions.width, "num_boxes": len(regions)}
-    arrays: dict[str, Any] = {"boxes": regions.boxes, "features": regions.features}
-    if base64_text:
-        text = {key: str(value) for key, value in numbers.items()}
-        encoded = {key: base64.b64encode(array.tobytes()).decode("ascii") for key, array in arrays.items()}
-        return {"image_id": name, **text, **encoded}
-    if regions.class_probs is not None:
-        arrays["cls_prob"] = regions.class_probs
-    return {"image_id": name, **numbers, **arrays}
+    entry = lmdb_entry(name, regions)
+    if not base64_text:
+        return entry
+    text = {key: str(entry[key]) for key in ("image_h", "image_w", "num_boxes")}
+    encoded = {key: base64.b64encode(entry[key].tobytes()).decode("ascii") for key in ("boxes", "features")}
+    return {"image_id": name, **text, **encoded}

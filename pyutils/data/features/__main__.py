@@ -1,4 +1,4 @@
-"""`python -m pyutils.data.features`: convert, inspect, verify, subset and compare region features."""
+"""`python -m pyutils.data.features`: convert, export, inspect, verify, subset and compare region features."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pyutils.data.features import operations
 from pyutils.data.features.detect import FORMATS, open_regions
+from pyutils.data.features.exporting import EXPORTS, export_features
 from pyutils.data.features.packed import DTYPES, PackedRegions
 from pyutils.errors import InputError, printable
 
@@ -27,6 +28,7 @@ def build_parser() -> argparse.ArgumentParser:
     for name, parents, paths, text in (
         ("convert", [known, target], ("source", "destination"), "convert any format to a packed store"),
         ("subset", [known, target], ("source", "destination"), "convert some images to a packed store"),
+        ("export", [known], ("source", "destination"), "write an LMDB or .npy files for other programs"),
         ("inspect", [known], ("path",), "describe region features"),
         ("verify", [known], ("path",), "read everything and list damaged images"),
         ("compare", [], ("first", "second"), "measure the differences of two collections (exit 1 if there are any)"),
@@ -34,6 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
         command = commands.add_parser(name, parents=parents, help=text)
         for path in paths:
             command.add_argument(path, type=Path)
+    commands.choices["export"].add_argument("--to", choices=sorted(EXPORTS), required=True, help="format to write")
     commands.choices["subset"].add_argument(
         "--keys", type=Path, required=True, help="text file with one image key per line"
     )
@@ -68,6 +71,13 @@ def _convert(options: argparse.Namespace) -> int:
     store = open_regions(options.destination)
     kept = "" if added else "; all of them existed already and were kept"
     print(f"{added} images added, {len(store)} in {options.destination}{kept}")
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    """`export`."""
+    added = export_features(open_regions(options.source, options.format), options.destination, options.to)
+    print(f"{added} images added to {options.destination}")
     return 0
 
 
@@ -129,7 +139,14 @@ def table(head: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in cells)
 
 
-_COMMANDS = {"convert": _convert, "subset": _convert, "inspect": _inspect, "verify": _verify, "compare": _compare}
+_COMMANDS = {
+    "convert": _convert,
+    "subset": _convert,
+    "export": _export,
+    "inspect": _inspect,
+    "verify": _verify,
+    "compare": _compare,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -40,6 +40,14 @@ def _close_all() -> None:
     _OPEN.clear()
 
 
+def close_environment(path: Path) -> None:
+    """Close the environment of `path`, so that this process may write to it; readers open it again."""
+    with _LOCK:
+        _, environment = _OPEN.pop(path.resolve(), (None, None))
+        if environment:
+            environment.close()
+
+
 def _before_fork() -> None:
     """Wait for readers in other threads, then close."""
     _LOCK.acquire()

@@ -392,6 +392,17 @@ def test_given_boxes(tmp_path, images, detector):
         read_boxes(tmp_path / "boxes.json")
 
 
+@pytest.mark.parametrize("kind", ["lmdb", "npy"])
+def test_formats_of_other_programs(tmp_path, whole, images, detector, kind):
+    words = ("--detector", detector, "--boxes", "10:36", "--batch", 4, "--format", kind)
+    found, expected = extract(images, tmp_path / "out", *words), open_regions(whole)
+    assert found.format == {"lmdb": "lmdb", "npy": "folder"}[kind] and len(found) == len(expected) == 66
+    assert store_bytes(tmp_path / "out.packed") == store_bytes(whole)
+    for key in list(expected)[::20]:
+        np.testing.assert_array_equal(found[key].features, expected[key].features)
+    assert found.spec.extractor == expected.spec.extractor
+
+
 def test_a_store_of_another_extractor_is_refused(tmp_path, images, detector, whole):
     with pytest.raises(InputError, match="10-36 boxes.*5-36 boxes"):
         extract(images, whole, "--detector", detector, "--boxes", "5:36")
