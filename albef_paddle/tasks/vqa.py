@@ -17,6 +17,7 @@ from pyutils.config.checks import at_least
 from pyutils.data.annotations import albef
 from pyutils.data.records import WeightedVQARecord
 from pyutils.data.vqa.answers import AnswerVocabulary, describe_answers
+from pyutils.data.vqa.forms import RESULT_FORM_HELP, ResultForm
 from pyutils.data.vqa.results import SplitAnswers
 from pyutils.engine.answers import Choices, Example, ranked_choices
 from pyutils.engine.evaluation import evaluating, predict_all
@@ -34,6 +35,7 @@ class AlbefVQAConfig(AlbefRunConfig):
     k_test: int = setting(128, "Answers ranked per question, those with the most probable first word.")
     max_tokens: int = setting(25, "Maximum tokens of a question, including [CLS].")
     evaluation: Literal[2021, 2017] = setting(CURRENT_VERSION, EVALUATION_HELP)
+    result_form: ResultForm = setting("vqa", RESULT_FORM_HELP)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -113,8 +115,8 @@ class AlbefVQA(AlbefTask):
             inputs = (batch[name] for name in ("images", "question_ids", "question_mask"))
             return {"chosen": self.model.rank(*inputs, ids, mask, self.config.k_test).answers[:, 0]}
 
-        chosen = predict_all(best, loader)["chosen"]
-        return SplitAnswers(self.records(split), chosen, self.answers, self.config.evaluation)
+        chosen, config = predict_all(best, loader)["chosen"], self.config
+        return SplitAnswers(self.records(split), chosen, self.answers, config.evaluation, config.result_form)
 
     def answer_questions(self, examples: Sequence[Example], top: int = USUAL_TOP) -> list[Choices]:
         """Rank the `top` answers of the list to each example's `text`; probabilities are among the `k_test` ranked."""

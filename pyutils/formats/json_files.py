@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -39,19 +39,26 @@ def read_json_list(path: Path, hint: str = "") -> Iterator[Any]:
         text = _Window(stream)
         if text.next_character() != "[":
             raise InputError(f"{path}: expected a JSON list of entries, found {type(read_json(path)).__name__}{hint}")
+        yield from text.members("]", text.value)
+
+
+def read_json_items(path: Path) -> Iterator[tuple[str, Any]]:
+    """Yield (key, value) of a JSON object one at a time; memory does not grow with the file. InputError likewise."""
+    with _naming(str(path)), _opened(path) as stream:
+        text = _Window(stream)
+        if text.next_character() != "{":
+            raise InputError(f"{path}: expected a JSON object, found {type(read_json(path)).__name__}")
+        yield from text.members("}", text.item)
+
+
+def first_key(path: Path) -> str | None:
+    """Return the first key of a JSON object; None for an empty object or something else. InputError as `read_json`."""
+    with _naming(str(path)), _opened(path) as stream:
+        text = _Window(stream)
+        if text.next_character() != "{":
+            return None
         text.skip()
-        if text.next_character() == "]":
-            text.skip()
-        else:
-            separator = ","
-            while separator == ",":
-                yield text.value()
-                separator = text.next_character()
-                if separator not in (",", "]"):
-                    text.fail("Expecting ',' delimiter")
-                text.skip()
-        if text.next_character():
-            text.fail("Extra data")
+        return None if text.next_character() == "}" else text.key()
 
 
 class _Window:
@@ -72,6 +79,36 @@ class _Window:
     def skip(self) -> None:
         """Go past a character."""
         self._at += 1
+
+    def members(self, closing: str, member: Callable[[], Any]) -> Iterator[Any]:
+        """Yield every `member()` of the list or object that begins here and is all that is left of the file."""
+        self.skip()
+        separator = ","
+        if self.next_character() == closing:
+            separator = closing
+            self.skip()
+        while separator == ",":
+            yield member()
+            separator = self.next_character()
+            if separator not in (",", closing):
+                self.fail("Expecting ',' delimiter")
+            self.skip()
+        if self.next_character():
+            self.fail("Extra data")
+
+    def key(self) -> str:
+        """Decode the next key of an object."""
+        if self.next_character() != '"':
+            self.fail("Expecting property name enclosed in double quotes")
+        return self.value()
+
+    def item(self) -> tuple[str, Any]:
+        """Decode the next key and its value."""
+        key = self.key()
+        if self.next_character() != ":":
+            self.fail("Expecting ':' delimiter")
+        self.skip()
+        return key, self.value()
 
     def value(self) -> Any:
         """Decode the next value."""

@@ -26,6 +26,7 @@ CLASSES = {
     "easy_vqa_pretrain": AlbefPretrainingConfig,
     "ve": AlbefEntailmentConfig,
     "hateful_memes": AlbefEntailmentConfig,
+    **dict.fromkeys(("gqa", "okvqa", "vizwiz"), AlbefVQAConfig),
     "nlvr": AlbefRunConfig,
     "nlvr_pretrain": AlbefRunConfig,
     "pretrain": AlbefPretrainingConfig,

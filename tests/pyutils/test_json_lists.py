@@ -10,7 +10,7 @@ import pytest
 
 from pyutils.errors import InputError
 from pyutils.formats import json_files
-from pyutils.formats.json_files import read_json_list
+from pyutils.formats.json_files import first_key, read_json_items, read_json_list
 
 _VALUES = [
     0,
@@ -82,3 +82,23 @@ def test_memory_does_not_grow_with_the_file(tmp_path, monkeypatch):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < path.stat().st_size / 10
+
+
+@pytest.mark.parametrize("window", [1, 7, 1 << 20])
+def test_objects_are_those_of_json_load(tmp_path, monkeypatch, window):
+    monkeypatch.setattr(json_files, "_WINDOW", window)
+    content = {f"key {n}": value for n, value in enumerate(_VALUES)}
+    path = _write(tmp_path / "object.json", json.dumps(content, indent=1))
+    assert dict(read_json_items(path)) == content
+    assert first_key(path) == "key 0"
+    assert list(read_json_items(_write(path, " {} "))) == []
+    assert first_key(path) is None
+
+
+@pytest.mark.parametrize("text", ['{"a" 1}', "{a: 1}", '{"a": 1,}', '{"a": 1', '{"a": 1} 2', "{"])
+def test_errors_of_objects_are_those_of_json_load(tmp_path, text):
+    path = _write(tmp_path / "object.json", text)
+    with pytest.raises(json.JSONDecodeError) as known:
+        json.loads(text)
+    with pytest.raises(InputError, match=f"line {known.value.lineno}, column {known.value.colno}:"):
+        list(read_json_items(path))

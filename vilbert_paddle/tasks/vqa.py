@@ -74,8 +74,8 @@ class VQATask(VilbertTask):
             scores: paddle.Tensor = self.scores(batch)
             return {"chosen": best_answers(scores.astype("float32").numpy(), self.answers.unknown)}
 
-        chosen = predict_all(best, loader)["chosen"]
-        return SplitAnswers(self.records(split), chosen, self.answers, self.config.vqa.evaluation)
+        chosen, section = predict_all(best, loader)["chosen"], self.config.vqa
+        return SplitAnswers(self.records(split), chosen, self.answers, section.evaluation, section.result_form)
 
     def answer_questions(self, examples: Sequence[Example], top: int = USUAL_TOP) -> list[Choices]:
         """List the `top` answers to each example's `text`, with the sigmoid of their scores, as in training."""

@@ -100,8 +100,8 @@ class VisualBertVQA(VisualBertTask):
                 scores[:, excluded] = -1e9
             return {"chosen": scores.argmax(axis=1)}
 
-        chosen = predict_all(best, loader)["chosen"]
-        return SplitAnswers(self.records(split), chosen, self.answers, self.config.vqa.evaluation)
+        chosen, section = predict_all(best, loader)["chosen"], self.config.vqa
+        return SplitAnswers(self.records(split), chosen, self.answers, section.evaluation, section.result_form)
 
     def predict_with(self, flags: Mapping[str, Any], split: str) -> SplitAnswers:
         """Predictions for `split`; with `allow_unk` also `<unk>` where it wins, as the authors' code does."""

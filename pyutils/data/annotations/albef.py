@@ -114,6 +114,8 @@ def _vqa(paths: Paths) -> Iterator[WeightedVQARecord]:
             question=text_of(entry, "question", where),
             # A human answer may be blank; it is trained on like the others.
             answers=texts_of(entry, "answer", where, blank=True) if "answer" in entry else (),
+            question_type=str(entry.get("question_type", "")),
+            answer_type=str(entry.get("answer_type", "")),
             dataset=dataset,
         )
 

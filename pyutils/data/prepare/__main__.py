@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from pyutils.config.command_line import run_main
-from pyutils.data.prepare import captions, genome, nlvr2, refcoco, snli_ve, vqa
+from pyutils.data.prepare import captions, genome, nlvr2, questions, refcoco, snli_ve, vqa
 from pyutils.data.prepare.lists import Lists, Need, Tree, Written
 from pyutils.errors import InputError, nearest
 
@@ -38,6 +38,8 @@ def recipes(options: argparse.Namespace) -> dict[str, Recipe]:
     }
     for year in captions.COCO_YEARS:
         found[f"coco{year}"] = Recipe(captions.coco_needs(year), partial(captions.build_coco_captions, year=year))
+    for name, known in questions.SETS.items():
+        found[name] = Recipe(known.needs, partial(questions.build, name=name))
     for dataset in refcoco.DATASETS:
         splittings = refcoco.SPLITTINGS[dataset]
         splitting = options.splitting if options.splitting in splittings else splittings[0]
@@ -53,8 +55,9 @@ def command_line() -> argparse.ArgumentParser:
         description="Make ALBEF's lists from the official annotation files; without SET, all whose files exist.",
         allow_abbrev=False,
     )
-    names = "coco coco2014 coco2017 flickr30k flickr8k vg vqa nlvr2 snli_ve refcoco refcoco+ refcocog all"
-    parser.add_argument("sets", nargs="*", metavar="SET", help=names)
+    captions_of = "coco coco2014 coco2017 flickr30k flickr8k vg"
+    others = "vqa gqa okvqa vizwiz nlvr2 snli_ve refcoco refcoco+ refcocog all"
+    parser.add_argument("sets", nargs="*", metavar="SET", help=f"{captions_of} {others}")
     parser.add_argument("--root", type=Path, default=Path("data"), help="the data folder (default: data)")
     parser.add_argument("--output", type=Path, help="directory of the lists (default: ROOT/albef)")
     parser.add_argument("--check-images", action="store_true", help="check that every image exists and use its path")

@@ -68,7 +68,9 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
 
     answers = commands.add_parser("answers", help="answer vocabularies of classifiers")
     build = answers.add_subparsers(required=True).add_parser("build", help="build an answer list from annotations")
-    build.add_argument("--annotations", nargs="+", required=True, help="official annotation JSON or imdb files")
+    build.add_argument(
+        "--annotations", nargs="+", required=True, help="annotations: VQA, OK-VQA, GQA, VizWiz, imdb, or a list"
+    )
     build.add_argument("--output", required=True, help="the answers_vqa.txt to write")
     build.add_argument("--minimum", type=int, default=9, help="questions an answer needs (default 9)")
     build.add_argument("--without-unknown", action="store_true", help=f"do not put {UNKNOWN} first")

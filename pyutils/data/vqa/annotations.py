@@ -1,8 +1,8 @@
-"""VQA v2: the official questions and annotations JSON, and MMF's `imdb_*.npy`."""
+"""VQA: the official questions and annotations JSON, MMF's `imdb_*.npy`, and the forms of `pyutils.data.vqa.forms`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Optional, Union
 
@@ -11,8 +11,9 @@ import numpy as np
 from pyutils.data.annotations.fields import Types, check_types, shown, whole_number
 from pyutils.data.records import VQARecord
 from pyutils.data.table import RecordTable
+from pyutils.data.vqa.forms import read_gqa, read_list
 from pyutils.errors import InputError
-from pyutils.formats.json_files import check_fields, entries_of, path_key, read_json
+from pyutils.formats.json_files import check_fields, entries_of, first_key, holds_list, path_key, read_json
 from pyutils.formats.safe_pickle import load_npy
 
 PathLike = Union[str, Path]
@@ -25,12 +26,43 @@ _ANNOTATION: Types = {"question_id": int, "image_id": (int, str), "question_type
 
 
 def read(path: PathLike, annotations: Optional[PathLike] = None, **options: str) -> RecordTable[VQARecord]:
-    """Read a `.npy` file with `read_imdb`, others with `read_official`."""
-    if Path(path).suffix == ".npy":
-        if annotations is not None:
-            raise InputError(f"{path}: an imdb holds its own answers; leave out the annotations file {annotations}")
-        return read_imdb(path)
-    return read_official(path, annotations, **options)
+    """Read questions in any known form: imdb (`.npy`), a list (VizWiz, own data), GQA's object, the official files."""
+    reader = _complete_reader(Path(path))
+    if reader is None:
+        return read_official(path, annotations, **options)
+    if annotations is not None:
+        raise InputError(f"{path}: this file holds its own answers; leave out the annotations file {annotations}")
+    return reader(Path(path))
+
+
+def _complete_reader(path: Path) -> Optional[Callable[[Path], RecordTable[VQARecord]]]:
+    """Return the reader of a file that holds questions and answers; None for the official questions."""
+    if path.suffix == ".npy":
+        return read_imdb
+    if holds_list(path):
+        return read_list
+    return read_gqa if (first_key(path) or "").isdecimal() else None
+
+
+def answers_of(path: PathLike) -> Iterator[tuple[str, ...]]:
+    """Yield the human answers of each annotated question: of official annotations, or of a file `read` takes.
+
+    Where the official annotations name the answer that most humans gave, it is the only one.
+    """
+    path = Path(path)
+    reader = _complete_reader(path)
+    if reader is not None:
+        yield from (record.answers for record in reader(path) if record.answers)
+        return
+    for number, entry in entries_of(read_json(path), "annotations", (), path):
+        where = f"{path}: entry {number} of annotations"
+        check_types(entry, {"multiple_choice_answer": str}, where)
+        if "multiple_choice_answer" in entry:
+            yield (entry["multiple_choice_answer"],)
+        else:
+            check_fields(entry, ("answers",), where)
+            _check_answers(entry["answers"], where)
+            yield tuple(answer["answer"] for answer in entry["answers"])
 
 
 def read_official(

@@ -6,17 +6,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Optional, Union
 
 import numpy as np
 
 from pyutils.data.records import VQARecord
-from pyutils.data.vqa.annotations import read_imdb
+from pyutils.data.vqa.annotations import answers_of
 from pyutils.errors import InputError
 from pyutils.formats.atomic import atomic_write
-from pyutils.formats.json_files import entries_of, read_json
+from pyutils.formats.json_files import read_json
 from pyutils.metrics.answer_text import normalise_answer, normalise_prediction
 from pyutils.metrics.vqa import agreement
 
@@ -169,22 +169,14 @@ def describe_answers(
 
 
 def count_answers(paths: Iterable[PathLike]) -> Counter[str]:
-    """Count the questions of each normalised answer, the one most humans gave, in official annotations or imdb files.
+    """Count the questions of each normalised answer, the one most humans gave, in annotations of any form.
 
-    Raises InputError for a file that is neither.
+    Raises InputError for a file of another kind.
     """
     counts: Counter[str] = Counter()
-    for path in map(Path, paths):
-        counts.update(normalise_prediction(answer) for answer in _consensus(path))
+    for path in paths:
+        counts.update(normalise_prediction(Counter(given).most_common(1)[0][0]) for given in answers_of(path))
     return counts
-
-
-def _consensus(path: Path) -> Iterator[str]:
-    if path.suffix == ".npy":
-        yield from (Counter(record.answers).most_common(1)[0][0] for record in read_imdb(path) if record.answers)
-        return
-    for _, entry in entries_of(read_json(path), "annotations", ("multiple_choice_answer",), path):
-        yield entry["multiple_choice_answer"]
 
 
 def _answers_of_json(content: object, path: Path) -> list[str]:

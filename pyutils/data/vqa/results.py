@@ -10,6 +10,7 @@ import numpy as np
 
 from pyutils.data.annotations.fields import check_types
 from pyutils.data.records import VQARecord
+from pyutils.data.vqa.forms import ResultForm, result_entries
 from pyutils.errors import InputError
 from pyutils.formats.atomic import write_json
 from pyutils.formats.json_files import check_fields, read_json
@@ -73,12 +74,18 @@ class SplitAnswers(Predictions):
     """The answers given to every question of a split, in the order of its records.
 
     `chosen` [n] int64: the classes chosen (see `metrics.vqa.best_answers`). `version`: of the official evaluation.
+    `form`: of the result file.
     """
 
     def __init__(
-        self, records: Sequence[VQARecord], chosen: np.ndarray, answers: Sequence[str], version: int = CURRENT_VERSION
+        self,
+        records: Sequence[VQARecord],
+        chosen: np.ndarray,
+        answers: Sequence[str],
+        version: int = CURRENT_VERSION,
+        form: ResultForm = "vqa",
     ):
-        self.records, self.version = records, version
+        self.records, self.version, self.form = records, version, form
         self.texts = [answers[number] for number in chosen.tolist()]
 
     def accuracy(self) -> VQAAccuracy:
@@ -97,7 +104,10 @@ class SplitAnswers(Predictions):
         return {name: value for name, value in self.accuracy().as_metrics().items() if not name.endswith("/")}
 
     def write(self, directory: Path) -> list[Path]:
-        """Write `result.json` for the evaluation server."""
+        """Write `result.json` for the evaluation server, in its form."""
         path = directory / RESULT_FILE
-        write_results(path, (record.question_id for record in self.records), self.texts)
+        if self.form == "vqa":
+            write_results(path, (record.question_id for record in self.records), self.texts)
+        else:
+            write_json(path, list(result_entries(self.form, self.records, self.texts)), indent=None)
         return [path]

@@ -17,16 +17,19 @@ from pyutils.data.records import VQARecord
 from pyutils.data.table import RecordTable, concat
 from pyutils.data.vqa import annotations as vqa
 from pyutils.data.vqa.answers import SCORE_RULES
+from pyutils.data.vqa.forms import RESULT_FORM_HELP, ResultForm
 from pyutils.errors import InputError
 from pyutils.metrics.vqa import CURRENT_VERSION, EVALUATION_HELP
 
 
 @dataclass(frozen=True)
 class VQAFiles:
-    """One part of a split: an imdb (`.npy`) alone, or the official questions with their annotations."""
+    """One part of a split: the official questions with annotations, or one file of both (imdb, GQA, VizWiz, list)."""
 
-    questions: str = setting("", "Questions JSON or imdb_*.npy, relative to `vqa.root`.")
-    annotations: str = setting("", "Annotations JSON; empty for an imdb and for a test split.")
+    questions: str = setting(
+        "", "Questions JSON, imdb_*.npy, GQA's or VizWiz's file or a list, relative to `vqa.root`."
+    )
+    annotations: str = setting("", "Annotations JSON; empty for a file with answers and for a test split.")
     if_missing: str = setting("", "An imdb to read, with a message, if `questions` does not exist; empty: an error.")
     without_last: int = setting(0, "Number of questions with the highest ids to leave out; 0: none.")
     only_last: int = setting(0, "Number of questions with the highest ids to keep; 0: all.")
@@ -46,6 +49,7 @@ class VQAConfig:
     soft_scores: str = setting("official", "Rule of the soft targets: official, mmf or authors.")
 
     evaluation: Literal[2021, 2017] = setting(CURRENT_VERSION, EVALUATION_HELP)
+    result_form: ResultForm = setting("vqa", RESULT_FORM_HELP)
 
     def __post_init__(self) -> None:
         one_of(self, "soft_scores", SCORE_RULES)

@@ -116,6 +116,49 @@ def genome_regions(root: Path) -> None:
     write_json(root / "vg/image_data.json", images)
 
 
+def gqa_questions() -> dict[str, Any]:
+    """Two questions of GQA, whose ids differ by a leading zero, and one without answer."""
+    question = {"imageId": "2405722", "question": "Is it red?", "answer": "no", "types": {"structural": "verify"}}
+    other = {
+        "imageId": "n578564",
+        "question": "What is it?",
+        "answer": "fire hydrant",
+        "types": {"structural": "query"},
+    }
+    hidden = {"imageId": "n1", "question": "Who?"}
+    return {"02930152": question, "2930152": other, "201": hidden}
+
+
+def vizwiz_questions(split: str) -> list[dict[str, Any]]:
+    """Two questions of VizWiz, one of them unanswerable; in test both without answers."""
+    entries: list[dict[str, Any]] = []
+    for number, answers in enumerate(
+        (["unanswerable"] * 8 + ["unsuitable image", "pen"], ["basil"] * 6 + ["spice"] * 4)
+    ):
+        entry: dict[str, Any] = {"image": f"VizWiz_{split}_{number:08d}.jpg", "question": "What is this?"}
+        if split != "test":
+            entry["answers"] = [{"answer_confidence": "yes", "answer": answer} for answer in answers]
+            entry["answer_type"] = "other" if number else "unanswerable"
+            entry["answerable"] = number
+        entries.append(entry)
+    return entries
+
+
+def okvqa(root: Path, split: str) -> None:
+    """Two questions of OK-VQA with ten answers, whose annotations name no most frequent one."""
+    questions = [{"question_id": 5 + k, "image_id": 51606, "question": "What is it?"} for k in range(2)]
+    answers = [
+        {"answer": text, "raw_answer": f"{text}s", "answer_id": k} for k, text in enumerate(["pony tail"] * 10, 1)
+    ]
+    entries = [
+        {**question, "answer_type": "other", "question_type": "four", "answers": answers} for question in questions
+    ]
+    for entry in entries:
+        del entry["question"]
+    write_json(root / f"okvqa/OpenEnded_mscoco_{split}_questions.json", {"data_subtype": split, "questions": questions})
+    write_json(root / f"okvqa/mscoco_{split}_annotations.json", {"data_subtype": split, "annotations": entries})
+
+
 def flickr8k(root: Path) -> None:
     """Four images with two captions each, in Flickr8k's own files; the last is in no split."""
     folder = root / "flickr8k/Flickr8k_text"

@@ -14,6 +14,7 @@ import pytest
 from pyutils.data.annotations import albef, classified
 from pyutils.data.prepare.__main__ import main
 from pyutils.data.records import CaptionRecord, ExpressionRecord
+from pyutils.data.vqa import forms
 from pyutils.errors import InputError
 from tests.pyutils.data.prepare import official_files as official
 
@@ -283,3 +284,45 @@ def test_too_few_answers_are_not_vqa_v2(tmp_path):
     official.vqa(tmp_path, questions=3)
     with pytest.raises(InputError, match="no answer was given to 9 questions"):
         main(["vqa", "--root", str(tmp_path)])
+
+
+def test_gqa(tmp_path):
+    for name in ("train_balanced", "val_balanced", "submission_all"):
+        official.write_json(tmp_path / f"gqa/{name}_questions.json", official.gqa_questions())
+    made = _prepare(tmp_path, "gqa")
+    first, second, hidden = albef.read_vqa_eval(made / "gqa_train.json")
+    assert (first.image, first.weighted_answers()) == ("images/2405722.jpg", {"no": 1.0})
+    assert (first.answer_type, second.answer_type, hidden.answers) == ("binary", "open", ())
+    assert [forms.gqa_id(record.question_id) for record in (first, second, hidden)] == ["02930152", "2930152", "201"]
+    assert set(albef.read_answer_list(made / "gqa_answers.json")) == {"no", "fire hydrant"}
+    assert not (made / "gqa_testdev.json").exists()
+
+
+def test_okvqa_has_no_most_frequent_answer_in_its_files(tmp_path):
+    official.okvqa(tmp_path, "train2014")
+    official.okvqa(tmp_path, "val2014")
+    made = _prepare(tmp_path, "okvqa")
+    record = albef.read_vqa_eval(made / "okvqa_val.json")[0]
+    assert record.image == "val2014/COCO_val2014_000000051606.jpg"
+    assert (record.weighted_answers(), record.answer_type) == ({"pony tail": 1.0}, "other")
+    assert albef.read_answer_list(made / "okvqa_answers.json") == ("pony tail",)
+
+
+def test_vizwiz(tmp_path):
+    for split in ("train", "val", "test"):
+        official.write_json(tmp_path / f"vizwiz/{split}.json", 2 * official.vizwiz_questions(split)[:1])
+    with pytest.raises(InputError, match="entry 1: question 1000000000000 is listed twice"):
+        _prepare(tmp_path, "vizwiz")
+    for split in ("train", "val", "test"):
+        official.write_json(tmp_path / f"vizwiz/{split}.json", official.vizwiz_questions(split))
+    with pytest.raises(InputError, match="no answer was given to 2 questions"):
+        _prepare(tmp_path, "vizwiz")
+    entries = official.vizwiz_questions("train")
+    entries[1]["answers"] = entries[0]["answers"]
+    official.write_json(tmp_path / "vizwiz/train.json", entries)
+    made = _prepare(tmp_path, "vizwiz")
+    first = albef.read_vqa_eval(made / "vizwiz_train.json")[0]
+    assert first.image == "train/VizWiz_train_00000000.jpg"
+    assert first.weighted_answers() == {"unanswerable": 0.8, "unsuitable image": 0.1, "pen": 0.1}
+    assert albef.read_answer_list(made / "vizwiz_answers.json") == ("unanswerable",)
+    assert [record.answers for record in albef.read_vqa_eval(made / "vizwiz_test.json")] == [(), ()]
